@@ -1,0 +1,1 @@
+"""The ``ros-matching`` command, one file per subcommand."""

@@ -1,0 +1,49 @@
+"""The errors of ros_matching: one base, one child per area.
+
+Every message says what was expected, what came, and what to do about it. An expected failure of the method (a lost
+track, too few matches) is a status or ``None``, never one of these.
+"""
+
+
+class RosMatchingError(Exception):
+    """Base of all errors that ros_matching raises on purpose; catch this to catch them all."""
+
+
+class DataTypeError(RosMatchingError, ValueError):
+    """A noun of ``datatypes`` was given an array of the wrong shape, type or range."""
+
+
+class ConfigError(RosMatchingError, ValueError):
+    """A configuration value is unknown, of the wrong type, or out of its range."""
+
+
+class SourceError(RosMatchingError):
+    """A frame source, trajectory or cloud file is missing, empty, truncated or inconsistent."""
+
+
+class CalibrationError(SourceError):
+    """A camera calibration is missing, all zero, or does not fit the images."""
+
+
+class GeometryError(RosMatchingError, ValueError):
+    """A geometric routine was given input it cannot be defined on."""
+
+
+class MatchingError(RosMatchingError):
+    """A matcher is unknown, or was given features that are not its own."""
+
+
+class SceneError(RosMatchingError, ValueError):
+    """A synthetic scene or camera path was described inconsistently."""
+
+
+class EvaluationError(RosMatchingError):
+    """An estimate cannot be compared with the given ground truth."""
+
+
+class NodeError(RosMatchingError):
+    """A ROS message or parameter cannot be used; the message names the remedy."""
+
+
+class MissingDependencyError(RosMatchingError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""

@@ -1,0 +1,1 @@
+"""Measuring estimates against ground truth."""

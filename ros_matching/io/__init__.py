@@ -1,0 +1,1 @@
+"""Frame sources, trajectory files and point-cloud files."""

@@ -1,0 +1,1 @@
+"""Two-view matching: extract, match, estimate the relative pose."""

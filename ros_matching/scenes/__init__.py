@@ -1,0 +1,1 @@
+"""The synthetic world: textured scenes ray-cast with exact depth and poses."""

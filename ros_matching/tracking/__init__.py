@@ -1,0 +1,1 @@
+"""Monocular visual odometry."""

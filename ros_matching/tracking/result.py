@@ -1,0 +1,57 @@
+"""What the tracker says about one frame."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ros_matching.datatypes import Keyframe, ScaleState
+
+
+class TrackingStatus(enum.Enum):
+    """The state of the tracker; only TRACKING comes with a pose."""
+
+    INITIALIZING = "initializing"  # waiting for two views with enough parallax
+    TRACKING = "tracking"
+    LOST = "lost"  # trying to recover against recent keyframes
+
+
+@dataclass(frozen=True)
+class TrackingCounts:
+    """How many of what a frame's result rests on."""
+
+    keypoints: int = 0  # in this image
+    matches: int = 0  # with the reference keyframe
+    inliers: int = 0  # that agree with the pose
+    landmarks: int = 0  # in the local map
+    keyframes: int = 0  # in the local map
+
+
+@dataclass(frozen=True)
+class TrackingResult:
+    """The outcome of ``VisualOdometry.track(frame)``.
+
+    ``world_from_camera`` (4, 4) with ``covariance`` (6, 6), and ``previous_from_current`` (4, 4), the pose of this
+    camera in the previous frame's camera, with ``relative_covariance`` (6, 6), are ``None`` unless known. The world is
+    the first keyframe's camera frame; its unit is told by ``scale``. ``reference_points_px`` and ``tracked_points_px``
+    (M, 2) are the inlying correspondences with the reference keyframe, for drawing.
+    """
+
+    frame_index: int
+    stamp_ns: int
+    status: TrackingStatus
+    reason: str  # why the status is not TRACKING; empty when it is
+    world_from_camera: np.ndarray | None = None
+    covariance: np.ndarray | None = None
+    previous_from_current: np.ndarray | None = None
+    relative_covariance: np.ndarray | None = None
+    scale: ScaleState = ScaleState.UP_TO_SCALE
+    scale_source: str = ""
+    counts: TrackingCounts = field(default_factory=TrackingCounts)
+    parallax_deg: float = float("nan")
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    new_keyframe: Keyframe | None = None
+    reference_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    tracked_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
