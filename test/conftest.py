@@ -1,0 +1,19 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real sequences with ground truth, by ``ROS_MATCHING_DATA`` or beside the repository."""
+    folder = Path(os.environ.get("ROS_MATCHING_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real sequences at {folder}; set ROS_MATCHING_DATA to a folder that has them")
+    return folder
