@@ -1,0 +1,152 @@
+"""The classical front ends, SIFT and ORB from OpenCV: the baseline that the learned one has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ros_matching.config import Config, parameter
+from ros_matching.datatypes import Camera, Features, Matches
+from ros_matching.errors import MatchingError
+from ros_matching.matching.two_view import TwoViewMatcher
+
+
+@dataclass(frozen=True)
+class SiftConfig(Config):
+    """Settings of the SIFT front end."""
+
+    max_keypoints: int = parameter(1500, "strongest keypoints kept per image", minimum=50, maximum=20000)
+    contrast_threshold: float = parameter(0.02, "SIFT contrast below which a keypoint is dropped", minimum=0, maximum=1)
+    ratio: float = parameter(0.85, "largest ratio of the nearest to the second distance", minimum=0.1, maximum=1)
+
+
+@dataclass(frozen=True)
+class OrbConfig(Config):
+    """Settings of the ORB front end."""
+
+    max_keypoints: int = parameter(2000, "strongest keypoints kept per image", minimum=50, maximum=20000)
+    fast_threshold: int = parameter(10, "FAST corner threshold in grey levels", minimum=1, maximum=255)
+    ratio: float = parameter(0.85, "largest ratio of the nearest to the second distance", minimum=0.1, maximum=1)
+
+
+class SiftMatcher(TwoViewMatcher):
+    """SIFT keypoints (Lowe 2004) with RootSIFT descriptors (Arandjelovic and Zisserman 2012), mutual and ratio test."""
+
+    name = "sift"
+    guided_max_distance = 0.7  # L2 between unit RootSIFT vectors
+
+    def __init__(self, config: SiftConfig | None = None) -> None:
+        self.config = config or SiftConfig()
+        self._sift = cv2.SIFT_create(
+            nfeatures=self.config.max_keypoints, contrastThreshold=self.config.contrast_threshold
+        )
+
+    def extract(self, image: np.ndarray) -> Features:
+        """Keypoints at pixel centres with unit (N, 128) float32 descriptors; see ``TwoViewMatcher.extract``."""
+        keypoints, descriptors = self._sift.detectAndCompute(_grey(image), None)
+        if not keypoints:
+            return _no_features(self.name, np.zeros((0, 128), np.float32))
+        root = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12))
+        return _features(self.name, keypoints, root)
+
+    def match_features(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """Mutual nearest neighbours that pass the ratio test; the score is one minus the ratio."""
+        self._check_own(features0)
+        self._check_own(features1)
+        if len(features0) < 2 or len(features1) < 2:
+            return _matches(features0, features1, *_nothing())
+        similarity = features0.descriptors @ features1.descriptors.T
+        best1 = similarity.argmax(axis=1)
+        best0 = similarity.argmax(axis=0)
+        rows = np.flatnonzero(best0[best1] == np.arange(len(best1)))
+        candidates = similarity[rows]
+        nearest = candidates[np.arange(len(rows)), best1[rows]]
+        candidates[np.arange(len(rows)), best1[rows]] = -np.inf
+        # For unit vectors the squared distance is 2 - 2 cos.
+        ratio = np.sqrt(np.maximum(1 - nearest, 0) / np.maximum(1 - candidates.max(axis=1), 1e-12))
+        keep = ratio < self.config.ratio
+        return _matches(features0, features1, rows[keep], best1[rows[keep]], 1 - ratio[keep])
+
+    def descriptor_distance(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
+        """Euclidean distance of unit vectors, row by row."""
+        return np.linalg.norm(descriptors0 - descriptors1, axis=1)
+
+
+class OrbMatcher(TwoViewMatcher):
+    """ORB keypoints and binary descriptors (Rublee 2011), mutual and ratio test on the Hamming distance."""
+
+    name = "orb"
+    guided_max_distance = 64  # of 256 bits
+
+    def __init__(self, config: OrbConfig | None = None) -> None:
+        self.config = config or OrbConfig()
+        self._orb = cv2.ORB_create(nfeatures=self.config.max_keypoints, fastThreshold=self.config.fast_threshold)
+
+    def extract(self, image: np.ndarray) -> Features:
+        """Keypoints at pixel centres with (N, 32) uint8 descriptors; see ``TwoViewMatcher.extract``."""
+        keypoints, descriptors = self._orb.detectAndCompute(_grey(image), None)
+        if not keypoints:
+            return _no_features(self.name, np.zeros((0, 32), np.uint8))
+        return _features(self.name, keypoints, descriptors)
+
+    def match_features(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """Mutual nearest neighbours that pass the ratio test; the score is one minus the ratio."""
+        self._check_own(features0)
+        self._check_own(features1)
+        if len(features0) < 2 or len(features1) < 2:
+            return _matches(features0, features1, *_nothing())
+        distances, best1 = _hamming_nearest(features0.descriptors, features1.descriptors, count=2)
+        _, best0 = _hamming_nearest(features1.descriptors, features0.descriptors, count=1)
+        ratio = distances[:, 0] / np.maximum(distances[:, 1], 1)
+        keep = (best0[best1[:, 0], 0] == np.arange(len(best1))) & (ratio < self.config.ratio)
+        return _matches(features0, features1, np.flatnonzero(keep), best1[keep, 0], 1 - ratio[keep])
+
+    def descriptor_distance(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
+        """Hamming distance, row by row."""
+        return np.unpackbits(descriptors0 ^ descriptors1, axis=1).sum(axis=1)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise MatchingError(f"an image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def _features(backend: str, keypoints: list[cv2.KeyPoint], descriptors: np.ndarray) -> Features:
+    return Features(
+        keypoints=cv2.KeyPoint_convert(keypoints).astype(np.float64),
+        scores=np.fromiter((k.response for k in keypoints), np.float64, len(keypoints)),
+        descriptors=descriptors,
+        backend=backend,
+    )
+
+
+def _no_features(backend: str, descriptors: np.ndarray) -> Features:
+    return Features(np.zeros((0, 2)), np.zeros(0), descriptors, backend)
+
+
+def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
+
+
+def _matches(
+    features0: Features, features1: Features, rows0: np.ndarray, rows1: np.ndarray, scores: np.ndarray
+) -> Matches:
+    return Matches(
+        points0=features0.keypoints_px[rows0],
+        points1=features1.keypoints_px[rows1],
+        scores=np.clip(scores, 0, 1).astype(np.float64),
+        indices0=rows0,
+        indices1=rows1,
+    )
+
+
+def _hamming_nearest(descriptors0: np.ndarray, descriptors1: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and rows (N, count) of the nearest of ``descriptors1`` for each of ``descriptors0``."""
+    return cv2.batchDistance(descriptors0, descriptors1, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=count)

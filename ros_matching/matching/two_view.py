@@ -1,0 +1,93 @@
+"""The two-view interface: every front end, classical or learned, is a ``TwoViewMatcher``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ros_matching.datatypes import Camera, Features, Matches, RelativePose
+from ros_matching.errors import MatchingError
+from ros_matching.geometry.essential import estimate_relative_pose
+
+
+class TwoViewMatcher(ABC):
+    """Extracts features of single images and matches them between two, for one backend.
+
+    A tracker extracts once per image and calls ``match_features`` and ``match_guided`` on what it kept; ``match`` and
+    ``relative_pose`` are the one-call forms for two images.
+    """
+
+    name: str  # of the backend, as given to load_matcher
+    guided_max_distance: float  # descriptor distance above which a guided match is refused
+
+    @abstractmethod
+    def extract(self, image: np.ndarray) -> Features:
+        """Keypoints and descriptors of an image (H, W, 3) uint8 RGB; possibly none."""
+
+    @abstractmethod
+    def match_features(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """Matches between two images' features; a backend that prunes geometrically uses the cameras if given."""
+
+    @abstractmethod
+    def descriptor_distance(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
+        """Distance (P,) of P pairs of descriptors (P, D), row by row; smaller is more alike."""
+
+    def match(
+        self, rgb0: np.ndarray, rgb1: np.ndarray, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """Matches between two images (H, W, 3) uint8 RGB."""
+        return self.match_features(self.extract(rgb0), self.extract(rgb1), camera0, camera1)
+
+    def relative_pose(
+        self, rgb0: np.ndarray, rgb1: np.ndarray, camera0: Camera, camera1: Camera
+    ) -> RelativePose | None:
+        """The motion between two images with known cameras, up to scale; ``None`` where it is not observable."""
+        matches = self.match(rgb0, rgb1, camera0, camera1)
+        return estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.scores)
+
+    def match_guided(
+        self, descriptors: np.ndarray, predictions_px: np.ndarray, features: Features, radius_px: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find known points near where they are predicted to appear in an image.
+
+        ``descriptors`` (L, D) and ``predictions_px`` (L, 2) of the points; candidates are the keypoints of ``features``
+        within ``radius_px``. Returns rows of the points and rows of the keypoints, (M,) each; one-to-one, each the
+        other's nearest in descriptor distance among the candidates.
+        """
+        self._check_own(features)
+        nothing = np.zeros(0, dtype=np.intp)
+        if len(features) == 0 or len(predictions_px) == 0:
+            return nothing, nothing
+        candidates = cKDTree(features.keypoints_px).query_ball_point(predictions_px, radius_px, return_sorted=False)
+        counts = np.fromiter(map(len, candidates), dtype=np.intp, count=len(candidates))
+        if not counts.any():
+            return nothing, nothing
+        points = np.repeat(np.arange(len(counts)), counts)
+        keypoints = np.concatenate([np.asarray(row, dtype=np.intp) for row in candidates if row])
+        distances = self.descriptor_distance(descriptors[points], features.descriptors[keypoints])
+        return _mutual_nearest(points, keypoints, distances, self.guided_max_distance)
+
+    def _check_own(self, features: Features) -> None:
+        if features.backend != self.name:
+            raise MatchingError(
+                f"matcher {self.name!r} was given features of {features.backend!r}; extract them with this matcher"
+            )
+
+
+def _mutual_nearest(
+    rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, max_distance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of candidate pairs (P,), those where each is the other's nearest and nearer than ``max_distance``."""
+    order = np.argsort(distances, kind="stable")
+    order = order[distances[order] < max_distance]
+    rows, columns = rows[order], columns[order]
+    first_of_row = np.zeros(len(rows), dtype=bool)
+    first_of_column = np.zeros(len(rows), dtype=bool)
+    first_of_row[np.unique(rows, return_index=True)[1]] = True
+    first_of_column[np.unique(columns, return_index=True)[1]] = True
+    keep = first_of_row & first_of_column
+    return rows[keep], columns[keep]

@@ -1,0 +1,54 @@
+"""The settings of the tracker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ros_matching.config import Config, parameter
+
+
+@dataclass(frozen=True)
+class TrackingConfig(Config):
+    """Settings of ``VisualOdometry``. Pixel thresholds are for images 640 wide and scale with the width."""
+
+    reprojection_px: float = parameter(
+        2.5, "largest reprojection error of an inlier, in pixels of a 640 wide image", minimum=0.5, maximum=20
+    )
+    min_inliers: int = parameter(15, "inliers below which a frame is lost", minimum=6, maximum=1000)
+    init_min_matches: int = parameter(
+        60, "matches below which the initialisation starts again from the current image", minimum=20, maximum=5000
+    )
+    init_min_points: int = parameter(50, "triangulated points that an initial map needs", minimum=10, maximum=5000)
+    init_parallax_deg: float = parameter(
+        1.5, "median parallax that an initial map needs, in degrees", minimum=0.1, maximum=30
+    )
+    min_parallax_deg: float = parameter(
+        0.7, "parallax below which a point is not triangulated, in degrees", minimum=0.05, maximum=30
+    )
+    guided_radius_px: float = parameter(
+        8.0, "radius of the search around a predicted landmark, in pixels of a 640 wide image", minimum=1, maximum=100
+    )
+    keyframe_inlier_share: float = parameter(
+        0.7,
+        "a keyframe is made when fewer than this share of the last keyframe's points are seen",
+        minimum=0,
+        maximum=1,
+    )
+    keyframe_parallax_deg: float = parameter(
+        3.0, "a keyframe is made when the median parallax to the last keyframe is larger, in degrees", minimum=0
+    )
+    keyframe_rotation_deg: float = parameter(
+        10.0, "a keyframe is made when the camera turned further since the last one, in degrees", minimum=0, maximum=180
+    )
+    window_keyframes: int = parameter(
+        8, "most recent keyframes that the bundle adjustment moves", minimum=2, maximum=50
+    )
+    max_keyframes: int = parameter(
+        40, "keyframes kept in the local map, for matching, triangulation and recovery", minimum=4, maximum=1000
+    )
+    neighbour_keyframes: int = parameter(
+        3, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
+    )
+    reinitialize_after: int = parameter(
+        20, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000
+    )
