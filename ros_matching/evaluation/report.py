@@ -1,0 +1,146 @@
+"""A ``RunReport`` as files and as a table for the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ros_matching import __version__
+from ros_matching.evaluation.run import INITIALIZING, LOST, TRACKING, RunReport
+from ros_matching.io.trajectory import write_tum
+
+TRAJECTORY_FILE = "trajectory.tum"
+TRUTH_FILE = "ground_truth.tum"
+REPORT_FILE = "report.json"
+PLOT_FILE = "trajectory.png"
+
+_LIBRARIES = ("numpy", "scipy", "torch", "evo")
+
+
+def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
+    """Write what there is of a run into a folder (made if absent), replacing an earlier run's files; the paths written.
+
+    ``trajectory.tum`` holds the camera poses of the tracked frames as estimated, not aligned; ``ground_truth.tum`` the
+    true ones; ``report.json`` the figures (``report_values``); ``trajectory.png`` both trajectories and the errors.
+    """
+    from ros_matching.evaluation.plots import plot_run
+
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, trajectory in ((TRAJECTORY_FILE, report.trajectory), (TRUTH_FILE, report.truth)):
+        path = folder / name
+        path.unlink(missing_ok=True)
+        if trajectory is not None:
+            write_tum(path, trajectory)
+            written.append(path)
+    path = folder / REPORT_FILE
+    path.write_text(json.dumps(report_values(report), indent=2) + "\n", encoding="utf-8")
+    written.append(path)
+    path = folder / PLOT_FILE
+    plot_run(report, path)
+    return [*written, path]
+
+
+def report_values(report: RunReport) -> dict[str, Any]:
+    """The figures of a run, ready for JSON; unknown is ``None``, lengths are in the unit of the ground truth.
+
+    ``path_length`` and the errors are over the tracked frames that have a true pose, after the ``alignment`` that
+    multiplied the estimate by ``scale``. ``stage_ms`` are means over all frames, and so is ``ms_per_frame``.
+    """
+    evaluation = report.evaluation
+    return {
+        "source": report.source,
+        "backend": report.backend,
+        "frames": len(report.records),
+        "tracked": report.count(TRACKING),
+        "initializing": report.count(INITIALIZING),
+        "lost": report.count(LOST),
+        "dropped": report.dropped,
+        "interrupted": report.interrupted,
+        "segments": report.segments,
+        "lost_ranges": [list(pair) for pair in report.index_ranges(LOST)],
+        "path_length": _known(evaluation and evaluation.path_length),
+        "ate_rmse": _known(evaluation and evaluation.ate_rmse),
+        "ate_percent": _known(evaluation and evaluation.ate_percent),
+        "rpe_trans": _known(evaluation and evaluation.rpe_trans),
+        "rpe_rot_deg": _known(evaluation and evaluation.rpe_rot_deg),
+        "evaluated_poses": evaluation and evaluation.matched,
+        "alignment": evaluation and evaluation.alignment,
+        "scale": _known(evaluation and evaluation.scale),
+        "evaluation_note": report.evaluation_note or None,
+        "ms_per_frame": _known(report.ms_per_frame),
+        "stage_ms": {stage: _known(milliseconds) for stage, milliseconds in report.stage_ms.items()},
+        "versions": _versions(),
+    }
+
+
+def summary_table(report: RunReport) -> str:
+    """The figures of a run as a short table of lines ``name  value``, and where tracking was lost."""
+    frames = len(report.records)
+    rows = [
+        ("source", report.source),
+        ("backend", report.backend),
+        ("frames", f"{frames}" + (" (interrupted)" if report.interrupted else "")),
+        ("tracked", _share(report.count(TRACKING), frames)),
+        ("initializing", _share(report.count(INITIALIZING), frames)),
+        ("lost", _share(report.count(LOST), frames) + _ranges(report.index_ranges(LOST))),
+    ]
+    if report.dropped:
+        rows.append(("dropped", f"{report.dropped}"))
+    rows += _error_rows(report)
+    rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else f"{report.ms_per_frame:.1f} ms"))
+    rows += [(f"  {stage}", f"{milliseconds:.1f} ms") for stage, milliseconds in report.stage_ms.items()]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _error_rows(report: RunReport) -> list[tuple[str, str]]:
+    evaluation = report.evaluation
+    if evaluation is None:
+        return [("errors", f"not evaluated: {report.evaluation_note}")]
+    over_segments = f", one for {report.segments} stretches" if report.segments > 1 else ""
+    return [
+        ("path length", f"{evaluation.path_length:.3f}, in the ground truth's unit as all lengths here"),
+        ("ATE RMSE", f"{evaluation.ate_rmse:.4f} ({evaluation.ate_percent:.2f} % of the path)"),
+        ("RPE per frame", f"{evaluation.rpe_trans:.4f}, {evaluation.rpe_rot_deg:.3f} deg (RMSE)"),
+        ("alignment", f"{evaluation.alignment}, scale {evaluation.scale:.4g}{over_segments}"),
+    ]
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({100.0 * count / total:.1f} %)" if total else f"{count}"
+
+
+def _ranges(ranges: list[tuple[int, int]], shown: int = 8) -> str:
+    """Frame ranges in words, the first few of them; empty when there are none."""
+    if not ranges:
+        return ""
+    words = [f"{first}" if first == last else f"{first}-{last}" for first, last in ranges[:shown]]
+    more = f" and {len(ranges) - shown} more" if len(ranges) > shown else ""
+    return f": frames {', '.join(words)}{more}"
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _versions() -> dict[str, str | None]:
+    """The versions that the figures may depend on; OpenCV is asked by import, as its distribution has several names."""
+    import cv2
+
+    versions: dict[str, str | None] = {
+        "ros_matching": __version__,
+        "python": platform.python_version(),
+        "opencv": cv2.__version__,
+    }
+    for library in _LIBRARIES:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            versions[library] = None
+    return versions
