@@ -1,0 +1,53 @@
+"""Poses as files give them: few digits, so they are checked and brought back to exact rigid transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ros_matching.errors import SourceError
+from ros_matching.io.text import read_table
+
+# Files hold six or seven digits, and fused poses drift from orthonormal: what is further off is no rotation at all.
+RIGID_TOLERANCE = 1e-2
+
+
+def rigid_transforms(matrices: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+    """The rigid transforms (N, 4, 4) nearest to ``matrices``; one that is not finite comes out as all NaN (unknown).
+
+    The nearest rotation in the Frobenius norm is U V^T of the singular value decomposition. Raises ``SourceError``,
+    naming the place by ``where(row)``, for a matrix whose rotation is not orthonormal within ``RIGID_TOLERANCE``.
+    """
+    known = np.isfinite(matrices).all(axis=(1, 2))
+    rotations = matrices[known, :3, :3]
+    gram = rotations @ rotations.transpose(0, 2, 1)
+    good = np.abs(gram - np.eye(3)).max(axis=(1, 2), initial=0.0) <= RIGID_TOLERANCE
+    good &= np.linalg.det(rotations) > 0
+    good &= np.abs(matrices[known, 3] - (0.0, 0.0, 0.0, 1.0)).max(axis=1, initial=0.0) <= RIGID_TOLERANCE
+    if not good.all():
+        row = int(np.flatnonzero(known)[~good][0])
+        raise SourceError(
+            f"{where(row)}: expected a rigid transform (orthonormal rotation of determinant 1, last row 0 0 0 1), "
+            f"got {matrices[row].round(4).tolist()}"
+        )
+    u, _, vt = np.linalg.svd(rotations)
+    result = np.full((len(matrices), 4, 4), np.nan)
+    result[known] = np.eye(4)
+    result[known, :3, :3] = u @ vt
+    result[known, :3, 3] = matrices[known, :3, 3]
+    return result
+
+
+def read_matrices(path: Path, columns: int) -> np.ndarray:
+    """Poses (N, 4, 4) of a file with one row-major matrix a line: 16 numbers, or KITTI's 12. NaN lines stay NaN."""
+    table = read_table(path, columns, f"a pose: a row-major {columns // 4}x4 matrix")
+    matrices = np.tile(np.eye(4), (len(table), 1, 1))
+    matrices[:, : columns // 4] = table.numbers().reshape(-1, columns // 4, 4)
+    return rigid_transforms(matrices, table.where)
+
+
+def pose_or_none(pose: np.ndarray) -> np.ndarray | None:
+    """The pose, or ``None`` when it is unknown (NaN)."""
+    return pose if np.isfinite(pose).all() else None

@@ -1,0 +1,136 @@
+"""Trajectories and their files: TUM (``stamp tx ty tz qx qy qz qw``) and KITTI (row-major 3x4 matrices, no stamps)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from ros_matching.errors import DataTypeError, SourceError
+from ros_matching.io.poses import read_matrices
+from ros_matching.io.text import read_table, write_lines
+
+KITTI_PERIOD_NS = 100_000_000  # KITTI's cameras run at 10 Hz
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Camera poses over time: ``stamps_ns`` (N,) int64 and ``world_from_camera`` (N, 4, 4)."""
+
+    stamps_ns: np.ndarray
+    world_from_camera: np.ndarray
+
+    def __post_init__(self) -> None:
+        count = len(self.stamps_ns)
+        if self.stamps_ns.shape != (count,) or self.stamps_ns.dtype.kind not in "iu":
+            raise DataTypeError(
+                f"Trajectory.stamps_ns must be (N,) integers, got {self.stamps_ns.shape} {self.stamps_ns.dtype}"
+            )
+        if self.world_from_camera.shape != (count, 4, 4):
+            raise DataTypeError(
+                f"Trajectory.world_from_camera must have shape {(count, 4, 4)}, got {self.world_from_camera.shape}"
+            )
+        if not np.isfinite(self.world_from_camera).all():
+            raise DataTypeError("Trajectory.world_from_camera must be finite; leave unknown poses out")
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The camera centres, (N, 3)."""
+        return self.world_from_camera[:, :3, 3]
+
+    def at(self, stamps_ns: np.ndarray, *, max_gap_s: float = 0.1) -> np.ndarray:
+        """The poses (M, 4, 4) at other stamps: linear in position, the shortest turn in rotation.
+
+        A pose is NaN (unknown) before the first stamp, after the last, and within gaps longer than ``max_gap_s``;
+        where a stamp is met exactly, the pose is that of the trajectory. Its stamps must increase.
+        """
+        poses = np.full((len(stamps_ns), 4, 4), np.nan)
+        if len(self) == 0:
+            return poses
+        if (np.diff(self.stamps_ns) <= 0).any():
+            raise DataTypeError("Trajectory.at needs stamps that increase")
+        after = np.searchsorted(self.stamps_ns, stamps_ns).clip(max=len(self) - 1)
+        exact = self.stamps_ns[after] == stamps_ns
+        poses[exact] = self.world_from_camera[after[exact]]
+        gaps_ns = self.stamps_ns[after] - self.stamps_ns[after - 1]
+        inside = (stamps_ns > self.stamps_ns[0]) & (stamps_ns < self.stamps_ns[-1])
+        between = np.flatnonzero(~exact & inside & (gaps_ns <= max_gap_s * _NS))
+        if between.size:
+            poses[between] = self._interpolated(stamps_ns[between], after[between])
+        return poses
+
+    def _interpolated(self, stamps_ns: np.ndarray, after: np.ndarray) -> np.ndarray:
+        start_ns = self.stamps_ns[0]  # relative seconds keep their nanoseconds in float64
+        times = (self.stamps_ns - start_ns) / _NS
+        queries = (stamps_ns - start_ns) / _NS
+        weight = ((queries - times[after - 1]) / (times[after] - times[after - 1]))[:, None]
+        poses = np.tile(np.eye(4), (len(queries), 1, 1))
+        poses[:, :3, :3] = Slerp(times, Rotation.from_matrix(self.world_from_camera[:, :3, :3]))(queries).as_matrix()
+        poses[:, :3, 3] = (1 - weight) * self.positions[after - 1] + weight * self.positions[after]
+        return poses
+
+
+def poses_from_quaternions(positions: np.ndarray, quaternions_xyzw: np.ndarray) -> np.ndarray:
+    """Poses (N, 4, 4) of positions (N, 3) and quaternions (N, 4), x y z w, of any length but 0."""
+    poses = np.tile(np.eye(4), (len(positions), 1, 1))
+    poses[:, :3, :3] = Rotation.from_quat(quaternions_xyzw).as_matrix()
+    poses[:, :3, 3] = positions
+    return poses
+
+
+def read_tum(path: str | Path) -> Trajectory:
+    """Read a TUM trajectory; raises ``SourceError`` with the line number for what is not one."""
+    table = read_table(Path(path), 8, "a TUM pose: stamp tx ty tz qx qy qz qw")
+    values = table.numbers(first=1)
+    bad = ~np.isfinite(values).all(axis=1) | (np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) > 0.01)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise SourceError(
+            f"{table.where(row)}: expected a position and a unit quaternion (tx ty tz qx qy qz qw), "
+            f"got {' '.join(table.rows[row][1:])}"
+        )
+    return Trajectory(table.stamps_ns(), poses_from_quaternions(values[:, :3], values[:, 3:]))
+
+
+def write_tum(path: str | Path, trajectory: Trajectory) -> None:
+    """Write a TUM trajectory, stamps to the nanosecond and numbers to the last digit."""
+    quaternions = np.zeros((0, 4))
+    if len(trajectory):
+        quaternions = Rotation.from_matrix(trajectory.world_from_camera[:, :3, :3]).as_quat()
+    values = np.hstack([trajectory.positions, quaternions]).tolist()
+    rows = zip(trajectory.stamps_ns.tolist(), values, strict=True)
+    write_lines(Path(path), (f"{_seconds(stamp_ns)} {' '.join(map(repr, row))}" for stamp_ns, row in rows))
+
+
+def read_kitti(path: str | Path, stamps_ns: np.ndarray | None = None) -> Trajectory:
+    """Read a KITTI trajectory. It has no stamps: give them, or they count up at KITTI's 10 Hz from 0.
+
+    Raises ``SourceError`` for what is not one, with the line number, and when the number of stamps differs.
+    """
+    path = Path(path)
+    poses = read_matrices(path, 12)
+    unknown = ~np.isfinite(poses).all(axis=(1, 2))
+    if unknown.any():
+        raise SourceError(f"{path}: pose {int(np.flatnonzero(unknown)[0]) + 1} is not finite")
+    if stamps_ns is None:
+        stamps_ns = np.arange(len(poses), dtype=np.int64) * KITTI_PERIOD_NS
+    if len(stamps_ns) != len(poses):
+        raise SourceError(f"{path} holds {len(poses)} poses, but {len(stamps_ns)} stamps were given")
+    return Trajectory(stamps_ns, poses)
+
+
+def write_kitti(path: str | Path, trajectory: Trajectory) -> None:
+    """Write a KITTI trajectory, numbers to the last digit; the stamps are lost, as the format has none."""
+    rows = trajectory.world_from_camera[:, :3].reshape(-1, 12).tolist()
+    write_lines(Path(path), (" ".join(map(repr, row)) for row in rows))
+
+
+def _seconds(stamp_ns: int) -> str:
+    seconds, nanoseconds = divmod(abs(stamp_ns), _NS)
+    return f"{'-' if stamp_ns < 0 else ''}{seconds}.{nanoseconds:09d}"
