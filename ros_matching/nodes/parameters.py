@@ -1,0 +1,84 @@
+"""ROS parameters out of configuration dataclasses, and back: name, default, description and range live there once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterNotDeclaredException,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ros_matching.config import Config, ParameterInfo, fields_of
+from ros_matching.errors import ConfigError, NodeError
+
+ConfigType = TypeVar("ConfigType", bound=Config)
+
+_LARGEST_INTEGER = 2**63 - 1
+
+
+def declare_config(node: Node, config_class: type[Config], prefix: str = "") -> None:
+    """Declare a parameter for every field, named ``prefix + field``, with its description and range.
+
+    Raises ``NodeError`` when a value given at the start (YAML file, command line) has the wrong type or range.
+    """
+    for info in fields_of(config_class):
+        name = prefix + info.name
+        try:
+            node.declare_parameter(name, info.default, descriptor_of(info))
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            example = f"; write {info.default!r} rather than {info.default:g}" if info.type is float else ""
+            raise NodeError(
+                f"parameter {name} ({info.description}) must be {info.type.__name__}{_range_text(info)}: {error}{example}"
+            ) from error
+
+
+def read_config(
+    node: Node, config_class: type[ConfigType], prefix: str = "", changes: Iterable[Parameter] = ()
+) -> ConfigType:
+    """The configuration that the parameters now hold, with ``changes`` put in place of what they held.
+
+    Raises ``ConfigError`` for a value out of its range or choices.
+    """
+    changed = {parameter.name: parameter.value for parameter in changes}
+    values = {}
+    for info in fields_of(config_class):
+        name = prefix + info.name
+        try:
+            values[info.name] = changed[name] if name in changed else node.get_parameter(name).value
+        except ParameterNotDeclaredException as error:
+            raise ConfigError(f"parameter {name} was not declared; call declare_config first") from error
+    return config_class.from_mapping(values)
+
+
+def descriptor_of(info: ParameterInfo) -> ParameterDescriptor:
+    """What ``ros2 param describe`` shows of a field."""
+    descriptor = ParameterDescriptor(name=info.name, description=info.description)
+    if info.choices is not None:
+        descriptor.additional_constraints = "one of: " + ", ".join(info.choices)
+    if info.minimum is None and info.maximum is None:
+        return descriptor
+    if info.type is int:
+        low = -_LARGEST_INTEGER if info.minimum is None else int(info.minimum)
+        high = _LARGEST_INTEGER if info.maximum is None else int(info.maximum)
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+    elif info.type is float:
+        low = -sys.float_info.max if info.minimum is None else float(info.minimum)
+        high = sys.float_info.max if info.maximum is None else float(info.maximum)
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    return descriptor
+
+
+def _range_text(info: ParameterInfo) -> str:
+    if info.choices is not None:
+        return f", one of {', '.join(info.choices)}"
+    bounds = [
+        f"{word} {bound:g}" for word, bound in (("at least", info.minimum), ("at most", info.maximum)) if bound is not None
+    ]
+    return f", {' and '.join(bounds)}" if bounds else ""

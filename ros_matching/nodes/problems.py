@@ -1,0 +1,71 @@
+"""What is wrong at a node just now: said once in the log, and in the diagnostics for as long as it lasts."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable
+
+from ros_matching.errors import NodeError
+
+_MOST_REMEMBERED = 1000
+
+
+class Problem(enum.Enum):
+    """What a problem is about; there is at most one of each at a time."""
+
+    CAMERA_INFO = "camera info"
+    CAMERA_INFO_AGE = "camera info age"
+    IMAGE = "image"
+    STAMP = "stamp"
+    MOUNTING = "mounting"
+    QOS = "quality of service"
+    TRACKER = "tracker"
+    OUTPUT = "output"
+
+
+class RefusedImage(NodeError):
+    """An image cannot be tracked; the message says why and names the remedy."""
+
+    def __init__(self, problem: Problem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+class ProblemLog:
+    """Keeps the present problems, for several threads. A text is logged the first time that it is reported."""
+
+    def __init__(self, log: Callable[[str], object]) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._present: dict[Problem, str] = {}
+        self._logged: set[str] = set()
+
+    def report(self, problem: Problem, text: str) -> None:
+        """State a problem, with its remedy; repeating it is cheap and silent."""
+        with self._lock:
+            self._present[problem] = text
+            is_new = text not in self._logged
+            if is_new:
+                if len(self._logged) >= _MOST_REMEMBERED:
+                    self._logged.clear()
+                self._logged.add(text)
+        if is_new:
+            self._log(text)
+
+    def clear(self, *problems: Problem) -> None:
+        """State that these problems are over."""
+        with self._lock:
+            for problem in problems:
+                self._present.pop(problem, None)
+
+    def forget(self) -> None:
+        """Drop all problems, and log each again when it comes back: for a new run."""
+        with self._lock:
+            self._present.clear()
+            self._logged.clear()
+
+    def present(self) -> dict[Problem, str]:
+        """The problems of this moment."""
+        with self._lock:
+            return dict(self._present)

@@ -1,0 +1,51 @@
+"""The settings of ``vo_node``; those of the tracker are beside it, as ROS parameters under ``tracking.``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ros_matching.config import Config, parameter
+
+
+@dataclass(frozen=True)
+class VoConfig(Config):
+    """What ``vo_node`` listens to, which frames it speaks of, and what it keeps."""
+
+    backend: str = parameter("default", "the front end: default, or the name of one, such as sift or orb")
+    device: str = parameter("auto", "where the front end runs: auto, cpu, cuda or cuda:N")
+    autostart: bool = parameter(
+        False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"
+    )
+    transport: str = parameter("raw", "which topic carries the pictures", choices=("raw", "compressed"))
+    rectified: bool = parameter(
+        False, "the pictures are rectified already (image_rect): P of CameraInfo holds, distortion is ignored"
+    )
+    camera_info_wait_s: float = parameter(
+        1.0, "how long the first picture waits for its CameraInfo, in seconds", minimum=0, maximum=60
+    )
+    camera_info_max_age_s: float = parameter(
+        2.0, "a repeated CameraInfo older than this against the picture is reported as stale, in seconds", minimum=0
+    )
+    camera_mount: str = parameter(
+        "tf",
+        "where the camera sits on the robot: tf takes base_frame -> camera from /tf_static; identity puts it at "
+        "the origin of base_frame, looking along its x axis",
+        choices=("tf", "identity"),
+    )
+    odom_frame: str = parameter("odom", "the fixed frame: where base_frame was at the first keyframe")
+    base_frame: str = parameter("base_link", "the robot's frame, x forward and z up")
+    camera_frame: str = parameter(
+        "", "the camera's optical frame, z forward; empty takes the frame_id of the pictures"
+    )
+    publish_tf: bool = parameter(True, "publish the transform odom_frame -> base_frame on /tf")
+    path_length: int = parameter(1000, "poses that the path keeps, the newest", minimum=1, maximum=100_000)
+    path_period_s: float = parameter(0.5, "the path is published at most this often, in seconds", minimum=0)
+    trajectory_file: str = parameter("", "where ~/save_trajectory writes; ~ is the home folder")
+    trajectory_format: str = parameter("tum", "what ~/save_trajectory writes", choices=("tum", "kitti"))
+    trajectory_length: int = parameter(
+        1_000_000, "poses that are kept for ~/save_trajectory, the newest", minimum=1, maximum=100_000_000
+    )
+
+
+LIVE_SETTINGS = frozenset({"trajectory_file", "trajectory_format"})
+"""What may be set while the node is configured; the rest is read in the transition to configured."""
