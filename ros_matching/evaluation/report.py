@@ -138,9 +138,11 @@ def _versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         "opencv": cv2.__version__,
     }
-    for library in _LIBRARIES:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = None
-    return versions
+    return versions | {library: _version(library) for library in _LIBRARIES}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,14 +1,13 @@
 """What a run of the odometry over a sequence amounts to: counts, times, trajectory, and errors where truth is known.
 
-``RunRecorder`` takes one ``FrameRecord`` a frame and gives a ``RunReport``; ``ros-matching track`` and the ROS demo both
-report through it.
+``RunRecorder`` takes one ``FrameRecord`` a frame and gives a ``RunReport``; ``ros-matching track`` and the ROS demo
+both report through it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -23,13 +22,15 @@ INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
 class FrameRecord:
     """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
 
-    ``index`` is the frame's number in its source; ``latency_ms`` the whole time spent on it, NaN when unknown.
+    ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
+    time spent on it, NaN when unknown.
     """
 
     index: int
     stamp_ns: int
     status: str
     world_from_camera: np.ndarray | None = None
+    reason: str = ""
     latency_ms: float = float("nan")
     stage_ms: Mapping[str, float] = field(default_factory=dict)
 

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ros_matching.errors import EvaluationError, MissingDependencyError
+from ros_matching.evaluation import ALIGNMENTS
 from ros_matching.io.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from evo.core.trajectory import PosePath3D
 
-ALIGNMENTS = ("sim3", "se3", "scale", "none")
 MIN_POSES = 3
 
 
@@ -30,10 +31,10 @@ MIN_POSES = 3
 class TrajectoryReport:
     """The errors of an estimate; lengths in the unit of the truth.
 
-    ``path_length`` is the length of the truth over the ``matched`` poses, a gap counting as its chord. ``ate_percent`` is
-    ``ate_rmse`` as a share of it. ``rpe_trans`` and ``rpe_rot_deg`` are over ``rpe_pairs`` pairs of consecutive poses and
-    NaN when there are none. ``scale`` is what the estimate was multiplied by. ``errors`` (M,) are the distances of the
-    ``aligned`` estimate's positions from those of ``truth``, both reduced to the matched poses.
+    ``path_length`` is the length of the truth over the ``matched`` poses, a gap counting as its chord, and
+    ``ate_percent`` is ``ate_rmse`` as a share of it. ``rpe_trans`` and ``rpe_rot_deg`` are over ``rpe_pairs`` pairs of
+    consecutive poses and NaN when there are none. ``scale`` is what the estimate was multiplied by. ``errors`` (M,) are
+    the distances of the ``aligned`` estimate's positions from those of ``truth``, both reduced to the matched poses.
     """
 
     alignment: str
@@ -60,9 +61,9 @@ def evaluate_trajectory(
 ) -> TrajectoryReport:
     """Compare an estimate with the truth, pose by pose where their stamps agree to ``max_difference_s``.
 
-    ``alignment``: ``sim3`` (rotation, translation, scale; monocular), ``se3`` (no scale; metric), ``scale`` (scale alone,
-    about the origin) or ``none``. ``segment_starts`` are rows of the estimate that do not continue the row before, as
-    tracking was lost between them.
+    ``alignment``: ``sim3`` (rotation, translation, scale; monocular), ``se3`` (no scale; metric), ``scale`` (scale
+    alone, about the origin) or ``none``. ``segment_starts`` are rows of the estimate that do not continue the row
+    before, as tracking was lost between them.
 
     Raises ``EvaluationError`` when fewer than three poses have a counterpart or the alignment is not defined, and
     ``MissingDependencyError`` when evo is not installed.
@@ -95,7 +96,7 @@ def evaluate_trajectory(
 def _associate(
     stamps_ns: np.ndarray, true_stamps_ns: np.ndarray, max_difference_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of both trajectories that belong together: each pose of the shorter one with its nearest of the other."""
+    """Rows of both trajectories that belong together: each pose of the shorter one with its nearest of the other."""
     if min(len(stamps_ns), len(true_stamps_ns)) < MIN_POSES:
         raise EvaluationError(
             f"an evaluation needs at least {MIN_POSES} poses, got {len(stamps_ns)} estimated and "
@@ -170,7 +171,7 @@ def _evo_path(poses: np.ndarray) -> PosePath3D:
     return _evo().trajectory.PosePath3D(poses_se3=list(poses))
 
 
-def _evo():  # noqa: ANN202 - a package, whose type has no name
+def _evo() -> ModuleType:
     """The package ``evo.core``: its tools, which open settings in the home folder, are never imported."""
     try:
         import evo.core

@@ -1,0 +1,63 @@
+"""The entry point of ``ros-matching``: finds the subcommand, runs it, and turns errors into one line and an exit code.
+
+A subcommand is a module of this folder with ``add_parser(subparsers)``, which must be light, and ``run(args) -> int``,
+which imports what it needs. Exit codes: 0 done, 1 no result, 2 bad input, 130 interrupted, 141 when
+the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ros_matching import __version__
+from ros_matching.errors import RosMatchingError
+
+COMMANDS = ("track",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (``sys.argv`` without it) and return its exit code."""
+    try:
+        return _run(make_parser().parse_args(argv))
+    except KeyboardInterrupt:
+        print("ros-matching: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`ros-matching ... | head`); Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        return args.run(args)
+    except BrokenPipeError:
+        raise
+    except (RosMatchingError, OSError) as error:
+        if args.debug:
+            raise
+        print(f"ros-matching {args.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="ros-matching", description="Learned visual odometry and dense mapping, without ROS or with it."
+    )
+    parser.add_argument("--version", action="version", version=f"ros-matching {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = import_module(f"ros_matching.cli.{name}")
+        subparser = module.add_parser(subparsers)
+        subparser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+        subparser.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""``ros-matching track``: visual odometry over a sequence, offline."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ros_matching.errors import RosMatchingError
+from ros_matching.evaluation import ALIGNMENTS
+from ros_matching.matching import BACKENDS
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import Frame
+    from ros_matching.evaluation.run import RunRecorder, RunReport
+    from ros_matching.io.source import FrameSource
+    from ros_matching.tracking import TrackingResult, VisualOdometry
+
+_DESCRIPTION = """\
+Run visual odometry over a sequence and write into DIR:
+  trajectory.tum    camera poses of the tracked frames, as estimated (TUM format)
+  ground_truth.tum  true camera poses, where the source has them
+  report.json       frames, errors against ground truth (ATE, RPE by evo), times
+  trajectory.png    plot of the trajectory, the error and the time per frame
+Ctrl-C stops and writes what was done so far.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "track",
+        help="run visual odometry over a sequence",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="image folder, video, dataset sequence or ROS 2 bag")
+    parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/<source>)")
+    parser.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: %(default)s)")
+    parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
+    parser.add_argument(
+        "--stride", type=int, default=1, metavar="N", help="take every Nth frame (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        default="sim3",
+        help="how the estimate is fitted to the ground truth before the ATE (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="tracking.KEY=VALUE",
+        help="change a setting of the tracker; may be repeated. See --list-settings",
+    )
+    parser.add_argument("--list-settings", action=_ListSettings, help="show the settings of the tracker and exit")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+class _ListSettings(argparse.Action):
+    """Like ``--version``: prints and exits, before the positional arguments are asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from ros_matching.cli.overrides import describe
+        from ros_matching.tracking.config import TrackingConfig
+
+        print(describe({"tracking": TrackingConfig}))
+        parser.exit()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Track the source and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C."""
+    from ros_matching.cli.overrides import configs_from
+    from ros_matching.evaluation.run import RunRecorder
+    from ros_matching.io import open_source
+    from ros_matching.matching import load_matcher
+    from ros_matching.tracking import TrackingConfig, VisualOdometry
+
+    config = configs_from(args.overrides, {"tracking": TrackingConfig})["tracking"]
+    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    matcher = load_matcher(args.backend, device=args.device)
+    recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
+    out_dir = args.out or Path("results") / source.name
+    try:
+        _track_all(VisualOdometry(matcher, config), source, recorder, quiet=args.quiet)
+    except (KeyboardInterrupt, RosMatchingError):
+        if len(recorder):
+            _write(recorder.report(interrupted=True), out_dir, quiet=args.quiet)
+        raise
+    report = recorder.report()
+    _write(report, out_dir, quiet=args.quiet)
+    if report.trajectory is None:
+        print(f"ros-matching track: no frame was tracked; at the end: {report.records[-1].reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write(report: RunReport, out_dir: Path, *, quiet: bool) -> None:
+    from ros_matching.evaluation.report import summary_table, write_report
+
+    written = write_report(report, out_dir)
+    if not quiet:
+        print(summary_table(report))
+        print(f"\nwritten to {out_dir}: {', '.join(path.name for path in written)}")
+
+
+def _track_all(odometry: VisualOdometry, source: FrameSource, recorder: RunRecorder, *, quiet: bool) -> None:
+    from tqdm import tqdm
+
+    with tqdm(source, total=len(source), unit="frame", desc=source.name, disable=quiet, dynamic_ncols=True) as frames:
+        for frame in frames:
+            result = _track_one(odometry, frame, recorder)
+            frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)
+
+
+def _track_one(odometry: VisualOdometry, frame: Frame, recorder: RunRecorder) -> TrackingResult:
+    from ros_matching.evaluation.run import FrameRecord
+
+    start = time.perf_counter()
+    result = odometry.track(frame)
+    latency_ms = 1e3 * (time.perf_counter() - start)
+    if frame.true_world_from_camera is not None:
+        recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
+    recorder.add(
+        FrameRecord(
+            index=frame.index,
+            stamp_ns=frame.stamp_ns,
+            status=result.status.value,
+            world_from_camera=result.world_from_camera,
+            reason=result.reason,
+            latency_ms=latency_ms,
+            stage_ms=result.stage_ms,
+        )
+    )
+    return result
