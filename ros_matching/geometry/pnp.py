@@ -1,0 +1,212 @@
+"""The pose of a camera from points whose positions in the world are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ros_matching.datatypes import Camera
+from ros_matching.errors import GeometryError
+from ros_matching.geometry.checks import as_points, as_weights, require_length
+from ros_matching.geometry.robust import huber_weight, tukey_weight
+from ros_matching.geometry.se3 import pose_from
+
+MIN_POINTS = 4  # three leave up to four solutions
+_MIN_DEPTH = 1e-9  # nearer than this, in the world's unit, counts as behind the camera
+_MIN_NOISE_PX = 0.5  # localisation is not better than this, however well few points fit
+_CONVERGED_PX = 5e-3  # a step that moves the image by less than this changes nothing any more
+_DRAWN_IN = 0.25  # a step that moves the image by less than this share of the threshold: the start was good enough
+_MAX_CONDITION = 1e12  # of the scaled information matrix; beyond it some motion is not observed
+_MIN_EXPLAINED = 0.5  # share of the points that a predicted pose must explain to be believed without RANSAC
+_RANSAC_ITERATIONS = 500
+_RANSAC_CONFIDENCE = 0.9999
+
+
+@dataclass(frozen=True)
+class PnpEstimate:
+    """A camera's pose from points: ``camera_from_world`` (4, 4) and ``inliers`` (N,) bool.
+
+    ``covariance`` (6, 6) is of ``world_from_camera``, over ``(dt, dr)`` as ``datatypes`` says. ``rmse_px`` is the root
+    mean square distance of the inliers in the image.
+    """
+
+    camera_from_world: np.ndarray
+    inliers: np.ndarray
+    covariance: np.ndarray
+    rmse_px: float
+
+
+def estimate_pnp(
+    points_world: np.ndarray,
+    points_px: np.ndarray,
+    camera: Camera,
+    threshold_px: float = 2.0,
+    initial: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> PnpEstimate | None:
+    """The pose of a camera that sees world points (N, 3) at pixels (N, 2), some of them wrongly.
+
+    ``initial``, a predicted ``camera_from_world`` (4, 4), is refined first and taken if it explains half of the points;
+    otherwise RANSAC with minimal samples of AP3P (Ke and Roumeliotis 2017) starts from nothing, and the pose with more
+    inliers wins. Inliers project within ``threshold_px``. ``weights`` (N,) are relative inverse variances. ``None``
+    where fewer than four points agree or they do not determine a pose.
+    """
+    points_world, points_px, weights = _checked(points_world, points_px, weights)
+    predicted = None
+    if initial is not None:
+        predicted = refine_pose(initial, points_world, points_px, camera, threshold_px, weights)
+        if predicted is not None and predicted.inliers.mean() >= _MIN_EXPLAINED:
+            return predicted
+    sampled = _ransac(points_world, points_px, camera, threshold_px)
+    if sampled is not None:
+        sampled = refine_pose(sampled, points_world, points_px, camera, threshold_px, weights)
+    found = [estimate for estimate in (predicted, sampled) if estimate is not None]
+    return max(found, key=lambda estimate: np.count_nonzero(estimate.inliers), default=None)
+
+
+def refine_pose(
+    camera_from_world: np.ndarray,
+    points_world: np.ndarray,
+    points_px: np.ndarray,
+    camera: Camera,
+    threshold_px: float,
+    weights: np.ndarray | None = None,
+    iterations: int = 10,
+) -> PnpEstimate | None:
+    """The pose near ``camera_from_world`` (4, 4) that minimises the robust reprojection error.
+
+    Gauss-Newton, first with Huber's loss, which draws a distant start in, then with Tukey's, which leaves outliers out.
+    Arguments otherwise as ``estimate_pnp``; ``None`` where fewer than four points agree at the end or they do not
+    determine a pose.
+    """
+    points_world, points_px, weights = _checked(points_world, points_px, weights)
+    pose = np.array(camera_from_world, dtype=np.float64)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        raise GeometryError(f"camera_from_world must be a finite (4, 4) transform, got {np.asarray(pose).tolist()}")
+    if len(points_world) < MIN_POINTS:
+        return None
+    drawing_in = True
+    for iteration in range(iterations):
+        residual, jacobian = residuals_and_jacobian(pose, points_world, points_px, camera)
+        error = np.hypot(*residual)
+        residual[np.isinf(residual)] = 0.0  # behind the camera: no derivative, no pull
+        robust = huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, 2.0 * threshold_px)
+        step = _solve(residual, jacobian, weights * robust)
+        if step is None:
+            return None
+        pose = _move_camera(pose, step)
+        moved_px = np.abs(step @ jacobian.reshape(6, -1)).max()
+        if not drawing_in and moved_px < _CONVERGED_PX:
+            break
+        drawing_in = drawing_in and moved_px > _DRAWN_IN * threshold_px and iteration + 1 < iterations // 2
+    return _evaluate(pose, points_world, points_px, camera, threshold_px, weights)
+
+
+def residuals_and_jacobian(
+    camera_from_world: np.ndarray, points_world: np.ndarray, points_px: np.ndarray, camera: Camera
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reprojection residuals (2, N) in pixels, u then v, and their derivatives (6, 2, N).
+
+    The derivative is by ``(v, w)`` of ``X -> Exp(w) X + v``, applied to points in camera coordinates: unlike a change
+    of ``camera_from_world`` in the world's axes it does not depend on where the world's origin is. Points behind the
+    camera get an infinite residual and no derivative.
+    """
+    x, y, z = camera_from_world[:3, :3] @ points_world.T + camera_from_world[:3, 3:]
+    behind = z <= _MIN_DEPTH
+    inverse = np.divide(1.0, z, out=np.zeros_like(z), where=~behind)
+    x *= inverse
+    y *= inverse
+    fx_x, fy_y = camera.fx * x, camera.fy * y
+    residual = np.stack([fx_x + (camera.cx - points_px[:, 0]), fy_y + (camera.cy - points_px[:, 1])])
+    jacobian = np.zeros((6, 2, len(x)))
+    jacobian[0, 0], jacobian[1, 1] = camera.fx * inverse, camera.fy * inverse
+    jacobian[2, 0], jacobian[2, 1] = -fx_x * inverse, -fy_y * inverse
+    jacobian[3, 0], jacobian[3, 1] = -fx_x * y, -camera.fy - fy_y * y
+    jacobian[4, 0], jacobian[4, 1] = camera.fx + fx_x * x, fy_y * x
+    jacobian[5, 0], jacobian[5, 1] = -camera.fx * y, camera.fy * x
+    if behind.any():
+        residual[:, behind] = np.inf
+        jacobian[:, :, behind] = 0.0
+    return residual, jacobian
+
+
+def _solve(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+    """The Gauss-Newton step (6,); ``None`` where the points do not determine it."""
+    weighted = (jacobian * weight).reshape(6, -1)
+    covariance = _inverse(weighted @ jacobian.reshape(6, -1).T)
+    return None if covariance is None else -covariance @ (weighted @ residual.ravel())
+
+
+def _inverse(information: np.ndarray) -> np.ndarray | None:
+    """The inverse of a symmetric (6, 6) matrix; ``None`` where it is singular, whatever the units of its rows."""
+    diagonal = np.diagonal(information)
+    if not (np.isfinite(information).all() and (diagonal > 0).all()):
+        return None
+    scale = 1.0 / np.sqrt(diagonal)
+    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    if values[0] * _MAX_CONDITION < values[-1]:
+        return None
+    half = vectors / np.sqrt(values) * scale[:, None]
+    return half @ half.T
+
+
+def _move_camera(camera_from_world: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The pose after ``X -> Exp(w) X + v`` in camera coordinates, ``step = (v, w)``."""
+    return pose_from(cv2.Rodrigues(step[3:])[0], step[:3]) @ camera_from_world
+
+
+def _evaluate(
+    pose: np.ndarray,
+    points_world: np.ndarray,
+    points_px: np.ndarray,
+    camera: Camera,
+    threshold_px: float,
+    weights: np.ndarray,
+) -> PnpEstimate | None:
+    """The estimate that a final pose stands for: inliers, their rmse, and the covariance from their information."""
+    residual, jacobian = residuals_and_jacobian(pose, points_world, points_px, camera)
+    squared = residual[0] ** 2 + residual[1] ** 2
+    inliers = squared <= threshold_px**2
+    count = np.count_nonzero(inliers & (weights > 0))
+    if count < MIN_POINTS:
+        return None
+    weight = weights[inliers] * (count / weights[inliers].sum())
+    jacobian = jacobian[:, :, inliers]
+    covariance = _inverse((jacobian * weight).reshape(6, -1) @ jacobian.reshape(6, -1).T)
+    if covariance is None:
+        return None
+    variance = max(_MIN_NOISE_PX**2, weight @ squared[inliers] / max(2 * count - 6, 1))
+    # The camera moves against the points: world_from_camera gets dt = -R^T v and dr = -R^T w.
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = pose[:3, :3].T
+    rmse_px = float(np.sqrt(squared[inliers].mean()))
+    return PnpEstimate(pose, inliers, variance * (turn @ covariance @ turn.T), rmse_px)
+
+
+def _ransac(points_world: np.ndarray, points_px: np.ndarray, camera: Camera, threshold_px: float) -> np.ndarray | None:
+    """A ``camera_from_world`` (4, 4) from minimal samples; OpenCV seeds them itself, always alike."""
+    if len(points_world) < MIN_POINTS:
+        return None
+    found, rotation, translation, _ = cv2.solvePnPRansac(
+        points_world,
+        points_px,
+        camera.matrix,
+        None,
+        iterationsCount=_RANSAC_ITERATIONS,
+        reprojectionError=threshold_px,
+        confidence=_RANSAC_CONFIDENCE,
+        flags=cv2.SOLVEPNP_AP3P,
+    )
+    if not found or not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
+        return None
+    return pose_from(cv2.Rodrigues(rotation)[0], translation.ravel())
+
+
+def _checked(
+    points_world: np.ndarray, points_px: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    points_world, points_px = as_points("points_world", points_world, 3), as_points("points_px", points_px, 2)
+    require_length("points_px", points_px, len(points_world))
+    return points_world, points_px, as_weights(weights, len(points_world))
