@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ros_matching.errors import DataTypeError, EvaluationError
-from ros_matching.evaluation.trajectory import TrajectoryReport, evaluate_trajectory
+from ros_matching.evaluation.trajectory import TrajectoryReport, check_alignment, evaluate_trajectory
 from ros_matching.io.trajectory import Trajectory
 
 INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
@@ -103,6 +103,7 @@ class RunRecorder:
 
     def __init__(self, source: str, backend: str, *, alignment: str = "sim3", max_difference_s: float = 0.01) -> None:
         """``source`` and ``backend`` are names for the report; the rest is as in ``evaluate_trajectory``."""
+        check_alignment(alignment)
         self.source = source
         self.backend = backend
         self._alignment = alignment

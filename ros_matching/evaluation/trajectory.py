@@ -68,8 +68,7 @@ def evaluate_trajectory(
     Raises ``EvaluationError`` when fewer than three poses have a counterpart or the alignment is not defined, and
     ``MissingDependencyError`` when evo is not installed.
     """
-    if alignment not in ALIGNMENTS:
-        raise EvaluationError(f"alignment must be one of {', '.join(ALIGNMENTS)}, got {alignment!r}")
+    check_alignment(alignment)
     rows, truth_rows = _associate(estimate.stamps_ns, truth.stamps_ns, max_difference_s)
     truth = Trajectory(truth.stamps_ns[truth_rows], truth.world_from_camera[truth_rows])
     true_path, path = _evo_path(truth.world_from_camera), _evo_path(estimate.world_from_camera[rows])
@@ -91,6 +90,12 @@ def evaluate_trajectory(
         aligned=Trajectory(estimate.stamps_ns[rows], np.array(path.poses_se3)),
         truth=truth,
     )
+
+
+def check_alignment(alignment: str) -> None:
+    """Raise ``EvaluationError`` when there is no such alignment."""
+    if alignment not in ALIGNMENTS:
+        raise EvaluationError(f"alignment must be one of {', '.join(ALIGNMENTS)}, got {alignment!r}")
 
 
 def _associate(
