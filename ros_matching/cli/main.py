@@ -22,7 +22,9 @@ COMMANDS = ("track",)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``sys.argv`` without it) and return its exit code."""
     try:
-        return _run(make_parser().parse_args(argv))
+        exit_code = _run(make_parser().parse_args(argv))
+        sys.stdout.flush()
+        return exit_code
     except KeyboardInterrupt:
         print("ros-matching: interrupted", file=sys.stderr)
         return 130

@@ -74,7 +74,7 @@ class _ListSettings(argparse.Action):
         from ros_matching.cli.overrides import describe
         from ros_matching.tracking.config import TrackingConfig
 
-        print(describe({"tracking": TrackingConfig}))
+        print(describe({"tracking": TrackingConfig}), flush=True)
         parser.exit()
 
 
@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     report = recorder.report()
     _write(report, out_dir, quiet=args.quiet)
     if report.trajectory is None:
-        print(f"ros-matching track: no frame was tracked; at the end: {report.records[-1].reason}", file=sys.stderr)
+        why = f"at the end: {report.records[-1].reason}" if report.records else "the source has no frames"
+        print(f"ros-matching track: no frame was tracked; {why}", file=sys.stderr)
         return 1
     return 0
 
