@@ -150,7 +150,7 @@ def pose_to_msg(pose: np.ndarray) -> Pose:
 
 
 def pose_from_msg(msg: Pose) -> np.ndarray:
-    """``a_from_b`` (4, 4) of the pose of b in a; raises ``NodeError`` unless it is finite, its quaternion of length 1."""
+    """``a_from_b`` (4, 4) of the pose of b in a; ``NodeError`` unless it is finite with a quaternion of length 1."""
     return _pose_from_parts(msg.position, msg.orientation)
 
 
@@ -162,7 +162,7 @@ def transform_to_msg(transform: np.ndarray) -> Transform:
 
 
 def transform_from_msg(msg: Transform) -> np.ndarray:
-    """``parent_from_child`` (4, 4); raises ``NodeError`` unless it is finite, its quaternion of length 1."""
+    """``parent_from_child`` (4, 4); ``NodeError`` unless it is finite with a quaternion of length 1."""
     return _pose_from_parts(msg.translation, msg.rotation)
 
 

@@ -14,11 +14,8 @@ from geometry_msgs.msg import TransformStamped
 
 from ros_matching.geometry.se3 import compose_covariance, interpolate, invert, log_so3
 from ros_matching.nodes.conversions import transform_from_msg
-from ros_matching.tracking.result import TrackingResult
 
-BODY_FROM_OPTICAL = np.array(
-    [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-)
+BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
 """REP-103: body axes (x forward, y left, z up) from optical axes (x right, y down, z forward)."""
 
 _CERTAIN = np.zeros((6, 6))
@@ -26,7 +23,7 @@ _CERTAIN = np.zeros((6, 6))
 
 @dataclass(frozen=True)
 class Twist:
-    """Velocity of the robot along its own axes: ``linear`` (3,) per second, ``angular`` (3,) rad/s, (6, 6) covariance."""
+    """Velocity of the robot along its own axes: ``linear`` (3,) m/s, ``angular`` (3,) rad/s; ``covariance`` (6, 6)."""
 
     linear: np.ndarray
     angular: np.ndarray
@@ -78,9 +75,7 @@ class StaticTransforms:
 
     def update(self, transforms: Iterable[TransformStamped]) -> None:
         """Take new or changed transforms; raises ``NodeError`` for one that is not finite, and takes none then."""
-        new = {
-            _bare(t.child_frame_id): (_bare(t.header.frame_id), transform_from_msg(t.transform)) for t in transforms
-        }
+        new = {_bare(t.child_frame_id): (_bare(t.header.frame_id), transform_from_msg(t.transform)) for t in transforms}
         self._parents = {**self._parents, **new}
 
     @property
@@ -98,13 +93,6 @@ class StaticTransforms:
             if ancestor in from_target:
                 return invert(from_target[ancestor]) @ ancestor_from_source
         return None
-
-
-def odometry_of(mounting: Mounting, result: TrackingResult) -> tuple[np.ndarray, np.ndarray | None]:
-    """``odom_from_base`` (4, 4) and its covariance (6, 6), or ``None`` for unknown, of a result that has a pose."""
-    pose = result.world_from_camera
-    covariance = None if result.covariance is None else mounting.base_covariance(pose, result.covariance)
-    return mounting.odom_from_base(pose), covariance
 
 
 def _ancestors(parents: dict[str, tuple[str, np.ndarray]], frame: str) -> dict[str, np.ndarray]:

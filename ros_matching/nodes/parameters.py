@@ -35,7 +35,8 @@ def declare_config(node: Node, config_class: type[Config], prefix: str = "") -> 
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             example = f"; write {info.default!r} rather than {info.default:g}" if info.type is float else ""
             raise NodeError(
-                f"parameter {name} ({info.description}) must be {info.type.__name__}{_range_text(info)}: {error}{example}"
+                f"parameter {name} must be {info.type.__name__}{_range_text(info)} ({info.description}): "
+                f"{error}{example}"
             ) from error
 
 
@@ -79,6 +80,8 @@ def _range_text(info: ParameterInfo) -> str:
     if info.choices is not None:
         return f", one of {', '.join(info.choices)}"
     bounds = [
-        f"{word} {bound:g}" for word, bound in (("at least", info.minimum), ("at most", info.maximum)) if bound is not None
+        f"{word} {bound:g}"
+        for word, bound in (("at least", info.minimum), ("at most", info.maximum))
+        if bound is not None
     ]
     return f", {' and '.join(bounds)}" if bounds else ""

@@ -16,6 +16,7 @@ class Problem(enum.Enum):
 
     CAMERA_INFO = "camera info"
     CAMERA_INFO_AGE = "camera info age"
+    INPUT = "input"
     IMAGE = "image"
     STAMP = "stamp"
     MOUNTING = "mounting"
@@ -24,7 +25,7 @@ class Problem(enum.Enum):
     OUTPUT = "output"
 
 
-class RefusedImage(NodeError):
+class RefusedImageError(NodeError):
     """An image cannot be tracked; the message says why and names the remedy."""
 
     def __init__(self, problem: Problem, message: str) -> None:
@@ -41,8 +42,8 @@ class ProblemLog:
         self._present: dict[Problem, str] = {}
         self._logged: set[str] = set()
 
-    def report(self, problem: Problem, text: str) -> None:
-        """State a problem, with its remedy; repeating it is cheap and silent."""
+    def report(self, problem: Problem, text: str, detail: str = "") -> None:
+        """State a problem, with its remedy; repeating it is cheap and silent. ``detail`` goes to the log only."""
         with self._lock:
             self._present[problem] = text
             is_new = text not in self._logged
@@ -51,7 +52,7 @@ class ProblemLog:
                     self._logged.clear()
                 self._logged.add(text)
         if is_new:
-            self._log(text)
+            self._log(f"{text}\n{detail}" if detail else text)
 
     def clear(self, *problems: Problem) -> None:
         """State that these problems are over."""

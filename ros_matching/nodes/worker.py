@@ -12,8 +12,8 @@ Item = TypeVar("Item")
 class Worker(Generic[Item]):
     """Hands items to ``process`` in a thread of its own, through a mailbox of a single slot.
 
-    An item that arrives before the last one was taken out replaces it and counts as a drop: the thread always gets the
-    newest, and the caller never waits. An exception out of ``process`` goes to ``on_error``, and the thread lives on.
+    An item that arrives before the last one was taken out replaces it: the thread always gets the newest, and the
+    caller never waits. An exception out of ``process`` goes to ``on_error``, and the thread lives on.
     """
 
     def __init__(self, process: Callable[[Item], None], on_error: Callable[[Exception], None], name: str) -> None:
@@ -21,23 +21,17 @@ class Worker(Generic[Item]):
         self._on_error = on_error
         self._filled = threading.Condition()
         self._slot: Item | None = None
-        self._dropped = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    @property
-    def dropped(self) -> int:
-        """How many items were replaced by a newer one before their turn came."""
-        return self._dropped
-
-    def submit(self, item: Item) -> None:
-        """Put an item into the mailbox; never blocks for the work itself."""
+    def submit(self, item: Item) -> bool:
+        """Put an item into the mailbox, without waiting for the work; True when it replaced one, which is dropped."""
         with self._filled:
-            if self._slot is not None:
-                self._dropped += 1
+            replaced = self._slot is not None
             self._slot = item
             self._filled.notify()
+        return replaced
 
     def stop(self) -> None:
         """Finish the item at work, forget the one in the mailbox, and end the thread. May be called twice."""

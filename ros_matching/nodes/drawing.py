@@ -1,0 +1,51 @@
+"""The debug picture: where the tracked points came from, and how the tracker is doing."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ros_matching.tracking.result import TrackingResult, TrackingStatus
+
+_COLORS = {
+    TrackingStatus.INITIALIZING: (255, 176, 0),
+    TrackingStatus.TRACKING: (60, 210, 60),
+    TrackingStatus.LOST: (230, 40, 40),
+}
+_SHIFT = 4  # sub-pixel drawing: coordinates are in 1/16 pixel
+
+
+def draw_tracks(image: np.ndarray, result: TrackingResult) -> np.ndarray:
+    """A copy of ``image`` (H, W, 3) uint8 RGB with a line from each tracked point's place in the reference keyframe.
+
+    The points' colour tells the status; the text line below says it in words.
+    """
+    canvas = image.copy()
+    color = _COLORS[result.status]
+    lines = np.stack([result.reference_points_px, result.tracked_points_px], axis=1)
+    cv2.polylines(canvas, list(_fixed_point(lines)), False, color, 1, cv2.LINE_AA, _SHIFT)
+    for u, v in _fixed_point(result.tracked_points_px).tolist():
+        cv2.circle(canvas, (u, v), 2 << _SHIFT, color, -1, cv2.LINE_AA, _SHIFT)
+    text = f"{result.status.value}  {result.counts.inliers}/{result.counts.matches}  {result.reason}".rstrip()
+    _draw_caption(canvas, text, color)
+    return canvas
+
+
+def _draw_caption(canvas: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
+    height = max(16, canvas.shape[0] // 24)
+    canvas[-height:] //= 3
+    ascii_text = text.encode("ascii", "replace").decode()
+    cv2.putText(
+        canvas,
+        ascii_text,
+        (4, canvas.shape[0] - height // 3),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        height / 36,
+        color,
+        1,
+        cv2.LINE_AA,
+    )
+
+
+def _fixed_point(points_px: np.ndarray) -> np.ndarray:
+    return np.round(points_px * (1 << _SHIFT)).astype(np.int32)

@@ -1,0 +1,114 @@
+"""What ``vo_node`` publishes of one image's result."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from ros_matching.datatypes import Frame
+from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import VoStatus
+from ros_matching.nodes import vo_messages
+from ros_matching.nodes.conversions import header_to_msg, image_to_msg
+from ros_matching.nodes.drawing import draw_tracks
+from ros_matching.nodes.mounting import Mounting, Twist
+from ros_matching.nodes.vo_config import VoConfig
+from ros_matching.tracking.result import TrackingResult
+
+_LARGE = QoSProfile(depth=1)  # reliable serves subscribers of both kinds; nothing queues up behind a slow one
+_SMALL = QoSProfile(depth=10)
+_TF = QoSProfile(depth=100)  # as tf2_ros
+
+
+class VoOutputs:
+    """The publishers of the node. What is costly to build is built only while somebody subscribes to it."""
+
+    def __init__(self, node: LifecycleNode, config: VoConfig) -> None:
+        self._node = node
+        self._config = config
+        self._status = self._create(VoStatus, "vo_status", _SMALL)
+        self._relative_pose = self._create(PoseWithCovarianceStamped, "relative_pose", _SMALL)
+        self._odom = self._create(Odometry, "odom", _SMALL)
+        self._path = self._create(Path, "path", _LARGE)
+        self._keyframe = self._create(KeyframeMsg, "keyframe", _SMALL)
+        self._debug_image = self._create(Image, "debug_image", _LARGE)
+        # REP-105 tools look for /tf whatever the namespace. tf2_ros is not on PyPI; its broadcaster is this publisher.
+        self._tf = self._create(TFMessage, "/tf", _TF) if config.publish_tf else None
+        self._publishers = [
+            self._status, self._relative_pose, self._odom, self._path, self._keyframe, self._debug_image, self._tf
+        ]  # fmt: skip
+        self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+        self._last_stamp_ns: int | None = None  # of the last pose, for the velocity
+        self._path_stamp_ns: int | None = None
+
+    def destroy(self) -> None:
+        """Take the publishers off the node."""
+        for publisher in filter(None, self._publishers):
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers = []
+
+    def restart(self) -> None:
+        """Forget the path: the next pose starts anew."""
+        self._poses.clear()
+        self._last_stamp_ns = self._path_stamp_ns = None
+
+    def publish(self, result: TrackingResult, frame: Frame | None, header: Header, mounting: Mounting | None) -> None:
+        """Publish all but the status. ``header``: stamp of the image and camera frame; odom needs the mounting."""
+        if result.previous_from_current is not None:
+            self._relative_pose.publish(vo_messages.relative_pose_to_msg(result, header))
+        if mounting is not None:
+            self._publish_in_odom(result, header, mounting)
+        if frame is not None:
+            self._last_stamp_ns = result.stamp_ns
+            if self._debug_image.get_subscription_count():
+                self._debug_image.publish(image_to_msg(draw_tracks(frame.image, result), header))
+
+    def publish_status(self, status: VoStatus) -> None:
+        """Publish the status; it comes last of an image's messages, so who waits for it has had the others sent."""
+        self._status.publish(status)
+
+    def _publish_in_odom(self, result: TrackingResult, header: Header, mounting: Mounting) -> None:
+        keyframe = result.new_keyframe
+        if keyframe is not None and self._keyframe.get_subscription_count():
+            self._keyframe.publish(
+                vo_messages.keyframe_to_msg(keyframe, mounting, self._config.odom_frame, header.frame_id)
+            )
+        if result.world_from_camera is None:
+            return
+        odom_header = header_to_msg(result.stamp_ns, self._config.odom_frame)
+        twist = self._twist(result, mounting)
+        odometry = vo_messages.odometry_to_msg(result, mounting, twist, odom_header, self._config.base_frame)
+        self._odom.publish(odometry)
+        if self._tf is not None:
+            link = vo_messages.transform_stamped(
+                mounting.odom_from_base(result.world_from_camera), odom_header, self._config.base_frame
+            )
+            self._tf.publish(TFMessage(transforms=[link]))
+        self._poses.append(PoseStamped(header=odom_header, pose=odometry.pose.pose))
+        self._publish_path(result.stamp_ns, odom_header)
+
+    def _twist(self, result: TrackingResult, mounting: Mounting) -> Twist | None:
+        if result.previous_from_current is None or self._last_stamp_ns is None:
+            return None
+        seconds = (result.stamp_ns - self._last_stamp_ns) * 1e-9
+        return mounting.twist(result.previous_from_current, result.relative_covariance, seconds)
+
+    def _publish_path(self, stamp_ns: int, header: Header) -> None:
+        """Send the whole path, which costs in proportion to its length, at a bounded rate only."""
+        is_due = self._path_stamp_ns is None or (stamp_ns - self._path_stamp_ns) * 1e-9 >= self._config.path_period_s
+        if is_due and self._path.get_subscription_count():
+            self._path_stamp_ns = stamp_ns
+            self._path.publish(Path(header=header, poses=list(self._poses)))
+
+    def _create(self, message_type: type, topic: str, qos: QoSProfile):
+        return self._node.create_lifecycle_publisher(
+            message_type, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+        )

@@ -1,0 +1,167 @@
+"""The way of one image through ``vo_node``: message, frame, tracker, messages."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from ros_matching.datatypes import Camera, Frame
+from ros_matching.nodes.conversions import stamp_ns_from_msg
+from ros_matching.nodes.frame_input import FrameInput
+from ros_matching.nodes.mounting import Mounting
+from ros_matching.nodes.outputs import VoOutputs
+from ros_matching.nodes.problems import Problem, ProblemLog, RefusedImageError
+from ros_matching.nodes.statistics import VoStatistics
+from ros_matching.nodes.trajectory_record import TrajectoryRecord
+from ros_matching.nodes.vo_messages import status_to_msg
+from ros_matching.tracking.result import TrackingResult, TrackingStatus
+
+
+class Tracker(Protocol):
+    """What the pipeline needs of ``ros_matching.tracking.VisualOdometry``."""
+
+    def track(self, frame: Frame) -> TrackingResult:
+        """Take the next frame."""
+
+    def reset(self) -> None:
+        """Start anew."""
+
+
+@dataclass(frozen=True)
+class ReceivedImage:
+    """An image message and when it came, by ``time.perf_counter``."""
+
+    msg: Image | CompressedImage
+    received_s: float
+
+
+@dataclass(frozen=True)
+class PipelineParts:
+    """What the pipeline works with; ``mounting`` gives that of a camera frame, or ``None`` until it is known."""
+
+    tracker: Tracker
+    frames: FrameInput
+    outputs: VoOutputs
+    trajectory: TrajectoryRecord
+    statistics: VoStatistics
+    problems: ProblemLog
+    mounting: Callable[[str], Mounting | None]
+    say: Callable[[str], object]  # for events, such as a reset
+    camera_frame: str = ""
+
+
+class VoPipeline:
+    """Tracks images one by one. Every image gets a status message, refused and paused ones too.
+
+    ``process`` runs in the worker. The others may be called from any thread; ``reset`` and ``save_trajectory`` wait for
+    the image at work.
+    """
+
+    def __init__(self, parts: PipelineParts) -> None:
+        self._parts = parts
+        self._lock = threading.Lock()
+        self._camera: Camera | None = None
+        self._has_tracked = False
+        self._reset_due = ""
+        self.paused = False
+
+    def process(self, image: ReceivedImage) -> None:
+        """Track one image and publish what came out."""
+        parts, msg = self._parts, image.msg
+        with self._lock:
+            self._follow_time(msg)
+            frame, result = self._result(msg)
+            header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
+            parts.statistics.count_result(result, was_tried=frame is not None)
+            parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id))
+            latency_ms = (time.perf_counter() - image.received_s) * 1e3
+            parts.statistics.count_latency(latency_ms, result.stage_ms)
+            status = status_to_msg(result, header)
+            status.latency_ms = latency_ms
+            parts.statistics.fill(status)
+            parts.outputs.publish_status(status)
+
+    def reset(self, why: str) -> None:
+        """Start anew, in time too, and say so."""
+        with self._lock:
+            self._reset(why)
+            self._parts.frames.restart()
+
+    def reset_before_next(self, why: str) -> None:
+        """As ``reset``, before the next image; does not wait."""
+        self._reset_due = why
+
+    def save_trajectory(self, file: str, file_format: str) -> str:
+        """Write the camera's trajectory; returns what was written where, raises ``NodeError``."""
+        with self._lock:
+            path = self._parts.trajectory.save(file, file_format)
+            return (
+                f"{len(self._parts.trajectory)} poses of the camera in the first keyframe's camera frame, as "
+                f"{file_format}: {path}"
+            )
+
+    def _follow_time(self, msg: Image | CompressedImage) -> None:
+        back_s = self._parts.frames.jump_back_s(msg)
+        why, self._reset_due = self._reset_due, ""
+        if back_s > 0:
+            why = f"the stamps of the images jumped back by {back_s:.3f} s"
+        if why:
+            self._reset(why)
+            self._parts.frames.restart()
+
+    def _result(self, msg: Image | CompressedImage) -> tuple[Frame | None, TrackingResult]:
+        """The frame, or ``None`` when the image did not get as far as the tracker, and the result."""
+        if self.paused:
+            return None, self._no_pose(msg, "paused; call ~/pause with data: false to go on")
+        start_s = time.perf_counter()
+        try:
+            frame = self._parts.frames.frame(msg)
+        except RefusedImageError as error:
+            self._parts.problems.report(error.problem, str(error))
+            return None, self._no_pose(msg, str(error))
+        input_ms = (time.perf_counter() - start_s) * 1e3
+        self._follow_camera(frame.camera)
+        result = self._track(frame)
+        return frame, replace(result, stage_ms={"input": input_ms, **result.stage_ms})
+
+    def _track(self, frame: Frame) -> TrackingResult:
+        """Track, and survive a failure of the tracker: its state cannot be trusted then, so it starts anew."""
+        try:
+            result = self._parts.tracker.track(frame)
+        except Exception as error:
+            text = f"the tracker failed ({type(error).__name__}: {error}) and was reset; please report this"
+            self._parts.problems.report(Problem.TRACKER, text, traceback.format_exc())
+            self._reset("the tracker failed")
+            return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.INITIALIZING, text)
+        self._parts.problems.clear(Problem.TRACKER)
+        if result.world_from_camera is not None:
+            self._has_tracked = True
+            self._parts.trajectory.add(result.stamp_ns, result.world_from_camera)
+        return result
+
+    def _follow_camera(self, camera: Camera) -> None:
+        if self._camera is not None and camera != self._camera:
+            old = self._camera
+            self._reset(
+                f"the camera changed from {old.width}x{old.height} (fx {old.fx:.1f}) to "
+                f"{camera.width}x{camera.height} (fx {camera.fx:.1f})"
+            )
+        self._camera = camera
+
+    def _no_pose(self, msg: Image | CompressedImage, reason: str) -> TrackingResult:
+        status = TrackingStatus.LOST if self._has_tracked else TrackingStatus.INITIALIZING
+        return TrackingResult(-1, stamp_ns_from_msg(msg.header.stamp), status, reason)
+
+    def _reset(self, why: str) -> None:
+        self._parts.tracker.reset()
+        self._parts.trajectory.clear()
+        self._parts.outputs.restart()
+        self._has_tracked = False
+        self._parts.say(f"{why}: the odometry starts anew")

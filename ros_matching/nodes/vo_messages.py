@@ -1,0 +1,107 @@
+"""The messages that ``vo_node`` publishes, built from a ``TrackingResult``: pure functions without a node."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped, Vector3
+from nav_msgs.msg import Odometry
+from std_msgs.msg import Header
+
+from ros_matching.datatypes import Keyframe, ScaleState
+from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import VoStatus
+from ros_matching.nodes.conversions import (
+    camera_to_msg,
+    covariance_to_msg,
+    image_to_msg,
+    pose_to_msg,
+    stamp_to_msg,
+    transform_to_msg,
+)
+from ros_matching.nodes.mounting import Mounting, Twist
+from ros_matching.tracking.result import TrackingResult, TrackingStatus
+
+_STATES = {
+    TrackingStatus.INITIALIZING: VoStatus.INITIALIZING,
+    TrackingStatus.TRACKING: VoStatus.TRACKING,
+    TrackingStatus.LOST: VoStatus.LOST,
+}
+_SCALES = {
+    ScaleState.UP_TO_SCALE: VoStatus.UP_TO_SCALE,
+    ScaleState.ANCHORED: VoStatus.ANCHORED,
+    ScaleState.METRIC: VoStatus.METRIC,
+}
+
+
+def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
+    """The status of one image; the node adds its own counts and latency."""
+    counts = result.counts
+    return VoStatus(
+        header=header,
+        state=_STATES[result.status],
+        reason=result.reason,
+        scale=_SCALES[result.scale],
+        scale_source=result.scale_source,
+        keypoints=counts.keypoints,
+        matches=counts.matches,
+        inliers=counts.inliers,
+        landmarks=counts.landmarks,
+        keyframes=counts.keyframes,
+        parallax_deg=float(result.parallax_deg),
+        stage_names=list(result.stage_ms),
+        stage_ms=[float(value) for value in result.stage_ms.values()],
+    )
+
+
+def relative_pose_to_msg(result: TrackingResult, header: Header) -> PoseWithCovarianceStamped:
+    """The pose of this camera in the previous frame's camera; ``header`` has this stamp and the camera's frame."""
+    msg = PoseWithCovarianceStamped(header=header)
+    msg.pose.pose = pose_to_msg(result.previous_from_current)
+    msg.pose.covariance = covariance_to_msg(result.relative_covariance)
+    return msg
+
+
+def odometry_to_msg(
+    result: TrackingResult, mounting: Mounting, twist: Twist | None, header: Header, base_frame: str
+) -> Odometry:
+    """The robot in odom, and its velocity along its own axes; an unknown part has ``UNKNOWN_VARIANCE``."""
+    pose = result.world_from_camera
+    covariance = None if result.covariance is None else mounting.base_covariance(pose, result.covariance)
+    msg = Odometry(header=header, child_frame_id=base_frame)
+    msg.pose.pose = pose_to_msg(mounting.odom_from_base(pose))
+    msg.pose.covariance = covariance_to_msg(covariance)
+    msg.twist.covariance = covariance_to_msg(None if twist is None else twist.covariance)
+    if twist is not None:
+        msg.twist.twist.linear = _vector(twist.linear)
+        msg.twist.twist.angular = _vector(twist.angular)
+    return msg
+
+
+def transform_stamped(parent_from_child: np.ndarray, header: Header, child_frame: str) -> TransformStamped:
+    """One link of TF; ``header`` names the parent frame."""
+    return TransformStamped(header=header, child_frame_id=child_frame, transform=transform_to_msg(parent_from_child))
+
+
+def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, camera_frame: str) -> KeyframeMsg:
+    """A keyframe for mapping, with the camera's pose in odom."""
+    stamp = stamp_to_msg(keyframe.frame.stamp_ns)
+    camera_header = Header(stamp=stamp, frame_id=camera_frame)
+    points = array("f")
+    sparse = np.column_stack([keyframe.sparse_points_px, keyframe.sparse_depths]).astype(np.float32)
+    points.frombytes(sparse.data.cast("B") if sparse.size else b"")
+    return KeyframeMsg(
+        header=Header(stamp=stamp, frame_id=odom_frame),
+        id=keyframe.id,
+        pose=pose_to_msg(mounting.odom_from_camera(keyframe.world_from_camera)),
+        scale=_SCALES[keyframe.scale],
+        image=image_to_msg(keyframe.frame.image, camera_header),
+        camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
+        sparse_points=points,
+    )
+
+
+def _vector(xyz: np.ndarray) -> Vector3:
+    x, y, z = xyz.tolist()
+    return Vector3(x=x, y=y, z=z)

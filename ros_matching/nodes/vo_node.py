@@ -1,0 +1,294 @@
+"""``vo_node``: visual odometry as a ROS 2 lifecycle node. It converts, calls and publishes; the parts are beside it.
+
+configure loads the front end; activate warms it up, subscribes and starts the worker; deactivate stops; cleanup frees.
+The executor's callbacks only take messages in: all work on pictures is done by one worker thread, newest first.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+
+from ros_matching import load_matcher
+from ros_matching.config import fields_of
+from ros_matching.errors import NodeError, RosMatchingError
+from ros_matching.nodes.calibration import CalibrationInput
+from ros_matching.nodes.diagnostics import diagnostic_status
+from ros_matching.nodes.frame_input import FrameInput
+from ros_matching.nodes.image_input import ImageInput
+from ros_matching.nodes.mounting_input import MountingInput
+from ros_matching.nodes.outputs import VoOutputs
+from ros_matching.nodes.parameters import declare_config, read_config
+from ros_matching.nodes.pipeline import PipelineParts, ReceivedImage, Tracker, VoPipeline
+from ros_matching.nodes.problems import Problem, ProblemLog
+from ros_matching.nodes.statistics import VoStatistics
+from ros_matching.nodes.trajectory_record import TrajectoryRecord
+from ros_matching.nodes.vo_config import LIVE_SETTINGS, VoConfig
+from ros_matching.nodes.worker import Worker
+from ros_matching.tracking import TrackingConfig, VisualOdometry
+
+_CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig))
+_DIAGNOSTICS_PERIOD_S = 1.0
+_SILENCE_S = 3.0
+_WARM_UP_SIZE = (240, 320, 3)
+_SETTINGS = frozenset(prefix + info.name for prefix, config_class in _CONFIGS for info in fields_of(config_class))
+
+
+class VoNode(LifecycleNode):
+    """The node; ``load`` and ``make_tracker`` take the place of the real front end and tracker in tests."""
+
+    def __init__(
+        self,
+        *,
+        load: Callable[..., Any] = load_matcher,
+        make_tracker: Callable[[Any, TrackingConfig], Tracker] = VisualOdometry,
+        **node_options: Any,
+    ) -> None:
+        """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
+        super().__init__("vo_node", **node_options)
+        self._load = load
+        self._make_tracker = make_tracker
+        for prefix, config_class in _CONFIGS:
+            declare_config(self, config_class, prefix)
+            read_config(self, config_class, prefix)
+        self._problems = ProblemLog(lambda text: self.get_logger().error(text))
+        self._statistics = VoStatistics()
+        self._matcher: Any = None
+        self._pipeline: VoPipeline | None = None
+        self._worker: Worker[ReceivedImage] | None = None
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/pause", self._on_pause)
+        self.create_service(Trigger, "~/save_trajectory", self._on_save_trajectory)
+        # Neither a lifecycle publisher nor the ROS clock: what is wrong is told while inactive or without /clock, too.
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(_DIAGNOSTICS_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def state(self) -> str:
+        """The lifecycle state: unconfigured, inactive or active."""
+        if self._pipeline is None:
+            return "unconfigured"
+        return "inactive" if self._worker is None else "active"
+
+    def bring_up(self) -> bool:
+        """Configure and activate, without a lifecycle manager; False when that failed, and the log says why."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def destroy_node(self) -> None:
+        """Stop the worker, then take the node down."""
+        self._stop()
+        super().destroy_node()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the front end and set up all that does not depend on pictures coming."""
+        return self._transition("configure", self._configure) or super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Warm up, subscribe, and start the worker."""
+        return self._transition("activate", self._activate) or super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Finish the picture at work and take no more."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the front end and all memory of the run."""
+        self._clean_up()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As deactivate and cleanup."""
+        self._clean_up()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured; the log has said why."""
+        self._clean_up()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        self._config, tracking = (read_config(self, config_class, prefix) for prefix, config_class in _CONFIGS)
+        self._matcher = self._load(self._config.backend, device=self._config.device)
+        self._problems.forget()
+        self._statistics = VoStatistics()
+        self._calibration = CalibrationInput(self._config, self._problems)
+        self._mounting = MountingInput(self, self._config, self._problems)
+        self._outputs = VoOutputs(self, self._config)
+        self._clock_jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)), post_callback=self._on_clock_jump
+        )
+        self._pipeline = VoPipeline(
+            PipelineParts(
+                tracker=self._make_tracker(self._matcher, tracking),
+                frames=FrameInput(self._calibration, self._problems),
+                outputs=self._outputs,
+                trajectory=TrajectoryRecord(self._config.trajectory_length),
+                statistics=self._statistics,
+                problems=self._problems,
+                mounting=self._mounting.mounting,
+                say=self.get_logger().warning,
+                camera_frame=self._config.camera_frame,
+            )
+        )
+        self.get_logger().info(f"configured with the front end {self._matcher.name}")
+
+    def _activate(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, _WARM_UP_SIZE, dtype=np.uint8)
+        self._matcher.match(noise, noise)
+        self._active_since_s = time.monotonic()
+        self._worker = Worker(self._pipeline.process, self._on_worker_error, "vo_worker")
+        self._input = ImageInput(self, self._config, self._problems, self._on_image, self._calibration.update)
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            self._input.destroy()
+            self._worker.stop()
+            self._worker = None
+
+    def _clean_up(self) -> None:
+        self._stop()
+        if self._pipeline is None:
+            return
+        self._pipeline = self._matcher = None
+        self._clock_jumps.unregister()
+        self._mounting.destroy()
+        self._outputs.destroy()
+        torch = sys.modules.get("torch")  # only where a front end has loaded it
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn | None:
+        """Run a transition; rclpy would swallow an exception without a word."""
+        try:
+            work()
+        except RosMatchingError as error:
+            self.get_logger().error(f"cannot {name}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f"cannot {name}:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+        return None
+
+    def _on_image(self, msg: Image | CompressedImage) -> None:
+        is_drop = self._worker.submit(ReceivedImage(msg, time.perf_counter()))
+        self._statistics.count_arrival(is_drop)
+
+    def _on_worker_error(self, error: Exception) -> None:
+        if self.context.ok():  # at the end of the process the context may go before the worker
+            text = f"publishing a result failed ({type(error).__name__}: {error}); please report this"
+            self._problems.report(Problem.OUTPUT, text, "".join(traceback.format_exception(error)))
+
+    def _on_clock_jump(self, jump: Any) -> None:
+        self._pipeline.reset_before_next("the clock jumped back")
+
+    def _on_timer(self) -> None:
+        if self.state == "active":
+            self._check_input()
+        status = diagnostic_status(
+            name=f"{self.get_fully_qualified_name().lstrip('/')}: visual odometry",
+            hardware_id=self.get_parameter("camera_frame").value or "camera",
+            lifecycle_state=self.state,
+            statistics=self._statistics,
+            problems=self._problems.present(),
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    def _check_input(self) -> None:
+        if not self._calibration.is_known:
+            self._input.follow_latched_camera_info()
+        last_s = max(self._statistics.last_arrival_s, self._active_since_s)
+        if time.monotonic() - last_s > _SILENCE_S:
+            self._input.report_silence()
+        else:
+            self._problems.clear(Problem.INPUT)
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            for prefix, config_class in _CONFIGS:
+                read_config(self, config_class, prefix, parameters)
+        except RosMatchingError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        fixed = [p.name for p in parameters if p.name in _SETTINGS and p.name not in LIVE_SETTINGS]
+        if fixed and self.state != "unconfigured":
+            reason = f"{', '.join(fixed)} is read when the node is configured; clean it up first (it is {self.state})"
+            return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, self._reset)
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        return self._answer(response, lambda: self._pause(request.data))
+
+    def _on_save_trajectory(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, self._save_trajectory)
+
+    def _reset(self) -> str:
+        self._pipeline.reset("~/reset was called")
+        return "the odometry starts anew with the next image"
+
+    def _pause(self, is_paused: bool) -> str:
+        self._pipeline.paused = is_paused
+        return "paused" if is_paused else "going on"
+
+    def _save_trajectory(self) -> str:
+        config = read_config(self, VoConfig)
+        return self._pipeline.save_trajectory(config.trajectory_file, config.trajectory_format)
+
+    def _answer(self, response: Any, action: Callable[[], str]) -> Any:
+        """Do what a service asks; its message is what was done, or why not."""
+        try:
+            if self._pipeline is None:
+                raise NodeError("the node is unconfigured; configure and activate it first (ros2 lifecycle set)")
+            response.message = action()
+            response.success = True
+        except RosMatchingError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node in a process of its own; the exit status is 1 when it could not start."""
+    rclpy.init(args=args)
+    try:
+        node = VoNode()
+    except RosMatchingError as error:
+        print(f"vo_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    try:
+        if node.get_parameter("autostart").value:
+            node.bring_up()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
