@@ -28,3 +28,8 @@ def cauchy_cost(error: np.ndarray, scale: float) -> np.ndarray:
 def tukey_weight(error: np.ndarray, scale: float) -> np.ndarray:
     """``(1 - (error / scale)^2)^2`` up to ``scale``, then 0: outliers do not pull at all."""
     return np.maximum(1.0 - (error / scale) ** 2, 0.0) ** 2
+
+
+def tukey_cost(error: np.ndarray, scale: float) -> np.ndarray:
+    """``scale^2 / 6 * (1 - (1 - (error / scale)^2)^3)`` up to ``scale``, then constant."""
+    return scale**2 / 6.0 * (1.0 - np.maximum(1.0 - (error / scale) ** 2, 0.0) ** 3)

@@ -1,0 +1,121 @@
+"""The relative pose of two views from matches, through the essential matrix."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ros_matching.datatypes import Camera, RelativePose
+from ros_matching.geometry.checks import as_correspondences
+from ros_matching.geometry.epipolar import fundamental_from_essential, sampson_distance_px
+from ros_matching.geometry.pose_refinement import refine_relative_pose
+from ros_matching.geometry.se3 import pose_from
+from ros_matching.geometry.two_view import (
+    TwoViewGeometry,
+    mean_focal_px,
+    min_parallax_deg,
+    triangulate_inliers,
+    two_view_geometry,
+)
+
+__all__ = [
+    "TwoViewGeometry",
+    "estimate_essential",
+    "estimate_relative_pose",
+    "poses_of_essential",
+    "recover_pose",
+    "refine_relative_pose",
+    "two_view_geometry",
+]
+
+MIN_POINTS = 5
+_MAX_AMBIGUITY = 0.8  # the second best of the four poses may have at most this share of the best one's points
+
+
+def estimate_relative_pose(
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera0: Camera,
+    camera1: Camera,
+    threshold_px: float = 1.0,
+    weights: np.ndarray | None = None,
+) -> RelativePose | None:
+    """The motion between two cameras from matched pixels (M, 2), some of them wrong, up to scale.
+
+    Five-point RANSAC, the one of four poses that has the points in front of both cameras, then robust refinement with
+    ``weights`` (M,), relative inverse variances. ``None`` with fewer than five matches, or where the matches do not
+    single out a pose (too few agree, or too little parallax to tell front from behind).
+    """
+    estimate = estimate_essential(points0, points1, camera0, camera1, threshold_px)
+    if estimate is None:
+        return None
+    view = recover_pose(estimate[0], points0, points1, camera0, camera1, estimate[1])
+    if view is None:
+        return None
+    return refine_relative_pose(view.camera1_from_camera0, points0, points1, camera0, camera1, threshold_px, weights)
+
+
+def estimate_essential(
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera0: Camera,
+    camera1: Camera,
+    threshold_px: float = 1.0,
+    confidence: float = 0.9999,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The essential matrix (3, 3) of matched pixels (M, 2) and its inliers (M,) bool, by five-point RANSAC.
+
+    Inliers have a Sampson distance of at most ``threshold_px``. OpenCV's USAC seeds its samples itself, always alike.
+    ``None`` with fewer than five matches or inliers.
+    """
+    points0, points1 = as_correspondences(points0, points1)
+    if len(points0) < MIN_POINTS:
+        return None
+    stacked, _ = cv2.findEssentialMat(
+        np.ascontiguousarray(camera0.unproject(points0)[:, :2]),
+        np.ascontiguousarray(camera1.unproject(points1)[:, :2]),
+        np.eye(3),
+        method=cv2.USAC_DEFAULT,
+        prob=confidence,
+        threshold=threshold_px / mean_focal_px(camera0, camera1),
+    )
+    if stacked is None:
+        return None
+    candidates = []
+    for essential in stacked.reshape(-1, 3, 3):
+        fundamental = fundamental_from_essential(essential, camera0, camera1)
+        candidates.append((essential, sampson_distance_px(fundamental, points0, points1) <= threshold_px))
+    essential, inliers = max(candidates, key=lambda candidate: np.count_nonzero(candidate[1]))
+    return (essential, inliers) if np.count_nonzero(inliers) >= MIN_POINTS else None
+
+
+def recover_pose(
+    essential: np.ndarray,
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera0: Camera,
+    camera1: Camera,
+    inliers: np.ndarray,
+) -> TwoViewGeometry | None:
+    """The one of the four poses of an essential matrix (3, 3) that has the ``inliers`` (M,) in front of both cameras.
+
+    ``None`` where a second pose does nearly as well, or where fewer than five inliers have any parallax.
+    """
+    points0, points1 = as_correspondences(points0, points1)
+    views = [
+        triangulate_inliers(pose, points0, points1, camera0, camera1, inliers) for pose in poses_of_essential(essential)
+    ]
+    enough_deg = min_parallax_deg(camera0, camera1)
+    counts = [np.count_nonzero(view.parallax_deg > enough_deg) for view in views]
+    best, second = np.argsort(counts, kind="stable")[::-1][:2]
+    if counts[best] < MIN_POINTS or counts[second] > _MAX_AMBIGUITY * counts[best]:
+        return None
+    return views[best]
+
+
+def poses_of_essential(essential: np.ndarray) -> list[np.ndarray]:
+    """The four poses ``camera1_from_camera0`` (4, 4), of unit translation, that an essential matrix (3, 3) may be."""
+    u, _, vt = np.linalg.svd(essential)
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    rotations = [rotation * np.sign(np.linalg.det(rotation)) for rotation in (u @ turn @ vt, u @ turn.T @ vt)]
+    return [pose_from(rotation, sign * u[:, 2]) for rotation in rotations for sign in (1.0, -1.0)]

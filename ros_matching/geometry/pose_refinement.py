@@ -1,0 +1,155 @@
+"""Robust refinement of a relative pose, and how certain it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ros_matching.datatypes import Camera, RelativePose, ScaleState
+from ros_matching.geometry.checks import as_correspondences, as_weights
+from ros_matching.geometry.robust import tukey_cost, tukey_weight
+from ros_matching.geometry.se3 import exp_so3, pose_from, skew
+from ros_matching.geometry.two_view import two_view_geometry
+
+MIN_POINTS = 5
+_MIN_NOISE_PX = 0.5  # localisation is not better than this, however well few points fit
+_PRIOR_SIGMA_RAD = 1.0  # what is known of direction and rotation without any match
+_CONVERGED_SHARE = 1e-6  # of the cost; a step that saves less ends the refinement
+_MAX_DAMPING = 1e6
+_MAX_LEVERAGE = 3.0  # parallax beyond this many times the median gives a match no more say on the direction
+
+
+def refine_relative_pose(
+    camera1_from_camera0: np.ndarray,
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera0: Camera,
+    camera1: Camera,
+    threshold_px: float = 1.0,
+    weights: np.ndarray | None = None,
+    iterations: int = 15,
+) -> RelativePose | None:
+    """The relative pose near ``camera1_from_camera0`` (4, 4) that minimises the robust Sampson error of all matches.
+
+    Levenberg-Marquardt over the direction of translation (2) and the rotation (3), with Tukey's loss, which leaves out
+    what is beyond twice ``threshold_px``, and bounded leverage. ``points0`` and ``points1`` (M, 2) are pixels,
+    ``weights`` (M,) relative inverse variances. The
+    inliers of the result are within ``threshold_px``; its covariance, of the direction and the rotation, comes from
+    their information and spread. ``None`` where fewer than five matches agree.
+    """
+    points0, points1 = as_correspondences(points0, points1)
+    weights = as_weights(weights, len(points0))
+    if len(points0) < MIN_POINTS:
+        return None
+    cutoff_px = 2.0 * threshold_px
+    rays = camera0.unproject(points0), camera1.unproject(points1)
+    translation = camera1_from_camera0[:3, 3]
+    pose = pose_from(camera1_from_camera0[:3, :3], translation / np.linalg.norm(translation))
+    residual, jacobian = sampson_residuals_and_jacobian(pose, *rays, camera0, camera1)
+    weights = weights * _bounded_leverage(jacobian[:2], np.abs(residual) < cutoff_px)
+    cost, damping = weights @ tukey_cost(residual, cutoff_px), 1e-3
+    for _ in range(iterations):
+        step = _damped_step(residual, jacobian, weights * tukey_weight(residual, cutoff_px), damping)
+        candidate = move_relative_pose(pose, step)
+        new_residual, new_jacobian = sampson_residuals_and_jacobian(candidate, *rays, camera0, camera1)
+        new_cost = weights @ tukey_cost(new_residual, cutoff_px)
+        if new_cost > cost:
+            damping *= 10.0
+            if damping > _MAX_DAMPING:
+                break
+            continue
+        converged = cost - new_cost <= _CONVERGED_SHARE * cost
+        pose, residual, jacobian, cost = candidate, new_residual, new_jacobian, new_cost
+        damping *= 0.1
+        if converged:
+            break
+    inliers = two_view_geometry(pose, points0, points1, camera0, camera1, threshold_px).inliers
+    if np.count_nonzero(inliers & (weights > 0)) < MIN_POINTS:
+        return None
+    covariance = _covariance(pose, residual[inliers], jacobian[:, inliers], weights[inliers])
+    return RelativePose(pose, inliers, covariance, ScaleState.UP_TO_SCALE)
+
+
+def sampson_residuals_and_jacobian(
+    camera1_from_camera0: np.ndarray, rays0: np.ndarray, rays1: np.ndarray, camera0: Camera, camera1: Camera
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signed Sampson distances (N,) in pixels of rays (N, 3) with z = 1, and their derivatives (5, N).
+
+    The derivative is by the first two components ``b`` and the last three ``dr`` of ``move_relative_pose``'s step.
+    """
+    essential, derivatives = _essential_and_derivatives(camera1_from_camera0)
+    focal0, focal1 = np.array([camera0.fx, camera0.fy]), np.array([camera1.fx, camera1.fy])
+    line1 = rays0 @ essential.T
+    normal0, normal1 = (rays1 @ essential[:, :2]) / focal0, line1[:, :2] / focal1
+    numerator = np.sum(rays1 * line1, axis=1)
+    squared = np.sum(normal0**2, axis=1) + np.sum(normal1**2, axis=1)
+    inverse = 1.0 / np.sqrt(np.maximum(squared, 1e-30))  # both points at their epipoles: residual 0
+    d_line1 = rays0 @ np.swapaxes(derivatives, 1, 2)
+    d_normal0 = (rays1 @ derivatives[:, :, :2]) / focal0
+    d_numerator = np.einsum("nc,knc->kn", rays1, d_line1)
+    d_half_squared = np.einsum("nc,knc->kn", normal0, d_normal0)
+    d_half_squared += np.einsum("nc,knc->kn", normal1 / focal1, d_line1[:, :, :2])
+    residual = numerator * inverse
+    return residual, (d_numerator - (residual * inverse) * d_half_squared) * inverse
+
+
+def move_relative_pose(camera1_from_camera0: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The pose after ``step = (b, dr)`` (5,): ``t`` to the direction of ``t + B b``, ``R`` to ``Exp(dr) R``.
+
+    ``B`` (3, 2) is ``tangent_basis(t)``.
+    """
+    translation = camera1_from_camera0[:3, 3]
+    translation = translation + tangent_basis(translation) @ step[:2]
+    rotation = exp_so3(step[2:]) @ camera1_from_camera0[:3, :3]
+    return pose_from(rotation, translation / np.linalg.norm(translation))
+
+
+def tangent_basis(direction: np.ndarray) -> np.ndarray:
+    """Two unit vectors, the columns of (3, 2), that are orthogonal to each other and to a direction (3,)."""
+    axis = np.eye(3)[np.argmin(np.abs(direction))]
+    first = np.cross(direction, axis)
+    first /= np.linalg.norm(first)
+    second = np.cross(direction, first)
+    return np.column_stack([first, second / np.linalg.norm(second)])
+
+
+def _essential_and_derivatives(camera1_from_camera0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``[t]x R`` (3, 3) and its derivatives (5, 3, 3) by the step of ``move_relative_pose``."""
+    rotation, translation = camera1_from_camera0[:3, :3], camera1_from_camera0[:3, 3]
+    cross = skew(translation)
+    by_direction = skew(tangent_basis(translation).T) @ rotation
+    by_rotation = cross @ skew(np.eye(3)) @ rotation
+    return cross @ rotation, np.concatenate([by_direction, by_rotation])
+
+
+def _damped_step(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray, damping: float) -> np.ndarray:
+    weighted = jacobian * weight
+    information = weighted @ jacobian.T
+    # The floor keeps the system regular where a motion is not observed at all.
+    floor = 1e-12 * max(np.trace(information), 1e-300)
+    information[np.diag_indices(5)] += damping * np.diagonal(information) + floor
+    return -np.linalg.solve(information, weighted @ residual)
+
+
+def _bounded_leverage(by_direction: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Weights (N,) that keep single matches from deciding on the direction of translation.
+
+    A residual's derivative (2, N) by the direction grows with the match's parallax. Wrong matches that lie near their
+    epipolar line by chance have far more of it than right ones under a small motion: unbounded, one outweighs hundreds.
+    """
+    leverage = np.hypot(*by_direction)
+    if not near.any():
+        return np.ones(len(leverage))
+    limit = _MAX_LEVERAGE * np.median(leverage[near])
+    return np.minimum(limit / np.maximum(leverage, limit + 1e-300), 1.0) ** 2
+
+
+def _covariance(pose: np.ndarray, residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The covariance (6, 6) over ``(dt, dr)``; along ``t``, whose length is fixed, there is none."""
+    count = np.count_nonzero(weight)
+    weight = weight * (count / weight.sum())
+    variance = max(_MIN_NOISE_PX**2, weight @ residual**2 / max(count - 5, 1))
+    information = (jacobian * weight) @ jacobian.T / variance + np.eye(5) / _PRIOR_SIGMA_RAD**2
+    spread = np.zeros((6, 5))
+    spread[:3, :2] = tangent_basis(pose[:3, 3])
+    spread[3:, 2:] = np.eye(3)
+    return spread @ np.linalg.inv(information) @ spread.T
