@@ -1,0 +1,94 @@
+"""Ground truth from a topic of a bag, moved to the camera by ``/tf_static`` where the topic names its frame."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from ros_matching.errors import SourceError
+from ros_matching.io.bag_reader import BagReader, stamp_of
+from ros_matching.io.trajectory import Trajectory, poses_from_quaternions
+
+# Where a message keeps position and orientation.
+_PATHS = {
+    "geometry_msgs/msg/PoseStamped": ("pose", "position", "orientation"),
+    "geometry_msgs/msg/PoseWithCovarianceStamped": ("pose.pose", "position", "orientation"),
+    "nav_msgs/msg/Odometry": ("pose.pose", "position", "orientation"),
+    "geometry_msgs/msg/TransformStamped": ("transform", "translation", "rotation"),
+}
+_log = logging.getLogger(__name__)
+
+
+def read_truth(bag: BagReader, topic: str, camera_frame: str) -> Trajectory:
+    """The poses of the camera on a topic of PoseStamped, PoseWithCovarianceStamped, Odometry or TransformStamped.
+
+    The last two name the frame that moves: where the bag's ``/tf_static`` ties it to ``camera_frame``, the poses are
+    moved there; else, and for the first two, they are taken as those of the camera (logged where the frames differ).
+    """
+    message_type = bag.type_of(topic)
+    if message_type not in _PATHS:
+        raise SourceError(f"{topic} is {message_type}; a truth topic must be one of {', '.join(_PATHS)}")
+    stamps_ns, rows, moving_frame = [], [], ""
+    for recorded_ns, message in bag.messages(topic):
+        stamps_ns.append(stamp_of(message, recorded_ns))
+        rows.append(_numbers(message, *_PATHS[message_type]))
+        moving_frame = getattr(message, "child_frame_id", "")
+    values = np.array(rows)
+    bad = ~(np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) < 0.01) | ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise SourceError(f"{topic}, message {row}: expected a position and a unit quaternion, got {rows[row]}")
+    poses = poses_from_quaternions(values[:, :3], values[:, 3:]) @ _mounting(bag, topic, moving_frame, camera_frame)
+    return Trajectory(np.array(stamps_ns, dtype=np.int64), poses)
+
+
+def _mounting(bag: BagReader, topic: str, moving_frame: str, camera_frame: str) -> np.ndarray:
+    """The camera in the frame that the truth is of, (4, 4)."""
+    moving_frame, camera_frame = moving_frame.strip("/"), camera_frame.strip("/")
+    if moving_frame in ("", camera_frame):
+        return np.eye(4)
+    links = _static_links(bag)
+    root, root_from_moving = _root(links, moving_frame)
+    other_root, root_from_camera = _root(links, camera_frame)
+    if root != other_root:
+        _log.warning(
+            "%s is of the frame %s, which /tf_static does not tie to the camera's (%s): taken as the camera's pose",
+            topic,
+            moving_frame,
+            camera_frame,
+        )
+        return np.eye(4)
+    return np.linalg.solve(root_from_moving, root_from_camera)
+
+
+def _static_links(bag: BagReader) -> dict[str, tuple[str, np.ndarray]]:
+    """Frame -> its parent, and its pose in it."""
+    links = {}
+    if "/tf_static" in bag.topics():
+        for _, message in bag.messages("/tf_static"):
+            for link in message.transforms:
+                values = np.array(_numbers(link, *_PATHS["geometry_msgs/msg/TransformStamped"]))
+                pose = poses_from_quaternions(values[None, :3], values[None, 3:])[0]
+                links[link.child_frame_id.strip("/")] = (link.header.frame_id.strip("/"), pose)
+    return links
+
+
+def _root(links: dict[str, tuple[str, np.ndarray]], frame: str) -> tuple[str, np.ndarray]:
+    """The root above a frame, and the frame's pose in it."""
+    root_from_frame = np.eye(4)
+    for _ in range(len(links)):  # a loop in a broken tree ends here
+        if frame not in links:
+            break
+        frame, parent_from_frame = links[frame]
+        root_from_frame = parent_from_frame @ root_from_frame
+    return frame, root_from_frame
+
+
+def _numbers(message: Any, path: str, position: str, orientation: str) -> list[float]:
+    """Position and quaternion of a message: x y z qx qy qz qw."""
+    for name in path.split("."):
+        message = getattr(message, name)
+    p, q = getattr(message, position), getattr(message, orientation)
+    return [p.x, p.y, p.z, q.x, q.y, q.z, q.w]

@@ -1,0 +1,110 @@
+"""``open_source``: any recording or rendered scene, by its path or name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from ros_matching.errors import SourceError
+from ros_matching.io.format import SourceFormat
+from ros_matching.io.selection import select_frames
+from ros_matching.io.source import FrameSource
+
+SCENE_PREFIX = "scene:"
+_SELECTION = {"start": int, "stop": int, "stride": int}
+_OPTIONS = {"calibration": Path, "fps": float, "topic": str, "truth_topic": str}
+
+
+def open_source(
+    spec: str | Path,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    stride: int = 1,
+    calibration: str | Path | None = None,
+    fps: float | None = None,
+    topic: str | None = None,
+    truth_topic: str | None = None,
+) -> FrameSource:
+    """Open a frame source.
+
+    ``spec`` is the path of a recording, whose format is detected (image folder, video, KITTI, TUM RGB-D, EuRoC,
+    7-Scenes, ROS 2 bag), or ``scene:NAME?key=value&...`` for a rendered scene. The other arguments may also be written
+    behind a path, ``drive.mcap?topic=/camera/image&stride=2``, for where a source is given as one string.
+
+    ``start``, ``stop`` and ``stride`` select frames as a slice does; frames keep the index they have in the recording.
+    ``calibration`` replaces the recording's own, ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
+    the images of a bag, and ``truth_topic`` the poses of the camera in it.
+
+    Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and
+    ``CalibrationError`` (a ``SourceError``) when its calibration is missing or does not fit.
+    """
+    given = {"calibration": calibration, "fps": fps, "topic": topic, "truth_topic": truth_topic}
+    options = {name: value for name, value in given.items() if value is not None}
+    if str(spec).startswith(SCENE_PREFIX):
+        source = _open_scene(str(spec), options)
+    else:
+        path, query = _split(str(spec))
+        selection = {name: query.pop(name) for name in _SELECTION if name in query}
+        source = select_frames(_open_recording(path, query | options), **selection)
+    return select_frames(source, start, stop, stride)
+
+
+def _open_scene(spec: str, options: dict[str, Any]) -> FrameSource:
+    if options:
+        raise SourceError(f"{spec} takes its settings behind its name (?key=value&...), not {', '.join(options)}")
+    from ros_matching.io.rendered import open_scene
+
+    return open_scene(spec)
+
+
+def _split(spec: str) -> tuple[Path, dict[str, Any]]:
+    """The path of a spec and the arguments behind it; a file that is named like that goes first."""
+    path, mark, query = spec.partition("?")
+    if not mark or Path(spec).exists():
+        return Path(spec).expanduser(), {}
+    known = _SELECTION | _OPTIONS
+    values = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise SourceError(f"{spec}: a recording has no setting {name!r}; it has: {', '.join(known)}")
+        values[name] = _converted(spec, name, text, known[name])
+    return Path(path).expanduser(), values
+
+
+def _converted(spec: str, name: str, text: str, convert: Callable[[str], Any]) -> Any:
+    try:
+        return convert(text)
+    except ValueError:
+        raise SourceError(f"{spec}: expected {name} to be of type {convert.__name__}, got {text!r}") from None
+
+
+def _open_recording(path: Path, options: dict[str, Any]) -> FrameSource:
+    if not path.exists():
+        raise SourceError(f"there is no file or folder {path}")
+    formats = _formats()
+    found = next((candidate for candidate in formats if candidate.matches(path)), None)
+    if found is None:
+        looked_for = "".join(f"\n  {candidate.name}: {candidate.looks_for}" for candidate in formats)
+        raise SourceError(f"{path} is of no known format. Looked for:{looked_for}\nFound: {_contents(path)}")
+    for name in options:
+        if name not in found.options:
+            raise SourceError(f"{path} ({found.name}) does not take {name}; it takes {', '.join(found.options)}")
+    return found.open(path, **{name: _OPTIONS[name](value) for name, value in options.items()})
+
+
+def _formats() -> tuple[SourceFormat, ...]:
+    """The known formats, in the order in which they are tried; imported here as OpenCV takes its time."""
+    from ros_matching.io import bag, euroc, folder, kitti, seven_scenes, tum, video
+
+    return tuple(module.FORMAT for module in (bag, euroc, tum, kitti, seven_scenes, video, folder))
+
+
+def _contents(path: Path, limit: int = 12) -> str:
+    if not path.is_dir():
+        return f"a file of {path.stat().st_size} bytes"
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more if names else "an empty folder"

@@ -1,0 +1,69 @@
+"""Image files: colour images and depth maps, with errors that name the file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ros_matching.errors import SourceError
+from ros_matching.io.encodings import decode_compressed, decode_payload, metres_from_raw
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def list_images(folder: Path, pattern: str = "*") -> list[Path]:
+    """The image files of a folder in the order of their names, numbers by value (``2.png`` before ``10.png``)."""
+    if not folder.is_dir():
+        return []
+    paths = [path for path in folder.glob(pattern) if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(paths, key=_natural_order)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The colour image of a file, (H, W, 3) uint8 RGB; raises ``SourceError`` where it is missing or cut off."""
+    try:
+        return decode_compressed(_bytes(path))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+
+
+def read_depth(path: Path, metres_per_unit: float, width: int, height: int) -> np.ndarray:
+    """A depth map for an image of ``width`` x ``height``: (height, width) float32 metres, NaN unknown (stored as 0).
+
+    A map that is smaller by a whole number k holds every k-th pixel: its pixel (u, v) is pixel (k u, k v) of the image,
+    and the pixels between are unknown.
+    """
+    try:
+        raw = decode_payload(_bytes(path))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+    if raw.ndim != 2 or raw.dtype != np.uint16:
+        raise SourceError(f"{path}: expected a 16-bit image of one channel as depth, got {raw.shape} {raw.dtype}")
+    depth = metres_from_raw(raw, metres_per_unit)
+    if depth.shape == (height, width):
+        return depth
+    step = -(-width // raw.shape[1])
+    sparse = np.full((height, width), np.nan, dtype=np.float32)
+    if sparse[::step, ::step].shape != depth.shape:
+        raise SourceError(
+            f"{path}: expected a depth map of the image's size {width}x{height} or of every k-th pixel of it, "
+            f"got {raw.shape[1]}x{raw.shape[0]}"
+        )
+    sparse[::step, ::step] = depth
+    return sparse
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SourceError("there is no such file") from None
+    except OSError as error:
+        raise SourceError(f"it cannot be read ({error.strerror})") from error
+
+
+def _natural_order(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]

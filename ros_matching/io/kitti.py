@@ -1,0 +1,78 @@
+"""KITTI odometry (Geiger et al., CVPR 2012): ``sequences/NN/image_0`` to ``image_3``, truth in ``poses/NN.txt``.
+
+The images are rectified. The poses are those of camera 0. Camera i sits at ``-K^-1 p4`` in its frame, where
+``calib.txt`` gives ``Pi = [K | p4]``; the truth is moved there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
+from ros_matching.io.folder import read_times
+from ros_matching.io.format import SourceFormat
+from ros_matching.io.images import list_images
+from ros_matching.io.sequence import ImageRecord, ImageSequence
+from ros_matching.io.text import read_table
+from ros_matching.io.trajectory import read_kitti
+
+CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # in order of preference: colour, then left
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is a sequence, or one of its image folders."""
+    sequence = path.parent if path.name in CAMERAS else path
+    return (sequence / "calib.txt").is_file() and any((sequence / name).is_dir() for name in CAMERAS)
+
+
+def open_kitti(path: Path, *, calibration: Path | None = None) -> ImageSequence:
+    """Open a sequence (its left colour camera where it is there) or the image folder of one of its cameras."""
+    path = path.resolve()
+    if path.name not in CAMERAS:
+        path = next((path / name for name in CAMERAS if list_images(path / name)), path / CAMERAS[0])
+    sequence = path.parent
+    images = list_images(path)
+    if not images:
+        raise SourceError(f"{path} holds no images")
+    k, camera0_from_camera = _projection(sequence / "calib.txt", f"P{path.name[-1]}")
+    stamps_ns = read_times(sequence / "times.txt", len(images))
+    poses = _poses(sequence, camera0_from_camera, len(images))
+    records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
+    return ImageSequence(f"kitti_{sequence.name}", records, k if calibration is None else read_calibration(calibration))
+
+
+def _projection(path: Path, key: str) -> tuple[Calibration, np.ndarray]:
+    """The calibration of one camera, and its pose (4, 4) in camera 0."""
+    try:
+        table = read_table(path, 13, "a name and a row-major 3x4 matrix")
+    except SourceError as error:
+        raise CalibrationError(str(error)) from error
+    row = next((row for row, cells in enumerate(table.rows) if cells[0].rstrip(":") == key), None)
+    if row is None:
+        raise CalibrationError(f"{path} has no line {key}: for this camera")
+    projection = table.numbers(first=1)[row].reshape(3, 4)
+    calibration = calibration_from_values(table.where(row), projection[:, :3])
+    camera0_from_camera = np.eye(4)
+    camera0_from_camera[:3, 3] = -np.linalg.solve(projection[:, :3], projection[:, 3])
+    return calibration, camera0_from_camera
+
+
+def _poses(sequence: Path, camera0_from_camera: np.ndarray, count: int) -> list[np.ndarray] | list[None]:
+    path = sequence.parent.parent / "poses" / f"{sequence.name}.txt"
+    if not path.is_file():
+        return [None] * count
+    world_from_camera0 = read_kitti(path).world_from_camera
+    if len(world_from_camera0) != count:
+        raise SourceError(f"{path} holds {len(world_from_camera0)} poses for {count} images in {sequence}")
+    return list(world_from_camera0 @ camera0_from_camera)
+
+
+FORMAT = SourceFormat(
+    name="KITTI odometry",
+    looks_for="calib.txt, times.txt and image_0 or image_2 (sequences/NN)",
+    matches=matches,
+    open=open_kitti,
+)

@@ -1,0 +1,97 @@
+"""A sequence of image files: what all formats that keep one file per image come down to."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ros_matching.datatypes import Camera, Frame
+from ros_matching.errors import SourceError
+from ros_matching.geometry.camera import Undistorter
+from ros_matching.io.calibration import Calibration
+from ros_matching.io.images import read_depth, read_image
+from ros_matching.io.read_ahead import read_ahead
+
+MILLIMETRES = 0.001
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What is known of a frame before its image is read."""
+
+    index: int
+    stamp_ns: int
+    image: Path
+    true_world_from_camera: np.ndarray | None = None
+    depth: Path | None = None
+
+
+class ImageSequence:
+    """The ``FrameSource`` of image files; images are read ahead, undistorted once.
+
+    Raises ``SourceError`` when there are no records or an image is unreadable or of another size than the first, and
+    ``CalibrationError`` when the calibration does not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        records: Sequence[ImageRecord],
+        calibration: Calibration,
+        *,
+        metres_per_depth_unit: float = MILLIMETRES,
+    ) -> None:
+        if not records:
+            raise SourceError(f"{name} holds no images")
+        self._name = name
+        self._records = records
+        self._metres_per_depth_unit = metres_per_depth_unit
+        height, width = read_image(records[0].image).shape[:2]
+        self._undistorter = Undistorter(calibration.camera(width, height))
+
+    @property
+    def name(self) -> str:
+        """The name of the sequence."""
+        return self._name
+
+    @property
+    def camera(self) -> Camera:
+        """The pinhole camera of the delivered images."""
+        return self._undistorter.camera
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return read_ahead(self._load, self._records)
+
+    def select(self, rows: range) -> ImageSequence:
+        """The same sequence, reduced to some of its frames, which keep their index."""
+        selected = copy.copy(self)
+        selected._records = [self._records[row] for row in rows]
+        return selected
+
+    def _load(self, record: ImageRecord) -> Frame:
+        image = read_image(record.image)
+        width, height = self.camera.width, self.camera.height
+        if image.shape[:2] != (height, width):
+            raise SourceError(
+                f"{record.image} is {image.shape[1]}x{image.shape[0]}, but the sequence began with {width}x{height}; "
+                "all images must be of one size"
+            )
+        depth = None
+        if record.depth is not None:
+            depth = read_depth(record.depth, self._metres_per_depth_unit, width, height)
+            depth = self._undistorter.undistort_nearest(depth)
+        return Frame(
+            index=record.index,
+            stamp_ns=record.stamp_ns,
+            image=self._undistorter.undistort(image),
+            camera=self.camera,
+            true_world_from_camera=record.true_world_from_camera,
+            depth=depth,
+        )

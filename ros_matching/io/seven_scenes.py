@@ -1,0 +1,60 @@
+"""7-Scenes (Shotton et al., CVPR 2013): a folder of ``frame-000000.color.png`` and ``.pose.txt`` a sequence.
+
+Its colour camera was never calibrated: without a calibration file the focal length is 525 px, the usual choice. The
+depth maps are not registered to the colour images and are left out; the poses (KinectFusion) are those of the depth
+camera, some centimetres beside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ros_matching.errors import SourceError
+from ros_matching.io.calibration import Calibration
+from ros_matching.io.folder import CALIBRATION_NAMES, DEFAULT_FPS, find_calibration
+from ros_matching.io.format import SourceFormat, stamps_at_rate
+from ros_matching.io.images import list_images
+from ros_matching.io.poses import pose_or_none, rigid_transforms
+from ros_matching.io.sequence import ImageRecord, ImageSequence
+from ros_matching.io.text import read_table
+
+_PATTERN = "frame-*.color.*"
+_CALIBRATION = Calibration("the usual calibration of 7-Scenes", 525.0, 525.0, 320.0, 240.0, image_size=(640, 480))
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is a folder with ``frame-*.color.png``."""
+    return next(iter(list_images(path, _PATTERN)), None) is not None
+
+
+def open_seven_scenes(path: Path, *, calibration: Path | None = None) -> ImageSequence:
+    """Open a sequence; a frame without ``.pose.txt`` while others have one raises ``SourceError``."""
+    path = path.resolve()
+    images = list_images(path, _PATTERN)
+    poses = _poses(images)
+    stamps_ns = stamps_at_rate(len(images), DEFAULT_FPS, str(path))
+    records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
+    known = _CALIBRATION
+    if calibration is not None or any((path / name).is_file() for name in CALIBRATION_NAMES):
+        known = find_calibration(path, calibration)
+    return ImageSequence(f"{path.parent.name}_{path.name}", records, known)
+
+
+def _poses(images: list[Path]) -> list[np.ndarray | None]:
+    paths = [image.with_name(f"{image.name.split('.')[0]}.pose.txt") for image in images]
+    missing = [path for path in paths if not path.is_file()]
+    if len(missing) == len(paths):
+        return [None] * len(paths)
+    if missing:
+        raise SourceError(f"{len(missing)} of {len(paths)} images have no pose; the first one missing is {missing[0]}")
+    tables = [read_table(path, 4, "a row of a 4x4 pose") for path in paths]
+    odd = next((table for table in tables if len(table) != 4), None)
+    if odd is not None:
+        raise SourceError(f"{odd.path}: expected a 4x4 pose, got {len(odd)} rows; is the file cut off?")
+    matrices = np.stack([table.numbers() for table in tables])
+    return [pose_or_none(pose) for pose in rigid_transforms(matrices, lambda row: str(paths[row]))]
+
+
+FORMAT = SourceFormat(name="7-Scenes", looks_for="frame-000000.color.png", matches=matches, open=open_seven_scenes)
