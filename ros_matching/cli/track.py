@@ -109,9 +109,10 @@ def run(args: argparse.Namespace) -> int:
 def _write(report: RunReport, out_dir: Path, *, quiet: bool) -> None:
     from ros_matching.evaluation.report import summary_table, write_report
 
-    written = write_report(report, out_dir)
     if not quiet:
         print(summary_table(report))
+    written = write_report(report, out_dir)
+    if not quiet:
         print(f"\nwritten to {out_dir}: {', '.join(path.name for path in written)}")
 
 

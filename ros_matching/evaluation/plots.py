@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,16 @@ def plot_run(report: RunReport, path: str | Path) -> None:
 
 
 def _draw(figure: Figure, report: RunReport) -> None:
-    rows, heights = [["top", "side"]], [3.0]
+    rows = {"views": 3.0}
     if report.evaluation is not None:
-        rows, heights = [*rows, ["error", "error"]], [*heights, 1.0]
+        rows["error"] = 1.0
     if np.isfinite(report.ms_per_frame):
-        rows, heights = [*rows, ["time", "time"]], [*heights, 1.0]
-    panels = figure.subplot_mosaic(rows, height_ratios=heights, width_ratios=[3, 2])
+        rows["time"] = 1.0
+    rows["legend"] = 0.12
+    panels = figure.subplot_mosaic(
+        [["top", "side"] if row == "views" else [row, row] for row in rows],
+        gridspec_kw={"height_ratios": list(rows.values()), "width_ratios": [3, 2]},
+    )
     figure.suptitle(_title(report), fontsize=11)
     _draw_views(panels["top"], panels["side"], report)
     indices = np.array([record.index for record in report.records])
@@ -54,17 +59,17 @@ def _draw(figure: Figure, report: RunReport) -> None:
         _draw_error(panels["error"], report, indices)
     if "time" in panels:
         _draw_time(panels["time"], report, indices)
-    _draw_legend(figure)
+    _draw_legend(panels.pop("legend"), list(panels.values()))
 
 
-def _draw_legend(figure: Figure) -> None:
+def _draw_legend(legend: Axes, panels: Sequence[Axes]) -> None:
     """One legend for all panels, each label once."""
     entries: dict[str, Artist] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    if entries:
-        figure.legend(entries.values(), entries, loc="outside lower center", ncols=len(entries), frameon=False)
+    legend.set_axis_off()
+    legend.legend(entries.values(), entries.keys(), loc="center", ncol=max(len(entries), 1), frameon=False)
 
 
 def _title(report: RunReport) -> str:

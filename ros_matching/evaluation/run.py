@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ros_matching.errors import DataTypeError, EvaluationError
+from ros_matching.errors import DataTypeError, EvaluationError, MissingDependencyError
 from ros_matching.evaluation.trajectory import TrajectoryReport, check_alignment, evaluate_trajectory
 from ros_matching.io.trajectory import Trajectory
 
@@ -125,7 +125,7 @@ class RunRecorder:
     def report(self, *, dropped: int = 0, interrupted: bool = False) -> RunReport:
         """Report on what was collected. ``dropped`` counts frames that never reached the odometry.
 
-        A run that cannot be evaluated (no truth, too few poses) is reported without errors and with the reason.
+        A run that cannot be evaluated (no truth, too few poses, no evo) is reported without errors and with the reason.
         """
         records = tuple(sorted(self._records, key=lambda record: record.stamp_ns))
         trajectory = _trajectory(
@@ -150,7 +150,7 @@ class RunRecorder:
                 max_difference_s=self._max_difference_s,
                 segment_starts=_segment_starts(records),
             )
-        except EvaluationError as error:
+        except (EvaluationError, MissingDependencyError) as error:
             return None, str(error)
         return evaluation, ""
 

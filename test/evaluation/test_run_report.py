@@ -108,6 +108,13 @@ def test_too_few_tracked_frames_are_reported_with_the_reason(truth):
     assert "at least 3 poses" in values["evaluation_note"]
 
 
+def test_without_evo_the_run_is_kept_and_the_remedy_named(truth, monkeypatch):
+    monkeypatch.setitem(sys.modules, "evo.core", None)
+    values = values_of(recorded(truth, 60 * "t").report())
+    assert values["tracked"] == 60
+    assert "pip install evo" in values["evaluation_note"]
+
+
 def test_an_empty_run_is_reported(tmp_path):
     report = RunRecorder("office", "sift").report(interrupted=True)
     assert values_of(report)["frames"] == 0
