@@ -1,0 +1,83 @@
+# make build   set everything up: .venv/bin/ros-matching, and the ROS messages in install/
+# make demo    replay a sequence through the ROS node; SEQUENCE=PATH takes one of yours, ARGS="..." adds options
+# make test    all tests; ARGS="..." adds options of pytest
+# make lint    formatting and lint, as CI checks them
+# make clean   remove all that make build made
+#
+# A sourced ROS 2 environment (ROS_DISTRO is set) is used; otherwise ROS 2 Jazzy comes from PyPI into .venv.
+# PYTHON=python3.12 chooses the interpreter, TORCH="torch==2.13.0 --index-url URL" another build of PyTorch.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.PHONY: build demo test lint clean
+
+ros := $(or $(ROS_DISTRO),pypi)
+from_pypi := $(filter pypi,$(ros))
+venv := $(CURDIR)/.venv
+python := $(venv)/bin/python
+pip := $(python) -m pip --disable-pip-version-check --quiet install
+
+build: install/.made
+
+demo: build
+	$(venv)/bin/ros-matching demo $(if $(SEQUENCE),--source "$(SEQUENCE)") $(ARGS)
+
+test: build
+	$(python) -m pytest $(ARGS)
+
+lint: .venv/.made
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+
+clean:
+	rm -rf .venv build install log *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.made-for-$(ros):
+	@sh resource/check_host.sh $(PYTHON) $(ros)
+	if compgen -G ".venv/.made-for-*" > /dev/null; then
+		echo "error: .venv was made for another ROS than $(ros); run 'make clean' first" >&2
+		exit 1
+	fi
+	$(PYTHON) -m venv $(if $(from_pypi),,--system-site-packages) .venv
+	touch $@
+
+# PyTorch comes first, so that whatever else wants it finds it there and does not choose another build. The modules of
+# a sourced ROS (cv_bridge, the messages) are compiled for the NumPy beside them, so its major version must stay.
+.venv/.made: .venv/.made-for-$(ros) setup.py package.xml resource/ros-jazzy.txt
+	@echo "Installing the Python packages into .venv; the first time this takes some minutes."
+	$(pip) 'setuptools>=64,<80' wheel
+	$(pip) $(TORCH)
+ifdef from_pypi
+	$(pip) --no-build-isolation --editable '.[viz,dev,ros]'
+	# The ROS wheels' CMake files name the headers of the machine that built them.
+	python_include=$$($(python) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+	numpy_include=$$($(python) -c 'import numpy; print(numpy.get_include())')
+	find .venv/share -name '*.cmake' -exec sed -i -E \
+		-e "s#/opt/python/[^;\"]*/include/python3\.[0-9]+#$$python_include#g" \
+		-e "s#/opt/python/[^;\"]*/numpy/(_core|core)/include#$$numpy_include#g" {} +
+	touch .venv/local_setup.sh .venv/local_setup.bash
+else
+	numpy=$$($(PYTHON) -c 'import numpy; print("numpy<%d" % (int(numpy.__version__.split(".")[0]) + 1))')
+	$(pip) --no-build-isolation --editable '.[viz,dev]' "$$numpy"
+endif
+	touch $@
+
+# CMake refuses to export targets that use headers (NumPy's, in .venv) from below their own source folder, so colcon
+# builds a workspace of links. Without a sourced ROS the venv is its prefix; colcon wants one to have a local_setup.
+package := CMakeLists.txt package.xml msg launch config resource ros_matching test
+workspace := build/src
+colcon_environment := $(if $(from_pypi),PATH="$(venv)/bin:$$PATH" AMENT_PREFIX_PATH="$(venv)")
+
+install/.made: .venv/.made CMakeLists.txt package.xml $(shell find msg launch config resource -type f)
+	@mkdir -p $(workspace)/ros_matching
+	ln -sfn -t $(workspace)/ros_matching $(package:%=$(CURDIR)/%)
+	$(if $(from_pypi),ln -sfn $(CURDIR)/resource/tf2_msgs $(workspace)/tf2_msgs)
+	$(colcon_environment) colcon build --merge-install --symlink-install --paths $(workspace)/* \
+		--cmake-args -DPython3_EXECUTABLE="$(python)" -DBUILD_TESTING=OFF
+	$(python) resource/ros_matching_overlay.py . install
+	touch $@

@@ -1,0 +1,50 @@
+"""Joins the virtual environment and the overlay that colcon built, so that nothing has to be sourced.
+
+``python ros_matching_overlay.py SOURCE OVERLAY`` copies this file into the environment, beside a .pth file that Python
+reads at every start. That one puts the source tree on the path, then the overlay's generated messages (the tree first,
+so that editing it needs no rebuild), and calls ``enter`` for what is not a Python path.
+"""
+
+import os
+import sys
+
+
+def join(source: str, overlay: str) -> None:
+    """Let every Python of this environment see the source tree and the overlay."""
+    import shutil
+    import sysconfig
+    from pathlib import Path
+
+    site_packages = Path(sysconfig.get_path("purelib"))
+    (messages,) = Path(overlay).glob("**/ros_matching/msg/__init__.py")
+    shutil.copy(__file__, site_packages / "ros_matching_overlay.py")
+    lines = [source, str(messages.parents[2]), f"import ros_matching_overlay; ros_matching_overlay.enter({overlay!r})"]
+    (site_packages / "ros_matching_overlay.pth").write_text("\n".join(lines) + "\n")
+
+
+def enter(overlay: str) -> None:
+    """Put the overlay where ROS looks for libraries and resources, in this process and its children.
+
+    The dynamic loader reads LD_LIBRARY_PATH once, when a process starts, so Python starts anew when that changes. The
+    bootstrapper of the ROS wheels does the same for their libraries, after this; one new start serves both.
+    """
+    has_ros_wheels = os.path.isdir(os.path.join(os.path.dirname(__file__), "ros_wheels_bootstrapper"))
+    if has_ros_wheels:
+        _prepend("AMENT_PREFIX_PATH", sys.prefix)
+    _prepend("AMENT_PREFIX_PATH", overlay)
+    changed = _prepend("LD_LIBRARY_PATH", os.path.join(overlay, "lib"))
+    if changed and (not has_ros_wheels or "_ROS_WHEELS_BOOTSTRAP_COMPLETE" in os.environ):
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def _prepend(variable: str, folder: str) -> bool:
+    """Whether the folder had to be added to the variable."""
+    folders = [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
+    if folder in folders:
+        return False
+    os.environ[variable] = os.pathsep.join([folder, *folders])
+    return True
+
+
+if __name__ == "__main__":
+    join(*map(os.path.abspath, sys.argv[1:]))
