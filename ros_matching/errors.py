@@ -33,6 +33,10 @@ class MatchingError(RosMatchingError):
     """A matcher is unknown, or was given features that are not its own."""
 
 
+class TrackingError(RosMatchingError):
+    """The tracker was given a frame that does not fit the ones before it."""
+
+
 class SceneError(RosMatchingError, ValueError):
     """A synthetic scene or camera path was described inconsistently."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ros_matching.config import Config, parameter
+from ros_matching.datatypes import Camera
+
+_REFERENCE_WIDTH_PX = 640
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,9 @@ class TrackingConfig(Config):
         2.5, "largest reprojection error of an inlier, in pixels of a 640 wide image", minimum=0.5, maximum=20
     )
     min_inliers: int = parameter(15, "inliers below which a frame is lost", minimum=6, maximum=1000)
+    recovery_min_inliers: int = parameter(
+        30, "inliers that a lost camera needs to be found again", minimum=6, maximum=1000
+    )
     init_min_matches: int = parameter(
         60, "matches below which the initialisation starts again from the current image", minimum=20, maximum=5000
     )
@@ -37,6 +43,12 @@ class TrackingConfig(Config):
     keyframe_parallax_deg: float = parameter(
         3.0, "a keyframe is made when the median parallax to the last keyframe is larger, in degrees", minimum=0
     )
+    keyframe_min_motion: float = parameter(
+        0.03,
+        "median motion of the matches since the last keyframe, as a share of the image width, below which none is made",
+        minimum=0,
+        maximum=1,
+    )
     keyframe_rotation_deg: float = parameter(
         10.0, "a keyframe is made when the camera turned further since the last one, in degrees", minimum=0, maximum=180
     )
@@ -52,3 +64,11 @@ class TrackingConfig(Config):
     reinitialize_after: int = parameter(
         20, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000
     )
+
+    def threshold_px(self, camera: Camera) -> float:
+        """``reprojection_px`` in the pixels of this camera's images."""
+        return self.reprojection_px * camera.width / _REFERENCE_WIDTH_PX
+
+    def radius_px(self, camera: Camera) -> float:
+        """``guided_radius_px`` in the pixels of this camera's images."""
+        return self.guided_radius_px * camera.width / _REFERENCE_WIDTH_PX

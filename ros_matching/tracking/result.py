@@ -27,6 +27,7 @@ class TrackingCounts:
     inliers: int = 0  # that agree with the pose
     landmarks: int = 0  # in the local map
     keyframes: int = 0  # in the local map
+    maps: int = 0  # begun so far; after a loss a new one may differ in scale
 
 
 @dataclass(frozen=True)

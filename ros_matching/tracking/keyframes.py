@@ -1,0 +1,45 @@
+"""When a frame becomes a keyframe."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ros_matching.geometry.se3 import invert, rotation_angle_deg
+from ros_matching.geometry.triangulation import parallax_deg
+from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap
+from ros_matching.tracking.localization import Localization
+
+
+def needs_keyframe(local_map: LocalMap, localization: Localization, config: TrackingConfig) -> bool:
+    """Whether the view has changed enough since the reference keyframe.
+
+    It has when the camera turned far, when the parallax is large, or when few of the reference's landmarks are still in
+    sight; but never when the image hardly moved: standing still, or a blurred or covered view, adds nothing to the map.
+    """
+    matches = localization.matches
+    if len(matches) == 0:
+        return True
+    motion_px = np.median(np.linalg.norm(matches.points1 - matches.points0, axis=1))
+    if motion_px < config.keyframe_min_motion * local_map.camera.width:
+        return False
+    reference = localization.reference
+    turned = rotation_angle_deg(localization.camera_from_world @ invert(reference.camera_from_world))
+    if turned > config.keyframe_rotation_deg:
+        return True
+    if localization.rotation_only:
+        return False
+    seen = localization.landmark_ids[localization.landmark_ids != NO_LANDMARK]
+    shared = np.count_nonzero(np.isin(reference.seen, seen))
+    if shared < config.keyframe_inlier_share * len(reference.seen):
+        return True
+    return median_parallax_deg(local_map, localization) > config.keyframe_parallax_deg
+
+
+def median_parallax_deg(local_map: LocalMap, localization: Localization) -> float:
+    """Median angle under which the seen landmarks see this camera and the reference keyframe; NaN without any."""
+    seen = localization.landmark_ids[localization.landmark_ids != NO_LANDMARK]
+    if len(seen) == 0:
+        return float("nan")
+    center = invert(localization.camera_from_world)[:3, 3]
+    return float(np.median(parallax_deg(local_map.positions[seen], localization.reference.center, center)))

@@ -1,0 +1,184 @@
+"""The tracker's local map: recent keyframes and the landmarks they see, bounded in size.
+
+Landmarks are rows of arrays, so that projection, matching and bundle adjustment are array operations; a keyframe
+remembers which of its keypoints see which landmark (``landmark_ids``, -1 for none). A landmark lives while at least two
+keyframes see it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.datatypes import Camera, Features, Frame, Keyframe, ScaleState
+from ros_matching.geometry.se3 import invert, pose_from, transform
+
+NO_LANDMARK = -1
+
+
+@dataclass(eq=False)
+class MapKeyframe:
+    """A keyframe as the tracker works on it: its pose and its landmarks change as the map is refined."""
+
+    id: int
+    frame: Frame
+    features: Features
+    camera_from_world: np.ndarray
+    landmark_ids: np.ndarray  # (K,) for each keypoint
+
+    @property
+    def center(self) -> np.ndarray:
+        """The camera centre (3,) in the world."""
+        return -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The landmarks that the keyframe sees, by id."""
+        return self.landmark_ids[self.landmark_ids != NO_LANDMARK]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Who sees what: keyframe number (row of the asked list), landmark id, keypoint row, pixel; O of each."""
+
+    keyframe: np.ndarray
+    landmark: np.ndarray
+    keypoint: np.ndarray
+    points_px: np.ndarray
+
+
+class LocalMap:
+    """Keyframes in order of time and their landmarks: ``positions`` (N, 3) and ``descriptors`` (N, D) by id."""
+
+    def __init__(self, camera: Camera, max_keyframes: int) -> None:
+        self.camera = camera
+        self.keyframes: list[MapKeyframe] = []
+        self.positions = np.zeros((0, 3))
+        self.descriptors: np.ndarray | None = None
+        self._max_keyframes = max_keyframes
+        self._next_keyframe_id = 0
+
+    def add_keyframe(
+        self, frame: Frame, features: Features, camera_from_world: np.ndarray, landmark_ids: np.ndarray
+    ) -> MapKeyframe:
+        """Append a keyframe, and drop the oldest beyond the limit."""
+        keyframe = MapKeyframe(self._next_keyframe_id, frame, features, camera_from_world, landmark_ids)
+        self._next_keyframe_id += 1
+        self.keyframes.append(keyframe)
+        if len(self.keyframes) > self._max_keyframes:
+            self.keyframes = self.keyframes[-self._max_keyframes :]
+            self.remove_unsupported()
+        seen = keyframe.landmark_ids != NO_LANDMARK
+        if seen.any():
+            # The newest view of a landmark looks most like the next one.
+            self.descriptors[keyframe.landmark_ids[seen]] = features.descriptors[seen]
+        return keyframe
+
+    def add_landmarks(
+        self,
+        positions: np.ndarray,
+        keyframe0: MapKeyframe,
+        keypoints0: np.ndarray,
+        keyframe1: MapKeyframe,
+        keypoints1: np.ndarray,
+    ) -> None:
+        """Add landmarks (N, 3), each seen by one keypoint row (N,) in each of two keyframes."""
+        ids = len(self.positions) + np.arange(len(positions))
+        descriptors = keyframe1.features.descriptors[keypoints1]
+        self.positions = np.concatenate([self.positions, positions])
+        self.descriptors = descriptors if self.descriptors is None else np.concatenate([self.descriptors, descriptors])
+        keyframe0.landmark_ids[keypoints0] = ids
+        keyframe1.landmark_ids[keypoints1] = ids
+
+    def merge(self, kept: np.ndarray, dropped: np.ndarray) -> None:
+        """Let landmarks ``kept`` (N,) take over what ``dropped`` (N,) were seen by."""
+        replacement = np.arange(len(self.positions))
+        replacement[dropped] = kept
+        for keyframe in self.keyframes:
+            mine = keyframe.landmark_ids != NO_LANDMARK
+            keyframe.landmark_ids[mine] = replacement[keyframe.landmark_ids[mine]]
+
+    def visible(self, camera_from_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (V,) and predicted pixels (V, 2) of the landmarks inside the image of a camera."""
+        pixels = self.camera.project(transform(camera_from_world, self.positions))
+        with np.errstate(invalid="ignore"):
+            inside = ((pixels >= 0) & (pixels <= (self.camera.width - 1, self.camera.height - 1))).all(axis=1)
+        ids = np.flatnonzero(inside)
+        return ids, pixels[ids]
+
+    def shared_counts(self, landmark_ids: np.ndarray) -> np.ndarray:
+        """How many of the given landmarks each keyframe sees."""
+        wanted = np.zeros(len(self.positions), dtype=bool)
+        wanted[landmark_ids] = True
+        return np.array([np.count_nonzero(wanted[keyframe.seen]) for keyframe in self.keyframes])
+
+    def covisible(self, keyframe: MapKeyframe, count: int) -> list[MapKeyframe]:
+        """Up to ``count`` other keyframes that share the most landmarks with this one, most first."""
+        shared = self.shared_counts(keyframe.seen)
+        order = np.argsort(-shared, kind="stable")
+        return [self.keyframes[row] for row in order if shared[row] > 0 and self.keyframes[row] is not keyframe][:count]
+
+    def observations(self, keyframes: list[MapKeyframe]) -> Observations:
+        """All sightings of landmarks in the given keyframes."""
+        rows = [np.flatnonzero(k.landmark_ids != NO_LANDMARK) for k in keyframes]
+        return Observations(
+            keyframe=np.repeat(np.arange(len(keyframes)), [len(r) for r in rows]),
+            landmark=np.concatenate([k.landmark_ids[r] for k, r in zip(keyframes, rows, strict=True)]),
+            keypoint=np.concatenate(rows),
+            points_px=np.concatenate([k.features.keypoints_px[r] for k, r in zip(keyframes, rows, strict=True)]),
+        )
+
+    def remove_unsupported(self) -> None:
+        """Drop landmarks that fewer than two keyframes see, and number the rest anew.
+
+        A landmark seen by two keypoints of one keyframe is a false merge: only its first sighting stays.
+        """
+        support = np.zeros(len(self.positions), dtype=np.intp)
+        for keyframe in self.keyframes:
+            rows = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
+            unique, first = np.unique(keyframe.landmark_ids[rows], return_index=True)
+            keyframe.landmark_ids[np.delete(rows, first)] = NO_LANDMARK
+            support[unique] += 1
+        alive = support >= 2
+        new_ids = np.where(alive, np.cumsum(alive) - 1, NO_LANDMARK)
+        for keyframe in self.keyframes:
+            mine = keyframe.landmark_ids != NO_LANDMARK
+            keyframe.landmark_ids[mine] = new_ids[keyframe.landmark_ids[mine]]
+        self.positions = self.positions[alive]
+        if self.descriptors is not None:
+            self.descriptors = self.descriptors[alive]
+
+    def scale_to_depth(self, depth: float) -> None:
+        """Scale the map about its first keyframe so that the median depth of that keyframe's landmarks is ``depth``."""
+        first = self.keyframes[0]
+        factor = depth / _median_depth(first, self.positions)
+        self.positions = first.center + factor * (self.positions - first.center)
+        for keyframe in self.keyframes[1:]:
+            center = first.center + factor * (keyframe.center - first.center)
+            rotation = keyframe.camera_from_world[:3, :3]
+            keyframe.camera_from_world = pose_from(rotation, -rotation @ center)
+
+    @property
+    def typical_depth(self) -> float:
+        """Median depth of the landmarks of the newest keyframe that sees any."""
+        return next(_median_depth(k, self.positions) for k in reversed(self.keyframes) if len(k.seen))
+
+    def export(self, keyframe: MapKeyframe, scale: ScaleState) -> Keyframe:
+        """The keyframe as the mapper takes it, with the landmarks it sees as sparse depths."""
+        rows = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
+        points = transform(keyframe.camera_from_world, self.positions[keyframe.landmark_ids[rows]])
+        in_front = points[:, 2] > 0
+        return Keyframe(
+            id=keyframe.id,
+            frame=keyframe.frame,
+            world_from_camera=invert(keyframe.camera_from_world),
+            sparse_points_px=keyframe.features.keypoints_px[rows[in_front]],
+            sparse_depths=points[in_front, 2],
+            scale=scale,
+            features=keyframe.features,
+        )
+
+
+def _median_depth(keyframe: MapKeyframe, positions: np.ndarray) -> float:
+    return float(np.median(transform(keyframe.camera_from_world, positions[keyframe.seen])[:, 2]))

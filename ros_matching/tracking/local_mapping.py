@@ -1,0 +1,174 @@
+"""How the local map grows and is refined when a keyframe is added."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ros_matching.datatypes import Matches
+from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, bundle_adjust
+from ros_matching.geometry.se3 import invert, transform
+from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
+from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.initialisation import InitialReconstruction
+from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, Observations
+
+# A keyframe takes part in an adjustment only if it sees this many of the landmarks.
+_MIN_SHARED = 10
+
+
+class LocalMapper:
+    """Triangulates new landmarks of a keyframe, joins what is seen twice, and adjusts the recent window."""
+
+    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig) -> None:
+        self._matcher = matcher
+        self._config = config
+        self._bundle_config = BundleConfig()
+
+    def begin(
+        self, local_map: LocalMap, first: InitialReconstruction, world_from_first: np.ndarray, depth: float
+    ) -> MapKeyframe | None:
+        """Fill an empty map from two views, the first at a given pose, with a given median depth.
+
+        Returns the second keyframe, or ``None`` where too few landmarks survive the adjustment.
+        """
+        geometry, matches = first.geometry, first.matches
+        with np.errstate(invalid="ignore"):
+            good = geometry.inliers & (geometry.parallax_deg > self._config.min_parallax_deg)
+        first_from_world = invert(world_from_first)
+        keyframe0 = local_map.add_keyframe(
+            first.frame0, first.features0, first_from_world, np.full(len(first.features0), NO_LANDMARK)
+        )
+        keyframe1 = local_map.add_keyframe(
+            first.frame1,
+            first.features1,
+            geometry.camera1_from_camera0 @ first_from_world,
+            np.full(len(first.features1), NO_LANDMARK),
+        )
+        positions = transform(world_from_first, geometry.points[good])
+        local_map.add_landmarks(positions, keyframe0, matches.indices0[good], keyframe1, matches.indices1[good])
+        self.adjust(local_map, keyframe1)
+        if len(local_map.positions) < self._config.init_min_points:
+            return None
+        local_map.scale_to_depth(depth)
+        return keyframe1
+
+    def extend(
+        self, local_map: LocalMap, keyframe: MapKeyframe, known_matches: dict[int, Matches] | None = None
+    ) -> None:
+        """Connect a new keyframe with its neighbours: new landmarks, new sightings of old ones, merged duplicates.
+
+        ``known_matches`` are matches (neighbour, keyframe) already made, by keyframe id.
+        """
+        camera = local_map.camera
+        for neighbour in self._neighbours(local_map, keyframe):
+            matches = (known_matches or {}).get(neighbour.id)
+            if matches is None:
+                matches = self._matcher.match_features(neighbour.features, keyframe.features, camera, camera)
+            self._triangulate(local_map, neighbour, keyframe, matches)
+            self._share(local_map, neighbour, keyframe, matches)
+
+    def adjust(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
+        """Bundle adjustment of the newest keyframes; older ones that see the same landmarks hold the gauge."""
+        local_map.remove_unsupported()
+        recent = local_map.keyframes[-self._config.window_keyframes :]
+        window = [k for k in recent if len(k.seen) >= _MIN_SHARED]
+        if keyframe not in window:
+            return
+        moving = {k.id for k in window}
+        wanted = np.zeros(len(local_map.positions), dtype=bool)
+        for member in window:
+            wanted[member.seen] = True
+        others = [
+            k for k in local_map.keyframes if k.id not in moving and np.count_nonzero(wanted[k.seen]) >= _MIN_SHARED
+        ]
+        keyframes = others + window
+        seen = local_map.observations(keyframes)
+        rows = np.flatnonzero(wanted[seen.landmark])
+        landmarks, point_index = np.unique(seen.landmark[rows], return_inverse=True)
+        fixed = np.array([k.id not in moving for k in keyframes])
+        fixed[0] = True  # the scale needs no anchor: no step changes it, as the cost is flat along it
+        result = bundle_adjust(
+            BundleProblem(
+                camera_from_world=np.stack([k.camera_from_world for k in keyframes]),
+                points=local_map.positions[landmarks],
+                camera_index=seen.keyframe[rows],
+                point_index=point_index,
+                points_px=seen.points_px[rows],
+                weights=np.ones(len(rows)),
+                fixed_cameras=fixed,
+                camera=local_map.camera,
+            ),
+            self._bundle_config,
+        )
+        for member, pose in zip(keyframes, result.camera_from_world, strict=True):
+            member.camera_from_world = pose
+        local_map.positions[landmarks] = result.points
+        self._drop_outliers(local_map, keyframes, seen, rows, result.errors_px)
+
+    def _neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
+        neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)
+        previous = local_map.keyframes[-2]
+        return neighbours if previous in neighbours else [previous, *neighbours[: self._config.neighbour_keyframes - 1]]
+
+    def _triangulate(
+        self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches
+    ) -> None:
+        """New landmarks from matches of which neither side sees one yet."""
+        new = (neighbour.landmark_ids[matches.indices0] == NO_LANDMARK) & (
+            keyframe.landmark_ids[matches.indices1] == NO_LANDMARK
+        )
+        if not new.any():
+            return
+        camera = local_map.camera
+        points0, points1 = matches.points0[new], matches.points1[new]
+        poses = neighbour.camera_from_world, keyframe.camera_from_world
+        positions = triangulate(camera, camera, *poses, points0, points1)
+        error_px = np.maximum(
+            reprojection_errors_px(positions, points0, camera, poses[0]),
+            reprojection_errors_px(positions, points1, camera, poses[1]),
+        )
+        with np.errstate(invalid="ignore"):
+            good = (error_px < self._config.threshold_px(local_map.camera)) & (
+                parallax_deg(positions, neighbour.center, keyframe.center) > self._config.min_parallax_deg
+            )
+        rows = np.flatnonzero(new)[good]
+        local_map.add_landmarks(positions[good], neighbour, matches.indices0[rows], keyframe, matches.indices1[rows])
+
+    def _share(self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches) -> None:
+        """Let both sides of a match see one landmark where it projects well into both."""
+        rows0, rows1 = matches.indices0, matches.indices1
+        ids0, ids1 = neighbour.landmark_ids[rows0], keyframe.landmark_ids[rows1]
+        only0 = (ids0 != NO_LANDMARK) & (ids1 == NO_LANDMARK)
+        only1 = (ids0 == NO_LANDMARK) & (ids1 != NO_LANDMARK)
+        both = (ids0 != NO_LANDMARK) & (ids1 != NO_LANDMARK) & (ids0 != ids1)
+        adopt = self._fits(local_map, keyframe, ids0, matches.points1, only0)
+        keyframe.landmark_ids[rows1[adopt]] = ids0[adopt]
+        adopt = self._fits(local_map, neighbour, ids1, matches.points0, only1)
+        neighbour.landmark_ids[rows0[adopt]] = ids1[adopt]
+        same = self._fits(local_map, keyframe, ids0, matches.points1, both)
+        local_map.merge(ids0[same], ids1[same])
+
+    def _fits(
+        self, local_map: LocalMap, keyframe: MapKeyframe, ids: np.ndarray, points_px: np.ndarray, among: np.ndarray
+    ) -> np.ndarray:
+        """Rows, of those in the mask ``among``, whose landmark projects onto its pixel in the keyframe."""
+        rows = np.flatnonzero(among)
+        error_px = reprojection_errors_px(
+            local_map.positions[ids[rows]], points_px[rows], local_map.camera, keyframe.camera_from_world
+        )
+        return rows[error_px < self._config.threshold_px(local_map.camera)]
+
+    def _drop_outliers(
+        self,
+        local_map: LocalMap,
+        keyframes: list[MapKeyframe],
+        seen: Observations,
+        rows: np.ndarray,
+        errors_px: np.ndarray,
+    ) -> None:
+        bad = rows[~(errors_px < self._config.threshold_px(local_map.camera))]
+        for number, member in enumerate(keyframes):
+            mine = bad[seen.keyframe[bad] == number]
+            member.landmark_ids[seen.keypoint[mine]] = NO_LANDMARK
+        local_map.remove_unsupported()

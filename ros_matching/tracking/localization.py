@@ -1,0 +1,192 @@
+"""Where the camera is with respect to the local map.
+
+Two steps: matches with a keyframe, whose keypoints know their landmarks, give a first pose by PnP; with it all
+landmarks of the map are looked for near where they must appear, and the pose is refined on all that are found. The
+second step is what ties a frame to the whole map, not only to the last keyframe, and so holds drift down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.datatypes import Features, Matches
+from ros_matching.geometry.pnp import estimate_pnp, refine_pose
+from ros_matching.geometry.rotation import estimate_rotation
+from ros_matching.geometry.se3 import invert, pose_from
+from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
+from ros_matching.tracking.stages import StageTimer
+
+# A turn on the spot is believed if the rotation explains this share of at least so many matches with the reference
+# keyframe, and the camera was last seen this near to it, in typical scene depths.
+_TURN_SHARE = 0.7
+_TURN_MIN_MATCHES = 30
+_TURN_MAX_DISTANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Localization:
+    """A camera pose in the map with what supports it.
+
+    ``landmark_ids`` (K,) says for each keypoint of the image which landmark it sees. ``matches`` are those with
+    ``reference``. ``rotation_only`` marks a pose at the reference's position: its matches show no parallax.
+    """
+
+    camera_from_world: np.ndarray
+    covariance: np.ndarray  # (6, 6) of world_from_camera
+    landmark_ids: np.ndarray
+    reference: MapKeyframe
+    matches: Matches
+    rotation_only: bool = False
+
+    @property
+    def inliers(self) -> int:
+        """How many landmarks support the pose."""
+        return int(np.count_nonzero(self.landmark_ids != NO_LANDMARK))
+
+
+class Localizer:
+    """Finds the pose of an image in a local map."""
+
+    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig, stages: StageTimer) -> None:
+        self._matcher = matcher
+        self._config = config
+        self._stages = stages
+
+    def localize(
+        self,
+        local_map: LocalMap,
+        features: Features,
+        reference: MapKeyframe,
+        prediction: np.ndarray | None,
+        min_inliers: int,
+    ) -> Localization | None:
+        """The pose of an image by way of one keyframe; ``None`` where the matches do not support one.
+
+        ``prediction`` is a guess of camera_from_world (4, 4) to start from. Without one (a lost camera) a turn on the
+        spot is not considered, as nothing says that the camera still is where the keyframe was.
+        """
+        camera = local_map.camera
+        with self._stages("match"):
+            matches = self._matcher.match_features(reference.features, features, camera, camera)
+        landmark_ids = np.full(len(features), NO_LANDMARK)
+        start = self._solve_pnp(local_map, reference, matches, prediction, landmark_ids)
+        if start is not None:
+            found = self._refine(local_map, features, reference, matches, start, landmark_ids)
+            if found is not None and found.inliers >= min_inliers:
+                return found
+        if prediction is None:
+            return None
+        return self._turn(local_map, features, reference, matches, prediction, min_inliers)
+
+    def covariance(self, local_map: LocalMap, keyframe: MapKeyframe) -> np.ndarray:
+        """Covariance (6, 6) of the world_from_camera of a keyframe, its landmarks taken as exact."""
+        estimate = refine_pose(
+            keyframe.camera_from_world,
+            local_map.positions[keyframe.seen],
+            keyframe.features.keypoints_px[keyframe.landmark_ids != NO_LANDMARK],
+            local_map.camera,
+            self._config.threshold_px(local_map.camera),
+        )
+        return np.full((6, 6), np.nan) if estimate is None else estimate.covariance
+
+    def _solve_pnp(
+        self,
+        local_map: LocalMap,
+        reference: MapKeyframe,
+        matches: Matches,
+        prediction: np.ndarray | None,
+        landmark_ids: np.ndarray,
+    ) -> np.ndarray | None:
+        """camera_from_world from the landmarks of the matched keypoints; ``landmark_ids`` (K,) receives the inliers."""
+        landmarks = reference.landmark_ids[matches.indices0]
+        rows = np.flatnonzero(landmarks != NO_LANDMARK)
+        camera = local_map.camera
+        with self._stages("pose"):
+            estimate = estimate_pnp(
+                local_map.positions[landmarks[rows]],
+                matches.points1[rows],
+                camera,
+                self._config.threshold_px(camera),
+                initial=prediction,
+            )
+        if estimate is None or np.count_nonzero(estimate.inliers) < self._config.min_inliers:
+            return None
+        rows = rows[estimate.inliers]
+        landmark_ids[matches.indices1[rows]] = landmarks[rows]
+        return estimate.camera_from_world
+
+    def _refine(
+        self,
+        local_map: LocalMap,
+        features: Features,
+        reference: MapKeyframe,
+        matches: Matches,
+        start: np.ndarray,
+        landmark_ids: np.ndarray,
+    ) -> Localization | None:
+        """Search the whole map from a first pose, and settle the pose on everything found.
+
+        ``landmark_ids`` (K,) are the landmarks known to be seen; those stay, the search fills the rest.
+        """
+        camera = local_map.camera
+        visible, predicted_px = local_map.visible(start)
+        if len(visible) < self._config.min_inliers:
+            return None
+        with self._stages("match"):
+            rows, keypoints = self._matcher.match_guided(
+                local_map.descriptors[visible], predicted_px, features, self._config.radius_px(camera)
+            )
+        free = ~np.isin(visible[rows], landmark_ids) & (landmark_ids[keypoints] == NO_LANDMARK)
+        landmark_ids[keypoints[free]] = visible[rows[free]]
+        seen = np.flatnonzero(landmark_ids != NO_LANDMARK)
+        with self._stages("pose"):
+            refined = refine_pose(
+                start,
+                local_map.positions[landmark_ids[seen]],
+                features.keypoints_px[seen],
+                camera,
+                self._config.threshold_px(camera),
+            )
+        if refined is None:
+            return None
+        landmark_ids[seen[~refined.inliers]] = NO_LANDMARK
+        return Localization(refined.camera_from_world, refined.covariance, landmark_ids, reference, matches)
+
+    def _turn(
+        self,
+        local_map: LocalMap,
+        features: Features,
+        reference: MapKeyframe,
+        matches: Matches,
+        prediction: np.ndarray,
+        min_inliers: int,
+    ) -> Localization | None:
+        """The pose of a camera that only turned since the reference keyframe: its position is the reference's.
+
+        Where that pose finds the map again, the map decides.
+        """
+        camera, threshold_px = local_map.camera, self._config.threshold_px(local_map.camera)
+        depth = local_map.typical_depth
+        if len(matches) < _TURN_MIN_MATCHES or _distance(prediction, reference) > _TURN_MAX_DISTANCE * depth:
+            return None
+        with self._stages("pose"):
+            rotation = estimate_rotation(matches.points0, matches.points1, camera, camera, threshold_px)
+        if rotation is None or rotation[1].mean() < _TURN_SHARE:
+            return None
+        pose = pose_from(rotation[0], np.zeros(3)) @ reference.camera_from_world
+        nothing_seen = np.full(len(features), NO_LANDMARK)
+        found = self._refine(local_map, features, reference, matches, pose, nothing_seen.copy())
+        if found is not None and found.inliers >= min_inliers:
+            return found
+        # A displacement that still looks like a turn moves a point at typical depth by less than the pixel threshold.
+        angle = threshold_px / camera.fx
+        covariance = np.diag([(angle * depth) ** 2] * 3 + [(0.5 * angle) ** 2] * 3)
+        return Localization(pose, covariance, nothing_seen, reference, matches.select(rotation[1]), rotation_only=True)
+
+
+def _distance(camera_from_world: np.ndarray, reference: MapKeyframe) -> float:
+    return float(np.linalg.norm(invert(camera_from_world)[:3, 3] - reference.center))

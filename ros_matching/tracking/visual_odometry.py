@@ -1,0 +1,244 @@
+"""Monocular visual odometry: ``VisualOdometry(matcher).track(frame)`` for one frame after the other."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ros_matching.datatypes import Camera, Features, Frame, ScaleState
+from ros_matching.errors import TrackingError
+from ros_matching.geometry.se3 import interpolate, invert, relative_covariance
+from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
+from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
+from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
+from ros_matching.tracking.local_mapping import LocalMapper
+from ros_matching.tracking.localization import Localization, Localizer
+from ros_matching.tracking.recovery import Recovery
+from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
+from ros_matching.tracking.stages import StageTimer
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _PosedFrame:
+    """The last frame with a pose, from which relative motion and the prediction of the next pose come."""
+
+    stamp_ns: int
+    world_from_camera: np.ndarray
+    covariance: np.ndarray
+    # camera_now_from_camera_before and the time it took, of the last two consecutive poses.
+    motion: np.ndarray | None = None
+    motion_ns: int = 0
+
+
+class VisualOdometry:
+    """Tracks one camera through its images, up to scale.
+
+    The world is the first keyframe's camera frame, with the median depth of the first landmarks as unit of length. A
+    frame without a trustworthy pose has status INITIALIZING or LOST and no pose. Constant memory: the local map is
+    bounded. Not thread-safe: one frame at a time.
+    """
+
+    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig | None = None) -> None:
+        self._matcher = matcher
+        self._config = config or TrackingConfig()
+        self._stages = StageTimer()
+        self._initializer = TwoViewInitializer(matcher, self._config)
+        self._localizer = Localizer(matcher, self._config, self._stages)
+        self._mapper = LocalMapper(matcher, self._config)
+        self._recovery = Recovery(self._localizer, self._config)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the next frame begins a new world."""
+        self._camera: Camera | None = None
+        self._stamp_ns: int | None = None
+        self._map: LocalMap | None = None
+        self._reference: MapKeyframe | None = None
+        self._last: _PosedFrame | None = None
+        self._lost_frames = 0
+        self._maps_begun = 0
+        self._initializer.reset()
+
+    def track(self, frame: Frame) -> TrackingResult:
+        """Process the next frame; frames come in order of time, from one camera.
+
+        Raises ``TrackingError`` where the camera or the order of time changed without a ``reset``.
+        """
+        self._require_continuity(frame)
+        with self._stages("extract"):
+            features = self._matcher.extract(frame.image)
+        if self._map is None:
+            result = self._initialize(frame, features)
+        else:
+            localization = self._localize(frame, features)
+            result = (
+                self._lose(frame, features) if localization is None else self._follow(frame, features, localization)
+            )
+        return replace(result, stage_ms=self._stages.take())
+
+    def _localize(self, frame: Frame, features: Features) -> Localization | None:
+        """The pose in the map, from the reference keyframe or, when lost, from any recent one."""
+        if self._lost_frames:
+            return self._recovery.search(self._map, features, self._reference)
+        prediction = self._predict(frame.stamp_ns)
+        return self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
+
+    def _follow(self, frame: Frame, features: Features, localization: Localization) -> TrackingResult:
+        """A frame with a pose: extend the map if it is time, and report."""
+        counts = self._counts(features, localization)
+        parallax = median_parallax_deg(self._map, localization)
+        keyframe = None
+        pose = localization.camera_from_world
+        if needs_keyframe(self._map, localization, self._config):
+            with self._stages("map"):
+                keyframe = self._add_keyframe(frame, features, localization)
+            pose = keyframe.camera_from_world
+            self._reference = keyframe
+        elif not localization.rotation_only:
+            self._reference = self._best_reference(localization)
+        result = self._posed_result(frame, invert(pose), localization.covariance)
+        return replace(
+            result,
+            counts=replace(counts, landmarks=len(self._map.positions), keyframes=len(self._map.keyframes)),
+            parallax_deg=parallax,
+            new_keyframe=None if keyframe is None else self._map.export(keyframe, ScaleState.UP_TO_SCALE),
+            reference_points_px=localization.matches.points0,
+            tracked_points_px=localization.matches.points1,
+        )
+
+    def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:
+        keyframe = self._map.add_keyframe(
+            frame, features, localization.camera_from_world, localization.landmark_ids.copy()
+        )
+        self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
+        self._mapper.adjust(self._map, keyframe)
+        return keyframe
+
+    def _best_reference(self, localization: Localization) -> MapKeyframe:
+        """The keyframe that sees the most of what this frame sees; the newer one of equals."""
+        seen = localization.landmark_ids[localization.landmark_ids != NO_LANDMARK]
+        shared = self._map.shared_counts(seen)
+        return self._map.keyframes[len(shared) - 1 - int(np.argmax(shared[::-1]))]
+
+    def _lose(self, frame: Frame, features: Features) -> TrackingResult:
+        """A frame without a pose: say so, and after a while begin a new map where the old one was left."""
+        self._lost_frames += 1
+        reason = (
+            f"no pose agrees with the map for {self._lost_frames} frame(s); "
+            "show the camera a place it has seen, or move it sideways slowly to begin a new map"
+        )
+        if self._lost_frames >= self._config.reinitialize_after:
+            begun = self._initialize(frame, features)
+            if begun.status is TrackingStatus.TRACKING:
+                return begun
+        return TrackingResult(
+            frame.index,
+            frame.stamp_ns,
+            TrackingStatus.LOST,
+            reason,
+            counts=self._counts(features),
+        )
+
+    def _initialize(self, frame: Frame, features: Features) -> TrackingResult:
+        """Try to begin a map with this frame as the second view."""
+        with self._stages("initialize"):
+            outcome = self._initializer.add(frame, features)
+            begun = self._begin_map(outcome) if isinstance(outcome, InitialReconstruction) else outcome
+        if not isinstance(begun, Waiting):
+            return begun
+        return TrackingResult(
+            frame.index,
+            frame.stamp_ns,
+            TrackingStatus.INITIALIZING,
+            begun.reason,
+            counts=replace(self._counts(features), matches=begun.matches),
+            parallax_deg=begun.parallax_deg,
+        )
+
+    def _begin_map(self, first: InitialReconstruction) -> TrackingResult | Waiting:
+        """A map from two views; the first one's camera is the world, or stands where the last map was left."""
+        world_from_first = np.eye(4) if self._last is None else self._last.world_from_camera
+        depth = 1.0 if self._map is None else self._map.typical_depth
+        local_map = LocalMap(first.frame1.camera, self._config.max_keyframes)
+        keyframe = self._mapper.begin(local_map, first, world_from_first, depth)
+        if keyframe is None:
+            return Waiting("the first map did not survive its adjustment", len(first.matches))
+        self._map, self._reference, self._last = local_map, keyframe, None
+        self._maps_begun += 1
+        if self._maps_begun > 1:
+            _LOG.warning(
+                "frame %d: map %d begun after a loss; its scale is a guess", keyframe.frame.index, self._maps_begun
+            )
+        covariance = self._localizer.covariance(local_map, keyframe)
+        return replace(
+            self._posed_result(keyframe.frame, invert(keyframe.camera_from_world), covariance),
+            counts=replace(self._counts(first.features1), matches=len(first.matches), inliers=len(keyframe.seen)),
+            parallax_deg=float(np.nanmedian(first.geometry.parallax_deg)),
+            new_keyframe=local_map.export(keyframe, ScaleState.UP_TO_SCALE),
+            reference_points_px=first.matches.points0[first.geometry.inliers],
+            tracked_points_px=first.matches.points1[first.geometry.inliers],
+        )
+
+    def _posed_result(self, frame: Frame, world_from_camera: np.ndarray, covariance: np.ndarray) -> TrackingResult:
+        """A TRACKING result, with the motion since the previous frame if that had a pose, too."""
+        previous, relative, relative_cov, elapsed_ns = self._last, None, None, 0
+        if previous is not None and not self._lost_frames:
+            relative = invert(previous.world_from_camera) @ world_from_camera
+            relative_cov = relative_covariance(
+                previous.world_from_camera, previous.covariance, world_from_camera, covariance
+            )
+            elapsed_ns = frame.stamp_ns - previous.stamp_ns
+        motion = None if relative is None else invert(relative)
+        self._last = _PosedFrame(frame.stamp_ns, world_from_camera, covariance, motion, elapsed_ns)
+        self._lost_frames = 0
+        return TrackingResult(
+            frame.index,
+            frame.stamp_ns,
+            TrackingStatus.TRACKING,
+            "",
+            world_from_camera=world_from_camera,
+            covariance=covariance,
+            previous_from_current=relative,
+            relative_covariance=relative_cov,
+        )
+
+    def _predict(self, stamp_ns: int) -> np.ndarray:
+        """camera_from_world at a time, the last motion going on."""
+        last = self._last
+        camera_from_world = invert(last.world_from_camera)
+        if last.motion is None or last.motion_ns <= 0:
+            return camera_from_world
+        share = (stamp_ns - last.stamp_ns) / last.motion_ns
+        return interpolate(np.eye(4), last.motion, min(share, 3.0)) @ camera_from_world
+
+    def _counts(self, features: Features, localization: Localization | None = None) -> TrackingCounts:
+        has_map = self._map is not None
+        return TrackingCounts(
+            keypoints=len(features),
+            matches=0 if localization is None else len(localization.matches),
+            inliers=0 if localization is None else localization.inliers,
+            landmarks=len(self._map.positions) if has_map else 0,
+            keyframes=len(self._map.keyframes) if has_map else 0,
+            maps=self._maps_begun,
+        )
+
+    def _require_continuity(self, frame: Frame) -> None:
+        if self._camera is None:
+            self._camera = frame.camera
+        if frame.camera != self._camera:
+            raise TrackingError(
+                f"frame {frame.index} comes from {frame.camera}, the ones before from {self._camera}; "
+                "reset() the tracker when the camera changes"
+            )
+        if self._stamp_ns is not None and frame.stamp_ns <= self._stamp_ns:
+            raise TrackingError(
+                f"frame {frame.index} has stamp {frame.stamp_ns} ns, not after the last frame's {self._stamp_ns} ns; "
+                "reset() the tracker when time jumps back"
+            )
+        self._stamp_ns = frame.stamp_ns

@@ -1,0 +1,90 @@
+"""The classical front ends against a known warp and known motion."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ros_matching import load_matcher
+from ros_matching.datatypes import Camera
+from ros_matching.errors import MatchingError
+
+BACKENDS = ["sift", "orb"]
+TOLERANCES = [("sift", 2), ("orb", 4)]  # ORB's coarsest pyramid level has pixels 3.6 wide
+CAMERA = Camera(width=480, height=360, fx=400, fy=400, cx=240, cy=180)
+
+
+def texture(seed: int = 0, size: int = 512) -> np.ndarray:
+    """A picture full of corners and blobs of several sizes, (size, size, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    image = np.full((size, size, 3), 128, np.uint8)
+    for _ in range(400):
+        corners = rng.integers(0, size, 2) + rng.integers(-40, 40, (5, 2))
+        cv2.fillPoly(image, [corners.astype(np.int32)], rng.integers(0, 256, 3).tolist())
+    return cv2.GaussianBlur(image, (0, 0), 1.0)
+
+
+def warped(image: np.ndarray, homography: np.ndarray) -> np.ndarray:
+    return cv2.warpPerspective(image, homography, (image.shape[1], image.shape[0]), borderMode=cv2.BORDER_REFLECT)
+
+
+def transfer(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return cv2.perspectiveTransform(points[None], homography)[0]
+
+
+@pytest.mark.parametrize(("backend", "tolerance_px"), TOLERANCES)
+def test_matches_follow_a_known_homography(backend, tolerance_px):
+    angle = np.radians(20)
+    homography = np.array([[np.cos(angle), -np.sin(angle), 130], [np.sin(angle), np.cos(angle), -60], [1e-4, -5e-5, 1]])
+    image = texture()
+    matches = load_matcher(backend).match(image, warped(image, homography))
+    error_px = np.linalg.norm(transfer(homography, matches.points0) - matches.points1, axis=1)
+    assert len(matches) > 200
+    assert np.mean(error_px < tolerance_px) > 0.9
+    assert ((matches.scores >= 0) & (matches.scores <= 1)).all()
+    assert len(np.unique(matches.indices0)) == len(matches) == len(np.unique(matches.indices1))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_indices_name_the_keypoints_that_match(backend):
+    matcher, image = load_matcher(backend), texture(1)
+    features0, features1 = matcher.extract(image), matcher.extract(np.roll(image, 7, axis=1))
+    matches = matcher.match_features(features0, features1)
+    np.testing.assert_array_equal(features0.keypoints_px[matches.indices0], matches.points0)
+    np.testing.assert_array_equal(features1.keypoints_px[matches.indices1], matches.points1)
+    assert np.median(matches.points1 - matches.points0, axis=0) == pytest.approx([7, 0], abs=0.1)
+
+
+@pytest.mark.parametrize(("backend", "tolerance_px"), TOLERANCES)
+def test_guided_matches_find_what_lies_near_its_prediction(backend, tolerance_px):
+    matcher, image = load_matcher(backend), texture(2)
+    known, seen = matcher.extract(image), matcher.extract(np.roll(image, 5, axis=0))
+    predictions = known.keypoints_px + np.array([0, 5]) + np.random.default_rng(0).normal(0, 1, (len(known), 2))
+    points, keypoints = matcher.match_guided(known.descriptors, predictions, seen, radius_px=8)
+    error_px = np.linalg.norm(seen.keypoints_px[keypoints] - known.keypoints_px[points] - (0, 5), axis=1)
+    assert len(points) > 0.6 * len(known)
+    assert np.mean(error_px < tolerance_px) > 0.95
+    assert len(np.unique(points)) == len(points) == len(np.unique(keypoints))
+    assert len(matcher.match_guided(known.descriptors, predictions + 1000, seen, radius_px=8)[0]) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_image_without_texture_has_no_features_and_no_pose(backend):
+    matcher, flat = load_matcher(backend), np.full((120, 160, 3), 90, np.uint8)
+    assert len(matcher.extract(flat)) == 0
+    assert len(matcher.match(flat, texture())) == 0
+    camera = Camera(width=160, height=120, fx=100, fy=100, cx=80, cy=60)
+    assert matcher.relative_pose(flat, flat, camera, camera) is None
+
+
+def test_wrong_input_is_refused_with_the_remedy():
+    with pytest.raises(MatchingError, match=r"'surf'.*sift.*orb"):
+        load_matcher("surf")
+    with pytest.raises(MatchingError, match="CPU"):
+        load_matcher("sift", device="cuda")
+    with pytest.raises(MatchingError, match=r"\(H, W, 3\) uint8"):
+        load_matcher("sift").extract(np.zeros((10, 10)))
+    image = texture()
+    with pytest.raises(MatchingError, match=r"'sift'.*'orb'"):
+        load_matcher("sift").match_features(load_matcher("orb").extract(image), load_matcher("sift").extract(image))
