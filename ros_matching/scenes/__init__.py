@@ -1,1 +1,58 @@
-"""The synthetic world: textured scenes ray-cast with exact depth and poses."""
+"""The synthetic world: textured 3D scenes rendered in torch with exact depth, and camera paths through them.
+
+scene = build_scene("room", ProceduralTextures(), seed=0)
+poses = camera_path(scene, PathConfig(kind="handheld", frames=100))
+views = render(scene, camera, poses[:8])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ros_matching.errors import SceneError
+from ros_matching.scenes.builder import SceneBuilder
+from ros_matching.scenes.outdoor import outdoor
+from ros_matching.scenes.paths import PathConfig, camera_path
+from ros_matching.scenes.primitives import Box, Cylinder, HeightField, Primitive, Rectangle, Sphere, Surface
+from ros_matching.scenes.renderer import Renderer, Views, render
+from ros_matching.scenes.room import room
+from ros_matching.scenes.scene import FreeSpace, Light, Scene
+from ros_matching.scenes.textures import PhotoTextures, ProceduralTextures, TextureSource
+
+SCENES: dict[str, Callable[[TextureSource, np.random.Generator], Scene]] = {"room": room, "outdoor": outdoor}
+
+
+def build_scene(name: str, textures: TextureSource | None = None, seed: int = 0) -> Scene:
+    """One of ``SCENES``, varied by its seed; ``SceneError`` names them where it is not."""
+    if name not in SCENES:
+        raise SceneError(f"no scene is called {name!r}; there are: {', '.join(SCENES)}")
+    return SCENES[name](textures or ProceduralTextures(), np.random.default_rng(seed))
+
+
+__all__ = [
+    "SCENES",
+    "Box",
+    "Cylinder",
+    "FreeSpace",
+    "HeightField",
+    "Light",
+    "PathConfig",
+    "PhotoTextures",
+    "Primitive",
+    "ProceduralTextures",
+    "Rectangle",
+    "Renderer",
+    "Scene",
+    "SceneBuilder",
+    "Sphere",
+    "Surface",
+    "TextureSource",
+    "Views",
+    "build_scene",
+    "camera_path",
+    "outdoor",
+    "render",
+    "room",
+]

@@ -1,0 +1,132 @@
+"""Frames rendered from the synthetic world: ``scene:room?frames=300&seed=1&path=loop``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from ros_matching.config import Config, fields_of, parameter
+from ros_matching.datatypes import Camera, Frame
+from ros_matching.errors import ConfigError, SourceError
+from ros_matching.scenes import (
+    SCENES,
+    PathConfig,
+    PhotoTextures,
+    ProceduralTextures,
+    Renderer,
+    Scene,
+    build_scene,
+    camera_path,
+)
+
+PREFIX = "scene:"
+_BATCH = 4
+_FIRST_STAMP_NS = 1_000_000_000  # a zero stamp means "not set" in ROS
+
+
+@dataclass(frozen=True)
+class RenderedConfig(Config):
+    """What to render, and how the camera moves."""
+
+    frames: int = parameter(300, "number of frames", minimum=1, maximum=1_000_000)
+    fps: float = parameter(30.0, "frames a second", minimum=0.1, maximum=1000.0)
+    path: str = parameter(
+        "handheld", "how the camera moves", choices=("handheld", "loop", "forward", "rotation", "still")
+    )
+    seed: int = parameter(0, "which scene and path of the kind", minimum=0)
+    width: int = parameter(320, "image width in pixels", minimum=16, maximum=8192)
+    height: int = parameter(240, "image height in pixels", minimum=16, maximum=8192)
+    fov_deg: float = parameter(65.0, "horizontal field of view in degrees", minimum=5.0, maximum=150.0)
+    speed_m_s: float = parameter(0.0, "highest speed, metres a second; 0 for what suits the scene", minimum=0.0)
+    turn_deg_s: float = parameter(20.0, "highest turning rate, degrees a second", minimum=0.0, maximum=360.0)
+    textures: str = parameter("", "folder of photos to take textures from; empty for generated ones")
+    antialias: bool = parameter(True, "smooth the edges")
+    device: str = parameter("cpu", "where to render: cpu, cuda, cuda:1, ...")
+
+
+class RenderedSource:
+    """A synthetic sequence: frames with true pose and depth, rendered a few at a time as they are asked for."""
+
+    def __init__(self, scene_name: str, config: RenderedConfig = RenderedConfig()) -> None:
+        if scene_name not in SCENES:
+            raise SourceError(f"no synthetic scene is called {scene_name!r}; there are: {', '.join(SCENES)}")
+        self._scene_name, self._config = scene_name, config
+        self._camera = _camera(config)
+
+    @property
+    def name(self) -> str:
+        """The scene, with its seed and path."""
+        return f"{self._scene_name}_{self._config.path}_{self._config.seed}"
+
+    @property
+    def camera(self) -> Camera:
+        """The pinhole camera, its principal point in the middle."""
+        return self._camera
+
+    def __len__(self) -> int:
+        return self._config.frames
+
+    def __iter__(self) -> Iterator[Frame]:
+        renderer = Renderer(self.scene, self._camera, self._config.device, antialias=self._config.antialias)
+        for first in range(0, len(self), _BATCH):
+            poses = self.poses[first : first + _BATCH]
+            views = renderer.render(poses)
+            for offset, (pose, rgb, depth) in enumerate(zip(poses, views.rgb.cpu(), views.depth.cpu(), strict=True)):
+                yield Frame(
+                    index=first + offset,
+                    stamp_ns=_FIRST_STAMP_NS + round((first + offset) * 1e9 / self._config.fps),
+                    image=rgb.numpy(),
+                    camera=self._camera,
+                    true_world_from_camera=pose,
+                    depth=depth.numpy(),
+                )
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The scene that is rendered."""
+        config = self._config
+        textures = PhotoTextures(config.textures) if config.textures else ProceduralTextures()
+        return build_scene(self._scene_name, textures, config.seed)
+
+    @cached_property
+    def poses(self) -> np.ndarray:
+        """The true poses world_from_camera (N, 4, 4)."""
+        config = self._config
+        path = PathConfig(
+            kind=config.path,
+            frames=config.frames,
+            fps=config.fps,
+            speed_m_s=config.speed_m_s,
+            turn_deg_s=config.turn_deg_s,
+            seed=config.seed,
+        )
+        return camera_path(self.scene, path)
+
+
+def open_scene(spec: str) -> RenderedSource:
+    """The source of a spec ``scene:NAME`` or ``scene:NAME?key=value&...`` with the keys of ``RenderedConfig``."""
+    if not spec.startswith(PREFIX):
+        raise SourceError(f"a synthetic scene is given as scene:NAME?key=value&..., got {spec!r}")
+    name, _, query = spec.removeprefix(PREFIX).partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    known = {info.name: info.type for info in fields_of(RenderedConfig)}
+    values = {key: _parse(key, known[key], text) if key in known else text for key, text in pairs}
+    return RenderedSource(name, RenderedConfig.from_mapping(values))
+
+
+def _parse(key: str, kind: type, text: str) -> Any:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    try:
+        return words[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise ConfigError(f"scene key {key} must be {kind.__name__}, got {text!r}") from None
+
+
+def _camera(config: RenderedConfig) -> Camera:
+    focal = config.width / 2 / np.tan(np.radians(config.fov_deg) / 2)
+    return Camera(config.width, config.height, focal, focal, (config.width - 1) / 2, (config.height - 1) / 2)
