@@ -16,7 +16,7 @@ from importlib import import_module
 from ros_matching import __version__
 from ros_matching.errors import RosMatchingError
 
-COMMANDS = ("track",)
+COMMANDS = ("track", "run", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
 
+from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError
 from ros_matching.evaluation.run import TRACKING, FrameRecord, RunRecorder
 from ros_matching.geometry.se3 import invert
@@ -31,6 +32,7 @@ class RecorderNode(Node):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("recorder", **node_options)
+        self._indices: dict[int, int] = {}  # by stamp, as all here
         self._statuses: dict[int, VoStatus] = {}
         self._odometry: dict[int, Odometry] = {}
         self._truth: dict[int, np.ndarray] = {}
@@ -44,29 +46,33 @@ class RecorderNode(Node):
         )
 
     @property
-    def latest_status(self) -> VoStatus | None:
-        """The status that came last."""
-        return next(reversed(self._statuses.values()), None)
+    def expected(self) -> int:
+        """How many frames were announced."""
+        return len(self._indices)
 
-    def wait_until_complete(self, last_stamp_ns: int, quiet_s: float) -> bool:
-        """Block until the image of this stamp has its status, and all that were tracked their poses.
+    def expect(self, frame: Frame) -> None:
+        """Announce a frame that is sent to ``vo_node``."""
+        self._indices[frame.stamp_ns] = frame.index
 
-        False when not even another message came for ``quiet_s``: something was lost on the way.
+    def wait_until_complete(self, quiet_s: float) -> bool:
+        """Block until the last announced frame has its status, and all that were tracked their poses.
+
+        False when no message at all came for ``quiet_s``: something was lost on the way.
         """
         with self._changed:
-            while not self._is_complete(last_stamp_ns):
+            while not self._is_complete():
                 if not self._changed.wait(quiet_s):
                     return False
         return True
 
-    def fill(self, recorder: RunRecorder, index_by_stamp_ns: dict[int, int]) -> None:
-        """Give ``recorder`` all that was collected; images of other stamps than those given are left out.
+    def fill(self, recorder: RunRecorder) -> None:
+        """Give ``recorder`` what was collected on the announced frames; those that were dropped have nothing.
 
         Raises ``NodeError`` when the mount of the camera, which the poses need, is not on /tf_static.
         """
         for stamp_ns, pose in self._truth.items():
             recorder.add_truth(stamp_ns, pose)
-        for stamp_ns, index in index_by_stamp_ns.items():
+        for stamp_ns, index in self._indices.items():
             if stamp_ns in self._statuses:
                 recorder.add(self._record(index, stamp_ns))
 
@@ -94,7 +100,8 @@ class RecorderNode(Node):
             raise NodeError(f"/tf_static does not say where {camera_frame} sits on {base_frame}")
         return invert(base_from_camera) @ conversions.pose_from_msg(odometry.pose.pose) @ base_from_camera
 
-    def _is_complete(self, last_stamp_ns: int) -> bool:
+    def _is_complete(self) -> bool:
+        last_stamp_ns = next(reversed(self._indices), None)
         return last_stamp_ns in self._statuses and all(
             status.state != VoStatus.TRACKING or stamp_ns in self._odometry
             for stamp_ns, status in self._statuses.items()

@@ -1,0 +1,60 @@
+"""A node of this package in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ros_matching.errors import NodeError
+
+_GRACE_S = 10.0
+_SHOWN_LINES = 15
+
+
+class NodeProcess:
+    """Runs a node's module while the ``with`` block lasts, its output in a file."""
+
+    def __init__(self, module: str, ros_args: Sequence[str], log_path: Path) -> None:
+        """``module`` is in ``ros_matching.nodes``; ``ros_args`` are what follows ``--ros-args``."""
+        self._module = module
+        # The interpreter itself rather than an installed executable: the same code and environment, wherever it lies.
+        self._command = [sys.executable, "-m", f"ros_matching.nodes.{module}", "--ros-args", *ros_args]
+        self._log_path = log_path
+
+    def __enter__(self) -> NodeProcess:
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self.has_ended:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Call this from another thread once the process is gone."""
+        threading.Thread(target=lambda: (self._process.wait(), call()), daemon=True).start()
+
+    def error(self) -> NodeError:
+        """What to raise when the process has ended before its time."""
+        lines = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
+        return NodeError(
+            f"{self._module} ended early, with exit code {self._process.returncode}; {self._log_path} ends with:\n"
+            + "\n".join(f"    {line}" for line in lines)
+        )
