@@ -1,0 +1,203 @@
+"""Lens distortion: points with and without it, and images without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from ros_matching.datatypes import Camera, DistortionModel
+from ros_matching.errors import CalibrationError
+from ros_matching.geometry.checks import as_points
+
+_COEFFICIENTS = {
+    DistortionModel.PLUMB_BOB: (4, 5),
+    DistortionModel.RATIONAL_POLYNOMIAL: (8,),
+    DistortionModel.EQUIDISTANT: (4,),
+}
+_NEWTON_STEPS = 8
+_DERIVATIVE_STEP = 1e-6  # in normalised coordinates
+_CONVERGED_PX = 1e-3
+_MAX_HALF_ANGLE_DEG = 60.0  # a pinhole image of a wider view is mostly stretched border
+_BORDER_POINTS = 64  # on each side of the image
+_ZOOM_STEP, _ZOOM_STEPS = 1.02, 40
+
+
+def distort_points(points_px: np.ndarray, camera: Camera, pinhole: Camera | None = None) -> np.ndarray:
+    """Where the lens of ``camera`` images what a pinhole camera sees at pixels (N, 2).
+
+    The pinhole camera has the same intrinsics without distortion, unless ``pinhole`` is given.
+    """
+    points_px = as_points("points_px", points_px, 2)
+    xy = (pinhole or without_distortion(camera)).unproject(points_px)[:, :2]
+    return _distort(xy, camera)
+
+
+def undistort_points(points_px: np.ndarray, camera: Camera, pinhole: Camera | None = None) -> np.ndarray:
+    """Where a pinhole camera sees what the lens of ``camera`` images at pixels (N, 2); undoes ``distort_points``.
+
+    NaN for pixels that no ray in front of the camera reaches through this lens.
+    """
+    points_px = as_points("points_px", points_px, 2)
+    xy = _undistort(points_px, camera)
+    target = pinhole or without_distortion(camera)
+    return xy * (target.fx, target.fy) + (target.cx, target.cy)
+
+
+def without_distortion(camera: Camera) -> Camera:
+    """The pinhole camera with the same intrinsics."""
+    return replace(camera, distortion_model=DistortionModel.NONE, distortion=())
+
+
+class Undistorter:
+    """Removes the lens distortion of one camera's images.
+
+    ``camera`` is the pinhole camera of the results. They have the size of the originals and see the largest part of
+    the view that the original covers without a gap, with the ratio of the focal lengths kept (square pixels stay
+    square) and at most 120 degrees wide; so no pixel is invented at the border. The maps are made once. Coefficients
+    that are too few or too many, or that describe no lens over the whole image, raise ``CalibrationError``.
+    """
+
+    def __init__(self, camera: Camera) -> None:
+        _check_coefficients(camera)
+        self.source = camera
+        self.camera = without_distortion(camera)
+        self._maps = None
+        if not camera.is_pinhole:
+            self.camera, maps = _covered_view(camera)
+            self._maps = cv2.convertMaps(*maps, cv2.CV_16SC2)
+
+    def undistort(self, image: np.ndarray) -> np.ndarray:
+        """The image (H, W) or (H, W, C) without distortion; the image itself, not a copy, where there is none."""
+        return self._remap(image, cv2.INTER_LINEAR)
+
+    def undistort_depth(self, depth: np.ndarray) -> np.ndarray:
+        """Depth (H, W) along z, resampled without mixing neighbours, as edges and unknown values need."""
+        return self._remap(depth, cv2.INTER_NEAREST)
+
+    def _remap(self, image: np.ndarray, interpolation: int) -> np.ndarray:
+        if image.shape[:2] != (self.source.height, self.source.width):
+            raise CalibrationError(
+                f"the calibration is for {self.source.width}x{self.source.height} images, "
+                f"got {image.shape[1]}x{image.shape[0]}; scale the camera to the image (Camera.scaled)"
+            )
+        if self._maps is None:
+            return image
+        # Replicated, because a result's border pixel may be half a pixel outside of the original.
+        return cv2.remap(image, *self._maps, interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _covered_view(camera: Camera) -> tuple[Camera, tuple[np.ndarray, np.ndarray]]:
+    """The pinhole camera whose whole image the distorted one covers, and the maps (H, W) from its pixels to that."""
+    left, top, right, bottom = _inscribed_rectangle(camera)
+    width, height = camera.width, camera.height
+    if right > left and bottom > top:
+        zoom = max((width - 1) / ((right - left) * camera.fx), (height - 1) / ((bottom - top) * camera.fy))
+        for step in range(_ZOOM_STEPS):
+            fx, fy = (_ZOOM_STEP**step * zoom * focal for focal in (camera.fx, camera.fy))
+            cx, cy = 0.5 * (width - 1 - fx * (left + right)), 0.5 * (height - 1 - fy * (top + bottom))
+            pinhole = replace(without_distortion(camera), fx=fx, fy=fy, cx=cx, cy=cy)
+            maps = _undistortion_maps(camera, pinhole)
+            if _is_covered(*maps):
+                return pinhole, maps
+    raise CalibrationError(
+        f"the {camera.distortion_model.value} coefficients {camera.distortion} describe no lens over a whole "
+        f"{width}x{height} image (rays fold or miss it); check their order, their count and the image size"
+    )
+
+
+def _inscribed_rectangle(camera: Camera) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom, in normalised coordinates, of a rectangle within the image's undistorted border."""
+    along_x, along_y = (
+        np.linspace(0, camera.width - 1, _BORDER_POINTS),
+        np.linspace(0, camera.height - 1, _BORDER_POINTS),
+    )
+    limit = np.tan(np.radians(_MAX_HALF_ANGLE_DEG))
+
+    def side(x: np.ndarray | float, y: np.ndarray | float, axis: int) -> np.ndarray:
+        points = np.column_stack(np.broadcast_arrays(x, y)).astype(np.float64)
+        return _undistort(points, camera)[:, axis]
+
+    # fmax and fmin skip NaN: a border pixel that sees beyond 90 degrees does not limit the view.
+    left = np.fmax.reduce(side(0.0, along_y, 0), initial=-limit)
+    right = np.fmin.reduce(side(camera.width - 1.0, along_y, 0), initial=limit)
+    top = np.fmax.reduce(side(along_x, 0.0, 1), initial=-limit)
+    bottom = np.fmin.reduce(side(along_x, camera.height - 1.0, 1), initial=limit)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _undistortion_maps(camera: Camera, pinhole: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows (H, W) of the distorted image that the pixels of the pinhole image come from."""
+    make = (
+        cv2.fisheye.initUndistortRectifyMap
+        if camera.distortion_model is DistortionModel.EQUIDISTANT
+        else cv2.initUndistortRectifyMap
+    )
+    size = (camera.width, camera.height)
+    return make(camera.matrix, np.array(camera.distortion), np.eye(3), pinhole.matrix, size, cv2.CV_32FC1)
+
+
+def _is_covered(columns: np.ndarray, rows: np.ndarray) -> bool:
+    """Whether maps (H, W) stay within an image of their own size, half a pixel of grace, and fold nowhere."""
+    height, width = columns.shape
+    inside = (
+        columns.min() >= -0.5 and columns.max() <= width - 0.5 and rows.min() >= -0.5 and rows.max() <= height - 0.5
+    )
+    return bool(inside and (np.diff(columns, axis=1) > 0).all() and (np.diff(rows, axis=0) > 0).all())
+
+
+def _check_coefficients(camera: Camera) -> None:
+    """Empty coefficients are a lens without distortion in every model, as simulators publish it."""
+    expected = _COEFFICIENTS.get(camera.distortion_model)
+    if camera.distortion and expected is not None and len(camera.distortion) not in expected:
+        counts = " or ".join(str(count) for count in expected)
+        raise CalibrationError(
+            f"{camera.distortion_model.value} distortion has {counts} coefficients, "
+            f"got {len(camera.distortion)}: {camera.distortion}"
+        )
+
+
+def _distort(xy: np.ndarray, camera: Camera) -> np.ndarray:
+    """Pixels (N, 2) of normalised coordinates (N, 2) through the lens."""
+    _check_coefficients(camera)
+    if camera.is_pinhole or not len(xy):
+        return xy * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    coefficients = np.array(camera.distortion)
+    rays = np.column_stack([xy, np.ones(len(xy))])[:, None]
+    still = np.zeros(3)
+    if camera.distortion_model is DistortionModel.EQUIDISTANT:
+        pixels, _ = cv2.fisheye.projectPoints(rays, still, still, camera.matrix, coefficients)
+    else:
+        pixels, _ = cv2.projectPoints(rays, still, still, camera.matrix, coefficients)
+    return pixels.reshape(-1, 2)
+
+
+def _undistort(points_px: np.ndarray, camera: Camera) -> np.ndarray:
+    """Normalised coordinates (N, 2) of pixels (N, 2), NaN where there are none.
+
+    OpenCV's few fixed-point steps are a start; Newton's method makes the result exact for strong lenses too.
+    """
+    _check_coefficients(camera)
+    if camera.is_pinhole or not len(points_px):
+        return (points_px - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    coefficients = np.array(camera.distortion)
+    fisheye = camera.distortion_model is DistortionModel.EQUIDISTANT
+    start = (cv2.fisheye if fisheye else cv2).undistortPoints(points_px[:, None], camera.matrix, coefficients)
+    xy = start.reshape(-1, 2)
+    xy = np.where(np.abs(xy) < 1e5, xy, np.nan)  # OpenCV marks failures by -1e6
+    along_x, along_y = np.eye(2) * _DERIVATIVE_STEP
+    for _ in range(_NEWTON_STEPS):
+        error = points_px - _distort(xy, camera)
+        by_x = (_distort(xy + along_x, camera) - _distort(xy - along_x, camera)) / (2 * _DERIVATIVE_STEP)
+        by_y = (_distort(xy + along_y, camera) - _distort(xy - along_y, camera)) / (2 * _DERIVATIVE_STEP)
+        determinant = by_x[:, 0] * by_y[:, 1] - by_x[:, 1] * by_y[:, 0]
+        # A lens never mirrors: beyond the fold of its polynomial there is no ray.
+        determinant = np.where(determinant > 0, determinant, np.nan)
+        step_x = (by_y[:, 1] * error[:, 0] - by_y[:, 0] * error[:, 1]) / determinant
+        step_y = (by_x[:, 0] * error[:, 1] - by_x[:, 1] * error[:, 0]) / determinant
+        xy = xy + np.column_stack([step_x, step_y])
+        if not np.abs(error).max(initial=0.0, where=np.isfinite(error)) > 1e-9:
+            break
+    missed = ~(np.abs(points_px - _distort(xy, camera)).max(axis=1) < _CONVERGED_PX)
+    return np.where(missed[:, None], np.nan, xy)
