@@ -106,6 +106,7 @@ def camera_from_msg(info: CameraInfo, rectified: bool = False) -> Camera:
         )
     roi, bin_x, bin_y = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
     width, height = roi.width or info.width, roi.height or info.height
+    model = DistortionModel.NONE if rectified else _distortion_model(info)
     try:
         cropped = Camera(
             width=width,
@@ -114,8 +115,8 @@ def camera_from_msg(info: CameraInfo, rectified: bool = False) -> Camera:
             fy=float(fy),
             cx=float(cx - roi.x_offset),
             cy=float(cy - roi.y_offset),
-            distortion_model=DistortionModel.NONE if rectified else _distortion_model(info),
-            distortion=() if rectified else tuple(info.d),
+            distortion_model=model,
+            distortion=() if model is DistortionModel.NONE else tuple(info.d),
         )
         return cropped if bin_x == bin_y == 1 else cropped.scaled(width // bin_x, height // bin_y)
     except RosMatchingError as error:

@@ -1,0 +1,30 @@
+"""Problems are logged once and stay visible while they last."""
+
+from __future__ import annotations
+
+from ros_matching.nodes.problems import Problem, ProblemLog
+
+
+def test_a_problem_is_logged_once_and_present_until_it_is_cleared():
+    lines: list[str] = []
+    problems = ProblemLog(lines.append)
+    for _ in range(3):
+        problems.report(Problem.IMAGE, "the picture is upside down; turn the camera", "seen by all")
+    assert lines == ["the picture is upside down; turn the camera\nseen by all"]
+    assert problems.present() == {Problem.IMAGE: "the picture is upside down; turn the camera"}
+    problems.clear(Problem.IMAGE, Problem.STAMP)
+    assert problems.present() == {}
+    problems.report(Problem.IMAGE, "the picture is upside down; turn the camera")
+    assert len(lines) == 1
+
+
+def test_a_new_text_replaces_the_old_and_a_new_run_logs_again():
+    lines: list[str] = []
+    problems = ProblemLog(lines.append)
+    problems.report(Problem.STAMP, "late")
+    problems.report(Problem.STAMP, "early")
+    assert problems.present() == {Problem.STAMP: "early"}
+    problems.forget()
+    assert problems.present() == {}
+    problems.report(Problem.STAMP, "early")
+    assert lines == ["late", "early", "early"]

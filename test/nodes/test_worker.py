@@ -1,0 +1,89 @@
+"""One thread, one slot, the newest wins."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from ros_matching.nodes.worker import Worker
+
+
+class Gate:
+    """Work that lasts until it is let go, and notes what it worked on."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.began = threading.Semaphore(0)
+        self.may_end = threading.Semaphore(0)
+
+    def __call__(self, item: int) -> None:
+        self.began.release()
+        assert self.may_end.acquire(timeout=10)
+        self.done.append(item)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def errors() -> list[Exception]:
+    return []
+
+
+@pytest.fixture
+def worker(gate, errors):
+    worker = Worker(gate, errors.append, "test")
+    yield worker
+    gate.may_end.release()
+    worker.stop()
+
+
+def test_the_newest_item_wins_and_the_drops_are_told(worker, gate):
+    assert worker.submit(0) is False
+    assert gate.began.acquire(timeout=10)
+    assert [worker.submit(item) for item in (1, 2, 3)] == [False, True, True]
+    gate.may_end.release(2)
+    assert gate.began.acquire(timeout=10)
+    worker.stop()
+    assert gate.done == [0, 3]
+
+
+def test_submitting_does_not_wait_for_the_work(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    assert gate.done == []
+
+
+def test_stopping_finishes_the_item_at_work_and_forgets_the_next(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    stopper = threading.Thread(target=worker.stop)
+    stopper.start()
+    gate.may_end.release()
+    stopper.join(timeout=10)
+    assert not stopper.is_alive()
+    assert gate.done == [0]
+    worker.stop()
+
+
+def test_an_exception_is_told_and_the_thread_lives_on():
+    seen, finished = [], threading.Event()
+
+    def work(item: str) -> None:
+        if item == "bad":
+            raise ValueError("no good")
+        finished.set()
+
+    worker = Worker(work, lambda error: (seen.append(str(error)), finished.set()), "test")
+    worker.submit("bad")
+    assert finished.wait(10)
+    finished.clear()
+    worker.submit("good")
+    assert finished.wait(10)
+    worker.stop()
+    assert seen == ["no good"]

@@ -1,0 +1,212 @@
+"""The other end of vo_node's topics, and a tracker whose answers are known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+
+from ros_matching.datatypes import Camera, Frame, Keyframe, ScaleState
+from ros_matching.geometry.se3 import exp_so3, pose_from
+from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import VoStatus
+from ros_matching.nodes.conversions import camera_to_msg, header_to_msg, image_to_msg, stamp_ns_from_msg
+from ros_matching.tracking import TrackingCounts, TrackingResult, TrackingStatus
+
+CAMERA = Camera(64, 48, 60.0, 61.0, 31.5, 23.5)
+CAMERA_FRAME = "eye"
+START_NS = 1_700_000_000_123_456_789
+PERIOD_NS = 33_333_333
+TIMEOUT_S = 10.0
+
+RELATIVE = pose_from(exp_so3([0.0, 0.02, 0.0]), np.array([0.0, 0.0, 0.1]))
+RELATIVE_COVARIANCE = np.diag([1.0, 2, 3, 4, 5, 6]) * 1e-4
+OUTPUTS = {
+    "vo_status": VoStatus,
+    "relative_pose": PoseWithCovarianceStamped,
+    "odom": Odometry,
+    "path": Path,
+    "keyframe": KeyframeMsg,
+    "debug_image": Image,
+    "/tf": TFMessage,
+    "/diagnostics": DiagnosticArray,
+}
+
+
+class KnownMatcher:
+    """A front end that only counts how often it was used."""
+
+    name = "known"
+
+    def __init__(self) -> None:
+        self.matched = 0
+
+    def match(self, rgb0: np.ndarray, rgb1: np.ndarray) -> None:
+        self.matched += 1
+
+
+class KnownTracker:
+    """Tracks from the second frame on: every frame is ``RELATIVE`` away from the one before."""
+
+    def __init__(self, matcher: Any, config: Any) -> None:
+        self.config = config
+        self.frames: list[Frame] = []
+        self.resets = 0
+        self.error: Exception | None = None
+        self.is_lost = False
+        self.gate: threading.Event | None = None
+        self._pose: np.ndarray | None = None
+
+    def reset(self) -> None:
+        self.resets += 1
+        self._pose = None
+
+    def track(self, frame: Frame) -> TrackingResult:
+        if self.gate is not None:
+            assert self.gate.wait(TIMEOUT_S)
+        if self.error is not None:
+            raise self.error
+        self.frames.append(frame)
+        if self.is_lost:
+            return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.LOST, "it is dark")
+        if self._pose is None:
+            self._pose = np.eye(4)
+            return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.INITIALIZING, "waiting for parallax")
+        self._pose = self._pose @ RELATIVE
+        return self._tracked(frame, self._pose)
+
+    def _tracked(self, frame: Frame, pose: np.ndarray) -> TrackingResult:
+        points = np.array([[10.0, 12.0], [30.5, 20.25]])
+        return TrackingResult(
+            frame.index,
+            frame.stamp_ns,
+            TrackingStatus.TRACKING,
+            "",
+            world_from_camera=pose,
+            covariance=RELATIVE_COVARIANCE,
+            previous_from_current=RELATIVE,
+            relative_covariance=RELATIVE_COVARIANCE,
+            counts=TrackingCounts(keypoints=9, matches=5, inliers=2),
+            parallax_deg=1.5,
+            stage_ms={"extract": 2.0},
+            new_keyframe=Keyframe(frame.index, frame, pose, points, np.array([2.0, 3.0]), ScaleState.UP_TO_SCALE),
+            reference_points_px=points - 3,
+            tracked_points_px=points,
+        )
+
+
+class Peer(Node):
+    """Publishes pictures as a camera does, and keeps all that vo_node publishes."""
+
+    def __init__(self, context, *, listen_to=tuple(OUTPUTS), latched_info: bool = False, compressed=False) -> None:
+        super().__init__("peer", context=context)
+        self.received: defaultdict[str, list] = defaultdict(list)
+        self._arrival = threading.Condition()
+        for topic in listen_to:
+            self.create_subscription(OUTPUTS[topic], topic, lambda msg, topic=topic: self._keep(topic, msg), 100)
+        image_type, image_topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.images = self.create_publisher(image_type, image_topic, 10)
+        self.infos = self.create_publisher(CameraInfo, "camera_info", latched if latched_info else 10)
+        self.static_transforms = self.create_publisher(TFMessage, "/tf_static", latched)
+
+    def _keep(self, topic: str, msg: Any) -> None:
+        with self._arrival:
+            self.received[topic].append(msg)
+            self._arrival.notify_all()
+
+    def wait(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait until ``condition`` is true, and return its value."""
+        with self._arrival:
+            assert self._arrival.wait_for(condition, TIMEOUT_S), f"{what} did not come; got {self.summary()}"
+            return condition()
+
+    def summary(self) -> dict[str, int]:
+        return {topic: len(messages) for topic, messages in self.received.items()}
+
+    def wait_until_matched(self) -> None:
+        """Wait until vo_node, which is active, has found this node's publishers and this node its."""
+        deadline = time.monotonic() + TIMEOUT_S
+        publishers = (self.images, self.infos)
+        while not all(publisher.get_subscription_count() for publisher in publishers) or not all(
+            self.count_publishers(topic) for topic in self._output_topics()
+        ):
+            assert time.monotonic() < deadline, "vo_node was not discovered"
+            time.sleep(0.01)
+
+    def _output_topics(self) -> list[str]:
+        return [s.topic_name for s in self.subscriptions if "parameter" not in s.topic_name]
+
+    def send(self, msg: Any, info: CameraInfo | None) -> VoStatus:
+        """Publish a picture, with its CameraInfo if any, and wait for its status."""
+        if info is not None:
+            self.infos.publish(info)
+        self.images.publish(msg)
+        return self.status_of(stamp_ns_from_msg(msg.header.stamp))
+
+    def send_frame(self, number: int, camera: Camera = CAMERA, **changes: Any) -> VoStatus:
+        """Publish the picture of a number with its CameraInfo, and wait for its status."""
+        msg, info = frame_messages(number, camera)
+        for name, value in changes.items():
+            setattr(msg, name, value)
+        return self.send(msg, info)
+
+    def status_of(self, stamp_ns: int) -> VoStatus:
+        statuses = self.received["vo_status"]
+        return self.wait(
+            lambda: next((s for s in reversed(statuses) if stamp_ns_from_msg(s.header.stamp) == stamp_ns), None),
+            f"the status of stamp {stamp_ns}",
+        )
+
+    def last(self, topic: str, count: int = 1) -> Any:
+        """The newest message of a topic, once there are ``count``."""
+        return self.wait(lambda: len(self.received[topic]) >= count and self.received[topic][-1], topic)
+
+    def diagnosis(self, words: str) -> Any:
+        """The first diagnostic status from now on whose message has these words."""
+        start = len(self.received["/diagnostics"])
+        return self.wait(
+            lambda: next(
+                (a.status[0] for a in self.received["/diagnostics"][start:] if words in a.status[0].message), None
+            ),
+            f"a diagnosis with {words!r}",
+        )
+
+    def call(self, name: str, request: Any = None) -> Any:
+        """Call a service of vo_node."""
+        service_type = SetBool if isinstance(request, SetBool.Request) else Trigger
+        client = self.create_client(service_type, f"vo_node/{name}")
+        assert client.wait_for_service(TIMEOUT_S)
+        done = threading.Event()
+        future = client.call_async(request or Trigger.Request())
+        future.add_done_callback(lambda _: done.set())
+        assert done.wait(TIMEOUT_S)
+        return future.result()
+
+
+def stamp_ns(number: int) -> int:
+    """The stamp of the picture of a number."""
+    return START_NS + number * PERIOD_NS
+
+
+def picture(number: int, camera: Camera = CAMERA) -> np.ndarray:
+    """The picture of a number: noise."""
+    return np.random.default_rng(number).integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
+
+
+def frame_messages(number: int, camera: Camera = CAMERA) -> tuple[Image, CameraInfo]:
+    """The picture of a number and its CameraInfo."""
+    header = header_to_msg(stamp_ns(number), CAMERA_FRAME)
+    return image_to_msg(picture(number, camera), header), camera_to_msg(camera, header)
