@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from ros_matching.errors import SourceError
+from ros_matching.geometry.se3 import invert
 from ros_matching.io.bag_reader import BagReader, stamp_of
-from ros_matching.io.trajectory import Trajectory, poses_from_quaternions
+from ros_matching.io.poses import poses_from_quaternions
+from ros_matching.io.trajectory import Trajectory
 
 # Where a message keeps position and orientation.
 _PATHS = {
@@ -35,13 +37,9 @@ def read_truth(bag: BagReader, topic: str, camera_frame: str) -> Trajectory:
         stamps_ns.append(stamp_of(message, recorded_ns))
         rows.append(_numbers(message, *_PATHS[message_type]))
         moving_frame = getattr(message, "child_frame_id", "")
-    values = np.array(rows)
-    bad = ~(np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) < 0.01) | ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise SourceError(f"{topic}, message {row}: expected a position and a unit quaternion, got {rows[row]}")
-    poses = poses_from_quaternions(values[:, :3], values[:, 3:]) @ _mounting(bag, topic, moving_frame, camera_frame)
-    return Trajectory(np.array(stamps_ns, dtype=np.int64), poses)
+    world_from_moving = poses_from_quaternions(np.array(rows), lambda row: f"{topic}, message {row}")
+    moving_from_camera = _mounting(bag, topic, moving_frame, camera_frame)
+    return Trajectory(np.array(stamps_ns, dtype=np.int64), world_from_moving @ moving_from_camera)
 
 
 def _mounting(bag: BagReader, topic: str, moving_frame: str, camera_frame: str) -> np.ndarray:
@@ -60,7 +58,7 @@ def _mounting(bag: BagReader, topic: str, moving_frame: str, camera_frame: str) 
             camera_frame,
         )
         return np.eye(4)
-    return np.linalg.solve(root_from_moving, root_from_camera)
+    return invert(root_from_moving) @ root_from_camera
 
 
 def _static_links(bag: BagReader) -> dict[str, tuple[str, np.ndarray]]:
@@ -69,8 +67,8 @@ def _static_links(bag: BagReader) -> dict[str, tuple[str, np.ndarray]]:
     if "/tf_static" in bag.topics():
         for _, message in bag.messages("/tf_static"):
             for link in message.transforms:
-                values = np.array(_numbers(link, *_PATHS["geometry_msgs/msg/TransformStamped"]))
-                pose = poses_from_quaternions(values[None, :3], values[None, 3:])[0]
+                values = np.array([_numbers(link, *_PATHS["geometry_msgs/msg/TransformStamped"])])
+                pose = poses_from_quaternions(values, lambda _: "/tf_static")[0]
                 links[link.child_frame_id.strip("/")] = (link.header.frame_id.strip("/"), pose)
     return links
 

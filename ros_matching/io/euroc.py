@@ -13,10 +13,10 @@ import numpy as np
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.calibration import read_calibration
 from ros_matching.io.format import SourceFormat
-from ros_matching.io.poses import pose_or_none, rigid_transforms
+from ros_matching.io.poses import pose_or_none, poses_from_quaternions, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence
 from ros_matching.io.text import read_table
-from ros_matching.io.trajectory import Trajectory, poses_from_quaternions
+from ros_matching.io.trajectory import Trajectory
 
 CAMERAS = ("cam0", "cam1")
 TRUTH = Path("state_groundtruth_estimate0", "data.csv")
@@ -60,12 +60,8 @@ def _poses(folder: Path, body_from_camera: np.ndarray | None, stamps_ns: np.ndar
         raise CalibrationError(f"{folder / 'sensor.yaml'} has no T_BS, which the truth of the camera needs")
     body_from_camera = rigid_transforms(body_from_camera[None], lambda _: f"{folder / 'sensor.yaml'}, T_BS")[0]
     table = read_table(path, 8, "stamp, position x y z, quaternion w x y z", separator=",")
-    values = table.numbers(first=1, last=8)
-    bad = ~(np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) < 0.01) | ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise SourceError(f"{table.where(row)}: expected a position and a unit quaternion, got {values[row].tolist()}")
-    world_from_body = poses_from_quaternions(values[:, :3], values[:, [4, 5, 6, 3]])
+    values = table.numbers(first=1, last=8)[:, [0, 1, 2, 4, 5, 6, 3]]  # w goes last
+    world_from_body = poses_from_quaternions(values, table.where)
     return Trajectory(table.integers(), world_from_body).at(stamps_ns) @ body_from_camera
 
 

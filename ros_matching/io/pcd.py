@@ -77,7 +77,10 @@ def _layout(header: dict[str, list[str]]) -> tuple[int, np.dtype]:
         types = [f"<{_KINDS[kind]}{size}" for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)]
         fields = zip(names, types, counts, strict=True)
         dtype = np.dtype([(name, kind) if count == 1 else (name, kind, (count,)) for name, kind, count in fields])
-        return int(header["POINTS"][0]), dtype
+        count = int(header["POINTS"][0])
     except (KeyError, ValueError, TypeError, IndexError):
         shown = "; ".join(f"{key} {' '.join(words)}" for key, words in header.items())
         raise SourceError(f"expected FIELDS, SIZE, TYPE, COUNT and POINTS that fit each other, got: {shown}") from None
+    if count < 0:
+        raise SourceError(f"expected a number of points, got {count}")
+    return count, dtype

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ros_matching.errors import SourceError
+from ros_matching.geometry.se3 import pose_from, rotation_from_quaternion
 from ros_matching.io.text import read_table
 
 # Files hold six or seven digits, and fused poses drift from orthonormal: what is further off is no rotation at all.
@@ -34,10 +35,24 @@ def rigid_transforms(matrices: np.ndarray, where: Callable[[int], str]) -> np.nd
         )
     u, _, vt = np.linalg.svd(rotations)
     result = np.full((len(matrices), 4, 4), np.nan)
-    result[known] = np.eye(4)
-    result[known, :3, :3] = u @ vt
-    result[known, :3, 3] = matrices[known, :3, 3]
+    result[known] = pose_from(u @ vt, matrices[known, :3, 3])
     return result
+
+
+def poses_from_quaternions(values: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+    """Poses (N, 4, 4) of ``x y z qx qy qz qw`` (N, 7).
+
+    Raises ``SourceError``, naming the place by ``where(row)``, for what is not finite or no unit quaternion.
+    """
+    good = np.isfinite(values).all(axis=1)
+    good[good] = np.abs(np.linalg.norm(values[good, 3:], axis=1) - 1) <= RIGID_TOLERANCE
+    if not good.all():
+        row = int(np.flatnonzero(~good)[0])
+        raise SourceError(
+            f"{where(row)}: expected a finite position and unit quaternion (x y z qx qy qz qw), got "
+            f"{values[row].tolist()}"
+        )
+    return pose_from(rotation_from_quaternion(values[:, 3:]), values[:, :3])
 
 
 def read_matrices(path: Path, columns: int) -> np.ndarray:

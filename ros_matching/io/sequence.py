@@ -86,7 +86,7 @@ class ImageSequence:
         depth = None
         if record.depth is not None:
             depth = read_depth(record.depth, self._metres_per_depth_unit, width, height)
-            depth = self._undistorter.undistort_nearest(depth)
+            depth = self._undistorter.undistort_depth(depth)
         return Frame(
             index=record.index,
             stamp_ns=record.stamp_ns,

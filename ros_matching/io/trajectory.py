@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation, Slerp
 
 from ros_matching.errors import DataTypeError, SourceError
-from ros_matching.io.poses import read_matrices
+from ros_matching.geometry.se3 import interpolate, quaternion_from_rotation
+from ros_matching.io.poses import poses_from_quaternions, read_matrices
 from ros_matching.io.text import read_table, write_lines
 
 KITTI_PERIOD_NS = 100_000_000  # KITTI's cameras run at 10 Hz
@@ -59,51 +59,25 @@ class Trajectory:
         after = np.searchsorted(self.stamps_ns, stamps_ns).clip(max=len(self) - 1)
         exact = self.stamps_ns[after] == stamps_ns
         poses[exact] = self.world_from_camera[after[exact]]
-        gaps_ns = self.stamps_ns[after] - self.stamps_ns[after - 1]
-        inside = (stamps_ns > self.stamps_ns[0]) & (stamps_ns < self.stamps_ns[-1])
-        between = np.flatnonzero(~exact & inside & (gaps_ns <= max_gap_s * _NS))
-        if between.size:
-            poses[between] = self._interpolated(stamps_ns[between], after[between])
+        before = np.maximum(after - 1, 0)
+        gaps_ns = self.stamps_ns[after] - self.stamps_ns[before]
+        since_ns = stamps_ns - self.stamps_ns[before]
+        between = ~exact & (since_ns > 0) & (since_ns < gaps_ns) & (gaps_ns <= max_gap_s * _NS)
+        fractions = since_ns[between] / gaps_ns[between]
+        starts, ends = self.world_from_camera[before[between]], self.world_from_camera[after[between]]
+        poses[between] = interpolate(starts, ends, fractions)
         return poses
-
-    def _interpolated(self, stamps_ns: np.ndarray, after: np.ndarray) -> np.ndarray:
-        start_ns = self.stamps_ns[0]  # relative seconds keep their nanoseconds in float64
-        times = (self.stamps_ns - start_ns) / _NS
-        queries = (stamps_ns - start_ns) / _NS
-        weight = ((queries - times[after - 1]) / (times[after] - times[after - 1]))[:, None]
-        poses = np.tile(np.eye(4), (len(queries), 1, 1))
-        poses[:, :3, :3] = Slerp(times, Rotation.from_matrix(self.world_from_camera[:, :3, :3]))(queries).as_matrix()
-        poses[:, :3, 3] = (1 - weight) * self.positions[after - 1] + weight * self.positions[after]
-        return poses
-
-
-def poses_from_quaternions(positions: np.ndarray, quaternions_xyzw: np.ndarray) -> np.ndarray:
-    """Poses (N, 4, 4) of positions (N, 3) and quaternions (N, 4), x y z w, of any length but 0."""
-    poses = np.tile(np.eye(4), (len(positions), 1, 1))
-    poses[:, :3, :3] = Rotation.from_quat(quaternions_xyzw).as_matrix()
-    poses[:, :3, 3] = positions
-    return poses
 
 
 def read_tum(path: str | Path) -> Trajectory:
     """Read a TUM trajectory; raises ``SourceError`` with the line number for what is not one."""
     table = read_table(Path(path), 8, "a TUM pose: stamp tx ty tz qx qy qz qw")
-    values = table.numbers(first=1)
-    bad = ~np.isfinite(values).all(axis=1) | (np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) > 0.01)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise SourceError(
-            f"{table.where(row)}: expected a position and a unit quaternion (tx ty tz qx qy qz qw), "
-            f"got {' '.join(table.rows[row][1:])}"
-        )
-    return Trajectory(table.stamps_ns(), poses_from_quaternions(values[:, :3], values[:, 3:]))
+    return Trajectory(table.stamps_ns(), poses_from_quaternions(table.numbers(first=1), table.where))
 
 
 def write_tum(path: str | Path, trajectory: Trajectory) -> None:
     """Write a TUM trajectory, stamps to the nanosecond and numbers to the last digit."""
-    quaternions = np.zeros((0, 4))
-    if len(trajectory):
-        quaternions = Rotation.from_matrix(trajectory.world_from_camera[:, :3, :3]).as_quat()
+    quaternions = quaternion_from_rotation(trajectory.world_from_camera[:, :3, :3])
     values = np.hstack([trajectory.positions, quaternions]).tolist()
     rows = zip(trajectory.stamps_ns.tolist(), values, strict=True)
     write_lines(Path(path), (f"{_seconds(stamp_ns)} {' '.join(map(repr, row))}" for stamp_ns, row in rows))
