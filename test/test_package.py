@@ -1,0 +1,92 @@
+"""The files that describe the package to ROS, CMake, pip and make say the same, and say what is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import ros_matching
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CMAKE = (REPOSITORY / "CMakeLists.txt").read_text()
+MANIFEST = ElementTree.parse(REPOSITORY / "package.xml").getroot()
+DEPENDENCIES = {element.text: element.tag for element in MANIFEST.iter() if element.tag.endswith("depend")}
+EXECUTABLES = re.search(r"foreach\(node ([\w ]+)\)", CMAKE)[1].split()
+
+# What each third-party import of ours is called by pip and by rosdep; None where there is no such package.
+DISTRIBUTIONS = {
+    "cv2": ("opencv-python-headless", "python3-opencv"),
+    "evo": ("evo", None),
+    "matplotlib": ("matplotlib", "python3-matplotlib"),
+    "numpy": ("numpy", "python3-numpy"),
+    "rosbags": ("rosbags", "python3-rosbags-pip"),
+    "scipy": ("scipy", "python3-scipy"),
+    "torch": ("torch", "python3-torch"),
+    "tqdm": ("tqdm", "python3-tqdm"),
+    "yaml": ("pyyaml", "python3-yaml"),
+}
+# ROS packages that are not on PyPI: each of them has a stand-in of ours.
+NOT_ON_PYPI = {"cv_bridge", "launch", "launch_ros", "sensor_msgs_py", "tf2_msgs", "tf_transformations"}
+
+
+def third_party_imports() -> set[str]:
+    imported = set()
+    for file in [*(REPOSITORY / "ros_matching").rglob("*.py"), *(REPOSITORY / "launch").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    return imported - sys.stdlib_module_names - {"ros_matching"}
+
+
+def pip_requirements() -> set[str]:
+    texts = [(REPOSITORY / name).read_text() for name in ("setup.py", "resource/ros-jazzy.txt")]
+    return set(re.findall(r"[\w-]+", " ".join(texts)))
+
+
+def test_versions_agree() -> None:
+    assert MANIFEST.findtext("version") == ros_matching.__version__
+
+
+def test_all_messages_are_built() -> None:
+    listed = set(re.findall(r"msg/\w+\.msg", CMAKE))
+    assert listed == {f"msg/{file.name}" for file in (REPOSITORY / "msg").iterdir()}
+
+
+def test_packages_that_the_messages_use_are_declared_to_cmake_and_ros() -> None:
+    used = set()
+    for file in (REPOSITORY / "msg").glob("*.msg"):
+        used |= set(re.findall(r"^(\w+)/", file.read_text(), re.MULTILINE))
+    assert set(re.search(r"  DEPENDENCIES ([\w ]+)", CMAKE)[1].split()) == used
+    assert {name for name, tag in DEPENDENCIES.items() if tag == "depend"} == used
+    assert used <= set(re.findall(r"find_package\((\w+) REQUIRED\)", CMAKE))
+
+
+@pytest.mark.parametrize("executable", EXECUTABLES)
+def test_executables_have_a_main(executable: str) -> None:
+    tree = ast.parse((REPOSITORY / "ros_matching" / "nodes" / f"{executable}.py").read_text())
+    assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
+
+
+@pytest.mark.parametrize("module", sorted(third_party_imports()))
+def test_every_import_is_declared_to_pip_and_to_rosdep(module: str) -> None:
+    pip, rosdep = DISTRIBUTIONS.get(module, (f"ros-jazzy-{module.replace('_', '-')}", module))
+    assert rosdep is None or rosdep in DEPENDENCIES, f"package.xml lacks {rosdep}"
+    brought_by_rclpy = {"builtin_interfaces", "rcl_interfaces"}
+    assert pip in pip_requirements() or module in NOT_ON_PYPI | brought_by_rclpy, f"setup.py lacks {pip}"
+
+
+def test_importing_the_package_is_quick() -> None:
+    code = "import sys, ros_matching; print(*{'cv2', 'numpy', 'rclpy', 'scipy', 'torch'} & sys.modules.keys())"
+    start = time.perf_counter()
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert time.perf_counter() - start < 1.0
+    assert not run.stdout.split(), f"import ros_matching loads {run.stdout}"
