@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -56,6 +56,26 @@ def read_config(
         except ParameterNotDeclaredException as error:
             raise ConfigError(f"parameter {name} was not declared; call declare_config first") from error
     return config_class.from_mapping(values)
+
+
+def reason_to_refuse(
+    node: Node,
+    configs: Sequence[tuple[str, type[Config]]],
+    changes: Sequence[Parameter],
+    live: Collection[str] | None,
+) -> str:
+    """Why parameters must not be changed so, or nothing; ``configs`` are (prefix, class).
+
+    ``live`` names the settings that take effect at once; the others are fixed while it is given. ``None``: none is.
+    """
+    try:
+        for prefix, config_class in configs:
+            read_config(node, config_class, prefix, changes)
+    except ConfigError as error:
+        return str(error)
+    settings = {prefix + info.name for prefix, config_class in configs for info in fields_of(config_class)}
+    fixed = [change.name for change in changes if live is not None and change.name in settings - set(live)]
+    return f"{', '.join(fixed)} is read when the node is configured; clean the node up first" if fixed else ""
 
 
 def descriptor_of(info: ParameterInfo) -> ParameterDescriptor:

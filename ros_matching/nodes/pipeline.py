@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ros_matching.datatypes import Camera, Frame
+from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.nodes.conversions import stamp_ns_from_msg
 from ros_matching.nodes.frame_input import FrameInput
 from ros_matching.nodes.mounting import Mounting
@@ -23,6 +25,8 @@ from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_messages import status_to_msg
 from ros_matching.tracking.result import TrackingResult, TrackingStatus
 
+_WARM_UP_SIZE = (240, 320, 3)
+
 
 class Tracker(Protocol):
     """What the pipeline needs of ``ros_matching.tracking.VisualOdometry``."""
@@ -32,6 +36,12 @@ class Tracker(Protocol):
 
     def reset(self) -> None:
         """Start anew."""
+
+
+def warm_up(matcher: TwoViewMatcher) -> None:
+    """Let the front end allocate and compile what it does on its first use, before the first picture comes."""
+    noise = np.random.default_rng(0).integers(0, 256, _WARM_UP_SIZE, dtype=np.uint8)
+    matcher.match(noise, noise)
 
 
 @dataclass(frozen=True)

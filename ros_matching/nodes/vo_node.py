@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -22,31 +21,28 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
-from std_srvs.srv import SetBool, Trigger
 
 from ros_matching import load_matcher
-from ros_matching.config import fields_of
-from ros_matching.errors import NodeError, RosMatchingError
+from ros_matching.errors import RosMatchingError
 from ros_matching.nodes.calibration import CalibrationInput
 from ros_matching.nodes.diagnostics import diagnostic_status
 from ros_matching.nodes.frame_input import FrameInput
 from ros_matching.nodes.image_input import ImageInput
 from ros_matching.nodes.mounting_input import MountingInput
 from ros_matching.nodes.outputs import VoOutputs
-from ros_matching.nodes.parameters import declare_config, read_config
-from ros_matching.nodes.pipeline import PipelineParts, ReceivedImage, Tracker, VoPipeline
+from ros_matching.nodes.parameters import declare_config, read_config, reason_to_refuse
+from ros_matching.nodes.pipeline import PipelineParts, ReceivedImage, Tracker, VoPipeline, warm_up
 from ros_matching.nodes.problems import Problem, ProblemLog
 from ros_matching.nodes.statistics import VoStatistics
 from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_config import LIVE_SETTINGS, VoConfig
+from ros_matching.nodes.vo_services import VoServices
 from ros_matching.nodes.worker import Worker
 from ros_matching.tracking import TrackingConfig, VisualOdometry
 
 _CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig))
 _DIAGNOSTICS_PERIOD_S = 1.0
 _SILENCE_S = 3.0
-_WARM_UP_SIZE = (240, 320, 3)
-_SETTINGS = frozenset(prefix + info.name for prefix, config_class in _CONFIGS for info in fields_of(config_class))
 
 
 class VoNode(LifecycleNode):
@@ -72,9 +68,7 @@ class VoNode(LifecycleNode):
         self._pipeline: VoPipeline | None = None
         self._worker: Worker[ReceivedImage] | None = None
         self.add_on_set_parameters_callback(self._on_parameters)
-        self.create_service(Trigger, "~/reset", self._on_reset)
-        self.create_service(SetBool, "~/pause", self._on_pause)
-        self.create_service(Trigger, "~/save_trajectory", self._on_save_trajectory)
+        self._vo_services = VoServices(self, lambda: self._pipeline)
         # Neither a lifecycle publisher nor the ROS clock: what is wrong is told while inactive or without /clock, too.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -151,8 +145,7 @@ class VoNode(LifecycleNode):
         self.get_logger().info(f"configured with the front end {self._matcher.name}")
 
     def _activate(self) -> None:
-        noise = np.random.default_rng(0).integers(0, 256, _WARM_UP_SIZE, dtype=np.uint8)
-        self._matcher.match(noise, noise)
+        warm_up(self._matcher)
         self._active_since_s = time.monotonic()
         self._worker = Worker(self._pipeline.process, self._on_worker_error, "vo_worker")
         self._input = ImageInput(self, self._config, self._problems, self._on_image, self._calibration.update)
@@ -188,8 +181,9 @@ class VoNode(LifecycleNode):
         return None
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
-        is_drop = self._worker.submit(ReceivedImage(msg, time.perf_counter()))
-        self._statistics.count_arrival(is_drop)
+        worker = self._worker
+        if worker is not None:  # a transition may come from another thread
+            self._statistics.count_arrival(worker.submit(ReceivedImage(msg, time.perf_counter())))
 
     def _on_worker_error(self, error: Exception) -> None:
         if self.context.ok():  # at the end of the process the context may go before the worker
@@ -197,7 +191,8 @@ class VoNode(LifecycleNode):
             self._problems.report(Problem.OUTPUT, text, "".join(traceback.format_exception(error)))
 
     def _on_clock_jump(self, jump: Any) -> None:
-        self._pipeline.reset_before_next("the clock jumped back")
+        if self._pipeline is not None:
+            self._pipeline.reset_before_next("the clock jumped back")
 
     def _on_timer(self) -> None:
         if self.state == "active":
@@ -222,49 +217,10 @@ class VoNode(LifecycleNode):
         else:
             self._problems.clear(Problem.INPUT)
 
-    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        try:
-            for prefix, config_class in _CONFIGS:
-                read_config(self, config_class, prefix, parameters)
-        except RosMatchingError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        fixed = [p.name for p in parameters if p.name in _SETTINGS and p.name not in LIVE_SETTINGS]
-        if fixed and self.state != "unconfigured":
-            reason = f"{', '.join(fixed)} is read when the node is configured; clean it up first (it is {self.state})"
-            return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
-
-    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, self._reset)
-
-    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        return self._answer(response, lambda: self._pause(request.data))
-
-    def _on_save_trajectory(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, self._save_trajectory)
-
-    def _reset(self) -> str:
-        self._pipeline.reset("~/reset was called")
-        return "the odometry starts anew with the next image"
-
-    def _pause(self, is_paused: bool) -> str:
-        self._pipeline.paused = is_paused
-        return "paused" if is_paused else "going on"
-
-    def _save_trajectory(self) -> str:
-        config = read_config(self, VoConfig)
-        return self._pipeline.save_trajectory(config.trajectory_file, config.trajectory_format)
-
-    def _answer(self, response: Any, action: Callable[[], str]) -> Any:
-        """Do what a service asks; its message is what was done, or why not."""
-        try:
-            if self._pipeline is None:
-                raise NodeError("the node is unconfigured; configure and activate it first (ros2 lifecycle set)")
-            response.message = action()
-            response.success = True
-        except RosMatchingError as error:
-            response.success, response.message = False, str(error)
-        return response
+    def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        is_fixed = self.state != "unconfigured"
+        reason = reason_to_refuse(self, _CONFIGS, changes, LIVE_SETTINGS if is_fixed else None)
+        return SetParametersResult(successful=not reason, reason=reason)
 
 
 def main(args: list[str] | None = None) -> int:

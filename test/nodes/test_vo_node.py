@@ -414,7 +414,7 @@ def test_the_life_of_the_node(start):
     assert node._matcher.matched == 1  # the warm-up
     refused = node.set_parameters([Parameter("tracking.min_inliers", value=30)])[0]
     assert not refused.successful
-    assert "clean it up first" in refused.reason
+    assert "clean the node up first" in refused.reason
     assert not node.set_parameters([Parameter("trajectory_format", value="paper")])[0].successful
 
     assert node.trigger_deactivate() == SUCCESS
