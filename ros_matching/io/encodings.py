@@ -93,14 +93,14 @@ def decode_depth(
         depth = _rows(data, encoding, dtype, 1, width, height, step).astype(np.float32)
         depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
         return depth
-    return metres_from_raw(_rows(data, encoding, _word(2, is_bigendian), 1, width, height, step), 0.001)
+    return metres_from_raw(_rows(data, encoding, _word(2, is_bigendian), 1, width, height, step), units_per_metre=1000)
 
 
-def metres_from_raw(raw: np.ndarray, metres_per_unit: float) -> np.ndarray:
+def metres_from_raw(raw: np.ndarray, units_per_metre: float) -> np.ndarray:
     """Integer depth (H, W) with 0 unknown as float32 metres with NaN unknown."""
     depth = raw.astype(np.float32)
     depth[raw == 0] = np.nan
-    depth *= np.float32(metres_per_unit)
+    depth /= np.float32(units_per_metre)
     return depth
 
 

@@ -29,7 +29,7 @@ def read_image(path: Path) -> np.ndarray:
         raise SourceError(f"{path}: {error}") from error
 
 
-def read_depth(path: Path, metres_per_unit: float, width: int, height: int) -> np.ndarray:
+def read_depth(path: Path, units_per_metre: float, width: int, height: int) -> np.ndarray:
     """A depth map for an image of ``width`` x ``height``: (height, width) float32 metres, NaN unknown (stored as 0).
 
     A map that is smaller by a whole number k holds every k-th pixel: its pixel (u, v) is pixel (k u, k v) of the image,
@@ -41,7 +41,7 @@ def read_depth(path: Path, metres_per_unit: float, width: int, height: int) -> n
         raise SourceError(f"{path}: {error}") from error
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise SourceError(f"{path}: expected a 16-bit image of one channel as depth, got {raw.shape} {raw.dtype}")
-    depth = metres_from_raw(raw, metres_per_unit)
+    depth = metres_from_raw(raw, units_per_metre)
     if depth.shape == (height, width):
         return depth
     step = -(-width // raw.shape[1])

@@ -16,8 +16,6 @@ from ros_matching.io.calibration import Calibration
 from ros_matching.io.images import read_depth, read_image
 from ros_matching.io.read_ahead import read_ahead
 
-MILLIMETRES = 0.001
-
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -43,13 +41,13 @@ class ImageSequence:
         records: Sequence[ImageRecord],
         calibration: Calibration,
         *,
-        metres_per_depth_unit: float = MILLIMETRES,
+        depth_units_per_metre: float = 1000.0,
     ) -> None:
         if not records:
             raise SourceError(f"{name} holds no images")
         self._name = name
         self._records = records
-        self._metres_per_depth_unit = metres_per_depth_unit
+        self._depth_units_per_metre = depth_units_per_metre
         height, width = read_image(records[0].image).shape[:2]
         self._undistorter = Undistorter(calibration.camera(width, height))
 
@@ -85,7 +83,7 @@ class ImageSequence:
             )
         depth = None
         if record.depth is not None:
-            depth = read_depth(record.depth, self._metres_per_depth_unit, width, height)
+            depth = read_depth(record.depth, self._depth_units_per_metre, width, height)
             depth = self._undistorter.undistort_depth(depth)
         return Frame(
             index=record.index,

@@ -21,7 +21,7 @@ from ros_matching.io.sequence import ImageRecord, ImageSequence
 from ros_matching.io.text import read_table
 from ros_matching.io.trajectory import read_tum
 
-METRES_PER_DEPTH_UNIT = 1 / 5000
+DEPTH_UNITS_PER_METRE = 5000
 MAX_DIFFERENCE_NS = 20_000_000  # as in the benchmark's associate.py
 
 # fx fy cx cy, then k1 k2 p1 p2 k3; freiburg3 is delivered undistorted.
@@ -50,7 +50,7 @@ def open_tum(path: Path, *, calibration: Path | None = None) -> ImageSequence:
         for index in range(len(images))
     ]
     return ImageSequence(
-        path.name, records, _calibration(path, calibration), metres_per_depth_unit=METRES_PER_DEPTH_UNIT
+        path.name, records, _calibration(path, calibration), depth_units_per_metre=DEPTH_UNITS_PER_METRE
     )
 
 

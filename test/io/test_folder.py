@@ -1,0 +1,174 @@
+"""The image folder: what is delivered, and each thing that can be wrong with it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from recordings import HEIGHT, WIDTH, K, colour, folder, image, matrix_text, pose, write, write_image
+
+from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.io import FrameSource, open_source
+
+
+def test_frames_are_delivered_with_all_that_is_known(tmp_path: Path) -> None:
+    source = open_source(folder(tmp_path / "walk"))
+    assert isinstance(source, FrameSource)
+    assert (source.name, len(source)) == ("walk", 4)
+    assert (source.camera.width, source.camera.height) == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(source.camera.matrix, K)
+    for _ in range(2):  # a source may be read again
+        frames = list(source)
+        assert [frame.index for frame in frames] == [0, 1, 2, 3]
+        assert [frame.stamp_ns for frame in frames] == [0, 33_333_333, 66_666_667, 100_000_000]
+        for index, frame in enumerate(frames):
+            np.testing.assert_array_equal(frame.image, image(index))
+            np.testing.assert_allclose(frame.true_world_from_camera, pose(index), atol=1e-12)
+            assert frame.depth is None
+
+
+def test_a_plain_folder_of_images_will_do(tmp_path: Path) -> None:
+    for index in (2, 10, 9):  # numbers without leading zeros come by value
+        write_image(tmp_path / f"{index}.png", image(index))
+    write(tmp_path / "K.txt", matrix_text(K))
+    frames = list(open_source(tmp_path, fps=10))
+    assert [tuple(frame.image[0, 0]) for frame in frames] == [tuple(colour(index)) for index in (2, 9, 10)]
+    assert [frame.stamp_ns for frame in frames] == [0, 100_000_000, 200_000_000]
+    assert all(frame.true_world_from_camera is None for frame in frames)
+
+
+def test_stamps_come_from_times(tmp_path: Path) -> None:
+    write(folder(tmp_path) / "times.txt", "1403636580.838555648\n1403636581\n1403636581.5\n1403636582\n")
+    stamps_ns = [frame.stamp_ns for frame in open_source(tmp_path)]
+    assert stamps_ns[:2] == [1_403_636_580_838_555_648, 1_403_636_581_000_000_000]
+
+
+def test_a_pose_that_is_nan_is_unknown(tmp_path: Path) -> None:
+    lines = (folder(tmp_path) / "poses.txt").read_text().splitlines()
+    lines[1] = " ".join(["nan"] * 16)
+    write(tmp_path / "poses.txt", "\n".join(lines))
+    poses = [frame.true_world_from_camera for frame in open_source(tmp_path)]
+    assert [known is None for known in poses] == [False, True, False, False]
+
+
+def test_depth_of_half_the_size_is_known_at_every_second_pixel(tmp_path: Path) -> None:
+    folder(tmp_path)
+    millimetres = np.arange(WIDTH // 2 * HEIGHT // 2, dtype=np.uint16).reshape(HEIGHT // 2, WIDTH // 2)
+    write_image(tmp_path / "depth" / "00001.png", millimetres)
+    frames = list(open_source(tmp_path))
+    assert [frame.depth is None for frame in frames] == [True, False, True, True]
+    depth = frames[1].depth
+    assert depth.shape == (HEIGHT, WIDTH)
+    assert depth.dtype == np.float32
+    expected = np.where(millimetres == 0, np.nan, millimetres / 1000)
+    np.testing.assert_allclose(depth[::2, ::2], expected, rtol=1e-6)
+    assert np.isfinite(depth).sum() == millimetres.size - 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(WIDTH, HEIGHT), (WIDTH // 3, HEIGHT // 3), (10, 9), (16, 18)])
+def test_depth_sizes(width: int, height: int, tmp_path: Path) -> None:
+    folder(tmp_path)
+    write_image(tmp_path / "depth" / "00000.png", np.full((height, width), 1500, np.uint16))
+    step = WIDTH // width
+    if (width, height) == (10, 9) or step * height != HEIGHT:
+        with pytest.raises(SourceError, match=rf"00000.png: expected a depth map .* got {width}x{height}"):
+            list(open_source(tmp_path))
+    else:
+        depth = next(iter(open_source(tmp_path))).depth
+        assert (depth[::step, ::step] == 1.5).all()
+
+
+def test_depth_of_another_camera_is_left_out(tmp_path: Path) -> None:
+    write(folder(tmp_path) / "K_depth.txt", matrix_text(K))
+    write_image(tmp_path / "depth" / "00000.png", np.full((HEIGHT, WIDTH), 1500, np.uint16))
+    assert next(iter(open_source(tmp_path))).depth is None
+
+
+def test_depth_must_be_of_sixteen_bits(tmp_path: Path) -> None:
+    write_image(folder(tmp_path) / "depth" / "00000.png", image(0))
+    with pytest.raises(SourceError, match=r"00000.png: expected a 16-bit image of one channel"):
+        list(open_source(tmp_path))
+
+
+def test_a_missing_calibration_says_what_was_expected(tmp_path: Path) -> None:
+    (folder(tmp_path) / "K.txt").unlink()
+    with pytest.raises(CalibrationError, match=r"no calibration in .*K\.txt.*calibration=PATH"):
+        open_source(tmp_path)
+
+
+def test_poses_that_do_not_fit_the_images(tmp_path: Path) -> None:
+    (folder(tmp_path) / "images" / "00003.png").unlink()
+    with pytest.raises(SourceError, match=r"poses.txt holds 4 poses for 3 images"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("poses.txt", "1 0 0 0 0 1 0 0", r"poses.txt, line 1: expected 16 values .* cut off"),
+        ("poses.txt", "2" + " 0" * 15, r"poses.txt, line 1: expected a rigid transform"),
+        ("poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0 0 0 1 1", r"poses.txt, line 1: expected a rigid transform"),
+        ("times.txt", "0\n1\n2\n", r"times.txt holds 3 stamps for 4 images"),
+        ("times.txt", "0\n1\n1\n2\n", r"times.txt, line 3: expected stamps that increase"),
+        ("K.txt", "1 0 0\n0 1 0\n", r"K.txt: expected a 3x3 calibration matrix"),
+        ("K.txt", "0 0 0\n0 0 0\n0 0 0\n", r"K.txt: K is all zero"),
+        ("K.txt", "40 0 500\n0 40 20\n0 0 1\n", r"K.txt has its principal point at \(500, 20\), outside"),
+    ],
+)
+def test_files_that_are_wrong(name: str, text: str, expected: str, tmp_path: Path) -> None:
+    write(folder(tmp_path) / name, text)
+    with pytest.raises(SourceError, match=expected):
+        open_source(tmp_path)
+
+
+def test_a_cut_off_image_is_named_when_it_comes(tmp_path: Path) -> None:
+    path = folder(tmp_path) / "images" / "00002.png"
+    path.write_bytes(path.read_bytes()[:60])
+    frames = iter(open_source(tmp_path))
+    assert [next(frames).index, next(frames).index] == [0, 1]
+    with pytest.raises(SourceError, match=r"00002.png: the image is cut off"):
+        next(frames)
+
+
+def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
+    write_image(folder(tmp_path) / "images" / "00002.png", image(2, width=30))
+    with pytest.raises(SourceError, match=r"00002.png is 30x36, but the sequence began with 48x36"):
+        list(open_source(tmp_path))
+
+
+def test_images_are_undistorted(tmp_path: Path) -> None:
+    """A dot that the lens puts at a known pixel is delivered where the delivered camera sees its ray."""
+    width, height, k1 = 160, 120, -0.2
+    dot = np.zeros((height, width, 3), np.uint8)
+    cv2.circle(dot, (130, 90), 3, (255, 255, 255), -1)
+    write_image(tmp_path / "0.png", dot)
+    write(
+        tmp_path / "camera.yaml",
+        f"image_width: {width}\nimage_height: {height}\n"
+        "camera_matrix: {rows: 3, cols: 3, data: [120, 0, 80, 0, 120, 60, 0, 0, 1]}\n"
+        "distortion_model: plumb_bob\n"
+        f"distortion_coefficients: {{rows: 1, cols: 5, data: [{k1}, 0, 0, 0, 0]}}\n",
+    )
+    source = open_source(tmp_path)
+    (frame,) = source
+    # The ray of pixel (130, 90): solve r (1 + k1 r^2) = distorted radius.
+    distorted = np.array([50, 30]) / 120
+    radius = np.linalg.norm(distorted)
+    real = np.roots([k1, 0, 1, -radius])
+    true_radius = min(root.real for root in real if abs(root.imag) < 1e-9 and root.real > 0)
+    ray = np.array([[*(distorted / radius * true_radius), 1.0]])
+    rows, columns = np.nonzero(frame.image[..., 0] > 127)
+    np.testing.assert_allclose([columns.mean(), rows.mean()], source.camera.project(ray)[0], atol=0.5)
+    assert frame.camera == source.camera
+    assert source.camera.is_pinhole
+
+
+def test_leaving_early_leaves_no_thread(tmp_path: Path) -> None:
+    source = open_source(folder(tmp_path))
+    before = threading.active_count()
+    for _ in source:
+        break
+    assert threading.active_count() == before
