@@ -117,7 +117,7 @@ def _from_yaml(path: Path) -> Calibration:
             _data(content["camera_matrix"]),
             content.get("distortion_model", "plumb_bob"),
             _data(content.get("distortion_coefficients", ())),
-            _size(path, content.get("image_width"), content.get("image_height")),
+            _size(path, [content.get("image_width"), content.get("image_height")]),
         )
     if "intrinsics" in content:  # EuRoC
         return _from_euroc(path, content)
@@ -137,7 +137,7 @@ def _from_euroc(path: Path, content: dict[str, Any]) -> Calibration:
         (fx, 0, cx, 0, fy, cy, 0, 0, 1),
         content.get("distortion_model", "none"),
         _data(content.get("distortion_coefficients", ())),
-        _size(path, *content.get("resolution", (None, None))),
+        _size(path, content.get("resolution")),
     )
     if "T_BS" not in content:
         return calibration
@@ -171,9 +171,10 @@ def _numbers(origin: str, what: str, values: Any) -> np.ndarray:
         raise CalibrationError(f"{origin}: expected numbers for {what}, got {values!r}") from None
 
 
-def _size(path: Path, width: Any, height: Any) -> tuple[int, int] | None:
-    if width is None and height is None:
+def _size(path: Path, sides: Any) -> tuple[int, int] | None:
+    """The image size (width, height) of a file, or ``None`` where it gives none."""
+    if sides in (None, [None, None]):
         return None
-    if not all(isinstance(side, int) and side > 0 for side in (width, height)):
-        raise CalibrationError(f"{path}: expected a positive image width and height, got {width!r} and {height!r}")
-    return width, height
+    if not (isinstance(sides, list) and len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)):
+        raise CalibrationError(f"{path}: expected a positive image width and height, got {sides!r}")
+    return sides[0], sides[1]

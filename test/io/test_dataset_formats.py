@@ -1,0 +1,243 @@
+"""KITTI, TUM RGB-D, EuRoC and 7-Scenes: small recordings of known truth, written as the datasets are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recordings import HEIGHT, WIDTH, K, colour, image, line, matrix_text, pose, write, write_image
+
+from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.geometry.se3 import exp_so3, invert, pose_from, quaternion_from_rotation
+from ros_matching.io import open_source
+
+COUNT = 4
+
+
+def check_frames(source, truths: list[np.ndarray | None], stamps_ns: list[int]) -> None:
+    frames = list(source)
+    assert [tuple(frame.image[5, 5]) for frame in frames] == [tuple(colour(index)) for index in range(len(truths))]
+    assert [frame.stamp_ns for frame in frames] == stamps_ns
+    for frame, truth in zip(frames, truths, strict=True):
+        if truth is None:
+            assert frame.true_world_from_camera is None
+        else:
+            np.testing.assert_allclose(frame.true_world_from_camera, truth, atol=1e-9)
+
+
+class TestKitti:
+    BASELINES = (("P0", 0.0), ("P1", 0.5), ("P2", -0.06), ("P3", 0.48))
+
+    def sequence(self, root: Path) -> Path:
+        folder = root / "sequences" / "07"
+        for index in range(COUNT):
+            write_image(folder / "image_0" / f"{index:06d}.png", image(index)[..., 0])
+            write_image(folder / "image_2" / f"{index:06d}.png", image(index))
+        lines = []
+        for name, baseline in self.BASELINES:
+            offset = K @ np.array([-baseline, 0.01, 0.0])
+            lines.append(f"{name}: {line(np.column_stack([K, offset]))}\n")
+        write(folder / "calib.txt", "".join(lines) + f"Tr: {line(np.eye(4)[:3])}\n")
+        write(folder / "times.txt", "".join(f"{index * 0.1:.6e}\n" for index in range(COUNT)))
+        poses = [line(pose(index)[:3]) + "\n" for index in range(COUNT)]
+        write(root / "poses" / "07.txt", "".join(poses))
+        return folder
+
+    def test_colour_camera_with_its_own_truth(self, tmp_path: Path) -> None:
+        source = open_source(self.sequence(tmp_path))
+        assert source.name == "kitti_07"
+        np.testing.assert_array_equal(source.camera.matrix, K)
+        # Camera i sees x + b where camera 0 sees x: it sits at -b.
+        camera0_from_camera = pose_from(np.eye(3), np.array([-0.06, -0.01, 0.0]))
+        truths = [pose(index) @ camera0_from_camera for index in range(COUNT)]
+        check_frames(source, truths, [0, 100_000_000, 200_000_000, 300_000_000])
+
+    def test_a_camera_may_be_chosen(self, tmp_path: Path) -> None:
+        frames = list(open_source(self.sequence(tmp_path) / "image_0"))
+        truth = pose_from(np.eye(3), np.array([0.0, -0.01, 0.0]))
+        np.testing.assert_allclose(frames[0].true_world_from_camera, truth, atol=1e-12)
+        assert tuple(frames[1].image[0, 0]) == (17, 17, 17)
+
+    def test_without_truth(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path)
+        (tmp_path / "poses" / "07.txt").unlink()
+        assert all(frame.true_world_from_camera is None for frame in open_source(folder))
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("poses/07.txt", line(np.eye(4)[:3]), "holds 1 poses for 4 images"),
+            ("sequences/07/times.txt", "0\n", "holds 1 stamps for 4 images"),
+            ("sequences/07/calib.txt", "P0: " + "1 " * 12, "has no line P2:"),
+            ("sequences/07/calib.txt", "P2: 1 2 3", "line 1: expected 13 values"),
+            ("sequences/07/calib.txt", "P2: " + "0 " * 12, "K is all zero"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path)
+        write(tmp_path / name, text)
+        with pytest.raises(SourceError, match=expected):
+            open_source(folder)
+
+
+class TestTum:
+    STAMPS = (1305031102.175304, 1305031102.211214, 1305031102.243211, 1305031102.275326)
+    STAMPS_NS = (1305031102175304000, 1305031102211214000, 1305031102243211000, 1305031102275326000)
+
+    def sequence(self, folder: Path) -> Path:
+        rgb = ["# color images", "# timestamp filename"]
+        for index, stamp in enumerate(self.STAMPS):
+            write_image(folder / "rgb" / f"{stamp:.6f}.png", image(index, 640, 480))
+            rgb.append(f"{stamp:.6f} rgb/{stamp:.6f}.png")
+        write(folder / "rgb.txt", "\n".join(rgb))
+        # Depth 15 ms after image 0 and 8 ms before image 2; nothing near images 1 and 3.
+        depth = []
+        for index, stamp in ((0, self.STAMPS[0] + 0.015), (2, self.STAMPS[2] - 0.008)):
+            write_image(folder / "depth" / f"{index}.png", np.full((480, 640), 5000 + 2500 * index, np.uint16))
+            depth.append(f"{stamp:.6f} depth/{index}.png")
+        write(folder / "depth.txt", "\n".join(depth))
+        # Truth 5 ms before and after images 1 and 2, turning and moving evenly; none around images 0 and 3.
+        truth = ["# timestamp tx ty tz qx qy qz qw"]
+        for index in (1, 2):
+            for side in (-1, 1):
+                turn = exp_so3(np.array([0, 0, 0.02 * side])) @ pose(index)[:3, :3]
+                position = pose(index)[:3, 3] + side * np.array([0.1, 0, 0])
+                stamp = self.STAMPS[index] + 0.005 * side
+                truth.append(f"{stamp:.6f} {line(position)} {line(quaternion_from_rotation(turn))}")
+        write(folder / "groundtruth.txt", "\n".join(truth))
+        return folder
+
+    def test_images_depth_and_truth_are_brought_together(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path / "rgbd_dataset_freiburg3_x")
+        source = open_source(folder)
+        assert source.camera.fx == 535.4
+        check_frames(source, [None, pose(1), pose(2), None], list(self.STAMPS_NS))
+        depths = [None if frame.depth is None else float(frame.depth[7, 9]) for frame in source]
+        assert depths == [1.0, None, 2.0, None]
+
+    def test_known_calibrations_are_undistorted(self, tmp_path: Path) -> None:
+        source = open_source(self.sequence(tmp_path / "rgbd_dataset_freiburg1_x"))
+        assert source.camera.is_pinhole
+        assert source.camera.fx != 517.3
+        depth = next(iter(source)).depth
+        assert set(np.unique(depth[np.isfinite(depth)])) == {1.0}
+
+    def test_another_camera_needs_a_calibration(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path / "mine")
+        with pytest.raises(CalibrationError, match=r"freiburg1, freiburg2.*K\.txt"):
+            open_source(folder)
+        write(folder / "K.txt", "600 0 320\n0 600 240\n0 0 1\n")
+        assert open_source(folder).camera.fx == 600
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("rgb.txt", "# nothing\n", "rgb.txt holds no lines"),
+            ("rgb.txt", "1.0\n", "rgb.txt, line 1: expected 2 values"),
+            ("depth.txt", "now depth/0.png\n", "depth.txt, line 1: expected a stamp in seconds"),
+            ("groundtruth.txt", "1.0 0 0 0\n", "groundtruth.txt, line 1: expected 8 values"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path / "freiburg3")
+        write(folder / name, text)
+        with pytest.raises(SourceError, match=expected):
+            open_source(folder)
+
+    def test_a_listed_image_that_is_missing_is_named(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path / "freiburg3")
+        next(iter(sorted((folder / "rgb").iterdir())[2:])).unlink()
+        with pytest.raises(SourceError, match=r"1305031102.243211.png: there is no such file"):
+            list(open_source(folder))
+
+
+class TestEuroc:
+    START_NS = 1403636579763555584
+    BODY_FROM_CAMERA = pose_from(exp_so3(np.array([0.2, -1.2, 0.7])), np.array([-0.02, -0.06, 0.01]))
+
+    def sequence(self, root: Path) -> Path:
+        camera = root / "mav0" / "cam0"
+        rows = ["#timestamp [ns],filename"]
+        for index in range(COUNT):
+            stamp_ns = self.START_NS + index * 50_000_000
+            write_image(camera / "data" / f"{stamp_ns}.png", image(index))
+            rows.append(f"{stamp_ns},{stamp_ns}.png")
+        write(camera / "data.csv", "\r\n".join(rows) + "\r\n")
+        write(
+            camera / "sensor.yaml",
+            f"T_BS: {{cols: 4, rows: 4, data: {self.BODY_FROM_CAMERA.ravel().tolist()}}}\n"
+            f"resolution: [{WIDTH}, {HEIGHT}]\nintrinsics: [40.0, 41.0, 23.5, 17.5]\n"
+            "distortion_model: radial-tangential\ndistortion_coefficients: [0.0, 0.0, 0.0, 0.0]\n",
+        )
+        rows = ["#timestamp, p_RS_R_x [m], ..., q_RS_w [], q_RS_x [], ..., b_a_RS_S_z [m s^-2]"]
+        for index in (1, 2, 3):  # the truth starts late
+            body = pose(index) @ invert(self.BODY_FROM_CAMERA)
+            x, y, z, w = quaternion_from_rotation(body[:3, :3])
+            numbers = [*body[:3, 3], w, x, y, z, *([0.1] * 9)]
+            rows.append(",".join([str(self.START_NS + index * 50_000_000), *(repr(float(n)) for n in numbers)]))
+        write(root / "mav0" / "state_groundtruth_estimate0" / "data.csv", "\n".join(rows))
+        return root
+
+    def test_the_truth_is_of_the_camera(self, tmp_path: Path) -> None:
+        root = self.sequence(tmp_path / "MH_01_easy")
+        stamps_ns = [self.START_NS + index * 50_000_000 for index in range(COUNT)]
+        for path in (root, root / "mav0", root / "mav0" / "cam0"):
+            source = open_source(path)
+            assert source.name == "MH_01_easy_cam0"
+            check_frames(source, [None, pose(1), pose(2), pose(3)], stamps_ns)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("cam0/data.csv", "#timestamp [ns],filename\n", "holds no lines"),
+            ("cam0/data.csv", "1.5,1.png\n", "line 1: expected a whole number, got '1.5'"),
+            ("cam0/data.csv", "2,2.png\n1,1.png\n", "line 2: expected stamps that increase"),
+            ("cam0/sensor.yaml", "intrinsics: [40, 40, 20, 20]\n", "has no T_BS"),
+            ("state_groundtruth_estimate0/data.csv", "1,2,3\n", "line 1: expected 8 values"),
+            (
+                "state_groundtruth_estimate0/data.csv",
+                "1,0,0,0,0,0,0,0\n",
+                "line 1: expected a finite position",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
+        write(self.sequence(tmp_path) / "mav0" / name, text)
+        with pytest.raises(SourceError, match=expected):
+            open_source(tmp_path)
+
+    def test_the_calibration_is_needed(self, tmp_path: Path) -> None:
+        (self.sequence(tmp_path) / "mav0" / "cam0" / "sensor.yaml").unlink()
+        with pytest.raises(CalibrationError, match=r"no calibration file .*sensor\.yaml"):
+            open_source(tmp_path)
+
+
+class TestSevenScenes:
+    def sequence(self, folder: Path) -> Path:
+        for index in range(COUNT):
+            write_image(folder / f"frame-{index:06d}.color.png", image(index, 640, 480))
+            write_image(folder / f"frame-{index:06d}.depth.png", np.full((480, 640), 1000, np.uint16))
+            write(folder / f"frame-{index:06d}.pose.txt", matrix_text(pose(index)).replace(" ", "\t "))
+        return folder
+
+    def test_frames_with_truth_and_without_the_unregistered_depth(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path / "redkitchen" / "seq-03")
+        write(folder / "frame-000002.pose.txt", "-1.#IND -1.#IND -1.#IND -1.#IND\n" * 4)
+        source = open_source(folder)
+        assert (source.name, source.camera.fx) == ("redkitchen_seq-03", 525)
+        check_frames(source, [pose(0), pose(1), None, pose(3)], [0, 33_333_333, 66_666_667, 100_000_000])
+        assert all(frame.depth is None for frame in source)
+
+    def test_a_calibration_beside_the_images_goes_first(self, tmp_path: Path) -> None:
+        write(self.sequence(tmp_path) / "K.txt", "585 0 320\n0 585 240\n0 0 1\n")
+        assert open_source(tmp_path).camera.fx == 585
+
+    def test_what_is_wrong_is_said(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path)
+        write(folder / "frame-000001.pose.txt", "1 0 0 0\n0 1 0 0\n")
+        with pytest.raises(SourceError, match=r"frame-000001.pose.txt: expected a 4x4 pose, got 2 rows"):
+            open_source(folder)
+        (folder / "frame-000001.pose.txt").unlink()
+        with pytest.raises(SourceError, match=r"1 of 4 images have no pose.*frame-000001.pose.txt"):
+            open_source(folder)
