@@ -8,6 +8,7 @@ the reader of the output went away.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    quiet = getattr(args, "quiet", False)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.ERROR if quiet else logging.WARNING)
     try:
         return args.run(args)
     except BrokenPipeError:
@@ -56,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = import_module(f"ros_matching.cli.{name}")
         subparser = module.add_parser(subparsers)
-        subparser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+        subparser.add_argument("--debug", action="store_true", help="show the traceback of an error")
         subparser.set_defaults(run=module.run)
     return parser
 

@@ -118,8 +118,13 @@ def _write(report: RunReport, out_dir: Path, *, quiet: bool) -> None:
 
 def _track_all(odometry: VisualOdometry, source: FrameSource, recorder: RunRecorder, *, quiet: bool) -> None:
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    with tqdm(source, total=len(source), unit="frame", desc=source.name, disable=quiet, dynamic_ncols=True) as frames:
+    hidden = True if quiet else None  # None: hidden where nobody watches, as in a log file
+    with (
+        logging_redirect_tqdm(),
+        tqdm(source, total=len(source), unit="frame", desc=source.name, disable=hidden, dynamic_ncols=True) as frames,
+    ):
         for frame in frames:
             result = _track_one(odometry, frame, recorder)
             frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)
