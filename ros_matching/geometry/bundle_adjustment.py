@@ -17,6 +17,7 @@ from ros_matching.geometry.se3 import exp_so3, pose_from
 _LOSSES = {"huber": (huber_cost, huber_weight), "cauchy": (cauchy_cost, cauchy_weight)}
 _MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
 _DAMPING_DOWN, _DAMPING_UP = 0.1, 10.0
+_NEGLIGIBLE_COST = 1e-12  # of one observation, square pixels: rounding
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def bundle_adjust(problem: BundleProblem, config: BundleConfig | None = None) ->
     residuals = observations.residuals(poses, points)
     initial = cost = observations.weights @ cost_of(residuals.error_px, config.loss_scale_px)
     damping, converged, linear = config.initial_damping, False, None
+    negligible = _NEGLIGIBLE_COST * len(observations.weights)
     iteration = 0
     while iteration < config.iterations and not converged:
         iteration += 1
@@ -111,13 +113,13 @@ def bundle_adjust(problem: BundleProblem, config: BundleConfig | None = None) ->
         new_poses, new_points = _moved(poses, points, camera_steps, point_steps)
         new_residuals = observations.residuals(new_poses, new_points)
         new_cost = observations.weights @ cost_of(new_residuals.error_px, config.loss_scale_px)
+        converged = abs(cost - new_cost) <= config.convergence * cost + negligible
         if new_cost <= cost:
-            converged = cost - new_cost <= config.convergence * cost
             poses, points, residuals, cost, linear = new_poses, new_points, new_residuals, new_cost, None
             damping = max(damping * _DAMPING_DOWN, _MIN_DAMPING)
         else:
             damping *= _DAMPING_UP
-            converged = damping > _MAX_DAMPING
+            converged |= damping > _MAX_DAMPING
     return BundleResult(
         poses, points, observations.errors_px(residuals), float(initial), float(cost), iteration, bool(converged)
     )
