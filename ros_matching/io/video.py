@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -69,13 +70,12 @@ class VideoSource:
     def __iter__(self) -> Iterator[Frame]:
         capture = _capture(self._path)
         try:
-            for index, image in zip(
-                self._rows, read_ahead(lambda row: _read(capture, row), self._skips()), strict=True
-            ):
-                if image is None:
-                    self._check_end(index)
-                    return
-                yield self._frame(index, image)
+            with closing(read_ahead(lambda skip: _read(capture, skip), self._skips())) as images:
+                for index, image in zip(self._rows, images, strict=True):
+                    if image is None:
+                        self._check_end(index)
+                        return
+                    yield self._frame(index, image)
         finally:
             capture.release()
 

@@ -15,7 +15,7 @@ K = np.array([[40.0, 0, 23.5], [0, 41.0, 17.5], [0, 0, 1]])
 
 def colour(index: int) -> np.ndarray:
     """The colour that the whole image of a frame has, RGB."""
-    return np.array([10 + 7 * index, 100, 200 - 5 * index], np.uint8)
+    return np.array([10 + 7 * index % 240, 100, 200 - 5 * index % 200], np.uint8)
 
 
 def image(index: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:

@@ -1,0 +1,271 @@
+"""ROS 2 bags, written here by rosbags in both storage formats, with known images, calibration and truth."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from recordings import HEIGHT, WIDTH, K, image, pose
+
+from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.geometry.se3 import exp_so3, invert, pose_from, quaternion_from_rotation
+from ros_matching.io import open_source
+
+rosbag2 = pytest.importorskip("rosbags.rosbag2")
+typesys = pytest.importorskip("rosbags.typesys")
+
+START_NS = 1_700_000_000_123_456_789
+PERIOD_NS = 33_333_333
+COUNT = 5
+STORE = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+TYPES = SimpleNamespace(**{name.rpartition("/")[2]: kind for name, kind in STORE.types.items()})
+STORAGES = (rosbag2.StoragePlugin.MCAP, rosbag2.StoragePlugin.SQLITE3)
+
+
+def header(stamp_ns: int, frame: str = "camera_optical") -> Any:
+    return TYPES.Header(stamp=TYPES.Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id=frame)
+
+
+def raw_image(index: int, stamp_ns: int, encoding: str = "bgr8", padding: int = 4) -> Any:
+    rows = image(index)[..., ::-1].reshape(HEIGHT, -1)
+    data = np.pad(rows, ((0, 0), (0, padding))).reshape(-1)
+    step = WIDTH * 3 + padding
+    return TYPES.Image(header(stamp_ns), HEIGHT, WIDTH, encoding, 0, step, data)
+
+
+def compressed_image(index: int, stamp_ns: int) -> Any:
+    data = cv2.imencode(".png", image(index)[..., ::-1])[1]
+    return TYPES.CompressedImage(header(stamp_ns), "bgr8; png compressed bgr8", data)
+
+
+def camera_info(stamp_ns: int, k: np.ndarray = K) -> Any:
+    p = np.column_stack([k * [[2], [2], [1]], np.zeros(3)])
+    p[:2, 2] = k[:2, 2]
+    roi = TYPES.RegionOfInterest(0, 0, 0, 0, False)
+    d = np.zeros(5)
+    return TYPES.CameraInfo(
+        header(stamp_ns), HEIGHT, WIDTH, "plumb_bob", d, k.reshape(-1), np.eye(3).reshape(-1), p.reshape(-1), 0, 0, roi
+    )
+
+
+def stamp(index: int) -> int:
+    return START_NS + index * PERIOD_NS
+
+
+def ros_pose(transform: np.ndarray) -> Any:
+    x, y, z, w = quaternion_from_rotation(transform[:3, :3]).tolist()
+    return TYPES.Pose(TYPES.Point(*transform[:3, 3].tolist()), TYPES.Quaternion(x, y, z, w))
+
+
+def ros_transform(transform: np.ndarray, parent: str, child: str, stamp_ns: int = 0) -> Any:
+    ros = ros_pose(transform)
+    translation = TYPES.Vector3(ros.position.x, ros.position.y, ros.position.z)
+    return TYPES.TransformStamped(header(stamp_ns, parent), child, TYPES.Transform(translation, ros.orientation))
+
+
+def write_bag(path: Path, topics: dict[str, list[Any]], storage: Any = STORAGES[0]) -> Path:
+    """A bag of lists of messages, recorded 1 ms after their stamps (where they have one)."""
+    with rosbag2.Writer(path, version=9, storage_plugin=storage) as writer:
+        entries = []
+        for topic, messages in topics.items():
+            kind = messages[0].__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=STORE)
+            for index, message in enumerate(messages):
+                entries.append((stamp(index) + 1_000_000, connection, STORE.serialize_cdr(message, kind)))
+        for recorded_ns, connection, data in sorted(entries, key=lambda entry: entry[0]):
+            writer.write(connection, recorded_ns, data)
+    return path
+
+
+def camera_topics(**more: list[Any]) -> dict[str, list[Any]]:
+    return {
+        "/cam/image_raw": [raw_image(index, stamp(index)) for index in range(COUNT)],
+        "/cam/camera_info": [camera_info(stamp(index)) for index in range(COUNT)],
+        **more,
+    }
+
+
+def check(source, indices: list[int]) -> None:
+    assert len(source) == len(indices)
+    frames = list(source)
+    assert [frame.index for frame in frames] == indices
+    assert [frame.stamp_ns for frame in frames] == [stamp(index) for index in indices]
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, image(frame.index))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("make", [raw_image, compressed_image])
+def test_images_stamps_and_calibration(storage, make, tmp_path: Path) -> None:
+    topic = "/cam/image_raw" if make is raw_image else "/cam/image_raw/compressed"
+    topics = {topic: [make(index, stamp(index)) for index in range(COUNT)], "/cam/camera_info": [camera_info(0)]}
+    path = write_bag(tmp_path / "drive", topics, storage)
+    source = open_source(path)
+    assert source.name == "drive"
+    np.testing.assert_array_equal(source.camera.matrix, K)
+    for _ in range(2):
+        check(source, list(range(COUNT)))
+    check(open_source(path, start=1, stride=2), [1, 3])
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_storage_file_without_metadata_will_do(storage, tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "drive", camera_topics(), storage)
+    (path / "metadata.yaml").unlink()
+    check(open_source(path), list(range(COUNT)))
+    (file,) = path.iterdir()
+    check(open_source(file), list(range(COUNT)))
+
+
+@pytest.mark.parametrize("mode", ["FILE", "MESSAGE"])
+def test_compressed_bags(mode: str, tmp_path: Path) -> None:
+    storage = rosbag2.StoragePlugin.SQLITE3
+    writer = rosbag2.Writer(tmp_path / "drive", version=9, storage_plugin=storage)
+    writer.set_compression(getattr(writer.CompressionMode, mode), writer.CompressionFormat.ZSTD)
+    with writer:
+        for topic, messages in camera_topics().items():
+            kind = messages[0].__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=STORE)
+            for index, message in enumerate(messages):
+                writer.write(connection, stamp(index), STORE.serialize_cdr(message, kind))
+    check(open_source(tmp_path / "drive"), list(range(COUNT)))
+
+
+def test_a_stamp_of_zero_gives_way_to_the_time_of_recording(tmp_path: Path) -> None:
+    topics = camera_topics() | {"/cam/image_raw": [raw_image(index, 0) for index in range(COUNT)]}
+    stamps_ns = [frame.stamp_ns for frame in open_source(write_bag(tmp_path / "drive", topics))]
+    assert stamps_ns == [stamp(index) + 1_000_000 for index in range(COUNT)]
+
+
+def test_the_topic_is_chosen_or_asked_for(tmp_path: Path) -> None:
+    right = [raw_image(index + 10, stamp(index)) for index in range(COUNT)]
+    path = write_bag(tmp_path / "drive", camera_topics(**{"/right/image_raw": right}))
+    with pytest.raises(SourceError, match=r"several image topics: choose one by topic=.*/cam/image_raw \(sensor_msgs/"):
+        open_source(path)
+    check(open_source(path, topic="/cam/image_raw"), list(range(COUNT)))
+    check(open_source(f"{path}?topic=cam/image_raw"), list(range(COUNT)))
+    # The only CameraInfo is taken for the other camera too.
+    assert next(iter(open_source(path, topic="/right/image_raw"))).image[0, 0, 0] == image(10)[0, 0, 0]
+    with pytest.raises(SourceError, match=r"no images on /left.*/right/image_raw \(sensor_msgs"):
+        open_source(path, topic="/left")
+
+
+def test_raw_images_go_before_compressed_ones_and_depth_is_no_colour(tmp_path: Path) -> None:
+    more = {
+        "/cam/image_raw/compressed": [compressed_image(index + 9, stamp(index)) for index in range(COUNT)],
+        "/cam/depth/image": [raw_image(index, stamp(index), "16UC1") for index in range(COUNT)],
+    }
+    path = write_bag(tmp_path / "drive", camera_topics(**more))
+    check(open_source(path), list(range(COUNT)))
+    assert next(iter(open_source(path, topic="/cam/image_raw/compressed"))).image[0, 0, 0] == image(9)[0, 0, 0]
+
+
+def test_rectified_images_are_of_the_projection_matrix(tmp_path: Path) -> None:
+    topics = camera_topics()
+    topics["/cam/image_rect"] = topics.pop("/cam/image_raw")
+    assert open_source(write_bag(tmp_path / "drive", topics)).camera.fx == 2 * K[0, 0]
+
+
+def test_without_calibration(tmp_path: Path) -> None:
+    topics = camera_topics()
+    del topics["/cam/camera_info"]
+    path = write_bag(tmp_path / "drive", topics)
+    with pytest.raises(CalibrationError, match=r"no CameraInfo on /cam/camera_info .*Give calibration=PATH"):
+        open_source(path)
+    (tmp_path / "K.txt").write_text("50 0 20\n0 50 20\n0 0 1\n")
+    assert open_source(path, calibration=tmp_path / "K.txt").camera.fx == 50
+
+
+def test_a_camera_that_is_not_calibrated(tmp_path: Path) -> None:
+    topics = camera_topics() | {"/cam/camera_info": [camera_info(0, np.zeros((3, 3)))]}
+    with pytest.raises(CalibrationError, match="CameraInfo on /cam/camera_info: K is all zero"):
+        open_source(write_bag(tmp_path / "drive", topics))
+
+
+def test_images_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    topics = camera_topics()
+    topics["/cam/image_raw"][3] = raw_image(3, stamp(3), "64FC2")
+    frames = iter(open_source(write_bag(tmp_path / "a", topics)))
+    assert [next(frames).index for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(SourceError, match=r"image 3 of /cam/image_raw: image encoding '64FC2' is not supported"):
+        next(frames)
+    topics["/cam/image_raw"] = [raw_image(0, stamp(0), "12UC1")]
+    with pytest.raises(SourceError, match=r"first image of /cam/image_raw: image encoding '12UC1'"):
+        open_source(write_bag(tmp_path / "b", topics))
+
+
+def test_bags_without_images(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "drive", {"/cam/camera_info": [camera_info(0)]})
+    with pytest.raises(SourceError, match=r"no image topic.*/cam/camera_info \(sensor_msgs/msg/CameraInfo\)"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
+def test_a_bag_that_is_cut_off(storage, share: float, tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "drive", camera_topics(), storage)
+    (file,) = [file for file in path.iterdir() if file.name != "metadata.yaml"]
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(SourceError, match=r"drive.*(cannot be read as a bag|cut off|no messages|no image topic)"):
+        list(open_source(path))
+
+
+class TestTruth:
+    BASE_FROM_CAMERA = pose_from(exp_so3(np.array([-1.2, 1.2, -1.2])), np.array([0.3, 0.1, 0.5]))
+
+    def poses(
+        self, path: Path, messages: list[Any], topic: str = "/truth", **more: list[Any]
+    ) -> list[np.ndarray | None]:
+        bag = write_bag(path / "drive", camera_topics(**{topic: messages}, **more))
+        return [frame.true_world_from_camera for frame in open_source(bag, truth_topic=topic)]
+
+    def test_poses_of_the_camera(self, tmp_path: Path) -> None:
+        messages = [TYPES.PoseStamped(header(stamp(index), "map"), ros_pose(pose(index))) for index in range(COUNT - 1)]
+        poses = self.poses(tmp_path, messages)
+        np.testing.assert_allclose(poses[:-1], [pose(index) for index in range(COUNT - 1)], atol=1e-12)
+        assert poses[-1] is None
+
+    def odometry(self) -> list[Any]:
+        twist = TYPES.TwistWithCovariance(TYPES.Twist(TYPES.Vector3(0, 0, 0), TYPES.Vector3(0, 0, 0)), np.zeros(36))
+        base_poses = [pose(index) @ invert(self.BASE_FROM_CAMERA) for index in range(COUNT)]
+        return [
+            TYPES.Odometry(
+                header(stamp(index), "odom"), "base_link", TYPES.PoseWithCovariance(ros_pose(base), np.zeros(36)), twist
+            )
+            for index, base in enumerate(base_poses)
+        ]
+
+    def test_odometry_of_the_robot_is_moved_to_the_camera(self, tmp_path: Path) -> None:
+        base_from_mast = pose_from(np.eye(3), np.array([0, 0, 0.4]))
+        links = [
+            ros_transform(base_from_mast, "base_link", "mast"),
+            ros_transform(invert(base_from_mast) @ self.BASE_FROM_CAMERA, "/mast", "camera_optical"),
+        ]
+        poses = self.poses(tmp_path, self.odometry(), **{"/tf_static": [TYPES.TFMessage(links)]})
+        np.testing.assert_allclose(poses, [pose(index) for index in range(COUNT)], atol=1e-12)
+
+    def test_a_frame_that_is_not_tied_to_the_camera_is_said(self, tmp_path: Path, caplog) -> None:
+        with caplog.at_level(logging.WARNING):
+            poses = self.poses(tmp_path, self.odometry())
+        assert "base_link, which /tf_static does not tie to the camera's (camera_optical)" in caplog.text
+        np.testing.assert_allclose(poses[2], pose(2) @ invert(self.BASE_FROM_CAMERA), atol=1e-12)
+
+    def test_transforms(self, tmp_path: Path) -> None:
+        messages = [ros_transform(pose(index), "map", "camera_optical", stamp(index)) for index in range(COUNT)]
+        np.testing.assert_allclose(self.poses(tmp_path, messages), [pose(index) for index in range(COUNT)], atol=1e-12)
+
+    def test_what_is_no_truth(self, tmp_path: Path) -> None:
+        path = write_bag(tmp_path / "drive", camera_topics())
+        with pytest.raises(SourceError, match=r"/cam/image_raw is sensor_msgs/msg/Image; a truth topic must be one of"):
+            open_source(path, truth_topic="/cam/image_raw")
+        with pytest.raises(SourceError, match=r"no messages on /truth; it has /cam/camera_info"):
+            open_source(path, truth_topic="/truth")
+        zero = TYPES.Pose(TYPES.Point(0, 0, 0), TYPES.Quaternion(0, 0, 0, 0))
+        with pytest.raises(SourceError, match="/truth, message 0: expected a finite position and unit quaternion"):
+            self.poses(tmp_path / "zero", [TYPES.PoseStamped(header(0), zero)])
