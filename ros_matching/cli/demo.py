@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.errors import NodeError
 from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     out_dir.mkdir(parents=True, exist_ok=True)
     recorder = RunRecorder(source.name, args.backend)
     published = _run_over_ros(source, recorder, out_dir, args)
-    report = recorder.report(dropped=published - len(recorder), interrupted=published < len(source))
+    dropped = published - len(recorder) if args.realtime else 0
+    report = recorder.report(dropped=dropped, interrupted=published < len(source))
     write_report(report, out_dir)
     return _conclude(report, out_dir, quiet=args.quiet)
 
@@ -101,6 +103,7 @@ def _conclude(report: RunReport, out_dir: Path, *, quiet: bool) -> int:
 
 def _run_over_ros(source: FrameSource, recorder: RunRecorder, out_dir: Path, args: argparse.Namespace) -> int:
     """Replay the source to a vo_node, hand what came of it to ``recorder``, and return the number of frames sent."""
+    from rclpy.logging import LoggingSeverity
     from rclpy.parameter import Parameter
     from tqdm import tqdm
 
@@ -121,6 +124,7 @@ def _run_over_ros(source: FrameSource, recorder: RunRecorder, out_dir: Path, arg
 
         wait = Parameter("wait_for_consumer", value=not args.realtime)
         replay = ReplayNode(source=source, on_publish=note, parameter_overrides=[wait])
+        replay.get_logger().set_level(LoggingSeverity.WARN)
         with contextlib.suppress(KeyboardInterrupt):  # what was done so far is reported
             _play(replay, listener, vo_node)
     listener.fill(recorder)
@@ -128,6 +132,7 @@ def _run_over_ros(source: FrameSource, recorder: RunRecorder, out_dir: Path, arg
 
 
 def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess) -> None:
+    import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
     from ros_matching.nodes.lifecycle import LifecycleClient
@@ -137,10 +142,13 @@ def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess) -> N
         # Made after the others, so that once it is answered vo_node's process knows them all.
         client = LifecycleClient(listener, "vo_node", stopped=lambda: vo_node.has_ended)
         vo_node.when_ended(replay.stop)
-        if client.bring_up(_BRING_UP_TIMEOUT_S) and replay.play():
-            listener.wait_until_complete(_QUIET_S)
-        if vo_node.has_ended:
-            raise vo_node.error()
+        try:
+            if client.bring_up(_BRING_UP_TIMEOUT_S) and replay.play() and rclpy.ok():
+                listener.wait_until_complete(_QUIET_S)
+            vo_node.require_alive()
+        except NodeError as error:
+            if rclpy.ok():  # else SIGTERM ended vo_node too
+                raise NodeError(f"{error}\n{vo_node.log_tail()}") from error
 
 
 @contextlib.contextmanager

@@ -51,10 +51,12 @@ class NodeProcess:
         """Call this from another thread once the process is gone."""
         threading.Thread(target=lambda: (self._process.wait(), call()), daemon=True).start()
 
-    def error(self) -> NodeError:
-        """What to raise when the process has ended before its time."""
+    def require_alive(self) -> None:
+        """Raise ``NodeError`` when the process has ended."""
+        if self.has_ended:
+            raise NodeError(f"{self._module} ended early, with exit code {self._process.returncode}")
+
+    def log_tail(self) -> str:
+        """The last lines that the process wrote, and where the others are."""
         lines = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
-        return NodeError(
-            f"{self._module} ended early, with exit code {self._process.returncode}; {self._log_path} ends with:\n"
-            + "\n".join(f"    {line}" for line in lines)
-        )
+        return "\n".join([f"{self._log_path} ends with:", *(f"    {line}" for line in lines)])
