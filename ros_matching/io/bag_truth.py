@@ -39,7 +39,7 @@ def read_truth(bag: BagReader, topic: str, camera_frame: str) -> Trajectory:
         moving_frame = getattr(message, "child_frame_id", "")
     world_from_moving = poses_from_quaternions(np.array(rows), lambda row: f"{topic}, message {row}")
     moving_from_camera = _mounting(bag, topic, moving_frame, camera_frame)
-    return Trajectory(np.array(stamps_ns, dtype=np.int64), world_from_moving @ moving_from_camera)
+    return Trajectory(np.array(stamps_ns, dtype=np.int64), world_from_moving @ moving_from_camera).in_order()
 
 
 def _mounting(bag: BagReader, topic: str, moving_frame: str, camera_frame: str) -> np.ndarray:

@@ -62,7 +62,7 @@ def _poses(folder: Path, body_from_camera: np.ndarray | None, stamps_ns: np.ndar
     table = read_table(path, 8, "stamp, position x y z, quaternion w x y z", separator=",")
     values = table.numbers(first=1, last=8)[:, [0, 1, 2, 4, 5, 6, 3]]  # w goes last
     world_from_body = poses_from_quaternions(values, table.where)
-    return Trajectory(table.integers(), world_from_body).at(stamps_ns) @ body_from_camera
+    return Trajectory(table.integers(), world_from_body).in_order().at(stamps_ns) @ body_from_camera
 
 
 FORMAT = SourceFormat(name="EuRoC", looks_for="mav0/cam0/data.csv with sensor.yaml", matches=matches, open=open_euroc)

@@ -44,18 +44,22 @@ class Trajectory:
         """The camera centres, (N, 3)."""
         return self.world_from_camera[:, :3, 3]
 
+    def in_order(self) -> Trajectory:
+        """The same poses with stamps that increase; of several with one stamp the first stays."""
+        if (np.diff(self.stamps_ns) > 0).all():
+            return self
+        stamps_ns, rows = np.unique(self.stamps_ns, return_index=True)
+        return Trajectory(stamps_ns, self.world_from_camera[rows])
+
     def at(self, stamps_ns: np.ndarray, *, max_gap_s: float = 0.1) -> np.ndarray:
         """The poses (M, 4, 4) at other stamps: linear in position, the shortest turn in rotation.
 
         A pose is NaN (unknown) before the first stamp, after the last, and within gaps longer than ``max_gap_s``;
-        where a stamp is met exactly, the pose is that of the trajectory (the first of several with one stamp).
+        where a stamp is met exactly, the pose is that of the trajectory. It must be in order (``in_order``).
         """
         poses = np.full((len(stamps_ns), 4, 4), np.nan)
         if len(self) == 0:
             return poses
-        if (np.diff(self.stamps_ns) <= 0).any():
-            ordered, rows = np.unique(self.stamps_ns, return_index=True)
-            return Trajectory(ordered, self.world_from_camera[rows]).at(stamps_ns, max_gap_s=max_gap_s)
         after = np.searchsorted(self.stamps_ns, stamps_ns).clip(max=len(self) - 1)
         exact = self.stamps_ns[after] == stamps_ns
         poses[exact] = self.world_from_camera[after[exact]]

@@ -126,7 +126,7 @@ def test_a_storage_file_without_metadata_will_do(storage, tmp_path: Path) -> Non
 def test_compressed_bags(mode: str, tmp_path: Path) -> None:
     storage = rosbag2.StoragePlugin.SQLITE3
     writer = rosbag2.Writer(tmp_path / "drive", version=9, storage_plugin=storage)
-    writer.set_compression(getattr(writer.CompressionMode, mode), writer.CompressionFormat.ZSTD)
+    writer.set_compression(getattr(rosbag2.CompressionMode, mode), rosbag2.CompressionFormat.ZSTD)
     with writer:
         for topic, messages in camera_topics().items():
             kind = messages[0].__msgtype__
@@ -219,11 +219,9 @@ def test_a_bag_that_is_cut_off(storage, share: float, tmp_path: Path) -> None:
 class TestTruth:
     BASE_FROM_CAMERA = pose_from(exp_so3(np.array([-1.2, 1.2, -1.2])), np.array([0.3, 0.1, 0.5]))
 
-    def poses(
-        self, path: Path, messages: list[Any], topic: str = "/truth", **more: list[Any]
-    ) -> list[np.ndarray | None]:
-        bag = write_bag(path / "drive", camera_topics(**{topic: messages}, **more))
-        return [frame.true_world_from_camera for frame in open_source(bag, truth_topic=topic)]
+    def poses(self, path: Path, messages: list[Any], **more: list[Any]) -> list[np.ndarray | None]:
+        bag = write_bag(path / "drive", camera_topics(**{"/truth": messages}, **more))
+        return [frame.true_world_from_camera for frame in open_source(bag, truth_topic="/truth")]
 
     def test_poses_of_the_camera(self, tmp_path: Path) -> None:
         messages = [TYPES.PoseStamped(header(stamp(index), "map"), ros_pose(pose(index))) for index in range(COUNT - 1)]

@@ -147,7 +147,7 @@ def test_poses_between_stamps_are_interpolated() -> None:
 
 def test_stamps_out_of_order_or_twice_are_sorted_out_before_interpolation() -> None:
     trajectory = trajectory_of([(200, (2, 0, 0), (0, 0, 0)), (100, (1, 0, 0), (0, 0, 0)), (100, (9, 9, 9), (0, 0, 0))])
-    np.testing.assert_allclose(trajectory.at(np.array([100, 150]))[:, 0, 3], [1.0, 1.5])
+    np.testing.assert_allclose(trajectory.in_order().at(np.array([100, 150]))[:, 0, 3], [1.0, 1.5])
     empty = Trajectory(np.zeros(0, np.int64), np.zeros((0, 4, 4)))
     assert np.isnan(empty.at(np.array([1, 2]))).all()
 
