@@ -38,7 +38,7 @@ def matches(path: Path) -> bool:
     """Whether the path is a bag's folder or one of its storage files."""
     if path.is_file():
         return path.suffix in STORAGE_SUFFIXES
-    return any(next(path.glob(f"*{suffix}"), None) for suffix in STORAGE_SUFFIXES)
+    return any(next(path.glob(f"*{suffix}*"), None) for suffix in STORAGE_SUFFIXES)  # also .db3.zstd
 
 
 def open_bag_source(
