@@ -37,6 +37,13 @@ _CV_BRIDGE_ENCODINGS = frozenset(
 _CLOUD_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("confidence", "<f4")])
 
 
+def field_array(values: np.ndarray, typecode: str = "B") -> array:
+    """The memory of ``values`` as a message field: ``B`` for ``uint8[]``, ``f`` for ``float32[]`` of float32 values."""
+    field = array(typecode)
+    field.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    return field
+
+
 def stamp_ns_from_msg(stamp: Time) -> int:
     """Nanoseconds since the epoch of the clock in use."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
@@ -70,8 +77,6 @@ def image_from_msg(msg: Image | CompressedImage) -> np.ndarray:
 
 def image_to_msg(image: np.ndarray, header: Header, encoding: str = "rgb8") -> Image:
     """A raw image message of ``image`` (H, W) or (H, W, C), whose bytes are already laid out as ``encoding`` says."""
-    data = array("B")
-    data.frombytes(np.ascontiguousarray(image).data.cast("B"))
     return Image(
         header=header,
         height=image.shape[0],
@@ -79,16 +84,14 @@ def image_to_msg(image: np.ndarray, header: Header, encoding: str = "rgb8") -> I
         encoding=encoding,
         is_bigendian=int(sys.byteorder == "big"),
         step=image.nbytes // image.shape[0],
-        data=data,
+        data=field_array(image),
     )
 
 
 def image_to_compressed_msg(image: np.ndarray, header: Header, quality: int = 95) -> CompressedImage:
     """A JPEG message of ``image`` (H, W, 3) uint8 RGB, ``quality`` 1 to 100."""
     _, payload = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    data = array("B")
-    data.frombytes(payload.data.cast("B"))
-    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=data)
+    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=field_array(payload))
 
 
 def camera_from_msg(info: CameraInfo, rectified: bool = False) -> Camera:
@@ -192,8 +195,6 @@ def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
     if library is not None:
         points_f4 = points.view(np.dtype([(name, "<f4") for name in _CLOUD_POINT.names]))
         return library.point_cloud2.create_cloud(header, fields, points_f4)
-    data = array("B")
-    data.frombytes(points.data.cast("B"))
     size = _CLOUD_POINT.itemsize
     return PointCloud2(
         header=header,
@@ -204,7 +205,7 @@ def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
         fields=fields,
         point_step=size,
         row_step=size * len(points),
-        data=data,
+        data=field_array(points),
     )
 
 

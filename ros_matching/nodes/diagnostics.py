@@ -79,7 +79,7 @@ def _counts(statistics: VoStatistics, window: Window) -> dict[str, str]:
         "frames dropped": str(statistics.dropped),
         "frames tracked": str(statistics.tracked),
         "frames lost": str(statistics.lost),
-        "frames refused": str(statistics.refused),
+        "frames refused or paused": str(statistics.refused),
     }
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 
-from ros_matching.geometry.se3 import compose_covariance, interpolate, invert, log_so3
+from ros_matching.geometry.se3 import compose_covariance, exp_so3, invert, log_so3
 from ros_matching.nodes.conversions import transform_from_msg
 
 BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
@@ -36,19 +37,24 @@ class Mounting:
 
     base_from_camera: np.ndarray
 
+    @cached_property
+    def camera_from_base(self) -> np.ndarray:
+        """The robot's frame in the camera's, (4, 4)."""
+        return invert(self.base_from_camera)
+
     def odom_from_camera(self, world_from_camera: np.ndarray) -> np.ndarray:
         """The camera in odom, which is the robot's frame at the first keyframe; the world is the camera's there."""
         return self.base_from_camera @ world_from_camera
 
     def odom_from_base(self, world_from_camera: np.ndarray) -> np.ndarray:
         """The robot in odom."""
-        return self.odom_from_camera(world_from_camera) @ invert(self.base_from_camera)
+        return self.odom_from_camera(world_from_camera) @ self.camera_from_base
 
     def base_covariance(self, a_from_camera: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         """The covariance (6, 6) of ``base_from_camera @ a_from_camera @ camera_from_base``; the mounting is certain."""
         camera = compose_covariance(self.base_from_camera, _CERTAIN, a_from_camera, covariance)
         moved = self.base_from_camera @ a_from_camera
-        return compose_covariance(moved, camera, invert(self.base_from_camera), _CERTAIN)
+        return compose_covariance(moved, camera, self.camera_from_base, _CERTAIN)
 
     def twist(self, previous_from_current: np.ndarray, covariance: np.ndarray | None, seconds: float) -> Twist:
         """The robot's mean velocity between two images ``seconds`` apart, from the camera's motion between them.
@@ -56,11 +62,11 @@ class Mounting:
         The displacement is turned to the axes half way, which for a constant twist are those of the velocity to second
         order in the angle.
         """
-        motion = self.base_from_camera @ previous_from_current @ invert(self.base_from_camera)
-        half_way = interpolate(np.eye(4), motion, 0.5)[:3, :3]
+        motion = self.base_from_camera @ previous_from_current @ self.camera_from_base
+        turn = log_so3(motion[:3, :3])
         if covariance is not None:
             covariance = self.base_covariance(previous_from_current, covariance) / seconds**2
-        return Twist(half_way.T @ motion[:3, 3] / seconds, log_so3(motion[:3, :3]) / seconds, covariance)
+        return Twist(exp_so3(-0.5 * turn) @ motion[:3, 3] / seconds, turn / seconds, covariance)
 
 
 IDENTITY = Mounting(BODY_FROM_OPTICAL)

@@ -88,10 +88,7 @@ class VoOutputs:
         odometry = vo_messages.odometry_to_msg(result, mounting, twist, odom_header, self._config.base_frame)
         self._odom.publish(odometry)
         if self._tf is not None:
-            link = vo_messages.transform_stamped(
-                mounting.odom_from_base(result.world_from_camera), odom_header, self._config.base_frame
-            )
-            self._tf.publish(TFMessage(transforms=[link]))
+            self._tf.publish(TFMessage(transforms=[vo_messages.odometry_transform(odometry)]))
         self._poses.append(PoseStamped(header=odom_header, pose=odometry.pose.pose))
         self._publish_path(result.stamp_ns, odom_header)
 

@@ -33,7 +33,7 @@ class VoStatistics:
         self.dropped = 0
         self.refused = 0
         self.last: TrackingResult | None = None
-        self.last_arrival_s = float("-inf")  # by time.monotonic
+        self.last_activity_s = float("-inf")  # an arrival or a result, by time.monotonic
         self._start_window()
 
     def count_arrival(self, is_drop: bool) -> None:
@@ -42,7 +42,7 @@ class VoStatistics:
             self.received += 1
             self.dropped += is_drop
             self._window_received += 1
-            self.last_arrival_s = time.monotonic()
+            self.last_activity_s = time.monotonic()
 
     def count_result(self, result: TrackingResult, was_tried: bool) -> None:
         """An image's result is known; ``was_tried`` is False when it did not reach the tracker."""
@@ -55,6 +55,7 @@ class VoStatistics:
     def count_latency(self, latency_ms: float, stage_ms: dict[str, float]) -> None:
         """How long an image took in all, and in the stages."""
         with self._lock:
+            self.last_activity_s = time.monotonic()
             self._latencies_ms.append(latency_ms)
             for name, duration_ms in stage_ms.items():
                 self._stages_ms[name].append(duration_ms)

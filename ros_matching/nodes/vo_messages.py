@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped, Vector3
 from nav_msgs.msg import Odometry
@@ -15,10 +13,10 @@ from ros_matching.msg import VoStatus
 from ros_matching.nodes.conversions import (
     camera_to_msg,
     covariance_to_msg,
+    field_array,
     image_to_msg,
     pose_to_msg,
     stamp_to_msg,
-    transform_to_msg,
 )
 from ros_matching.nodes.mounting import Mounting, Twist
 from ros_matching.tracking.result import TrackingResult, TrackingStatus
@@ -79,18 +77,20 @@ def odometry_to_msg(
     return msg
 
 
-def transform_stamped(parent_from_child: np.ndarray, header: Header, child_frame: str) -> TransformStamped:
-    """One link of TF; ``header`` names the parent frame."""
-    return TransformStamped(header=header, child_frame_id=child_frame, transform=transform_to_msg(parent_from_child))
+def odometry_transform(odometry: Odometry) -> TransformStamped:
+    """The link of TF that says the same as an odometry message."""
+    pose = odometry.pose.pose
+    msg = TransformStamped(header=odometry.header, child_frame_id=odometry.child_frame_id)
+    msg.transform.translation = Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z)
+    msg.transform.rotation = pose.orientation
+    return msg
 
 
 def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, camera_frame: str) -> KeyframeMsg:
     """A keyframe for mapping, with the camera's pose in odom."""
     stamp = stamp_to_msg(keyframe.frame.stamp_ns)
     camera_header = Header(stamp=stamp, frame_id=camera_frame)
-    points = array("f")
     sparse = np.column_stack([keyframe.sparse_points_px, keyframe.sparse_depths]).astype(np.float32)
-    points.frombytes(sparse.data.cast("B") if sparse.size else b"")
     return KeyframeMsg(
         header=Header(stamp=stamp, frame_id=odom_frame),
         id=keyframe.id,
@@ -98,7 +98,7 @@ def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, cam
         scale=_SCALES[keyframe.scale],
         image=image_to_msg(keyframe.frame.image, camera_header),
         camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
-        sparse_points=points,
+        sparse_points=field_array(sparse, "f"),
     )
 
 

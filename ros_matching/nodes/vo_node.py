@@ -6,6 +6,7 @@ The executor's callbacks only take messages in: all work on pictures is done by 
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import traceback
@@ -28,11 +29,13 @@ from ros_matching.nodes.calibration import CalibrationInput
 from ros_matching.nodes.diagnostics import diagnostic_status
 from ros_matching.nodes.frame_input import FrameInput
 from ros_matching.nodes.image_input import ImageInput
+from ros_matching.nodes.lifecycle_guard import refuse_wrong_transitions
 from ros_matching.nodes.mounting_input import MountingInput
 from ros_matching.nodes.outputs import VoOutputs
 from ros_matching.nodes.parameters import declare_config, read_config, reason_to_refuse
 from ros_matching.nodes.pipeline import PipelineParts, ReceivedImage, Tracker, VoPipeline, warm_up
 from ros_matching.nodes.problems import Problem, ProblemLog
+from ros_matching.nodes.ros_logging import RosLogHandler
 from ros_matching.nodes.statistics import VoStatistics
 from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_config import LIVE_SETTINGS, VoConfig
@@ -43,6 +46,7 @@ from ros_matching.tracking import TrackingConfig, VisualOdometry
 _CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig))
 _DIAGNOSTICS_PERIOD_S = 1.0
 _SILENCE_S = 3.0
+_TRACKING_LOG = logging.getLogger("ros_matching.tracking")
 
 
 class VoNode(LifecycleNode):
@@ -62,6 +66,9 @@ class VoNode(LifecycleNode):
         for prefix, config_class in _CONFIGS:
             declare_config(self, config_class, prefix)
             read_config(self, config_class, prefix)
+        refuse_wrong_transitions(self)
+        self._log_handler = RosLogHandler(self.get_logger())
+        _TRACKING_LOG.addHandler(self._log_handler)
         self._problems = ProblemLog(lambda text: self.get_logger().error(text))
         self._statistics = VoStatistics()
         self._matcher: Any = None
@@ -88,6 +95,7 @@ class VoNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop the worker, then take the node down."""
         self._stop()
+        _TRACKING_LOG.removeHandler(self._log_handler)
         super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -127,7 +135,8 @@ class VoNode(LifecycleNode):
         self._mounting = MountingInput(self, self._config, self._problems)
         self._outputs = VoOutputs(self, self._config)
         self._clock_jumps = self.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)), post_callback=self._on_clock_jump
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
+            post_callback=self._on_clock_jump,
         )
         self._pipeline = VoPipeline(
             PipelineParts(
@@ -211,8 +220,8 @@ class VoNode(LifecycleNode):
     def _check_input(self) -> None:
         if not self._calibration.is_known:
             self._input.follow_latched_camera_info()
-        last_s = max(self._statistics.last_arrival_s, self._active_since_s)
-        if time.monotonic() - last_s > _SILENCE_S:
+        last_s = max(self._statistics.last_activity_s, self._active_since_s)
+        if self._worker.is_idle and time.monotonic() - last_s > _SILENCE_S:
             self._input.report_silence()
         else:
             self._problems.clear(Problem.INPUT)

@@ -21,9 +21,16 @@ class Worker(Generic[Item]):
         self._on_error = on_error
         self._filled = threading.Condition()
         self._slot: Item | None = None
+        self._is_working = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is at work and nothing waits."""
+        with self._filled:
+            return self._slot is None and not self._is_working
 
     def submit(self, item: Item) -> bool:
         """Put an item into the mailbox, without waiting for the work; True when it replaced one, which is dropped."""
@@ -44,10 +51,11 @@ class Worker(Generic[Item]):
     def _run(self) -> None:
         while True:
             with self._filled:
+                self._is_working = False
                 self._filled.wait_for(lambda: self._stopping or self._slot is not None)
                 if self._stopping:
                     return
-                item, self._slot = self._slot, None
+                item, self._slot, self._is_working = self._slot, None, True
             try:
                 self._process(item)
             except Exception as error:

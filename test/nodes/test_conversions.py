@@ -254,6 +254,11 @@ def test_a_cloud_has_packed_colours():
     assert rows["confidence"].tolist() == [0.5, 1.0]
 
 
+def test_a_cloud_may_be_empty():
+    msg = conversions.cloud_to_msg(PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0)), HEADER)
+    assert (msg.width, len(msg.data)) == (0, 0)
+
+
 def test_sensor_msgs_py_and_its_equivalent_agree(monkeypatch):
     pytest.importorskip("sensor_msgs_py", reason="sensor_msgs_py is not installed")
     cloud = PointCloud(np.ones((3, 3)), np.full((3, 3), 7, np.uint8), np.ones(3))

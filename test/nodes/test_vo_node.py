@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
 import time
@@ -15,10 +16,16 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
 from vo_peer import (
@@ -46,12 +53,13 @@ from ros_matching.nodes.conversions import (
     image_to_compressed_msg,
     pose_from_msg,
     stamp_ns_from_msg,
+    stamp_to_msg,
     transform_from_msg,
+    transform_to_msg,
 )
 from ros_matching.nodes.isolation import isolate
 from ros_matching.nodes.mounting import BODY_FROM_OPTICAL
 from ros_matching.nodes.spinning import spinning
-from ros_matching.nodes.vo_messages import transform_stamped
 from ros_matching.nodes.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
@@ -170,7 +178,8 @@ def test_odom_waits_for_the_mounting_and_says_so(start):
     assert "camera_mount" in peer.diagnosis("base_link -> eye").message
     assert not any(peer.received[topic] for topic in ("odom", "/tf", "path", "keyframe"))
 
-    link = transform_stamped(BASE_FROM_CAMERA, header_to_msg(0, "base_link"), CAMERA_FRAME)
+    link = TransformStamped(header=header_to_msg(0, "base_link"), child_frame_id=CAMERA_FRAME)
+    link.transform = transform_to_msg(BASE_FROM_CAMERA)
     peer.static_transforms.publish(TFMessage(transforms=[link]))
     number = 2
     while not peer.received["odom"]:
@@ -275,7 +284,7 @@ def test_a_bad_image_is_told_and_survived(start, case):
         _assert_words(status.reason, words)
     diagnosis = peer.diagnosis(status.reason)
     assert diagnosis.level == DiagnosticStatus.ERROR
-    assert _value(diagnosis, "frames refused") == "3"
+    assert _value(diagnosis, "frames refused or paused") == "3"
     peer.send_frame(3)
     assert len(tracker.frames) == 1
     peer.diagnosis("initializing")
@@ -433,6 +442,39 @@ def test_the_life_of_the_node(start):
     assert node.set_parameters([Parameter("tracking.min_inliers", value=30)])[0].successful
     assert node.trigger_configure() == SUCCESS
     assert node._pipeline._parts.tracker.config.min_inliers == 30
+
+
+def test_a_transition_that_cannot_be_is_refused_and_survived(start):
+    _, _, peer = start()
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+    assert not peer.call("change_state", request).success
+    assert peer.send_frame(0).state == VoStatus.INITIALIZING
+
+
+def test_a_clock_that_jumps_back_starts_anew(start):
+    node, tracker, peer = start(use_sim_time=True)
+    clock = peer.create_publisher(Clock, "/clock", 10)
+    _wait_until(lambda: clock.get_subscription_count())
+    for number in (10, 11, 3):
+        clock.publish(Clock(clock=stamp_to_msg(stamp_ns(number))))
+        _wait_until(lambda number=number: node.get_clock().now().nanoseconds == stamp_ns(number))
+        assert peer.send_frame(20 + number if number > 3 else 40).state == (
+            VoStatus.TRACKING if number == 11 else VoStatus.INITIALIZING
+        )
+    assert tracker.resets == 1
+
+
+def test_an_incompatible_quality_of_service_is_told(start):
+    topic = "/image"
+    _, _, peer = start(**{f"qos_overrides.{topic}.subscription.reliability": "reliable"})
+    peer.create_publisher(Image, topic, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    assert f"qos_overrides.{topic}.subscription.reliability" in peer.diagnosis("incompatible").message
+
+
+def test_the_log_of_the_library_goes_to_ros(start, capfd):
+    start(settle=False)
+    logging.getLogger("ros_matching.tracking.some_part").warning("the scale is a guess")
+    _wait_until(lambda: "[WARN]" in (text := capfd.readouterr().err) and "the scale is a guess" in text)
 
 
 def test_a_front_end_that_does_not_load_is_told(context, capfd):

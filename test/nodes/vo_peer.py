@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -186,7 +187,7 @@ class Peer(Node):
 
     def call(self, name: str, request: Any = None) -> Any:
         """Call a service of vo_node."""
-        service_type = SetBool if isinstance(request, SetBool.Request) else Trigger
+        service_type = {SetBool.Request: SetBool, ChangeState.Request: ChangeState}.get(type(request), Trigger)
         client = self.create_client(service_type, f"vo_node/{name}")
         assert client.wait_for_service(TIMEOUT_S)
         done = threading.Event()
