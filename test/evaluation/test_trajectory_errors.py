@@ -185,3 +185,12 @@ def test_the_input_is_left_as_it_was(truth):
     before = estimate.world_from_camera.copy()
     evaluate_trajectory(estimate, truth)
     np.testing.assert_array_equal(estimate.world_from_camera, before)
+
+
+def test_without_two_frames_in_a_row_there_is_no_rpe(truth):
+    estimate = Trajectory(truth.stamps_ns[::2], truth.world_from_camera[::2])
+    report = evaluate_trajectory(estimate, truth, segment_starts=range(len(estimate)))
+    assert report.rpe_pairs == 0
+    assert np.isnan(report.rpe_trans)
+    assert np.isnan(report.rpe_rot_deg)
+    assert report.ate_rmse == pytest.approx(0, abs=1e-9)
