@@ -50,7 +50,7 @@ def open_bag_source(
     """
     with open_bag(path) as bag:
         topic = _image_topic(path, bag, topic)
-        _, first = next(bag.messages(topic))
+        _, first = bag.first(topic)
         height, width = _image(f"{path}, first image of {topic}", first).shape[:2]
         known = _calibration(path, bag, topic) if calibration is None else read_calibration(calibration)
         truth = None if truth_topic is None else read_truth(bag, truth_topic, first.header.frame_id)
@@ -156,7 +156,7 @@ def _calibration(path: Path, bag: BagReader, topic: str) -> Calibration:
         raise CalibrationError(
             f"{path} has no CameraInfo on {beside} for {topic}; it has {bag.listing()}. Give calibration=PATH"
         )
-    _, info = next(bag.messages(chosen))
+    _, info = bag.first(chosen)
     return calibration_from_info(info, f"{path}, CameraInfo on {chosen}", rectified=is_rectified(topic))
 
 

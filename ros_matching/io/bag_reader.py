@@ -76,6 +76,13 @@ class BagReader:
         for stamp_ns, message_type, data in self.raw(topic):
             yield stamp_ns, self.decode(message_type, data)
 
+    def first(self, topic: str) -> tuple[int, Any]:
+        """Time of recording (ns) and first message of a topic."""
+        found = next(self.messages(topic), None)
+        if found is None:
+            raise SourceError(f"{self._path} states messages on {topic}, but holds none; the bag is cut off")
+        return found
+
     def _connections(self, topic: str) -> list[Connection]:
         connections = [each for each in self._reader.connections if each.topic == topic and each.msgcount]
         if not connections:

@@ -1,7 +1,7 @@
 """A folder of images: ``images/`` (or the images themselves), ``K.txt``, and what else is known.
 
-``poses.txt`` holds one camera-to-world 4x4 a line, row-major (NaN: unknown), ``times.txt`` one stamp in seconds a
-line; without it frames come at ``fps``. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
+``poses.txt`` holds one camera-to-world 4x4 a line, row-major (NaN: unknown), ``times.txt`` a stamp in seconds a line;
+without it frames come at ``fps`` from 1 s on. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
 registered to them; a ``K_depth.txt`` says that they are of a camera of their own, and they are left out.
 """
 

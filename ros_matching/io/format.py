@@ -9,6 +9,8 @@ from pathlib import Path
 from ros_matching.errors import SourceError
 from ros_matching.io.source import FrameSource
 
+FIRST_STAMP_NS = 1_000_000_000  # where stamps are made up: 0 means "not set" in ROS
+
 
 @dataclass(frozen=True)
 class SourceFormat:
@@ -22,7 +24,7 @@ class SourceFormat:
 
 
 def stamps_at_rate(count: int, rate_hz: float, source: str) -> list[int]:
-    """Stamps (ns) of frames at a constant rate from 0, each rounded by itself so that nothing adds up."""
+    """Stamps (ns) of frames at a constant rate from 1 s, each rounded by itself so that nothing adds up."""
     if not 0 < rate_hz <= 1e6:
         raise SourceError(f"{source}: expected a frame rate between 0 and 1e6 Hz, got {rate_hz}; give it as fps")
-    return [round(index * 1e9 / rate_hz) for index in range(count)]
+    return [FIRST_STAMP_NS + round(index * 1e9 / rate_hz) for index in range(count)]

@@ -22,7 +22,10 @@ def list_images(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """The colour image of a file, (H, W, 3) uint8 RGB; raises ``SourceError`` where it is missing or cut off."""
+    """The colour image of a file, (H, W, 3) uint8 RGB, as it is stored (a camera's EXIF orientation is left alone).
+
+    Raises ``SourceError`` where it is missing, cut off or no image.
+    """
     try:
         return decode_compressed(_bytes(path))
     except SourceError as error:

@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
@@ -28,7 +27,7 @@ def matches(path: Path) -> bool:
 
 
 def open_video(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> VideoSource:
-    """Open a video; ``fps`` replaces the rate that the file states. Stamps start at 0 and are evenly spaced."""
+    """Open a video; ``fps`` replaces the rate that the file states. Stamps start at 1 s, evenly spaced."""
     names = (f"{path.stem}.yaml", f"{path.stem}.yml", f"{path.stem}.K.txt", *CALIBRATION_NAMES)
     known = find_calibration(path.parent, calibration, names)
     capture = _capture(path)
@@ -70,12 +69,11 @@ class VideoSource:
     def __iter__(self) -> Iterator[Frame]:
         capture = _capture(self._path)
         try:
-            with closing(read_ahead(lambda skip: _read(capture, skip), self._skips())) as images:
-                for index, image in zip(self._rows, images, strict=True):
-                    if image is None:
-                        self._check_end(index)
+            with closing(read_ahead(lambda row: self._load(capture, *row), self._skips())) as frames:
+                for frame in frames:
+                    if frame is None:
                         return
-                    yield self._frame(index, image)
+                    yield frame
         finally:
             capture.release()
 
@@ -85,15 +83,23 @@ class VideoSource:
         selected._rows = self._rows[rows.start : rows.stop : rows.step]
         return selected
 
-    def _skips(self) -> Iterator[int]:
-        """How many frames lie between the selected ones."""
+    def _skips(self) -> Iterator[tuple[int, int]]:
+        """The selected frames, and how many lie between each and the one before."""
         following = 0
-        for row in self._rows:
-            yield row - following
-            following = row + 1
+        for index in self._rows:
+            yield index, index - following
+            following = index + 1
 
-    def _frame(self, index: int, image: np.ndarray) -> Frame:
-        return Frame(index, self._stamps_ns[index], self._undistorter.undistort(image), self.camera)
+    def _load(self, capture: cv2.VideoCapture, index: int, skip: int) -> Frame | None:
+        """The next frame after skipping some, or ``None`` at the end."""
+        for _ in range(skip):
+            capture.grab()
+        found, image = capture.read()
+        if not found:
+            self._check_end(index)
+            return None
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return Frame(index, self._stamps_ns[index], self._undistorter.undistort(rgb), self.camera)
 
     def _check_end(self, index: int) -> None:
         count = len(self._stamps_ns)
@@ -108,14 +114,6 @@ def _capture(path: Path) -> cv2.VideoCapture:
     if not capture.isOpened():
         raise SourceError(f"{path} cannot be opened as a video; is it cut off, or of a codec that OpenCV lacks?")
     return capture
-
-
-def _read(capture: cv2.VideoCapture, skip: int) -> np.ndarray | None:
-    """The next image in RGB after skipping some, or ``None`` at the end."""
-    for _ in range(skip):
-        capture.grab()
-    found, image = capture.read()
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if found else None
 
 
 FORMAT = SourceFormat(

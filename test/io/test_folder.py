@@ -23,7 +23,7 @@ def test_frames_are_delivered_with_all_that_is_known(tmp_path: Path) -> None:
     for _ in range(2):  # a source may be read again
         frames = list(source)
         assert [frame.index for frame in frames] == [0, 1, 2, 3]
-        assert [frame.stamp_ns for frame in frames] == [0, 33_333_333, 66_666_667, 100_000_000]
+        assert [frame.stamp_ns for frame in frames] == [1_000_000_000, 1_033_333_333, 1_066_666_667, 1_100_000_000]
         for index, frame in enumerate(frames):
             np.testing.assert_array_equal(frame.image, image(index))
             np.testing.assert_allclose(frame.true_world_from_camera, pose(index), atol=1e-12)
@@ -36,7 +36,7 @@ def test_a_plain_folder_of_images_will_do(tmp_path: Path) -> None:
     write(tmp_path / "K.txt", matrix_text(K))
     frames = list(open_source(tmp_path, fps=10))
     assert [tuple(frame.image[0, 0]) for frame in frames] == [tuple(colour(index)) for index in (2, 9, 10)]
-    assert [frame.stamp_ns for frame in frames] == [0, 100_000_000, 200_000_000]
+    assert [frame.stamp_ns for frame in frames] == [1_000_000_000, 1_100_000_000, 1_200_000_000]
     assert all(frame.true_world_from_camera is None for frame in frames)
 
 
