@@ -29,11 +29,15 @@ from ros_matching.io.encodings import decode_compressed, decode_image
 UNKNOWN_VARIANCE = 1e6
 """Diagonal of a covariance that is not known: ROS has no other sign that every filter understands."""
 
-# What cv_bridge converts to rgb8 by itself; the other encodings of io.encodings have no colour model there.
-_CV_BRIDGE_ENCODINGS = frozenset(
-    ["mono8", "mono16", "rgb8", "bgr8", "rgba8", "bgra8", "rgb16", "bgr16", "rgba16", "bgra16", "yuv422", "yuv422_yuy2"]
-    + [f"bayer_{pattern}8" for pattern in ("rggb", "bggr", "gbrg", "grbg")]
-)
+# What cv_bridge converts to rgb8, and the bytes of a pixel.
+_CV_BRIDGE_BYTES = {
+    **dict.fromkeys(["mono8", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"], 1),
+    **dict.fromkeys(["mono16", "yuv422", "yuv422_yuy2"], 2),
+    **dict.fromkeys(["rgb8", "bgr8"], 3),
+    **dict.fromkeys(["rgba8", "bgra8"], 4),
+    **dict.fromkeys(["rgb16", "bgr16"], 6),
+    **dict.fromkeys(["rgba16", "bgra16"], 8),
+}
 _CLOUD_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("confidence", "<f4")])
 
 
@@ -68,7 +72,7 @@ def image_from_msg(msg: Image | CompressedImage) -> np.ndarray:
     try:
         if isinstance(msg, CompressedImage):
             return decode_compressed(msg.data, msg.format)
-        if _cv_bridge() is not None and msg.encoding in _CV_BRIDGE_ENCODINGS:
+        if _cv_bridge() is not None and _suits_cv_bridge(msg):
             return _image_by_cv_bridge(msg)
         return decode_image(msg.data, msg.encoding, msg.width, msg.height, msg.step, bool(msg.is_bigendian))
     except RosMatchingError as error:
@@ -192,9 +196,11 @@ def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
         for name in _CLOUD_POINT.names
     ]
     library = _sensor_msgs_py()
-    if library is not None:
+    if library is not None and len(cloud):  # it cannot cast an empty array
         points_f4 = points.view(np.dtype([(name, "<f4") for name in _CLOUD_POINT.names]))
-        return library.point_cloud2.create_cloud(header, fields, points_f4)
+        msg = library.point_cloud2.create_cloud(header, fields, points_f4)
+        msg.is_dense = True
+        return msg
     size = _CLOUD_POINT.itemsize
     return PointCloud2(
         header=header,
@@ -228,6 +234,12 @@ def _distortion_model(info: CameraInfo) -> DistortionModel:
             f"CameraInfo has the distortion model {info.distortion_model!r}; supported are: {known}; otherwise "
             "rectify the image (image_proc) and set the parameter `rectified`"
         ) from None
+
+
+def _suits_cv_bridge(msg: Image) -> bool:
+    """Whether cv_bridge reads ``msg`` right: it shears padded rows, and fails on big-endian words with NumPy 2."""
+    row_bytes = msg.width * _CV_BRIDGE_BYTES.get(msg.encoding, 0)
+    return row_bytes > 0 and msg.step == row_bytes and len(msg.data) == row_bytes * msg.height and not msg.is_bigendian
 
 
 def _image_by_cv_bridge(msg: Image) -> np.ndarray:

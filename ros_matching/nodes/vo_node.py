@@ -239,7 +239,7 @@ def main(args: list[str] | None = None) -> int:
         node = VoNode()
     except RosMatchingError as error:
         print(f"vo_node: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
+        rclpy.shutdown()
         return 1
     try:
         if node.get_parameter("autostart").value:
@@ -251,7 +251,8 @@ def main(args: list[str] | None = None) -> int:
         pass
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
+        if rclpy.ok():  # a signal may have shut it down; Humble has no try_shutdown
+            rclpy.shutdown()
     return 0
 
 

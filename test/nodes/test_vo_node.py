@@ -525,7 +525,7 @@ def _assert_words(text: str, pattern: str) -> None:
     assert re.search(pattern, text), text
 
 
-def _wait_until(condition, timeout_s: float = 10.0) -> None:
+def _wait_until(condition, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

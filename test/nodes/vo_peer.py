@@ -30,7 +30,7 @@ CAMERA = Camera(64, 48, 60.0, 61.0, 31.5, 23.5)
 CAMERA_FRAME = "eye"
 START_NS = 1_700_000_000_123_456_789
 PERIOD_NS = 33_333_333
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 RELATIVE = pose_from(exp_so3([0.0, 0.02, 0.0]), np.array([0.0, 0.0, 0.1]))
 RELATIVE_COVARIANCE = np.diag([1.0, 2, 3, 4, 5, 6]) * 1e-4
