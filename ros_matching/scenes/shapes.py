@@ -18,8 +18,8 @@ from ros_matching.scenes.tiles import TileGrid
 
 @dataclass(frozen=True)
 class Samples:
-    """N places in the images to be coloured: ``pixels`` (N, 2) of views (N,), the world ray through each (N, 3) with
-    its z = 1 in the camera, and ``inverse_depth`` (N,) of what is seen there.
+    """N places in the images to be coloured: ``pixels`` (2, N) of views (N,), the world ray through each (3, N) with
+    its z = 1 in the camera, and ``inverse_depth`` (N,) of what is seen there. Coordinates come first: it is faster.
     """
 
     views: torch.Tensor
@@ -27,11 +27,20 @@ class Samples:
     rays: torch.Tensor
     inverse_depth: torch.Tensor
 
+    def select(self, rows: torch.Tensor) -> Samples:
+        """The samples of row numbers."""
+        return Samples(
+            self.views.index_select(0, rows),
+            self.pixels.index_select(1, rows),
+            self.rays.index_select(1, rows),
+            self.inverse_depth.index_select(0, rows),
+        )
+
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """Texture coordinates ``uv`` (N, 2) in metres, ``jacobian`` (N, 4) d(u, v)/d(px, py) as ux, uy, vx, vy, and the
-    world normal (N, 3), unit, of either sign.
+    """Texture coordinates ``uv`` (2, N) in metres, ``jacobian`` (4, N) d(u, v)/d(px, py) as ux, uy, vx, vy, and the
+    world normals (3, N), unit, of either sign.
     """
 
     uv: torch.Tensor
@@ -46,7 +55,7 @@ class Rectangles:
         poses = np.stack([rectangle.world_from_local for rectangle in rectangles])
         self.centers = torch.from_numpy(poses[:, :3, 3]).to(device)
         self.axes = torch.from_numpy(poses[:, :3, :3].transpose(0, 2, 1).copy()).to(device)  # rows x, y, normal
-        self.normals = self.axes[:, 2].float()
+        self.normals = self.axes[:, 2].float().T.contiguous()
         half_sizes = torch.tensor([rectangle.half_size for rectangle in rectangles], dtype=torch.float64, device=device)
         self.inverse_half_sizes = 1.0 / half_sizes
         self.one_sided = torch.tensor([rectangle.one_sided for rectangle in rectangles], device=device)
@@ -69,7 +78,8 @@ class RectanglesInView:
         )
         uv = local_rays[..., :2, :] - offsets[..., :2, None] * inverse_depth[..., None, :]
         self._batch = batch
-        self._homographies = torch.cat([uv, inverse_depth[..., None, :]], -2).float().view(-1, 3, 3)
+        homographies = torch.cat([uv, inverse_depth[..., None, :]], -2).float()
+        self._homographies = homographies.view(-1, 9).T.contiguous()  # (9, B N)
         scaled = torch.cat([uv * batch.inverse_half_sizes[..., None], inverse_depth[..., None, :]], -2).float()
         self._scaled = scaled.view(-1, 3, 3)
         self._shape = scaled.shape[:2]
@@ -92,13 +102,15 @@ class RectanglesInView:
     def surface(self, samples: Samples, numbers: torch.Tensor) -> SurfacePoints:
         """The points of rectangles (N,) seen at the samples."""
         rows = samples.views * self._shape[1] + numbers
-        homographies = self._homographies.view(-1, 9).index_select(0, rows).view(-1, 3, 3)
-        values = homographies[..., 2].addcmul(homographies[..., 0], samples.pixels[:, :1])
-        values = values.addcmul_(homographies[..., 1], samples.pixels[:, 1:])  # (N, 3): u W, v W, W
-        depth = 1.0 / values[:, 2:]
-        uv = values[:, :2] * depth
-        jacobian = (homographies[:, :2, :2] - uv[..., None] * homographies[:, 2:, :2]) * depth[..., None]
-        return SurfacePoints(uv, jacobian.reshape(-1, 4), self._batch.normals.index_select(0, numbers))
+        ux, uy, u1, vx, vy, v1, wx, wy, _ = self._homographies.index_select(1, rows)
+        x, y = samples.pixels
+        depth = samples.inverse_depth.reciprocal()
+        u, v = affine(ux, uy, u1, x, y).mul_(depth), affine(vx, vy, v1, x, y).mul_(depth)
+        steps = [ux.addcmul(u, wx, value=-1), uy.addcmul(u, wy, value=-1)]
+        steps += [vx.addcmul(v, wx, value=-1), vy.addcmul(v, wy, value=-1)]
+        return SurfacePoints(
+            torch.stack([u, v]), torch.stack(steps).mul_(depth), self._batch.normals.index_select(1, numbers)
+        )
 
 
 class Quadrics:
@@ -110,7 +122,7 @@ class Quadrics:
         half_sizes = np.array([solid.half_size for solid in solids])
         self.centers = torch.from_numpy(poses[:, :3, 3]).to(device)
         unit_from_world = poses[:, :3, :3].transpose(0, 2, 1) / half_sizes[:, :, None]
-        self.unit_from_world = torch.from_numpy(unit_from_world).to(device)
+        self.unit_from_world = torch.from_numpy(unit_from_world).to(device).contiguous()
         self.half_sizes = torch.from_numpy(half_sizes).float().to(device)
         self.bounds = bounding_faces(poses, half_sizes, device)
 
@@ -150,41 +162,49 @@ class QuadricsInView:
     def surface(self, samples: Samples, numbers: torch.Tensor) -> SurfacePoints:
         """The points of the solids (N,) seen at the samples."""
         rows = samples.views * self._count + numbers
-        ray_functions = self._rays[rows]
-        rays = ray_functions[..., 2].addcmul(ray_functions[..., 0], samples.pixels[:, :1])
-        rays = rays.addcmul_(ray_functions[..., 1], samples.pixels[:, 1:])
-        depth = 1.0 / samples.inverse_depth[:, None]
-        points = self._eyes[rows] + depth * rays
-        normals = points.clone()
-        if self._batch.is_cylinder:
-            on_cap = points[:, 2].abs() > 0.9999
-            normals[:, 2] = torch.where(on_cap, points[:, 2], 0.0)
-            normals[:, :2] = torch.where(on_cap[:, None], 0.0, normals[:, :2])
-        moves = surface_moves(ray_functions[..., :2], rays, normals, depth)
-        half_sizes = self._batch.half_sizes[numbers]
-        uv, jacobian = self._texture_coordinates(points, moves, half_sizes, normals)
-        unit_from_world = self._batch.unit_from_world[numbers].float()
-        world_normals = (normals[:, None] @ unit_from_world).squeeze(1)
-        return SurfacePoints(uv, jacobian, torch.nn.functional.normalize(world_normals, dim=1))
-
-    def _texture_coordinates(
-        self, points: torch.Tensor, moves: torch.Tensor, half_sizes: torch.Tensor, normals: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The uv (N, 2), in metres, and jacobian (N, 4) at unit points (N, 3) that move (N, 3, 2) a pixel."""
-        x, y, z = points.unbind(1)
-        around = (x * x + y * y).clamp_(min=1e-4)
-        u = torch.atan2(y, x)
-        du = (x[:, None] * moves[:, 1] - y[:, None] * moves[:, 0]) / around[:, None]
-        if self._batch.is_cylinder:
-            v, dv = -z, -moves[:, 2]
-            on_cap = normals[:, 2] != 0
-            u, v = torch.where(on_cap, x, u), torch.where(on_cap, y * half_sizes[:, 1] / half_sizes[:, 2], v)
-            du = torch.where(on_cap[:, None], moves[:, 0], du)
-            dv = torch.where(on_cap[:, None], moves[:, 1] * (half_sizes[:, 1] / half_sizes[:, 2])[:, None], dv)
+        functions = self._rays.view(-1, 9).T.index_select(1, rows).view(3, 3, -1)  # axis, coefficient, sample
+        rays = affine(functions[:, 0], functions[:, 1], functions[:, 2], *samples.pixels)
+        depth = samples.inverse_depth.reciprocal()
+        points = self._eyes.T.index_select(1, rows).addcmul_(depth, rays)
+        half_sizes = self._batch.half_sizes.T.index_select(1, numbers)
+        on_cap = (points[2].abs() > 0.9999) if self._batch.is_cylinder else None
+        normals = points if on_cap is None else _cylinder_normals(points, on_cap)
+        moves = surface_moves(functions[:, :2], rays, normals, depth)
+        if on_cap is None:
+            uv, steps = _sphere_coordinates(points, moves, half_sizes)
         else:
-            v, dv = -torch.asin(z.clamp(-1.0, 1.0)), -moves[:, 2] / around.sqrt()[:, None]
-        scale = half_sizes[:, 1:]
-        return torch.stack([u, v], 1) * scale, torch.cat([du * scale[:, :1], dv * scale[:, 1:]], 1)
+            uv, steps = _cylinder_coordinates(points, moves, half_sizes, on_cap)
+        unit_from_world = self._batch.unit_from_world.float().view(-1, 9).T.index_select(1, numbers).view(3, 3, -1)
+        world_normals = (unit_from_world * normals[:, None]).sum(0)
+        return SurfacePoints(uv, steps.view(4, -1), world_normals * dot(world_normals, world_normals).rsqrt_())
+
+
+def _cylinder_normals(points: torch.Tensor, on_cap: torch.Tensor) -> torch.Tensor:
+    """Outward normals (3, N), not unit, of the unit cylinder."""
+    x, y, z = points
+    return torch.stack([torch.where(on_cap, 0.0, x), torch.where(on_cap, 0.0, y), torch.where(on_cap, z, 0.0)])
+
+
+def _sphere_coordinates(
+    points: torch.Tensor, moves: torch.Tensor, half_sizes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Longitude and latitude in metres (2, N) and steps (2, 2, N) at points (3, N) moving by (3, 2, N) a pixel."""
+    x, y, z = points
+    around = (x * x + y * y).clamp_(min=1e-4)
+    uv = torch.stack([torch.atan2(y, x), -torch.asin(z.clamp(-1.0, 1.0))])
+    steps = torch.stack([(x * moves[1] - y * moves[0]) / around, -moves[2] / around.sqrt()])
+    return uv * half_sizes[0], steps * half_sizes[0]
+
+
+def _cylinder_coordinates(
+    points: torch.Tensor, moves: torch.Tensor, half_sizes: torch.Tensor, on_cap: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Arc length and depth below the middle, or x and y on the caps, in metres, with their steps; shapes as above."""
+    x, y, z = points
+    radius, _, half_height = half_sizes
+    side_uv = torch.stack([torch.atan2(y, x) * radius, -z * half_height])
+    side_steps = torch.stack([(x * moves[1] - y * moves[0]) * radius, -moves[2] * half_height])
+    return torch.where(on_cap, points[:2] * radius, side_uv), torch.where(on_cap, moves[:2] * radius, side_steps)
 
 
 def bounding_faces(poses: np.ndarray, half_sizes: np.ndarray, device: torch.device) -> Rectangles:
@@ -201,18 +221,31 @@ def any_face_overlaps(faces: RectanglesInView, grid: TileGrid) -> torch.Tensor:
     return overlaps.view(*overlaps.shape[:2], -1, 6).any(-1)
 
 
+def affine(
+    along_x: torch.Tensor, along_y: torch.Tensor, constant: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    """An affine function of the pixel, by its coefficients."""
+    return torch.addcmul(constant, along_x, x).addcmul_(along_y, y)
+
+
+def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Inner products (N,) of vectors (3, N)."""
+    return torch.addcmul(a[0] * b[0], a[1], b[1]).addcmul_(a[2], b[2])
+
+
 def surface_moves(
     ray_steps: torch.Tensor, rays: torch.Tensor, normals: torch.Tensor, depth: torch.Tensor
 ) -> torch.Tensor:
-    """How the seen point moves (N, 3, 2) on its tangent plane per pixel right and down (ray differentials, Igehy 1999).
+    """How the seen point moves (3, 2, N) on its tangent plane per pixel right and down (ray differentials, Igehy 1999).
 
-    ``ray_steps`` (N, 3, 2) is the change of the ray per pixel. Near the silhouette the plane is taken as less steep.
+    ``ray_steps`` (3, 2, N) is the change of the rays (3, N) per pixel; normals (3, N) need not be unit. Near the
+    silhouette the plane is taken as less steep.
     """
-    facing = (normals * rays).sum(1)
-    limit = 0.02 * normals.norm(dim=1) * rays.norm(dim=1)
+    facing = dot(normals, rays)
+    limit = 0.02 * (dot(normals, normals) * dot(rays, rays)).sqrt_()
     facing = torch.where(facing < 0, torch.minimum(facing, -limit), torch.maximum(facing, limit))
-    depth_steps = -depth * (normals[..., None] * ray_steps).sum(1) / facing[:, None]
-    return depth[..., None] * ray_steps + rays[..., None] * depth_steps[:, None]
+    depth_steps = (normals[:, None] * ray_steps).sum(0).mul_(-depth / facing)  # (2, N)
+    return (depth * ray_steps).addcmul_(rays[:, None], depth_steps)
 
 
 def _unit_ball_interval(eyes: torch.Tensor, rays: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,7 @@ class TextureSource(Protocol):
 class ProceduralTextures:
     """Generated textures of ``side`` pixels; each kind comes in ``variants``, made once a process."""
 
-    def __init__(self, side: int = 1024, variants: int = 8) -> None:
+    def __init__(self, side: int = 512, variants: int = 8) -> None:
         self.side, self.variants = side, variants
 
     def texture(self, kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -38,7 +38,7 @@ class ProceduralTextures:
 class PhotoTextures:
     """The middle squares of the JPEG and PNG files under a folder, resized to ``side``; the sky stays generated."""
 
-    def __init__(self, folder: str | Path, side: int = 512) -> None:
+    def __init__(self, folder: str | Path, side: int = 256) -> None:
         self._files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES)
         if not self._files:
             raise SceneError(f"no JPEG or PNG under {folder} to take textures from; give a folder of photos")

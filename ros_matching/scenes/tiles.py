@@ -54,7 +54,7 @@ class TileGrid:
         """Per-tile values (B * T, P) as images (B, H, W, S)."""
         blocks = values.view(-1, self._rows, self._columns, TILE_PX, TILE_PX, self.samples).transpose(2, 3)
         image = blocks.reshape(-1, self._rows * TILE_PX, self._columns * TILE_PX, self.samples)
-        return image[:, : self.height, : self.width]
+        return image[:, : self.height, : self.width].contiguous()
 
 
 class ShapesInView(Protocol):
