@@ -18,6 +18,7 @@ _MIN_DEPTH = 1e-9  # nearer than this, in the world's unit, counts as behind the
 _MIN_NOISE_PX = 0.5  # localisation is not better than this, however well few points fit
 _CONVERGED_PX = 5e-3  # a step that moves the image by less than this changes nothing any more
 _DRAWN_IN = 0.25  # a step that moves the image by less than this share of the threshold: the start was good enough
+_DAMPING = 1e-9  # relative; keeps a step finite where a motion is not observed, and is nothing elsewhere
 _MAX_CONDITION = 1e12  # of the scaled information matrix; beyond it some motion is not observed
 _MIN_EXPLAINED = 0.5  # share of the points that a predicted pose must explain to be believed without RANSAC
 _RANSAC_ITERATIONS = 500
@@ -133,10 +134,14 @@ def residuals_and_jacobian(
 
 
 def _solve(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
-    """The Gauss-Newton step (6,); ``None`` where the points do not determine it."""
+    """The Gauss-Newton step (6,); ``None`` where no point has a say."""
     weighted = (jacobian * weight).reshape(6, -1)
-    covariance = _inverse(weighted @ jacobian.reshape(6, -1).T)
-    return None if covariance is None else -covariance @ (weighted @ residual.ravel())
+    information = weighted @ jacobian.reshape(6, -1).T
+    diagonal = np.einsum("ii->i", information)
+    if not diagonal.min() > 0:
+        return None
+    diagonal *= 1.0 + _DAMPING
+    return -np.linalg.solve(information, weighted @ residual.ravel())
 
 
 def _inverse(information: np.ndarray) -> np.ndarray | None:

@@ -77,19 +77,18 @@ def sampson_residuals_and_jacobian(
     The derivative is by the first two components ``b`` and the last three ``dr`` of ``move_relative_pose``'s step.
     """
     essential, derivatives = _essential_and_derivatives(camera1_from_camera0)
-    focal0, focal1 = np.array([camera0.fx, camera0.fy]), np.array([camera1.fx, camera1.fy])
-    line1 = rays0 @ essential.T
-    normal0, normal1 = (rays1 @ essential[:, :2]) / focal0, line1[:, :2] / focal1
-    numerator = np.sum(rays1 * line1, axis=1)
-    squared = np.sum(normal0**2, axis=1) + np.sum(normal1**2, axis=1)
+    y0, y1 = rays0.T, rays1.T
+    line0, line1 = essential.T @ y1, essential @ y0
+    # The normals' lengths count in pixels; the lines' third component has no part in them.
+    scaled0 = line0 * np.array([[camera0.fx**-2], [camera0.fy**-2], [0.0]])
+    scaled1 = line1 * np.array([[camera1.fx**-2], [camera1.fy**-2], [0.0]])
+    squared = np.sum(line0 * scaled0 + line1 * scaled1, axis=0)
     inverse = 1.0 / np.sqrt(np.maximum(squared, 1e-30))  # both points at their epipoles: residual 0
-    d_line1 = rays0 @ np.swapaxes(derivatives, 1, 2)
-    d_normal0 = (rays1 @ derivatives[:, :, :2]) / focal0
-    d_numerator = np.einsum("nc,knc->kn", rays1, d_line1)
-    d_half_squared = np.einsum("nc,knc->kn", normal0, d_normal0)
-    d_half_squared += np.einsum("nc,knc->kn", normal1 / focal1, d_line1[:, :, :2])
-    residual = numerator * inverse
-    return residual, (d_numerator - (residual * inverse) * d_half_squared) * inverse
+    residual = np.sum(y1 * line1, axis=0) * inverse
+    # By the entries of E first: d(y1^T E y0) = y1 y0^T, and half of d(squared) = y1 scaled0^T + scaled1 y0^T.
+    share = residual * inverse
+    by_entry = y1[:, None] * (y0 - share * scaled0) - (share * scaled1)[:, None] * y0
+    return residual, derivatives.reshape(5, 9) @ (by_entry * inverse).reshape(9, -1)
 
 
 def move_relative_pose(camera1_from_camera0: np.ndarray, step: np.ndarray) -> np.ndarray:

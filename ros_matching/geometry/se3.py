@@ -15,9 +15,10 @@ _SMALL_ANGLE = 1e-6  # below it the Taylor series is exact to machine precision
 
 def skew(vector: np.ndarray) -> np.ndarray:
     """The matrices (..., 3, 3) with ``skew(v) @ w == cross(v, w)`` of vectors (..., 3)."""
-    x, y, z = np.moveaxis(np.asarray(vector, dtype=np.float64), -1, 0)
-    zero = np.zeros_like(x)
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*x.shape, 3, 3)
+    vector = np.asarray(vector, dtype=np.float64)
+    matrix = np.zeros((*vector.shape, 3))
+    matrix[..., 2, 1], matrix[..., 0, 2], matrix[..., 1, 0] = vector[..., 0], vector[..., 1], vector[..., 2]
+    return matrix - np.swapaxes(matrix, -1, -2)
 
 
 def exp_so3(rotation_vector: np.ndarray) -> np.ndarray:
