@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="image folder, video, dataset sequence or ROS 2 bag")
+    parser.add_argument("source", metavar="SOURCE", help="image folder, video, dataset sequence, ROS 2 bag or scene")
     parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/<source>)")
