@@ -227,6 +227,6 @@ def test_a_rendered_sequence_is_tracked_end_to_end(tmp_path):
     assert report["evaluated_poses"] == report["tracked"]
     assert report["ate_percent"] < 1
     assert report["rpe_rot_deg"] < 0.2
-    assert sum(report["stage_ms"].values()) == pytest.approx(report["ms_per_frame"], rel=0.2)
+    assert 0.5 * report["ms_per_frame"] < sum(report["stage_ms"].values()) <= report["ms_per_frame"]
     assert len(read_tum(tmp_path / "trajectory.tum")) == report["tracked"]
     assert (tmp_path / "trajectory.png").stat().st_size > 20_000
