@@ -142,15 +142,16 @@ class _PathMaker:
         raise SceneError("found no free place for the camera in this scene; give it a larger free_space")
 
     def _next(self, keys: list[np.ndarray], goal: np.ndarray) -> np.ndarray | None:
-        """A control point towards the goal that leaves the new piece of the spline free, or ``None``."""
+        """A control point towards the goal that keeps the spline free, or ``None`` where none was found."""
         last, course = keys[-1], keys[-1][:3] - keys[-2][:3]
         ahead = _unit(goal - last[:3])
         for attempt in range(_TRIES // 8):
             aim = 0.8 * course / self._step_m + ahead + (0.3 + 0.1 * attempt) * self._rng.normal(0, 1, 3) * [1, 1, 0.3]
             step = self._step_m * self._rng.uniform(0.6, 1.0) * _unit(aim)
             key = np.array([*last[:3] + step, *self._next_attitude(last)])
-            piece = _spline(np.array([*keys[-3:], key]))(np.linspace(0, 1, _CHECKS_PER_KEY))
-            if self._is_free(piece[:, :3]):
+            # coming to rest at the new point must be free too: then there is always a way on, which is to wait
+            to_rest = _spline(np.array([*keys[-3:], key, key, key]))(np.linspace(0, 3, 3 * _CHECKS_PER_KEY))
+            if self._is_free(to_rest[:, :3]):
                 return key
         return None
 

@@ -1,0 +1,58 @@
+"""Synthetic sequences as frame sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ros_matching.errors import ConfigError, SourceError
+from ros_matching.io.rendered import open_scene
+from ros_matching.io.source import FrameSource
+
+SMALL = "width=64&height=48&antialias=false"
+
+
+def test_frames_carry_image_pose_depth_and_stamp():
+    source = open_scene(f"scene:room?frames=6&fps=20&seed=2&fov_deg=90&{SMALL}")
+    assert isinstance(source, FrameSource)
+    assert source.name == "room_handheld_2"
+    assert len(source) == 6
+    assert source.camera.fx == pytest.approx(32.0)
+    frames = list(source)
+    assert [frame.index for frame in frames] == list(range(6))
+    assert np.diff([frame.stamp_ns for frame in frames]).tolist() == [50_000_000] * 5
+    for frame, pose in zip(frames, source.poses, strict=True):
+        assert frame.depth.shape == (48, 64)
+        assert frame.depth.dtype == np.float32
+        assert np.isfinite(frame.depth).all()
+        assert frame.image.std() > 10
+        np.testing.assert_array_equal(frame.true_world_from_camera, pose)
+
+
+def test_iterating_twice_gives_the_same_frames():
+    source = open_scene(f"scene:room?frames=2&path=forward&{SMALL}")
+    for first, second in zip(source, source, strict=True):
+        np.testing.assert_array_equal(first.image, second.image)
+        np.testing.assert_array_equal(first.depth, second.depth)
+
+
+def test_outdoor_has_sky():
+    frame = next(iter(open_scene(f"scene:outdoor?frames=1&path=still&{SMALL}")))
+    assert 0.02 < np.isnan(frame.depth).mean() < 0.7
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("scene:moon", SourceError, "room, outdoor"),
+        ("room", SourceError, "scene:NAME"),
+        ("scene:room?colour=red", ConfigError, "frames, fps"),
+        ("scene:room?frames=many", ConfigError, "frames must be int"),
+        ("scene:room?frames=0", ConfigError, "at least 1"),
+        ("scene:room?antialias=perhaps", ConfigError, "antialias must be bool"),
+        ("scene:room?path=sideways", ConfigError, "handheld"),
+    ],
+)
+def test_wrong_specs_name_what_is_known(spec, error, message):
+    with pytest.raises(error, match=message):
+        open_scene(spec)
