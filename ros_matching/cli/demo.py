@@ -110,10 +110,11 @@ def _run_over_ros(source: FrameSource, recorder: RunRecorder, out_dir: Path, arg
     from ros_matching.nodes.process import NodeProcess
     from ros_matching.nodes.recorder import RecorderNode
     from ros_matching.nodes.replay_node import ReplayNode
+    from ros_matching.nodes.spinning import ros_context
 
     with (
         NodeProcess("vo_node", _vo_node_args(args), out_dir / "vo_node.log") as vo_node,
-        _ros(),
+        ros_context([]),
         tqdm(total=len(source), unit="frame", desc=source.name, disable=args.quiet, dynamic_ncols=True) as bar,
     ):
         listener = RecorderNode()
@@ -149,17 +150,6 @@ def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess) -> N
         except NodeError as error:
             if rclpy.ok():  # else SIGTERM ended vo_node too
                 raise NodeError(f"{error}\n{vo_node.log_tail()}") from error
-
-
-@contextlib.contextmanager
-def _ros() -> Iterator[None]:
-    import rclpy
-
-    rclpy.init(args=[])
-    try:
-        yield
-    finally:
-        rclpy.try_shutdown()
 
 
 def _vo_node_args(args: argparse.Namespace) -> list[str]:

@@ -50,21 +50,17 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.cli.ros import require_ros
 
     require_ros()
-    import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    # Our own handling, as rclpy's would take the context away before the nodes are taken down in order.
-    try:
-        rclpy.init(args=_ros_args(args), signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:
-        raise NodeError(f"ROS does not understand {' '.join(_ros_args(args))}: {error}") from error
+    from ros_matching.nodes.spinning import ros_context
+
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        _serve(args.source)
+        # Without rclpy's signal handling, which would take the context away before the nodes are taken down in order.
+        with ros_context(_ros_args(args), signal_handler_options=SignalHandlerOptions.NO):
+            _serve(args.source)
     except KeyboardInterrupt:
         print("ros-matching run: stopped", file=sys.stderr)
-    finally:
-        rclpy.try_shutdown()
     return 0
 
 

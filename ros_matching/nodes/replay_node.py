@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import rclpy
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -33,7 +32,7 @@ from ros_matching.nodes.lifecycle import LifecycleClient
 from ros_matching.nodes.mounting import BODY_FROM_OPTICAL
 from ros_matching.nodes.pacing import ConsumerPace, RealTimePace
 from ros_matching.nodes.parameters import declare_config, read_config
-from ros_matching.nodes.spinning import spinning
+from ros_matching.nodes.spinning import ros_context, spinning
 
 # Reliable serves subscribers of both kinds; the depth bounds what is kept for a slow one.
 _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -197,18 +196,16 @@ class ReplayNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Replay once, by the parameters; the exit code: 0 at the end or when interrupted, 1 with an error."""
-    rclpy.init(args=args)
     try:
-        node = ReplayNode()
-        with spinning(SingleThreadedExecutor(), node):
-            node.play()
+        with ros_context(args):
+            node = ReplayNode()
+            with spinning(SingleThreadedExecutor(), node):
+                node.play()
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except RosMatchingError as error:
         print(f"replay_node: {error}", file=sys.stderr)
         return 1
-    finally:
-        rclpy.try_shutdown()
     return 0
 
 

@@ -1,13 +1,36 @@
-"""Serving a node's callbacks in the background, while the caller's thread does something in order."""
+"""ROS for the length of a block, and nodes served in the background while the caller's thread does things in order."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
+import rclpy
 from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.node import Node
+
+from ros_matching.errors import NodeError
+
+
+@contextlib.contextmanager
+def ros_context(args: list[str] | None = None, **options: Any) -> Iterator[None]:
+    """``rclpy.init`` with these arguments, and the shutdown unless a signal has done it.
+
+    Raises ``NodeError`` for arguments that are not ROS's.
+    """
+    try:
+        rclpy.init(args=args, **options)
+    except RuntimeError as error:
+        given = " ".join(sys.argv[1:] if args is None else args)
+        raise NodeError(f"ROS cannot be started with the arguments {given!r}: {error}") from error
+    try:
+        yield
+    finally:
+        if rclpy.ok():  # try_shutdown is not in Humble
+            rclpy.shutdown()
 
 
 @contextlib.contextmanager

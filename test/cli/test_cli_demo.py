@@ -36,6 +36,7 @@ def recording(tmp_path_factory) -> Path:
     for frame in source:
         cv2.imwrite(str(folder / "images" / f"{frame.index:04d}.png"), frame.image[..., ::-1])
     np.savetxt(folder / "K.txt", source.camera.matrix)
+    np.savetxt(folder / "times.txt", np.arange(FRAMES) / 6)
     np.savetxt(folder / "poses.txt", [frame.true_world_from_camera.ravel() for frame in source])
     return folder
 
@@ -145,7 +146,7 @@ def test_run_ends_cleanly_when_told_to(how):
 def test_run_refuses_what_ros_cannot_parse():
     ran = subprocess.run([*COMMAND, "run", "--ros-args", "-p", "nonsense"], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 2
-    assert "ROS does not understand" in ran.stderr
+    assert "ROS cannot be started with" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
