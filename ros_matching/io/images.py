@@ -14,11 +14,14 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tif
 
 
 def list_images(folder: Path, pattern: str = "*") -> list[Path]:
-    """The image files of a folder in the order of their names, numbers by value (``2.png`` before ``10.png``)."""
+    """The image files of a folder in the order of their names, numbers by value (``2.png`` before ``10.png``).
+
+    Hidden files are left out: some systems put ``._0001.jpg`` beside ``0001.jpg``, which is no image.
+    """
     if not folder.is_dir():
         return []
     paths = [path for path in folder.glob(pattern) if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(paths, key=_natural_order)
+    return sorted((path for path in paths if not path.name.startswith(".")), key=_natural_order)
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -33,6 +33,7 @@ def test_frames_are_delivered_with_all_that_is_known(tmp_path: Path) -> None:
 def test_a_plain_folder_of_images_will_do(tmp_path: Path) -> None:
     for index in (2, 10, 9):  # numbers without leading zeros come by value
         write_image(tmp_path / f"{index}.png", image(index))
+    write(tmp_path / "._2.png", "what macOS leaves behind")
     write(tmp_path / "K.txt", matrix_text(K))
     frames = list(open_source(tmp_path, fps=10))
     assert [tuple(frame.image[0, 0]) for frame in frames] == [tuple(colour(index)) for index in (2, 9, 10)]

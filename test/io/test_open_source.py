@@ -115,6 +115,15 @@ def test_a_calibration_given_replaces_the_own(tmp_path: Path) -> None:
         open_source(tmp_path / "walk", calibration=tmp_path / "none.txt")
 
 
+def test_rendered_scenes_are_sources_too() -> None:
+    pytest.importorskip("torch")
+    source = open_source("scene:room?frames=4&width=32&height=24", start=1, stride=2)
+    frames = list(source)
+    assert [frame.index for frame in frames] == [1, 3]
+    assert frames[0].image.shape == (24, 32, 3)
+    assert np.isfinite(frames[0].depth).all()
+
+
 def test_importing_io_is_cheap() -> None:
     """The command line imports it for every subcommand: nothing heavy may come along."""
     heavy = ("cv2", "torch", "rosbags", "yaml", "scipy")
