@@ -33,7 +33,9 @@ def plot_run(report: RunReport, path: str | Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError("plots need matplotlib; install it with: pip install matplotlib") from error
+        raise MissingDependencyError(
+            "plots need matplotlib; install it with: pip install matplotlib (extra viz of ros_matching)"
+        ) from error
     with rc_context(_STYLE):
         figure = Figure(figsize=(11, 9), layout="constrained")
         FigureCanvasAgg(figure)

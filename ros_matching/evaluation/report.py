@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import platform
 from importlib import metadata
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ros_matching import __version__
+from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.run import INITIALIZING, LOST, TRACKING, RunReport
 from ros_matching.io.trajectory import write_tum
 
@@ -18,6 +20,7 @@ TRUTH_FILE = "ground_truth.tum"
 REPORT_FILE = "report.json"
 PLOT_FILE = "trajectory.png"
 
+_LOGGER = logging.getLogger(__name__)
 _LIBRARIES = ("numpy", "scipy", "torch", "evo")
 
 
@@ -25,7 +28,8 @@ def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
     """Write what there is of a run into a folder (made if absent), replacing an earlier run's files; the paths written.
 
     ``trajectory.tum`` holds the camera poses of the tracked frames as estimated, not aligned; ``ground_truth.tum`` the
-    true ones; ``report.json`` the figures (``report_values``); ``trajectory.png`` both trajectories and the errors.
+    true ones; ``report.json`` the figures (``report_values``); ``trajectory.png`` both trajectories and the errors,
+    left out with a logged warning where matplotlib is missing.
     """
     from ros_matching.evaluation.plots import plot_run
 
@@ -42,7 +46,12 @@ def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
     path.write_text(json.dumps(report_values(report), indent=2) + "\n", encoding="utf-8")
     written.append(path)
     path = folder / PLOT_FILE
-    plot_run(report, path)
+    path.unlink(missing_ok=True)
+    try:
+        plot_run(report, path)
+    except MissingDependencyError as error:
+        _LOGGER.warning("%s is not drawn: %s", PLOT_FILE, error)
+        return written
     return [*written, path]
 
 

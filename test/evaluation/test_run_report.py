@@ -112,7 +112,17 @@ def test_without_evo_the_run_is_kept_and_the_remedy_named(truth, monkeypatch):
     monkeypatch.setitem(sys.modules, "evo.core", None)
     values = values_of(recorded(truth, 60 * "t").report())
     assert values["tracked"] == 60
-    assert "pip install evo" in values["evaluation_note"]
+    assert "needs evo; install it with: pip install evo" in values["evaluation_note"]
+
+
+def test_without_matplotlib_the_rest_is_written_and_the_remedy_named(truth, tmp_path, monkeypatch, caplog):
+    report = recorded(truth, 60 * "t").report()
+    write_report(report, tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    names = {path.name for path in write_report(report, tmp_path)}
+    assert names == {"trajectory.tum", "ground_truth.tum", "report.json"}
+    assert names == {path.name for path in tmp_path.iterdir()}
+    assert "trajectory.png is not drawn: plots need matplotlib; install it with: pip install matplotlib" in caplog.text
 
 
 def test_an_empty_run_is_reported(tmp_path):
