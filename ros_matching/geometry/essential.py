@@ -79,12 +79,14 @@ def estimate_essential(
         prob=confidence,
         threshold=threshold_px / mean_focal_px(camera0, camera1),
     )
-    if stacked is None:
-        return None
     candidates = []
-    for essential in stacked.reshape(-1, 3, 3):
+    for essential in np.reshape([] if stacked is None else stacked, (-1, 3, 3)):
+        if not np.isfinite(essential).all():  # OpenCV's answer to some degenerate matches
+            continue
         fundamental = fundamental_from_essential(essential, camera0, camera1)
         candidates.append((essential, sampson_distance_px(fundamental, points0, points1) <= threshold_px))
+    if not candidates:
+        return None
     essential, inliers = max(candidates, key=lambda candidate: np.count_nonzero(candidate[1]))
     return (essential, inliers) if np.count_nonzero(inliers) >= MIN_POINTS else None
 

@@ -14,7 +14,7 @@ from ros_matching.geometry.se3 import pose_from
 
 MIN_POINTS = 2
 _SAMPLES = 128  # of two matches each: with 30 % right matches, none is clean once in 200 000 times
-_MAX_SCORED = 400  # matches that the samples are scored on
+_MAX_SCORED = 200  # matches that the samples are scored on
 _REFINEMENTS = 8
 _CONVERGED_RAD = 1e-7
 _SEED = 0
