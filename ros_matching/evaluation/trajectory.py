@@ -185,6 +185,6 @@ def _evo() -> ModuleType:
         import evo.core.trajectory
     except ImportError as error:
         raise MissingDependencyError(
-            "the evaluation against ground truth needs evo; install it with: pip install evo (extra viz of ros_matching)"
+            "evaluation against ground truth needs evo; install it with: pip install evo (extra viz of ros_matching)"
         ) from error
     return evo.core
