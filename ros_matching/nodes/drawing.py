@@ -23,9 +23,11 @@ def draw_tracks(image: np.ndarray, result: TrackingResult) -> np.ndarray:
     canvas = image.copy()
     color = _COLORS[result.status]
     lines = np.stack([result.reference_points_px, result.tracked_points_px], axis=1)
-    cv2.polylines(canvas, list(_fixed_point(lines)), False, color, 1, cv2.LINE_AA, _SHIFT)
+    radius = max(2, image.shape[1] // 320)
+    dimmed = tuple(value // 2 for value in color)
+    cv2.polylines(canvas, list(_fixed_point(lines)), False, dimmed, 1, cv2.LINE_AA, _SHIFT)
     for u, v in _fixed_point(result.tracked_points_px).tolist():
-        cv2.circle(canvas, (u, v), 2 << _SHIFT, color, -1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(canvas, (u, v), radius << _SHIFT, color, -1, cv2.LINE_AA, _SHIFT)
     text = f"{result.status.value}  {result.counts.inliers}/{result.counts.matches}  {result.reason}".rstrip()
     _draw_caption(canvas, text, color)
     return canvas

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -70,58 +70,45 @@ class PipelineParts:
 class VoPipeline:
     """Tracks images one by one. Every image gets a status message, refused and paused ones too.
 
-    ``process`` runs in the worker. The others may be called from any thread; ``reset`` and ``save_trajectory`` wait for
-    the image at work.
+    ``process`` runs in the worker; the others may be called from any thread and wait for nothing.
     """
 
     def __init__(self, parts: PipelineParts) -> None:
         self._parts = parts
-        self._lock = threading.Lock()
         self._camera: Camera | None = None
         self._has_tracked = False
-        self._reset_due = ""
+        self._reset_requests: SimpleQueue[str] = SimpleQueue()
         self.paused = False
 
     def process(self, image: ReceivedImage) -> None:
         """Track one image and publish what came out."""
         parts, msg = self._parts, image.msg
-        with self._lock:
-            self._follow_time(msg)
-            frame, result = self._result(msg)
-            header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
-            parts.statistics.count_result(result, was_tried=frame is not None)
-            parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id))
-            latency_ms = (time.perf_counter() - image.received_s) * 1e3
-            parts.statistics.count_latency(latency_ms, result.stage_ms)
-            status = status_to_msg(result, header)
-            status.latency_ms = latency_ms
-            parts.statistics.fill(status)
-            parts.outputs.publish_status(status)
+        self._follow_time(msg)
+        frame, result = self._result(msg)
+        header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
+        parts.statistics.count_result(result, was_tried=frame is not None)
+        parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id))
+        latency_ms = (time.perf_counter() - image.received_s) * 1e3
+        parts.statistics.count_latency(latency_ms, result.stage_ms)
+        status = status_to_msg(result, header)
+        status.latency_ms = latency_ms
+        parts.statistics.fill(status)
+        parts.outputs.publish_status(status)
 
     def reset(self, why: str) -> None:
-        """Start anew, in time too, and say so."""
-        with self._lock:
-            self._reset(why)
-            self._parts.frames.restart()
-
-    def reset_before_next(self, why: str) -> None:
-        """As ``reset``, before the next image; does not wait."""
-        self._reset_due = why
+        """Start anew before the next image, in time too; does not wait for the image at work."""
+        self._reset_requests.put(why)
 
     def save_trajectory(self, file: str, file_format: str) -> str:
         """Write the camera's trajectory; returns what was written where, raises ``NodeError``."""
-        with self._lock:
-            path = self._parts.trajectory.save(file, file_format)
-            return (
-                f"{len(self._parts.trajectory)} poses of the camera in the first keyframe's camera frame, as "
-                f"{file_format}: {path}"
-            )
+        count, path = self._parts.trajectory.save(file, file_format)
+        return f"{count} poses of the camera in the first keyframe's camera frame, as {file_format}: {path}"
 
     def _follow_time(self, msg: Image | CompressedImage) -> None:
         back_s = self._parts.frames.jump_back_s(msg)
-        why, self._reset_due = self._reset_due, ""
-        if back_s > 0:
-            why = f"the stamps of the images jumped back by {back_s:.3f} s"
+        why = f"the stamps of the images jumped back by {back_s:.3f} s" if back_s > 0 else ""
+        while not self._reset_requests.empty():
+            why = self._reset_requests.get()
         if why:
             self._reset(why)
             self._parts.frames.restart()

@@ -201,7 +201,7 @@ class VoNode(LifecycleNode):
 
     def _on_clock_jump(self, jump: Any) -> None:
         if self._pipeline is not None:
-            self._pipeline.reset_before_next("the clock jumped back")
+            self._pipeline.reset("the clock jumped back")
 
     def _on_timer(self) -> None:
         if self.state == "active":

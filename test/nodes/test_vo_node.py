@@ -406,8 +406,8 @@ def test_the_services(start, tmp_path):
     assert peer.send_frame(5).state == VoStatus.TRACKING
 
     assert peer.call("reset").success
-    assert tracker.resets == 1
     assert peer.send_frame(6).state == VoStatus.INITIALIZING
+    assert tracker.resets == 1
     assert "no image has been tracked" in _save(node, peer, tmp_path / "late.tum").message
 
 
