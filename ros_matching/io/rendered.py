@@ -43,7 +43,7 @@ class RenderedConfig(Config):
     height: int = parameter(240, "image height in pixels", minimum=16, maximum=8192)
     fov_deg: float = parameter(65.0, "horizontal field of view in degrees", minimum=5.0, maximum=150.0)
     speed_m_s: float = parameter(0.0, "highest speed, metres a second; 0 for what suits the scene", minimum=0.0)
-    turn_deg_s: float = parameter(20.0, "highest turning rate, degrees a second", minimum=0.0, maximum=360.0)
+    turn_deg_s: float = parameter(30.0, "highest turning rate, degrees a second", minimum=0.0, maximum=360.0)
     textures: str = parameter("", "folder of photos to take textures from; empty for generated ones")
     antialias: bool = parameter(True, "smooth the edges")
     device: str = parameter("cpu", "where to render: cpu, cuda, cuda:1, ...")

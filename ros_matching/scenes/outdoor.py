@@ -20,9 +20,10 @@ def outdoor(textures: TextureSource, rng: np.random.Generator) -> Scene:
     for side in (-1, 1):
         x = -44.0
         while x < 44.0:
-            size = rng.uniform(7, 13), rng.uniform(6, 10), rng.uniform(5, 12)
+            size = rng.uniform(7, 13), rng.uniform(6, 10), rng.uniform(7, 12)
             y = side * (rng.uniform(8.5, 11.0) + size[1] / 2)
-            _stand(builder, builder.surface("facade", rng.uniform(9, 12)), (x + size[0] / 2, y), size, rng.normal(0, 3))
+            front = builder.surface("facade", (rng.uniform(10, 13), size[2]))
+            _stand(builder, front, (x + size[0] / 2, y), size, rng.normal(0, 3))
             x += size[0] + rng.uniform(0.5, 5.0)
     for _ in range(26):
         x, y = rng.uniform(-40, 40), rng.choice([-1, 1]) * rng.uniform(4.2, 8.0)

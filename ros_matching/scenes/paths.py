@@ -19,6 +19,7 @@ from ros_matching.errors import SceneError
 from ros_matching.scenes.scene import FreeSpace, Scene
 
 _KEY_S = 0.6  # seconds between control points: how quickly the motion changes its mind
+_GAZE_S = 3.0  # seconds for which the camera looks at the same thing, on average
 _CHECKS_PER_KEY = 6
 _TRIES = 200
 _OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])  # body: x ahead, y left, z up
@@ -37,7 +38,7 @@ class PathConfig(Config):
     frames: int = parameter(300, "number of frames", minimum=1, maximum=1_000_000)
     fps: float = parameter(30.0, "frames a second", minimum=0.1, maximum=1000.0)
     speed_m_s: float = parameter(0.0, "highest speed, metres a second; 0 for what suits the scene", minimum=0.0)
-    turn_deg_s: float = parameter(20.0, "highest turning rate, degrees a second", minimum=0.0, maximum=360.0)
+    turn_deg_s: float = parameter(30.0, "highest turning rate, degrees a second", minimum=0.0, maximum=360.0)
     seed: int = parameter(0, "which of the possible paths", minimum=0)
 
 
@@ -92,15 +93,17 @@ class _PathMaker:
 
     def _handheld(self) -> np.ndarray:
         keys = [self._start()] * 3
-        goal = self._above_ground(self._place())
+        goal, target = self._above_ground(self._place()), self._target()
         while (len(keys) - 3) * _KEY_S < self._duration_s + 1e-9:
             if np.linalg.norm(goal - keys[-1][:3]) < self._step_m:
                 goal = self._above_ground(self._place())
-            key = self._next(keys, goal)
-            if key is None:
-                goal = self._above_ground(self._place())
-                key = np.array([*keys[-1][:3], *self._next_attitude(keys[-1])])
-            keys.append(key)
+            if self._rng.random() < _KEY_S / _GAZE_S:
+                target = self._target()
+            attitude = self._next_attitude(keys[-1], target)
+            position = self._next_position([key[:3] for key in keys[-3:]], goal)
+            if position is None:
+                goal, position = self._above_ground(self._place()), keys[-1][:3]
+            keys.append(np.array([*position, *attitude]))
         return _spline(np.array(keys))(self._times() / _KEY_S)
 
     def _loop(self) -> np.ndarray:
@@ -115,7 +118,7 @@ class _PathMaker:
         raise SceneError("found no free loop for the camera in this scene; give it more free_space or another seed")
 
     def _ring(self, angles: np.ndarray, shrink: float) -> np.ndarray:
-        center = self._place()
+        center = (self._lower + self._upper) / 2 + 0.25 * (self._place() - (self._lower + self._upper) / 2)
         room = np.minimum(center - self._lower, self._upper - center)[:2]
         by_speed = len(angles) * self._step_m / (2 * np.pi * 1.2)
         radii = np.minimum(room, by_speed) * self._rng.uniform(0.7, 1.0, 2) * shrink
@@ -141,25 +144,25 @@ class _PathMaker:
                 return np.array([*position, self._heading_to(position, self._target()), self._pitch(), 0.0])
         raise SceneError("found no free place for the camera in this scene; give it a larger free_space")
 
-    def _next(self, keys: list[np.ndarray], goal: np.ndarray) -> np.ndarray | None:
-        """A control point towards the goal that keeps the spline free, or ``None`` where none was found."""
-        last, course = keys[-1], keys[-1][:3] - keys[-2][:3]
-        ahead = _unit(goal - last[:3])
+    def _next_position(self, recent: list[np.ndarray], goal: np.ndarray) -> np.ndarray | None:
+        """A control point towards the goal, after three recent ones, that keeps the spline free, or ``None``."""
+        course, ahead = (recent[-1] - recent[-2]) / self._step_m, _unit(goal - recent[-1])
         for attempt in range(_TRIES // 8):
-            aim = 0.8 * course / self._step_m + ahead + (0.3 + 0.1 * attempt) * self._rng.normal(0, 1, 3) * [1, 1, 0.3]
-            step = self._step_m * self._rng.uniform(0.6, 1.0) * _unit(aim)
-            key = np.array([*last[:3] + step, *self._next_attitude(last)])
-            # coming to rest at the new point must be free too: then there is always a way on, which is to wait
-            to_rest = _spline(np.array([*keys[-3:], key, key, key]))(np.linspace(0, 3, 3 * _CHECKS_PER_KEY))
-            if self._is_free(to_rest[:, :3]):
-                return key
+            aim = 0.8 * course + ahead + (0.3 + 0.1 * attempt) * self._rng.normal(0, 1, 3) * [1, 1, 0.3]
+            position = recent[-1] + self._step_m * self._rng.uniform(0.6, 1.0) * _unit(aim)
+            # coming to rest there must be free too: then there is always a way on, which is to wait
+            to_rest = _spline(np.array([*recent, position, position, position]))
+            if self._is_free(to_rest(np.linspace(0, 3, 3 * _CHECKS_PER_KEY))):
+                return position
         return None
 
-    def _next_attitude(self, last: np.ndarray) -> np.ndarray:
-        wanted = np.array([self._heading_to(last, self._target()), self._pitch(), self._rng.normal(0, 0.04)])
+    def _next_attitude(self, last: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Heading, pitch and roll some way from the last towards looking at the target."""
+        wanted = np.array([self._heading_to(last, target), self._pitch(), self._rng.normal(0, 0.04)])
         change = wanted - last[3:]
         change[0] = (change[0] + np.pi) % (2 * np.pi) - np.pi
-        return last[3:] + 0.5 * change * min(1.0, 0.9 * self._step_rad / max(np.linalg.norm(change), 1e-12))
+        change *= 0.6
+        return last[3:] + change * min(1.0, 0.9 * self._step_rad / max(np.linalg.norm(change), 1e-12))
 
     def _place(self) -> np.ndarray:
         return self._rng.uniform(self._lower, self._upper)

@@ -25,9 +25,10 @@ def noise(rng: np.random.Generator, side: int, coarsest: int = 4, octaves: int =
 
 def plaster(rng: np.random.Generator, side: int) -> np.ndarray:
     """A painted wall with stains, specks and fine cracks: few strong features."""
-    image = _tint(_color(rng, 0.15, 0.75), 9.0 * noise(rng, side, 3, 8, 0.75))
-    for _ in range(60):
-        _blot(image, rng, side, (0.004, 0.03), _color(rng, 0.2, 0.6))
+    paint = _color(rng, 0.15, 0.75)
+    image = _tint(paint, 9.0 * noise(rng, side, 3, 8, 0.75))
+    for _ in range(90):
+        _blot(image, rng, side, (0.003, 0.015), paint * rng.uniform(0.6, 1.15))
     for _ in range(8):
         _crack(image, rng, side)
     return _grain(image, rng, 3.0)
@@ -75,7 +76,8 @@ def bricks(rng: np.random.Generator, side: int) -> np.ndarray:
 def tiles(rng: np.random.Generator, side: int) -> np.ndarray:
     """Square tiles in a few colours, some with a motif, worn."""
     count = 8
-    palette = [_color(rng, 0.35, rng.uniform(0.35, 0.85)) for _ in range(4)]
+    hue = rng.random()
+    palette = [_color(rng, 0.3, rng.uniform(0.35, 0.85), hue + rng.normal(0, 0.1)) for _ in range(4)]
     image = np.tile(_color(rng, 0.05, 0.5), (side, side, 1)).astype(np.float32)
     size, joint = side // count, max(side // 250, 1)
     for y in range(0, side, size):
@@ -111,7 +113,8 @@ def poster(rng: np.random.Generator, side: int) -> np.ndarray:
 
 def carpet(rng: np.random.Generator, side: int) -> np.ndarray:
     """A woven rug: many small polygons in a few colours over bands."""
-    palette = [_color(rng, 0.55, rng.uniform(0.2, 0.8)) for _ in range(5)]
+    hue = rng.random()
+    palette = [_color(rng, 0.45, rng.uniform(0.2, 0.75), hue + rng.normal(0, 0.07)) for _ in range(5)]
     image = np.empty((side, side, 3), np.float32)
     for band in np.array_split(np.arange(side), 12):
         image[band] = palette[rng.integers(len(palette))]
@@ -123,10 +126,11 @@ def carpet(rng: np.random.Generator, side: int) -> np.ndarray:
 
 def clutter(rng: np.random.Generator, side: int) -> np.ndarray:
     """Blotches of a few colours at all scales, as of printed cloth or stone: layers of thresholded noise."""
-    image = np.tile(_color(rng, 0.3, 0.5), (side, side, 1)).astype(np.float32)
+    hue = rng.random()
+    image = np.tile(_color(rng, 0.3, 0.5, hue), (side, side, 1)).astype(np.float32)
     for coarsest in (5, 11, 23, 47, 90):
         mask = noise(rng, side, coarsest, 3, 0.5) > rng.uniform(0.8, 1.3)
-        image[mask] = _color(rng, 0.4, rng.uniform(0.15, 0.95))
+        image[mask] = _color(rng, 0.35, rng.uniform(0.15, 0.95), hue + rng.normal(0, 0.12))
     return _grain(image + 6.0 * noise(rng, side, 16, 6, 0.8)[..., None], rng, 4.0)
 
 
@@ -149,7 +153,7 @@ def ground(rng: np.random.Generator, side: int) -> np.ndarray:
 def facade(rng: np.random.Generator, side: int) -> np.ndarray:
     """The front of a house: storeys of windows with frames, sills, curtains and the odd balcony, weathered."""
     storeys, bays = 4, 5
-    wall = _color(rng, 0.3, rng.uniform(0.45, 0.8))
+    wall = _color(rng, rng.uniform(0.08, 0.35), rng.uniform(0.5, 0.85), hue=rng.uniform(-0.05, 0.2))
     image = _tint(wall, 8.0 * noise(rng, side, 4, 8, 0.75))
     height, width = side / storeys, side / bays
     frame = _color(rng, 0.2, rng.choice([0.2, 0.9]))
@@ -184,7 +188,7 @@ PATTERNS: dict[str, Pattern] = {
 
 def _color(rng: np.random.Generator, saturation: float, value: float, hue: float | None = None) -> np.ndarray:
     hue = rng.random() if hue is None else hue
-    return 255.0 * np.array(colorsys.hsv_to_rgb(hue, saturation, value))
+    return 255.0 * np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value))
 
 
 def _tint(color: np.ndarray, relief: np.ndarray) -> np.ndarray:
@@ -234,7 +238,7 @@ def _window(image: np.ndarray, rng: np.random.Generator, bounds: tuple[int, int,
     image[y0:y1, x0:x1] = glass
     if rng.random() < 0.6:
         drop = int((y1 - y0) * rng.uniform(0.2, 0.8))
-        image[y0 : y0 + drop, x0:x1] = _color(rng, 0.4, rng.uniform(0.4, 0.9))
+        image[y0 : y0 + drop, x0:x1] = _color(rng, 0.25, rng.uniform(0.4, 0.9))
     line = max((x1 - x0) // 14, 1)
     cv2.rectangle(image, (x0, y0), (x1, y1), frame.tolist(), line)
     cv2.line(image, ((x0 + x1) // 2, y0), ((x0 + x1) // 2, y1), frame.tolist(), line)

@@ -79,7 +79,7 @@ class Box:
         return np.linalg.norm(np.maximum(excess, 0.0), axis=1) + np.minimum(excess.max(axis=1), 0.0)
 
     def faces(self) -> Iterator[Rectangle]:
-        """Its six faces, one-sided, seen from outside; the texture is shifted from face to face."""
+        """Its six faces, one-sided, seen from outside; the texture is shifted sideways from face to face."""
         for index, (axis, sign) in enumerate((a, s) for a in range(3) for s in (1.0, -1.0)):
             inward = np.zeros(3)
             inward[axis] = -sign
@@ -90,7 +90,7 @@ class Box:
             face_in_box[:3, 3] = -inward * self.half_size
             half_right, half_down = np.abs(right) @ self.half_size, np.abs(down) @ self.half_size
             u, v = self.surface.offset
-            surface = Surface(self.surface.texture, self.surface.size_m, (u + 0.37 * index, v + 0.19 * index))
+            surface = Surface(self.surface.texture, self.surface.size_m, (u + 0.37 * index, v))
             yield Rectangle(self.world_from_local @ face_in_box, (half_right, half_down), surface, one_sided=True)
 
 

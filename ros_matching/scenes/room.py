@@ -31,8 +31,8 @@ def _wall(builder: SceneBuilder, heading_deg: float, length: float, width: float
     forward = np.round([np.cos(np.radians(heading_deg)), np.sin(np.radians(heading_deg)), 0.0])
     right = np.array([forward[1], -forward[0], 0.0])
     middle = forward * reach + [0, 0, height / 2]
-    kind = rng.choice(["plaster", "bricks", "clutter"], p=[0.5, 0.3, 0.2])
-    builder.wall(builder.surface(kind, 2.2), tuple(middle), heading_deg, (span, height))
+    kind = rng.choice(["plaster", "bricks", "clutter"], p=[0.55, 0.33, 0.12])
+    builder.wall(builder.surface(kind, 3.0 if kind == "clutter" else 2.2), tuple(middle), heading_deg, (span, height))
     for slot in np.arange(-span / 2 + 0.7, span / 2 - 0.6, 1.15):
         size = (rng.uniform(0.5, 1.0), rng.uniform(0.5, 1.1))
         center = middle - forward * 0.01 + right * slot + [0, 0, rng.uniform(-0.1, 0.5)]

@@ -25,7 +25,7 @@ class TextureSource(Protocol):
 class ProceduralTextures:
     """Generated textures of ``side`` pixels; each kind comes in ``variants``, made once a process."""
 
-    def __init__(self, side: int = 512, variants: int = 8) -> None:
+    def __init__(self, side: int = 512, variants: int = 12) -> None:
         self.side, self.variants = side, variants
 
     def texture(self, kind: str, rng: np.random.Generator) -> np.ndarray:
