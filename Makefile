@@ -73,7 +73,7 @@ package := CMakeLists.txt package.xml msg launch config resource ros_matching te
 workspace := build/src
 colcon_environment := $(if $(from_pypi),PATH="$(venv)/bin:$$PATH" AMENT_PREFIX_PATH="$(venv)")
 
-install/.made: .venv/.made CMakeLists.txt package.xml $(shell find msg launch config resource -type f)
+install/.made: .venv/.made CMakeLists.txt package.xml launch config $(shell find msg resource -type f)
 	@mkdir -p $(workspace)/ros_matching
 	ln -sfn -t $(workspace)/ros_matching $(package:%=$(CURDIR)/%)
 	$(if $(from_pypi),ln -sfn $(CURDIR)/resource/tf2_msgs $(workspace)/tf2_msgs)
