@@ -21,6 +21,14 @@ def as_points(name: str, points: np.ndarray, dimension: int) -> np.ndarray:
     return array
 
 
+def as_pose(name: str, pose: np.ndarray) -> np.ndarray:
+    """The transform as a float64 array (4, 4); another shape or a non-finite value raises ``GeometryError``."""
+    pose = np.asarray(pose, dtype=np.float64)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        raise GeometryError(f"{name} must be a finite (4, 4) transform, got {pose.tolist()}")
+    return pose
+
+
 def as_correspondences(points0: np.ndarray, points1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corresponding pixels of two images, (N, 2) each."""
     points0, points1 = as_points("points0", points0, 2), as_points("points1", points1, 2)

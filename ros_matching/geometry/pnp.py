@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from ros_matching.datatypes import Camera
-from ros_matching.errors import GeometryError
-from ros_matching.geometry.checks import as_points, as_weights, require_length
+from ros_matching.geometry.checks import as_points, as_pose, as_weights, require_length
 from ros_matching.geometry.robust import huber_weight, tukey_weight
 from ros_matching.geometry.se3 import pose_from
 
@@ -83,9 +82,7 @@ def refine_pose(
     determine a pose.
     """
     points_world, points_px, weights = _checked(points_world, points_px, weights)
-    pose = np.array(camera_from_world, dtype=np.float64)
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
-        raise GeometryError(f"camera_from_world must be a finite (4, 4) transform, got {np.asarray(pose).tolist()}")
+    pose = as_pose("camera_from_world", camera_from_world)
     if len(points_world) < MIN_POINTS:
         return None
     drawing_in = True

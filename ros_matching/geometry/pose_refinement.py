@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ros_matching.datatypes import Camera, RelativePose, ScaleState
-from ros_matching.geometry.checks import as_correspondences, as_weights
+from ros_matching.errors import GeometryError
+from ros_matching.geometry.checks import as_correspondences, as_pose, as_weights
 from ros_matching.geometry.robust import tukey_cost, tukey_weight
 from ros_matching.geometry.se3 import exp_so3, pose_from, skew
 from ros_matching.geometry.two_view import two_view_geometry
@@ -42,8 +43,11 @@ def refine_relative_pose(
         return None
     cutoff_px = 2.0 * threshold_px
     rays = camera0.unproject(points0), camera1.unproject(points1)
-    translation = camera1_from_camera0[:3, 3]
-    pose = pose_from(camera1_from_camera0[:3, :3], translation / np.linalg.norm(translation))
+    pose = as_pose("camera1_from_camera0", camera1_from_camera0)
+    length = np.linalg.norm(pose[:3, 3])
+    if not length > 0:
+        raise GeometryError("camera1_from_camera0 must have a translation, whose direction is refined; got none")
+    pose = pose_from(pose[:3, :3], pose[:3, 3] / length)
     residual, jacobian = sampson_residuals_and_jacobian(pose, *rays, camera0, camera1)
     weights = weights * _bounded_leverage(jacobian[:2], np.abs(residual) < cutoff_px)
     cost, damping = weights @ tukey_cost(residual, cutoff_px), 1e-3

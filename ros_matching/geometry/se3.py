@@ -161,7 +161,7 @@ def relative_covariance(
 ) -> np.ndarray:
     """The covariance (6, 6) of ``a_from_b`` of two poses in the world whose errors are independent.
 
-    Poses of one map share part of their error, so this is an upper bound there.
+    Poses of one map share part of their error, so this overstates it there.
     """
     a_from_world = invert(world_from_a)
     return compose_covariance(a_from_world, invert_covariance(world_from_a, covariance_a), world_from_b, covariance_b)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ros_matching.datatypes import Camera
-from ros_matching.errors import GeometryError
-from ros_matching.geometry.checks import as_correspondences, as_points, require_length
+from ros_matching.geometry.checks import as_correspondences, as_points, as_pose, require_length
 from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential
 from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 
@@ -27,10 +26,10 @@ def triangulate(
     their rays meet exactly. NaN where they meet behind a camera or at infinity; cameras in the same place see no depth.
     """
     points0, points1 = as_correspondences(points0, points1)
-    camera0_from_world, camera1_from_world = _as_pose(camera0_from_world), _as_pose(camera1_from_world)
-    camera1_from_camera0 = camera1_from_world @ invert(camera0_from_world)
+    world_from_camera0 = invert(as_pose("camera0_from_world", camera0_from_world))
+    camera1_from_camera0 = as_pose("camera1_from_world", camera1_from_world) @ world_from_camera0
     points = triangulate_relative(camera0, camera1, camera1_from_camera0, points0, points1)
-    return transform(invert(camera0_from_world), points)
+    return transform(world_from_camera0, points)
 
 
 def triangulate_relative(
@@ -100,13 +99,6 @@ def reprojection_errors_px(
     """
     points_px = as_points("points_px", points_px, 2)
     require_length("points_world", points_world, len(points_px))
-    projected = camera.project(transform(_as_pose(camera_from_world), points_world))
+    projected = camera.project(transform(as_pose("camera_from_world", camera_from_world), points_world))
     error = np.linalg.norm(projected - points_px, axis=1)
     return np.where(np.isnan(error), np.inf, error)
-
-
-def _as_pose(pose: np.ndarray) -> np.ndarray:
-    pose = np.asarray(pose, dtype=np.float64)
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
-        raise GeometryError(f"a pose must be a finite (4, 4) transform, got {pose.tolist()}")
-    return pose

@@ -137,6 +137,8 @@ def test_too_few_matches_give_none_and_unknown_ones_raise():
     assert essential.estimate_relative_pose(*none) is None
     with pytest.raises(GeometryError, match="points1 must be finite"):
         essential.estimate_relative_pose(views.points0, views.points1 * np.nan, CAMERA, CAMERA)
+    with pytest.raises(GeometryError, match="must have a translation"):
+        essential.refine_relative_pose(np.eye(4), *views.arguments)
     with pytest.raises(GeometryError, match="weights must have 10 rows"):
         essential.refine_relative_pose(views.unit_pose, *views.arguments, weights=np.ones(3))
 

@@ -84,5 +84,5 @@ def test_unknown_pixels_and_poses_raise():
     pixels = np.array([[1.0, np.nan]])
     with pytest.raises(GeometryError, match="points0 must be finite"):
         tri.triangulate(CAMERA, CAMERA, np.eye(4), np.eye(4), pixels, pixels)
-    with pytest.raises(GeometryError, match="pose must be a finite"):
+    with pytest.raises(GeometryError, match="camera1_from_world must be a finite"):
         tri.triangulate(CAMERA, CAMERA, np.eye(4), np.full((4, 4), np.nan), np.ones((1, 2)), np.ones((1, 2)))
