@@ -8,11 +8,10 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from ros_matching.nodes.problems import Problem
+from ros_matching.nodes.problems import ERRORS, Problem
 from ros_matching.nodes.statistics import VoStatistics, Window
 from ros_matching.tracking.result import TrackingResult, TrackingStatus
 
-_ERRORS = frozenset({Problem.CAMERA_INFO, Problem.INPUT, Problem.IMAGE, Problem.STAMP, Problem.TRACKER})
 _LOST_REMEDY = "bring the camera back to what it saw last, or call ~/reset to start anew"
 
 
@@ -53,7 +52,7 @@ def resident_mib() -> float:
 
 def _verdict(state: str, last: TrackingResult | None, problems: Mapping[Problem, str]) -> tuple[bytes, str]:
     for problem, text in problems.items():
-        if problem in _ERRORS:
+        if problem in ERRORS:
             return DiagnosticStatus.ERROR, text
     if state != "active":
         return (

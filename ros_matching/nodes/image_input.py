@@ -39,6 +39,11 @@ class ImageInput:
         self._camera_info = self._subscribe(CameraInfo, "camera_info", on_camera_info)
         self._images = self._subscribe(*_TYPES[config.transport], on_image)
 
+    @property
+    def topics(self) -> tuple[str, str]:
+        """The topics of the pictures and of their CameraInfo, after remapping."""
+        return self._images.topic_name, self._camera_info.topic_name
+
     def destroy(self) -> None:
         """Take the subscriptions off the node."""
         for subscription in (self._images, self._camera_info):

@@ -25,6 +25,10 @@ class Problem(enum.Enum):
     OUTPUT = "output"
 
 
+ERRORS = frozenset({Problem.CAMERA_INFO, Problem.IMAGE, Problem.STAMP, Problem.TRACKER, Problem.OUTPUT})
+"""What keeps poses from coming, or is a fault of ours; the other problems are warnings."""
+
+
 class RefusedImageError(NodeError):
     """An image cannot be tracked; the message says why and names the remedy."""
 
@@ -36,8 +40,9 @@ class RefusedImageError(NodeError):
 class ProblemLog:
     """Keeps the present problems, for several threads. A text is logged the first time that it is reported."""
 
-    def __init__(self, log: Callable[[str], object]) -> None:
-        self._log = log
+    def __init__(self, log_error: Callable[[str], object], log_warning: Callable[[str], object]) -> None:
+        self._log_error = log_error
+        self._log_warning = log_warning
         self._lock = threading.Lock()
         self._present: dict[Problem, str] = {}
         self._logged: set[str] = set()
@@ -52,7 +57,8 @@ class ProblemLog:
                     self._logged.clear()
                 self._logged.add(text)
         if is_new:
-            self._log(f"{text}\n{detail}" if detail else text)
+            log = self._log_error if problem in ERRORS else self._log_warning
+            log(f"{text}\n{detail}" if detail else text)
 
     def clear(self, *problems: Problem) -> None:
         """State that these problems are over."""

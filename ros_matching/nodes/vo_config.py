@@ -41,7 +41,7 @@ class VoConfig(Config):
     trajectory_file: str = parameter("", "where ~/save_trajectory writes; ~ is the home folder")
     trajectory_format: str = parameter("tum", "what ~/save_trajectory writes", choices=("tum", "kitti"))
     trajectory_length: int = parameter(
-        1_000_000, "poses that are kept for ~/save_trajectory, the newest", minimum=1, maximum=100_000_000
+        200_000, "poses that are kept for ~/save_trajectory, the newest", minimum=1, maximum=100_000_000
     )
 
 

@@ -69,7 +69,8 @@ class VoNode(LifecycleNode):
         refuse_wrong_transitions(self)
         self._log_handler = RosLogHandler(self.get_logger())
         _TRACKING_LOG.addHandler(self._log_handler)
-        self._problems = ProblemLog(lambda text: self.get_logger().error(text))
+        logger = self.get_logger()
+        self._problems = ProblemLog(lambda text: logger.error(text), lambda text: logger.warning(text))
         self._statistics = VoStatistics()
         self._matcher: Any = None
         self._pipeline: VoPipeline | None = None
@@ -158,6 +159,7 @@ class VoNode(LifecycleNode):
         self._active_since_s = time.monotonic()
         self._worker = Worker(self._pipeline.process, self._on_worker_error, "vo_worker")
         self._input = ImageInput(self, self._config, self._problems, self._on_image, self._calibration.update)
+        self.get_logger().info(f"active, listening to {' and '.join(self._input.topics)}")
 
     def _stop(self) -> None:
         if self._worker is not None:

@@ -7,7 +7,7 @@ from ros_matching.nodes.problems import Problem, ProblemLog
 
 def test_a_problem_is_logged_once_and_present_until_it_is_cleared():
     lines: list[str] = []
-    problems = ProblemLog(lines.append)
+    problems = ProblemLog(lines.append, None)
     for _ in range(3):
         problems.report(Problem.IMAGE, "the picture is upside down; turn the camera", "seen by all")
     assert lines == ["the picture is upside down; turn the camera\nseen by all"]
@@ -18,9 +18,18 @@ def test_a_problem_is_logged_once_and_present_until_it_is_cleared():
     assert len(lines) == 1
 
 
+def test_what_keeps_no_pose_from_coming_is_a_warning():
+    errors: list[str] = []
+    warnings: list[str] = []
+    problems = ProblemLog(errors.append, warnings.append)
+    problems.report(Problem.MOUNTING, "where is the camera?")
+    problems.report(Problem.TRACKER, "it broke")
+    assert (errors, warnings) == (["it broke"], ["where is the camera?"])
+
+
 def test_a_new_text_replaces_the_old_and_a_new_run_logs_again():
     lines: list[str] = []
-    problems = ProblemLog(lines.append)
+    problems = ProblemLog(lines.append, None)
     problems.report(Problem.STAMP, "late")
     problems.report(Problem.STAMP, "early")
     assert problems.present() == {Problem.STAMP: "early"}
