@@ -6,7 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -85,8 +84,13 @@ def test_every_import_is_declared_to_pip_and_to_rosdep(module: str) -> None:
 
 
 def test_importing_the_package_is_quick() -> None:
-    code = "import sys, ros_matching; print(*{'cv2', 'numpy', 'rclpy', 'scipy', 'torch'} & sys.modules.keys())"
-    start = time.perf_counter()
+    code = """
+import sys, time
+start = time.process_time()
+import ros_matching
+print(time.process_time() - start, *{"cv2", "numpy", "rclpy", "scipy", "torch"} & sys.modules.keys())
+"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert time.perf_counter() - start < 1.0
-    assert not run.stdout.split(), f"import ros_matching loads {run.stdout}"
+    seconds, *heavy = run.stdout.split()
+    assert float(seconds) < 0.2
+    assert not heavy, f"import ros_matching loads {', '.join(heavy)}"
