@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import rclpy
@@ -67,14 +69,18 @@ class VoNode(LifecycleNode):
             declare_config(self, config_class, prefix)
             read_config(self, config_class, prefix)
         refuse_wrong_transitions(self)
-        self._log_handler = RosLogHandler(self.get_logger())
-        _TRACKING_LOG.addHandler(self._log_handler)
         logger = self.get_logger()
+        self._log_handler = RosLogHandler(logger)
+        _TRACKING_LOG.addHandler(self._log_handler)
         self._problems = ProblemLog(lambda text: logger.error(text), lambda text: logger.warning(text))
         self._statistics = VoStatistics()
         self._matcher: Any = None
         self._pipeline: VoPipeline | None = None
         self._worker: Worker[ReceivedImage] | None = None
+        # What is to be taken down on cleanup and on deactivation. The lock: a transition may come from another thread
+        # than the executor's.
+        self._configured, self._active = ExitStack(), ExitStack()
+        self._lifecycle_lock = threading.RLock()
         self.add_on_set_parameters_callback(self._on_parameters)
         self._vo_services = VoServices(self, lambda: self._pipeline)
         # Neither a lifecycle publisher nor the ROS clock: what is wrong is told while inactive or without /clock, too.
@@ -101,11 +107,12 @@ class VoNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the front end and set up all that does not depend on pictures coming."""
-        return self._transition("configure", self._configure) or super().on_configure(state)
+        return self._transition("configure", self._configure, undo=self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Warm up, subscribe, and start the worker."""
-        return self._transition("activate", self._activate) or super().on_activate(state)
+        super().on_activate(state)  # opens the publishers, before the first picture can come
+        return self._transition("activate", self._activate, undo=lambda: self.on_deactivate(state))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the picture at work and take no more."""
@@ -130,24 +137,28 @@ class VoNode(LifecycleNode):
     def _configure(self) -> None:
         self._config, tracking = (read_config(self, config_class, prefix) for prefix, config_class in _CONFIGS)
         self._matcher = self._load(self._config.backend, device=self._config.device)
+        tracker = self._make_tracker(self._matcher, tracking)
         self._problems.forget()
         self._statistics = VoStatistics()
         self._calibration = CalibrationInput(self._config, self._problems)
-        self._mounting = MountingInput(self, self._config, self._problems)
-        self._outputs = VoOutputs(self, self._config)
-        self._clock_jumps = self.get_clock().create_jump_callback(
+        mounting = MountingInput(self, self._config, self._problems)
+        self._configured.callback(mounting.destroy)
+        outputs = VoOutputs(self, self._config)
+        self._configured.callback(outputs.destroy)
+        clock_jumps = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
             post_callback=self._on_clock_jump,
         )
+        self._configured.callback(clock_jumps.unregister)
         self._pipeline = VoPipeline(
             PipelineParts(
-                tracker=self._make_tracker(self._matcher, tracking),
+                tracker=tracker,
                 frames=FrameInput(self._calibration, self._problems),
-                outputs=self._outputs,
+                outputs=outputs,
                 trajectory=TrajectoryRecord(self._config.trajectory_length),
                 statistics=self._statistics,
                 problems=self._problems,
-                mounting=self._mounting.mounting,
+                mounting=mounting.mounting,
                 say=self.get_logger().warning,
                 camera_frame=self._config.camera_frame,
             )
@@ -158,42 +169,43 @@ class VoNode(LifecycleNode):
         warm_up(self._matcher)
         self._active_since_s = time.monotonic()
         self._worker = Worker(self._pipeline.process, self._on_worker_error, "vo_worker")
+        self._active.callback(self._worker.stop)
         self._input = ImageInput(self, self._config, self._problems, self._on_image, self._calibration.update)
+        self._active.callback(self._input.destroy)
         self.get_logger().info(f"active, listening to {' and '.join(self._input.topics)}")
 
     def _stop(self) -> None:
-        if self._worker is not None:
-            self._input.destroy()
-            self._worker.stop()
+        with self._lifecycle_lock:
+            self._active.close()
             self._worker = None
 
     def _clean_up(self) -> None:
-        self._stop()
-        if self._pipeline is None:
-            return
-        self._pipeline = self._matcher = None
-        self._clock_jumps.unregister()
-        self._mounting.destroy()
-        self._outputs.destroy()
+        with self._lifecycle_lock:
+            self._stop()
+            self._configured.close()
+            self._pipeline = self._matcher = None
         torch = sys.modules.get("torch")  # only where a front end has loaded it
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn | None:
-        """Run a transition; rclpy would swallow an exception without a word."""
+    def _transition(self, name: str, work: Callable[[], None], undo: Callable[[], Any]) -> TransitionCallbackReturn:
+        """Run a transition, or log why it failed and undo it; rclpy would swallow an exception without a word."""
         try:
-            work()
+            with self._lifecycle_lock:
+                work()
+            return TransitionCallbackReturn.SUCCESS
         except RosMatchingError as error:
             self.get_logger().error(f"cannot {name}: {error}")
-            return TransitionCallbackReturn.FAILURE
+            result = TransitionCallbackReturn.FAILURE
         except Exception:
             self.get_logger().error(f"cannot {name}:\n{traceback.format_exc()}")
-            return TransitionCallbackReturn.ERROR
-        return None
+            result = TransitionCallbackReturn.ERROR
+        undo()
+        return result
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
         worker = self._worker
-        if worker is not None:  # a transition may come from another thread
+        if worker is not None:
             self._statistics.count_arrival(worker.submit(ReceivedImage(msg, time.perf_counter())))
 
     def _on_worker_error(self, error: Exception) -> None:
@@ -206,8 +218,9 @@ class VoNode(LifecycleNode):
             self._pipeline.reset("the clock jumped back")
 
     def _on_timer(self) -> None:
-        if self.state == "active":
-            self._check_input()
+        with self._lifecycle_lock:
+            if self.state == "active":
+                self._check_input()
         status = diagnostic_status(
             name=f"{self.get_fully_qualified_name().lstrip('/')}: visual odometry",
             hardware_id=self.get_parameter("camera_frame").value or "camera",

@@ -488,6 +488,21 @@ def test_a_front_end_that_does_not_load_is_told(context, capfd):
     assert "there is no front end 'magic'" in capfd.readouterr().err
 
 
+def test_a_transition_that_fails_leaves_nothing_behind(context, capfd):
+    class ColdMatcher(KnownMatcher):
+        def match(self, rgb0, rgb1):
+            raise RuntimeError("too cold")
+
+    node = VoNode(load=lambda name, device: ColdMatcher(), make_tracker=KnownTracker, context=context)
+    before = {publisher.topic_name for publisher in node.publishers}
+    assert not node.bring_up()
+    assert "too cold" in capfd.readouterr().err
+    assert node.state == "unconfigured"
+    assert {publisher.topic_name for publisher in node.publishers} == before
+    assert not any(subscription.topic_name in ("/image", "/tf_static") for subscription in node.subscriptions)
+    node.destroy_node()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "error"), [("transport", "pigeon", ConfigError), ("path_length", 0, NodeError)]
 )
