@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from ros_matching.config import Config, fields_of, parameter
+from ros_matching.config import fields_of, parameter
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import ConfigError, SourceError
 from ros_matching.scenes import (
@@ -30,20 +31,12 @@ _FIRST_STAMP_NS = 1_000_000_000  # a zero stamp means "not set" in ROS
 
 
 @dataclass(frozen=True)
-class RenderedConfig(Config):
-    """What to render, and how the camera moves."""
+class RenderedConfig(PathConfig):
+    """How the camera moves, and what it is."""
 
-    frames: int = parameter(300, "number of frames", minimum=1, maximum=1_000_000)
-    fps: float = parameter(30.0, "frames a second", minimum=0.1, maximum=1000.0)
-    path: str = parameter(
-        "handheld", "how the camera moves", choices=("handheld", "loop", "forward", "rotation", "still")
-    )
-    seed: int = parameter(0, "which scene and path of the kind", minimum=0)
     width: int = parameter(320, "image width in pixels", minimum=16, maximum=8192)
     height: int = parameter(240, "image height in pixels", minimum=16, maximum=8192)
     fov_deg: float = parameter(65.0, "horizontal field of view in degrees", minimum=5.0, maximum=150.0)
-    speed_m_s: float = parameter(0.0, "highest speed, metres a second; 0 for what suits the scene", minimum=0.0)
-    turn_deg_s: float = parameter(30.0, "highest turning rate, degrees a second", minimum=0.0, maximum=360.0)
     textures: str = parameter("", "folder of photos to take textures from; empty for generated ones")
     antialias: bool = parameter(True, "smooth the edges")
     device: str = parameter("cpu", "where to render: cpu, cuda, cuda:1, ...")
@@ -56,7 +49,15 @@ class RenderedSource:
         if scene_name not in SCENES:
             raise SourceError(f"no synthetic scene is called {scene_name!r}; there are: {', '.join(SCENES)}")
         self._scene_name, self._config = scene_name, config
+        self._textures = PhotoTextures(config.textures) if config.textures else ProceduralTextures()
         self._camera = _camera(config)
+        self._rows = range(config.frames)
+
+    def select(self, rows: range) -> RenderedSource:
+        """Some of the frames; the others are not rendered."""
+        selected = copy(self)
+        selected._rows = self._rows[rows.start : rows.stop : rows.step]
+        return selected
 
     @property
     def name(self) -> str:
@@ -69,17 +70,18 @@ class RenderedSource:
         return self._camera
 
     def __len__(self) -> int:
-        return self._config.frames
+        return len(self._rows)
 
     def __iter__(self) -> Iterator[Frame]:
         renderer = Renderer(self.scene, self._camera, self._config.device, antialias=self._config.antialias)
         for first in range(0, len(self), _BATCH):
-            poses = self.poses[first : first + _BATCH]
+            rows = self._rows[first : first + _BATCH]
+            poses = self._path[rows]
             views = renderer.render(poses)
-            for offset, (pose, rgb, depth) in enumerate(zip(poses, views.rgb.cpu(), views.depth.cpu(), strict=True)):
+            for row, pose, rgb, depth in zip(rows, poses, views.rgb.cpu(), views.depth.cpu(), strict=True):
                 yield Frame(
-                    index=first + offset,
-                    stamp_ns=_FIRST_STAMP_NS + round((first + offset) * 1e9 / self._config.fps),
+                    index=row,
+                    stamp_ns=_FIRST_STAMP_NS + round(row * 1e9 / self._config.fps),
                     image=rgb.numpy(),
                     camera=self._camera,
                     true_world_from_camera=pose,
@@ -89,23 +91,16 @@ class RenderedSource:
     @cached_property
     def scene(self) -> Scene:
         """The scene that is rendered."""
-        config = self._config
-        textures = PhotoTextures(config.textures) if config.textures else ProceduralTextures()
-        return build_scene(self._scene_name, textures, config.seed)
+        return build_scene(self._scene_name, self._textures, self._config.seed)
+
+    @property
+    def poses(self) -> np.ndarray:
+        """The true poses world_from_camera (N, 4, 4) of the frames."""
+        return self._path[self._rows]
 
     @cached_property
-    def poses(self) -> np.ndarray:
-        """The true poses world_from_camera (N, 4, 4)."""
-        config = self._config
-        path = PathConfig(
-            kind=config.path,
-            frames=config.frames,
-            fps=config.fps,
-            speed_m_s=config.speed_m_s,
-            turn_deg_s=config.turn_deg_s,
-            seed=config.seed,
-        )
-        return camera_path(self.scene, path)
+    def _path(self) -> np.ndarray:
+        return camera_path(self.scene, self._config)
 
 
 def open_scene(spec: str) -> RenderedSource:

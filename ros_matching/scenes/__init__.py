@@ -1,7 +1,7 @@
 """The synthetic world: textured 3D scenes rendered in torch with exact depth, and camera paths through them.
 
 scene = build_scene("room", ProceduralTextures(), seed=0)
-poses = camera_path(scene, PathConfig(kind="handheld", frames=100))
+poses = camera_path(scene, PathConfig(path="loop", frames=100))
 views = render(scene, camera, poses[:8])
 """
 

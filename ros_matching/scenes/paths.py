@@ -29,7 +29,7 @@ _OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.
 class PathConfig(Config):
     """How a camera moves."""
 
-    kind: str = parameter(
+    path: str = parameter(
         "handheld",
         "handheld: wandering about; loop: ends where it began; forward: straight ahead; rotation: turning on the spot; "
         "still: not moving",
@@ -68,7 +68,7 @@ class _PathMaker:
             "rotation": self._rotation,
             "still": self._still,
         }
-        return _poses(make[self._config.kind]())
+        return _poses(make[self._config.path]())
 
     def _still(self) -> np.ndarray:
         return np.tile(self._start(), (self._config.frames, 1))

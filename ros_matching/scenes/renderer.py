@@ -42,7 +42,7 @@ class Renderer:
         if not camera.is_pinhole:
             raise SceneError(f"Renderer needs a pinhole camera, got {camera.distortion_model.value} distortion")
         self.camera = camera
-        self._device = torch.device(device)
+        self._device = _checked_device(device)
         batches = _batches_by_type(scene.primitives)
         self._shapes = [kind(members, self._device) for kind, members in batches]
         surfaces = [[member.surface for member in members] for _, members in batches]
@@ -102,6 +102,13 @@ def render(
 ) -> Views:
     """Images of a scene from poses (B, 4, 4). To render a scene more than once keep a ``Renderer``."""
     return Renderer(scene, camera, device, antialias=antialias).render(world_from_camera)
+
+
+def _checked_device(name: str | torch.device) -> torch.device:
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise SceneError(f"Renderer cannot compute on device {str(name)!r} ({error}); use cpu") from error
 
 
 def _average(colors: torch.Tensor, mixed: torch.Tensor, per_pixel: int) -> torch.Tensor:

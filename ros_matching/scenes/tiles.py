@@ -85,17 +85,16 @@ def nearest(grid: TileGrid, views: int, shapes: list[ShapesInView]) -> tuple[tor
         candidates = shape.overlaps(grid)
         count = candidates.shape[2]
         candidates = candidates.reshape(-1, count)
-        order = candidates.sum(1).argsort(descending=True)
-        best, ids = best[order], ids[order]
+        candidates_of_tile = candidates.sum(1)
+        order = candidates_of_tile.argsort(descending=True)[: int((candidates_of_tile > 0).sum())]
+        best_ordered, ids_ordered = best[order], ids[order]
         for tiles, numbers in _rounds(candidates, order):
-            best_here, ids_here = best[: len(tiles)], ids[: len(tiles)]
+            best_here, ids_here = best_ordered[: len(tiles)], ids_ordered[: len(tiles)]
             found = shape.inverse_depth(grid, tiles, tiles // len(grid) * count + numbers, best_here)
             nearer = found > best_here
             torch.where(nearer, found, best_here, out=best_here)
             torch.where(nearer, (numbers + first).int()[:, None], ids_here, out=ids_here)
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=device)
-        best, ids = best[back], ids[back]
+        best[order], ids[order] = best_ordered, ids_ordered
         first += count
     return grid.to_image(best), grid.to_image(ids)
 
@@ -103,7 +102,7 @@ def nearest(grid: TileGrid, views: int, shapes: list[ShapesInView]) -> tuple[tor
 def _rounds(candidates: torch.Tensor, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The k-th candidate of every tile that has so many, for k = 0, 1, ...: tiles (n,), primitives (n,).
 
-    ``order`` sorts the tiles by falling number of candidates, so the tiles of every round are a prefix of it.
+    ``order`` has the tiles with candidates by falling number of them, so those of every round are a prefix of it.
     """
     numbers = candidates.nonzero()[:, 1]
     counts = candidates.sum(1)

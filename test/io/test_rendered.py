@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros_matching.errors import ConfigError, SourceError
+from ros_matching.errors import ConfigError, SceneError, SourceError
 from ros_matching.io.rendered import open_scene
+from ros_matching.io.selection import select_frames
 from ros_matching.io.source import FrameSource
 
 SMALL = "width=64&height=48&antialias=false"
@@ -36,6 +37,17 @@ def test_iterating_twice_gives_the_same_frames():
         np.testing.assert_array_equal(first.depth, second.depth)
 
 
+def test_selected_frames_are_those_of_the_whole():
+    source = open_scene(f"scene:room?frames=7&{SMALL}")
+    selected = select_frames(source, 1, None, 3)
+    assert len(selected) == 2
+    whole = list(source)
+    for frame in selected:
+        np.testing.assert_array_equal(frame.image, whole[frame.index].image)
+        assert frame.stamp_ns == whole[frame.index].stamp_ns
+    assert [frame.index for frame in selected] == [1, 4]
+
+
 def test_outdoor_has_sky():
     frame = next(iter(open_scene(f"scene:outdoor?frames=1&path=still&{SMALL}")))
     assert 0.02 < np.isnan(frame.depth).mean() < 0.7
@@ -46,10 +58,11 @@ def test_outdoor_has_sky():
     [
         ("scene:moon", SourceError, "room, outdoor"),
         ("room", SourceError, "scene:NAME"),
-        ("scene:room?colour=red", ConfigError, "frames, fps"),
+        ("scene:room?colour=red", ConfigError, "path, frames, fps"),
         ("scene:room?frames=many", ConfigError, "frames must be int"),
         ("scene:room?frames=0", ConfigError, "at least 1"),
         ("scene:room?antialias=perhaps", ConfigError, "antialias must be bool"),
+        ("scene:room?textures=/no/such/folder", SceneError, "no JPEG or PNG under /no/such/folder"),
         ("scene:room?path=sideways", ConfigError, "handheld"),
     ],
 )

@@ -29,7 +29,7 @@ def test_handheld_never_gets_stuck(outdoor_scene):
 @pytest.mark.parametrize("kind", ["handheld", "loop", "forward", "rotation", "still"])
 def test_every_path_is_smooth_slow_and_clear(scene_name, kind, request):
     scene = request.getfixturevalue(scene_name)
-    config = PathConfig(kind=kind, frames=400, fps=30.0, seed=1)
+    config = PathConfig(path=kind, frames=400, fps=30.0, seed=1)
     poses = camera_path(scene, config)
     assert poses.shape == (400, 4, 4)
     assert poses.dtype == np.float64
@@ -59,14 +59,14 @@ def test_handheld_moves_on_and_looks_around(room_scene):
 
 def test_loop_ends_where_it_began(room_scene):
     for frames in (60, 900):
-        poses = camera_path(room_scene, PathConfig(kind="loop", frames=frames, seed=2))
+        poses = camera_path(room_scene, PathConfig(path="loop", frames=frames, seed=2))
         np.testing.assert_allclose(poses[-1], poses[0], atol=1e-9)
         assert np.linalg.norm(poses[:, :3, 3] - poses[0, :3, 3], axis=1).max() > 0.1
     assert turns_deg(poses).sum() > 350  # there was time to look all around
 
 
 def test_forward_keeps_its_direction_and_looks_along_it(outdoor_scene):
-    poses = camera_path(outdoor_scene, PathConfig(kind="forward", frames=100, seed=5))
+    poses = camera_path(outdoor_scene, PathConfig(path="forward", frames=100, seed=5))
     motion = np.diff(poses[:, :3, 3], axis=0)
     np.testing.assert_allclose(motion, motion[:1].repeat(99, 0), atol=1e-9)
     np.testing.assert_allclose(motion[0] / np.linalg.norm(motion[0]), poses[0, :3, 2], atol=1e-6)
@@ -74,13 +74,13 @@ def test_forward_keeps_its_direction_and_looks_along_it(outdoor_scene):
 
 
 def test_rotation_turns_on_the_spot(room_scene):
-    poses = camera_path(room_scene, PathConfig(kind="rotation", frames=61, turn_deg_s=30.0, fps=30.0))
+    poses = camera_path(room_scene, PathConfig(path="rotation", frames=61, turn_deg_s=30.0, fps=30.0))
     assert steps_m(poses).max() == 0
     np.testing.assert_allclose(turns_deg(poses), 1.0, rtol=1e-3)
 
 
 def test_still_is_still(room_scene):
-    poses = camera_path(room_scene, PathConfig(kind="still", frames=5))
+    poses = camera_path(room_scene, PathConfig(path="still", frames=5))
     np.testing.assert_array_equal(poses, poses[:1].repeat(5, 0))
 
 
@@ -100,4 +100,4 @@ def test_a_scene_without_room_is_refused():
     with pytest.raises(SceneError, match="free_space"):
         camera_path(scene, PathConfig())
     with pytest.raises(ConfigError, match="handheld"):
-        PathConfig(kind="sideways")
+        PathConfig(path="sideways")

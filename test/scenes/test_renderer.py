@@ -233,6 +233,8 @@ def test_wrong_poses_and_cameras_are_refused(camera):
     scene = Scene([Rectangle(pose(z=2.0), (1.0, 1.0), plain(7))])
     with pytest.raises(SceneError, match=r"poses \(B, 4, 4\)"):
         render(scene, camera, np.eye(4))
+    with pytest.raises(SceneError, match="device 'nonsense'"):
+        Renderer(scene, camera, "nonsense")
     with pytest.raises(SceneError, match="power of two"):
         Surface(np.zeros((3, 3, 3), np.uint8))
     with pytest.raises(SceneError, match="at least one primitive"):

@@ -56,7 +56,7 @@ def test_seeds_repeat_and_vary(name):
     views = []
     for seed in (5, 5, 6):
         scene = build_scene(name, textures, seed)
-        views.append(Renderer(scene, camera).render(camera_path(scene, PathConfig(kind="still", frames=1, seed=seed))))
+        views.append(Renderer(scene, camera).render(camera_path(scene, PathConfig(path="still", frames=1, seed=seed))))
     torch.testing.assert_close(views[0].depth, views[1].depth, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(views[0].rgb, views[1].rgb)
     assert not torch.equal(views[0].rgb, views[2].rgb)
