@@ -19,6 +19,7 @@ _CONVERGED_PX = 5e-3  # a step that moves the image by less than this changes no
 _DRAWN_IN = 0.25  # a step that moves the image by less than this share of the threshold: the start was good enough
 _DAMPING = 1e-9  # relative; keeps a step finite where a motion is not observed, and is nothing elsewhere
 _MAX_CONDITION = 1e12  # of the scaled information matrix; beyond it some motion is not observed
+_MAX_SHARE = 0.05  # of what is known of the camera's position may come from one point
 _MIN_EXPLAINED = 0.5  # share of the points that a predicted pose must explain to be believed without RANSAC
 _RANSAC_ITERATIONS = 500
 _RANSAC_CONFIDENCE = 0.9999
@@ -91,7 +92,7 @@ def refine_pose(
         error = np.hypot(*residual)
         residual[np.isinf(residual)] = 0.0  # behind the camera: no derivative, no pull
         robust = huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, 2.0 * threshold_px)
-        step = _solve(residual, jacobian, weights * robust)
+        step = _solve(residual, jacobian, _bounded_leverage(weights * robust, jacobian[0, 0]))
         if step is None:
             return None
         pose = _move_camera(pose, step)
@@ -141,6 +142,21 @@ def _solve(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np
     return -np.linalg.solve(information, weighted @ residual.ravel())
 
 
+def _bounded_leverage(weight: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
+    """The weights (N,), lowered so that no point alone decides on the camera's position.
+
+    A point's say grows with the square of its inverse depth (N,), in any unit. One landmark that is wrongly
+    triangulated close to the camera outweighs hundreds of others, which then miss their pixels by less than the
+    threshold.
+    """
+    information = weight * inverse_depth**2
+    share = max(_MAX_SHARE, 2.0 / len(weight))
+    limit = share * information.sum()
+    for _ in range(3):  # lowering some lowers the sum, of which the limit is a share
+        limit = share * np.minimum(information, limit).sum()
+    return weight * (limit / np.maximum(information, limit)) if limit > 0 else weight
+
+
 def _inverse(information: np.ndarray) -> np.ndarray | None:
     """The inverse of a symmetric (6, 6) matrix; ``None`` where it is singular, whatever the units of its rows."""
     diagonal = np.diagonal(information)
@@ -174,12 +190,13 @@ def _evaluate(
     count = np.count_nonzero(inliers & (weights > 0))
     if count < MIN_POINTS:
         return None
-    weight = weights[inliers] * (count / weights[inliers].sum())
     jacobian = jacobian[:, :, inliers]
+    weight = weights[inliers] * (count / weights[inliers].sum())
+    variance = max(_MIN_NOISE_PX**2, weight @ squared[inliers] / max(2 * count - 6, 1))
+    weight = _bounded_leverage(weight, jacobian[0, 0])
     covariance = _inverse((jacobian * weight).reshape(6, -1) @ jacobian.reshape(6, -1).T)
     if covariance is None:
         return None
-    variance = max(_MIN_NOISE_PX**2, weight @ squared[inliers] / max(2 * count - 6, 1))
     # The camera moves against the points: world_from_camera gets dt = -R^T v and dr = -R^T w.
     turn = np.zeros((6, 6))
     turn[:3, :3] = turn[3:, 3:] = pose[:3, :3].T

@@ -103,6 +103,22 @@ def test_points_behind_the_camera_do_not_pull_and_are_no_inliers():
     assert estimate.inliers.sum() == 100
 
 
+def test_one_wrong_landmark_close_to_the_camera_does_not_decide_on_its_position():
+    points, pixels, _, truth = observe(8, 200, noise_px=0.5)
+    random = np.random.default_rng(8)
+    for _ in range(10):
+        shifted = truth.copy()
+        shifted[:3, 3] += random.choice([-0.015, 0.015], 3) * (1.0, 1.0, 0.0)
+        near = np.array([[*random.uniform(-0.03, 0.03, 2), 0.1]])  # fits the shifted pose only, and that exactly
+        world = np.r_[points, se3.transform(se3.invert(shifted), near)]
+        seen = np.r_[pixels, CAMERA.project(near)]
+        estimate = pnp.refine_pose(shifted, world, seen, CAMERA, 3.0)
+        error = se3.local(se3.invert(estimate.camera_from_world), se3.invert(truth))
+        assert np.linalg.norm(error[:3]) < 0.004
+        assert not estimate.inliers[-1]
+        assert np.abs(error[:3]).max() < 4.0 * np.sqrt(np.diag(estimate.covariance)[:3].max())
+
+
 def test_what_does_not_determine_a_pose_gives_none():
     points, pixels, _, truth = observe(6, 50)
     assert pnp.estimate_pnp(points[:3], pixels[:3], CAMERA) is None
