@@ -46,7 +46,7 @@ class VoOutputs:
             self._status, self._relative_pose, self._odom, self._path, self._keyframe, self._debug_image, self._tf
         ]  # fmt: skip
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
-        self._last_stamp_ns: int | None = None  # of the last pose, for the velocity
+        self._last_stamp_ns: int | None = None  # of the last frame, for the velocity
         self._path_stamp_ns: int | None = None
 
     def destroy(self) -> None:
