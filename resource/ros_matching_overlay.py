@@ -26,14 +26,17 @@ def enter(overlay: str) -> None:
     """Put the overlay where ROS looks for libraries and resources, in this process and its children.
 
     The dynamic loader reads LD_LIBRARY_PATH once, when a process starts, so Python starts anew when that changes. The
-    bootstrapper of the ROS wheels does the same for their libraries, after this; one new start serves both.
+    bootstrapper of the ROS wheels, which runs after this, does so for their libraries, and then serves both.
     """
     has_ros_wheels = os.path.isdir(os.path.join(os.path.dirname(__file__), "ros_wheels_bootstrapper"))
     if has_ros_wheels:
         _prepend("AMENT_PREFIX_PATH", sys.prefix)
     _prepend("AMENT_PREFIX_PATH", overlay)
-    changed = _prepend("LD_LIBRARY_PATH", os.path.join(overlay, "lib"))
-    if changed and (not has_ros_wheels or "_ROS_WHEELS_BOOTSTRAP_COMPLETE" in os.environ):
+    if not _prepend("LD_LIBRARY_PATH", os.path.join(overlay, "lib")):
+        return
+    if has_ros_wheels:
+        os.environ.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)  # said by another environment, of its own libraries
+    else:
         os.execv(sys.executable, sys.orig_argv)
 
 
