@@ -26,7 +26,7 @@ from ros_matching.scenes import (
 )
 
 PREFIX = "scene:"
-_BATCH = 4
+_BATCH_PX = {"cpu": 2**18, "cuda": 2**22}  # rendered at a time: what the processor's caches or the GPU's memory hold
 _FIRST_STAMP_NS = 1_000_000_000  # a zero stamp means "not set" in ROS
 
 
@@ -39,7 +39,7 @@ class RenderedConfig(PathConfig):
     fov_deg: float = parameter(65.0, "horizontal field of view in degrees", minimum=5.0, maximum=150.0)
     textures: str = parameter("", "folder of photos to take textures from; empty for generated ones")
     antialias: bool = parameter(True, "smooth the edges")
-    device: str = parameter("cpu", "where to render: cpu, cuda, cuda:1, ...")
+    device: str = parameter("cpu", "where to render", choices=("cpu", "cuda"))
 
 
 class RenderedSource:
@@ -74,8 +74,9 @@ class RenderedSource:
 
     def __iter__(self) -> Iterator[Frame]:
         renderer = Renderer(self.scene, self._camera, self._config.device, antialias=self._config.antialias)
-        for first in range(0, len(self), _BATCH):
-            rows = self._rows[first : first + _BATCH]
+        per_batch = max(1, _BATCH_PX[renderer.device.type] // (self._camera.width * self._camera.height))
+        for first in range(0, len(self), per_batch):
+            rows = self._rows[first : first + per_batch]
             poses = self._path[rows]
             views = renderer.render(poses)
             for row, pose, rgb, depth in zip(rows, poses, views.rgb.cpu(), views.depth.cpu(), strict=True):

@@ -42,19 +42,19 @@ class Renderer:
         if not camera.is_pinhole:
             raise SceneError(f"Renderer needs a pinhole camera, got {camera.distortion_model.value} distortion")
         self.camera = camera
-        self._device = _checked_device(device)
+        self.device = _checked_device(device)
         batches = _batches_by_type(scene.primitives)
-        self._shapes = [kind(members, self._device) for kind, members in batches]
+        self._shapes = [kind(members, self.device) for kind, members in batches]
         surfaces = [[member.surface for member in members] for _, members in batches]
-        self._shader = Shader(surfaces, scene.light, scene.sky, self._device)
-        self._offsets = torch.tensor(_CENTER_AND_ROTATED_GRID if antialias else _CENTER, device=self._device)
+        self._shader = Shader(surfaces, scene.light, scene.sky, self.device)
+        self._offsets = torch.tensor(_CENTER_AND_ROTATED_GRID if antialias else _CENTER, device=self.device)
         self._grid = TileGrid(camera.width, camera.height, self._offsets)
-        self._rays_from_pixels = torch.from_numpy(np.linalg.inv(camera.matrix)).to(self._device)
+        self._rays_from_pixels = torch.from_numpy(np.linalg.inv(camera.matrix)).to(self.device)
 
     @torch.inference_mode()
     def render(self, world_from_camera: np.ndarray | torch.Tensor) -> Views:
         """Images of the cameras at poses (B, 4, 4)."""
-        poses = torch.as_tensor(world_from_camera, dtype=torch.float64).to(self._device)
+        poses = torch.as_tensor(world_from_camera, dtype=torch.float64).to(self.device)
         if poses.ndim != 3 or poses.shape[1:] != (4, 4):
             raise SceneError(f"Renderer.render expects poses (B, 4, 4), got {tuple(poses.shape)}")
         eyes, rays = poses[:, :3, 3], poses[:, :3, :3] @ self._rays_from_pixels
@@ -76,8 +76,8 @@ class Renderer:
         """Numbers of the samples to colour: the first of each pixel, then the others of mixed pixels; and those."""
         pixels, per_pixel = ids.shape
         mixed = (ids[:, 1:] != ids[:, :1]).any(1).nonzero()
-        firsts = torch.arange(0, pixels * per_pixel, per_pixel, device=self._device)
-        others = mixed * per_pixel + torch.arange(1, per_pixel, device=self._device)
+        firsts = torch.arange(0, pixels * per_pixel, per_pixel, device=self.device)
+        others = mixed * per_pixel + torch.arange(1, per_pixel, device=self.device)
         return torch.cat([firsts, others.view(-1)]), mixed.squeeze(1)
 
     def _samples(self, places: torch.Tensor, ray_functions: torch.Tensor, inverse_depth: torch.Tensor) -> Samples:
