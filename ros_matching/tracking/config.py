@@ -26,7 +26,7 @@ class TrackingConfig(Config):
     )
     init_min_points: int = parameter(50, "triangulated points that an initial map needs", minimum=10, maximum=5000)
     init_parallax_deg: float = parameter(
-        1.5, "median parallax that an initial map needs, in degrees", minimum=0.1, maximum=30
+        1.0, "median parallax that an initial map needs, in degrees", minimum=0.1, maximum=30
     )
     min_parallax_deg: float = parameter(
         0.7, "parallax below which a point is not triangulated, in degrees", minimum=0.05, maximum=30
@@ -34,11 +34,14 @@ class TrackingConfig(Config):
     guided_radius_px: float = parameter(
         8.0, "radius of the search around a predicted landmark, in pixels of a 640 wide image", minimum=1, maximum=100
     )
-    keyframe_inlier_share: float = parameter(
-        0.7,
-        "a keyframe is made when fewer than this share of the last keyframe's points are seen",
+    keyframe_overlap: float = parameter(
+        0.75,
+        "a keyframe is made when less than this share of the last keyframe's landmarks lies inside the image",
         minimum=0,
         maximum=1,
+    )
+    keyframe_inliers: int = parameter(
+        200, "a keyframe is made when fewer landmarks than this are seen", minimum=0, maximum=10000
     )
     keyframe_parallax_deg: float = parameter(
         3.0, "a keyframe is made when the median parallax to the last keyframe is larger, in degrees", minimum=0
@@ -59,7 +62,7 @@ class TrackingConfig(Config):
         40, "keyframes kept in the local map, for matching, triangulation and recovery", minimum=4, maximum=1000
     )
     neighbour_keyframes: int = parameter(
-        3, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
+        5, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
     )
     reinitialize_after: int = parameter(
         20, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000

@@ -21,8 +21,8 @@ from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
 
-# Share of the matches that a pure rotation must explain for the camera to count as not having moved.
-_ROTATION_SHARE = 0.8
+# The camera counts as not having moved if a pure rotation explains this share of what the best motion explains.
+_ROTATION_SHARE = 0.9
 # ORB-SLAM's threshold on score_H / (score_H + score_E), above which the homography is taken.
 _HOMOGRAPHY_SHARE = 0.45
 # The runner-up decomposition may explain at most this share of the best one's points.
@@ -89,10 +89,14 @@ class TwoViewInitializer:
         config, count = self._config, len(matches)
         threshold_px = config.threshold_px(camera)
         points0, points1 = matches.points0, matches.points1
+        essential = estimate_essential(points0, points1, camera, camera, threshold_px)
         rotation = estimate_rotation(points0, points1, camera, camera, threshold_px)
-        if rotation is not None and rotation[1].mean() > _ROTATION_SHARE:
+        explained = 0 if essential is None else np.count_nonzero(essential[1])
+        if rotation is not None and np.count_nonzero(rotation[1]) > _ROTATION_SHARE * explained:
             return Waiting("no parallax: the camera stands still, only turns, or sees only far things", count)
-        geometry = select_two_view_geometry(points0, points1, camera, threshold_px)
+        if essential is None:
+            return Waiting("no motion explains the matches", count)
+        geometry = _select_geometry(essential, points0, points1, camera, threshold_px)
         if geometry is None:
             return Waiting("no motion model explains the matches unambiguously", count)
         parallax = _median(geometry.parallax_deg[geometry.inliers])
@@ -104,14 +108,15 @@ class TwoViewInitializer:
         return geometry
 
 
-def select_two_view_geometry(
-    points0: np.ndarray, points1: np.ndarray, camera: Camera, threshold_px: float
+def _select_geometry(
+    essential: tuple[np.ndarray, np.ndarray],
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera: Camera,
+    threshold_px: float,
 ) -> TwoViewGeometry | None:
     """The geometry of matched pixels (M, 2) by the better of essential matrix and homography; ``None`` if ambiguous."""
-    essential = estimate_essential(points0, points1, camera, camera, threshold_px)
     homography = estimate_homography(points0, points1, threshold_px)
-    if essential is None:
-        return None
     score_e = _essential_score(essential[0], points0, points1, camera, threshold_px)
     score_h = 0.0 if homography is None else _homography_score(homography[0], points0, points1, threshold_px)
     if score_h > _HOMOGRAPHY_SHARE * (score_h + score_e):

@@ -29,9 +29,11 @@ def needs_keyframe(local_map: LocalMap, localization: Localization, config: Trac
         return True
     if localization.rotation_only:
         return False
-    seen = localization.landmark_ids[localization.landmark_ids != NO_LANDMARK]
-    shared = np.count_nonzero(np.isin(reference.seen, seen))
-    if shared < config.keyframe_inlier_share * len(reference.seen):
+    if localization.inliers < config.keyframe_inliers:
+        return True
+    visible, _ = local_map.visible(localization.camera_from_world)
+    shared = np.count_nonzero(np.isin(reference.seen, visible))
+    if shared < config.keyframe_overlap * len(reference.seen):
         return True
     return median_parallax_deg(local_map, localization) > config.keyframe_parallax_deg
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.datatypes import Features, Matches
+from ros_matching.geometry.essential import estimate_relative_pose
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.rotation import estimate_rotation
-from ros_matching.geometry.se3 import invert, pose_from
+from ros_matching.geometry.se3 import invert, pose_from, transform
+from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
@@ -25,6 +27,11 @@ from ros_matching.tracking.stages import StageTimer
 _TURN_SHARE = 0.7
 _TURN_MIN_MATCHES = 30
 _TURN_MAX_DISTANCE = 0.05
+# The essential matrix stands in for PnP with so many matches, of which so many have landmarks to give its scale.
+_TWO_VIEW_MIN_MATCHES = 40
+_TWO_VIEW_MIN_LANDMARKS = 6
+# They are few because the images are bad or the points new, so they are not held to the usual threshold.
+_TWO_VIEW_TOLERANCE = 2.5
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,9 @@ class Localizer:
                 return found
         if prediction is None:
             return None
-        return self._turn(local_map, features, reference, matches, prediction, min_inliers)
+        return self._turn(local_map, features, reference, matches, prediction, min_inliers) or self._two_view(
+            local_map, features, reference, matches, min_inliers
+        )
 
     def covariance(self, local_map: LocalMap, keyframe: MapKeyframe) -> np.ndarray:
         """Covariance (6, 6) of the world_from_camera of a keyframe, its landmarks taken as exact."""
@@ -187,6 +196,53 @@ class Localizer:
         covariance = np.diag([(angle * depth) ** 2] * 3 + [(0.5 * angle) ** 2] * 3)
         return Localization(pose, covariance, nothing_seen, reference, matches.select(rotation[1]), rotation_only=True)
 
+    def _two_view(
+        self, local_map: LocalMap, features: Features, reference: MapKeyframe, matches: Matches, min_inliers: int
+    ) -> Localization | None:
+        """The pose by the essential matrix with the reference, scaled by the few landmarks among the matches.
+
+        For a camera that turns into unknown surroundings: many matches, few of them with landmarks. Those have only the
+        length of the motion to tell, not all six degrees of freedom.
+        """
+        camera = local_map.camera
+        rows = np.flatnonzero(reference.landmark_ids[matches.indices0] != NO_LANDMARK)
+        if len(matches) < _TWO_VIEW_MIN_MATCHES or len(rows) < _TWO_VIEW_MIN_LANDMARKS:
+            return None
+        with self._stages("pose"):
+            motion = estimate_relative_pose(
+                matches.points0, matches.points1, camera, camera, self._config.threshold_px(camera) / 2
+            )
+        if motion is None or np.count_nonzero(motion.inliers) < _TWO_VIEW_MIN_MATCHES:
+            return None
+        ids = reference.landmark_ids[matches.indices0[rows]]
+        turned = (
+            transform(reference.camera_from_world, local_map.positions[ids]) @ motion.camera1_from_camera0[:3, :3].T
+        )
+        length = _motion_length(turned, motion.camera1_from_camera0[:3, 3], camera.unproject(matches.points1[rows]))
+        current_from_reference = pose_from(
+            motion.camera1_from_camera0[:3, :3], length * motion.camera1_from_camera0[:3, 3]
+        )
+        pose = current_from_reference @ reference.camera_from_world
+        error_px = reprojection_errors_px(local_map.positions[ids], matches.points1[rows], camera, pose)
+        agree = error_px < _TWO_VIEW_TOLERANCE * self._config.threshold_px(camera)
+        if not length > 0 or np.count_nonzero(agree) < max(_TWO_VIEW_MIN_LANDMARKS, 0.4 * len(rows)):
+            return None
+        landmark_ids = np.full(len(features), NO_LANDMARK)
+        landmark_ids[matches.indices1[rows[agree]]] = ids[agree]
+        found = self._refine(local_map, features, reference, matches, pose, landmark_ids.copy())
+        if found is not None and found.inliers >= min_inliers:
+            return found
+        covariance = motion.covariance.copy()
+        covariance[:3] *= length
+        covariance[:, :3] *= length
+        return Localization(pose, covariance, landmark_ids, reference, matches.select(motion.inliers))
+
 
 def _distance(camera_from_world: np.ndarray, reference: MapKeyframe) -> float:
     return float(np.linalg.norm(invert(camera_from_world)[:3, 3] - reference.center))
+
+
+def _motion_length(turned: np.ndarray, direction: np.ndarray, rays: np.ndarray) -> float:
+    """The length s for which points ``turned + s * direction`` (N, 3) lie on their viewing rays (N, 3); the median."""
+    across = np.cross(rays, direction)
+    return float(np.median(-np.sum(np.cross(rays, turned) * across, axis=1) / np.sum(across**2, axis=1)))

@@ -69,7 +69,7 @@ class PointWorld(TwoViewMatcher):
         return np.linalg.norm(descriptors0 - descriptors1, axis=1)
 
 
-def cloud(count: int = 3000, seed: int = 0) -> np.ndarray:
+def cloud(count: int = 6000, seed: int = 0) -> np.ndarray:
     """Points (count, 3) on the walls of a box of 12 x 6 x 12 units around the origin, with relief."""
     rng = np.random.default_rng(seed)
     half = np.array([6.0, 3.0, 6.0])
@@ -82,7 +82,7 @@ def cloud(count: int = 3000, seed: int = 0) -> np.ndarray:
 def walk(frames: int, speed: float = 0.03, seed: int = 0) -> np.ndarray:
     """A gentle curve (frames, 4, 4) through the box, turning a little."""
     s = np.arange(frames) * speed
-    centers = np.column_stack([2.0 * np.sin(s / 2.0), 0.3 * np.sin(s), 2.0 - 2.0 * np.cos(s / 2.0)])
+    centers = np.column_stack([1.5 * np.sin(s / 1.5), 0.3 * np.sin(s), 1.0 - np.cos(s / 1.5)])
     turns = np.column_stack([0.05 * np.sin(s), 0.4 * np.sin(s / 3), 0.1 * np.sin(s / 2)])
     return pose_from(exp_so3(turns), centers)
 
