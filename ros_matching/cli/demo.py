@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ros_matching.nodes.recorder import RecorderNode
     from ros_matching.nodes.replay_node import ReplayNode
 
-DEFAULT_SOURCE = "scene:room?frames=200&width=320&height=240"
+DEFAULT_SOURCE = "scene:room?frames=200&fps=10&width=320&height=240"
 
 _DESCRIPTION = """\
 Replay a sequence over ROS 2 topics to vo_node, in a process of its own, record what it publishes, and report.
@@ -115,12 +115,13 @@ def _run_over_ros(source: FrameSource, recorder: RunRecorder, out_dir: Path, arg
     with (
         NodeProcess("vo_node", _vo_node_args(args), out_dir / "vo_node.log") as vo_node,
         ros_context([]),
-        tqdm(total=len(source), unit="frame", desc=source.name, disable=args.quiet, dynamic_ncols=True) as bar,
+        tqdm(total=len(source), unit="frame", desc=source.name, disable=_hidden(args.quiet), dynamic_ncols=True) as bar,
     ):
         listener = RecorderNode()
 
         def note(frame: Frame) -> None:
             listener.expect(frame)
+            bar.set_postfix_str(listener.progress, refresh=False)
             bar.update()
 
         wait = Parameter("wait_for_consumer", value=not args.realtime)
@@ -163,6 +164,10 @@ def _vo_node_args(args: argparse.Namespace) -> list[str]:
     return ros_args
 
 
+def _hidden(quiet: bool) -> bool | None:
+    return True if quiet else None  # None: tqdm hides the bar where nobody watches, as in a log file
+
+
 class _InMemory:
     """A source whose frames were all read before the first is asked for."""
 
@@ -171,7 +176,7 @@ class _InMemory:
 
         self.name: str = source.name
         self.camera: Camera = source.camera
-        self._frames = list(tqdm(source, total=len(source), unit="frame", desc="rendering", disable=quiet))
+        self._frames = list(tqdm(source, total=len(source), unit="frame", desc="rendering", disable=_hidden(quiet)))
 
     def __len__(self) -> int:
         return len(self._frames)

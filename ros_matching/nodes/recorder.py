@@ -50,6 +50,13 @@ class RecorderNode(Node):
         """How many frames were announced."""
         return len(self._indices)
 
+    @property
+    def progress(self) -> str:
+        """The latest status in words."""
+        with self._changed:
+            latest = next(reversed(self._statuses.values()), None)
+        return "" if latest is None else f"{_STATES[latest.state]}, {latest.inliers} inliers"
+
     def expect(self, frame: Frame) -> None:
         """Announce a frame that is sent to ``vo_node``."""
         self._indices[frame.stamp_ns] = frame.index
