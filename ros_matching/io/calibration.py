@@ -49,7 +49,8 @@ class Calibration:
                 f"{self.origin} is for images of {self.image_size[0]}x{self.image_size[1]}, but they are "
                 f"{width}x{height}; give the calibration of this resolution"
             )
-        if not (0 < self.cx < width and 0 < self.cy < height):
+        # Of a known size, the principal point may lie outside: the image may be a crop (region of interest).
+        if self.image_size is None and not (0 < self.cx < width and 0 < self.cy < height):
             raise CalibrationError(
                 f"{self.origin} has its principal point at ({self.cx:g}, {self.cy:g}), outside of the images of "
                 f"{width}x{height}; give the calibration of this resolution"

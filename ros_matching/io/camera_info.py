@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ros_matching.errors import CalibrationError
 from ros_matching.io.calibration import Calibration, calibration_from_values
 
 
@@ -22,6 +23,10 @@ def calibration_from_info(info: Any, origin: str, *, rectified: bool = False) ->
     ``rectified`` images the intrinsics are those of P, without distortion. Raises ``CalibrationError`` for a camera
     that was never calibrated (K all zero) or a distortion model that is not known.
     """
+    if info.width == 0 or info.height == 0:
+        raise CalibrationError(
+            f"{origin}: its images are {info.width}x{info.height}, it is not calibrated; calibrate it"
+        )
     k = np.array(info.p, dtype=np.float64).reshape(3, 4)[:, :3] if rectified else np.reshape(info.k, (3, 3))
     binning = np.array([max(1, info.binning_x), max(1, info.binning_y)])
     roi = info.roi

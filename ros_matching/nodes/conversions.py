@@ -24,6 +24,7 @@ from std_msgs.msg import Header
 from ros_matching.datatypes import Camera, DistortionModel, PointCloud
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.se3 import pose_from, quaternion_from_rotation, rotation_from_quaternion
+from ros_matching.io.camera_info import calibration_from_info
 from ros_matching.io.encodings import decode_compressed, decode_image
 
 UNKNOWN_VARIANCE = 1e6
@@ -104,30 +105,14 @@ def camera_from_msg(info: CameraInfo, rectified: bool = False) -> Camera:
     ``rectified`` says that the image is ``image_rect``: then P holds and there is no distortion. Without it the image
     is raw: K and D hold. Raises ``NodeError`` where the calibration is all zero, not finite or of an unknown model.
     """
-    fx, fy, cx, cy = (info.p[i] for i in (0, 5, 2, 6)) if rectified else (info.k[i] for i in (0, 4, 2, 5))
-    name = "P" if rectified else "K"
-    if fx == 0.0 or fy == 0.0 or info.width == 0 or info.height == 0:
-        raise NodeError(
-            f"CameraInfo is not calibrated: {info.width}x{info.height}, {name} has fx={fx:g} fy={fy:g}; calibrate the "
-            "camera (ros2 run camera_calibration cameracalibrator) and load the result in its driver"
-        )
-    roi, bin_x, bin_y = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
-    width, height = roi.width or info.width, roi.height or info.height
-    model = DistortionModel.NONE if rectified else _distortion_model(info)
     try:
-        cropped = Camera(
-            width=width,
-            height=height,
-            fx=float(fx),
-            fy=float(fy),
-            cx=float(cx - roi.x_offset),
-            cy=float(cy - roi.y_offset),
-            distortion_model=model,
-            distortion=() if model is DistortionModel.NONE else tuple(info.d),
-        )
-        return cropped if bin_x == bin_y == 1 else cropped.scaled(width // bin_x, height // bin_y)
+        calibration = calibration_from_info(info, "CameraInfo", rectified=rectified)
+        return calibration.camera(*calibration.image_size)
     except RosMatchingError as error:
-        raise NodeError(f"CameraInfo cannot be used: {error}") from error
+        raise NodeError(
+            f"{error} (ros2 run camera_calibration cameracalibrator, and load the result in the camera's driver; or "
+            "rectify the image with image_proc and set the parameter `rectified`)"
+        ) from error
 
 
 def camera_to_msg(camera: Camera, header: Header) -> CameraInfo:
@@ -221,19 +206,6 @@ def _pose_from_parts(translation: Point | Vector3, rotation: Quaternion) -> np.n
     if not np.isfinite(numbers).all() or abs(norm - 1.0) > 0.1:
         raise NodeError(f"a pose needs finite numbers and a unit quaternion, got {translation} {rotation}")
     return pose_from(rotation_from_quaternion(numbers[:4] / norm), numbers[4:])
-
-
-def _distortion_model(info: CameraInfo) -> DistortionModel:
-    if not any(info.d):
-        return DistortionModel.NONE
-    try:
-        return DistortionModel(info.distortion_model)
-    except ValueError:
-        known = ", ".join(model.value for model in DistortionModel if model is not DistortionModel.NONE)
-        raise NodeError(
-            f"CameraInfo has the distortion model {info.distortion_model!r}; supported are: {known}; otherwise "
-            "rectify the image (image_proc) and set the parameter `rectified`"
-        ) from None
 
 
 def _suits_cv_bridge(msg: Image) -> bool:

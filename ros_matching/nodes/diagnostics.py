@@ -102,5 +102,6 @@ def _tracking(result: TrackingResult) -> dict[str, str]:
         "inliers": str(counts.inliers),
         "landmarks": str(counts.landmarks),
         "keyframes": str(counts.keyframes),
+        "maps begun": str(counts.maps),
         "parallax deg": f"{result.parallax_deg:.2f}",
     }

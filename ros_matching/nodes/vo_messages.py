@@ -47,6 +47,7 @@ def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
         inliers=counts.inliers,
         landmarks=counts.landmarks,
         keyframes=counts.keyframes,
+        maps=counts.maps,
         parallax_deg=float(result.parallax_deg),
         stage_names=list(result.stage_ms),
         stage_ms=[float(value) for value in result.stage_ms.values()],

@@ -206,6 +206,14 @@ def test_a_region_of_interest_and_binning_see_the_same_rays():
     np.testing.assert_allclose(_pixels(points, camera), expected, atol=1e-9)
 
 
+def test_a_crop_beside_the_optical_axis_is_a_camera_too():
+    crop = conversions.camera_to_msg(CAMERA, HEADER)
+    crop.roi.x_offset, crop.roi.y_offset, crop.roi.width, crop.roi.height = 500, 300, 100, 100
+    camera = conversions.camera_from_msg(crop)
+    assert (camera.width, camera.height) == (100, 100)
+    assert (camera.cx, camera.cy) == pytest.approx((CAMERA.cx - 500, CAMERA.cy - 300))
+
+
 def _pixels(rays: np.ndarray, camera: Camera) -> np.ndarray:
     vectors = np.column_stack([rays, np.ones(len(rays))])
     return cv2.projectPoints(vectors, np.zeros(3), np.zeros(3), camera.matrix, np.array(camera.distortion))[0][:, 0]
@@ -224,7 +232,7 @@ def test_a_rectified_picture_takes_the_projection_matrix():
         ({"k": [0.0] * 9}, "not calibrated.*camera_calibration"),
         ({"width": 0}, "not calibrated"),
         ({"k": [float("nan"), 0, 1, 0, 500, 1, 0, 0, 1]}, "finite"),
-        ({"k": [-500.0, 0, 1, 0, 500, 1, 0, 0, 1]}, "positive"),
+        ({"k": [-500.0, 0, 1, 0, 500, 1, 0, 0, 1]}, "expected K = fx"),
         ({"d": [float("nan")] * 5}, "finite"),
         ({"distortion_model": "funhouse"}, "funhouse.*rectified"),
     ],
