@@ -140,13 +140,20 @@ class ReplayNode(Node):
         """Block until somebody takes the images, and the consumer is active if it is waited for; False if stopped."""
         if self.config.wait_for_consumer and not self._consumer.wait_until_active(self.config.consumer_timeout_s):
             return False
-        say_at = time.monotonic() + _SAY_WAITING_S
+        started = time.monotonic()
+        warned = False
         while not (self._images.get_subscription_count() and self._camera_infos.get_subscription_count()):
             if self._stopped.wait(_POLL_S):
                 return False
-            if time.monotonic() > say_at:
-                say_at = float("inf")
-                topics = f"{self._images.topic_name} and {self._camera_infos.topic_name}"
+            waited_s = time.monotonic() - started
+            topics = f"{self._images.topic_name} and {self._camera_infos.topic_name}"
+            if self.config.wait_for_consumer and waited_s > self.config.consumer_timeout_s:
+                raise NodeError(
+                    f"{self.config.consumer} is active but does not subscribe to {topics}; compare its parameter "
+                    "`transport` and the remapping of its topics with those here"
+                )
+            if not warned and waited_s > _SAY_WAITING_S:
+                warned = True
                 self.get_logger().warning(f"nobody subscribes to {topics} yet; waiting")
         return not self._stopped.is_set()
 

@@ -158,6 +158,13 @@ def test_inactive_consumer_ends_the_replay(context):
         replay.play()
 
 
+def test_consumer_of_another_transport_ends_the_replay(context):
+    consumer = Consumer(context=context, compressed=True)
+    replay = make_replay(context, random_frames(STAMPS_NS), wait_for_consumer=True, consumer_timeout_s=0.5)
+    with active(consumer, replay), pytest.raises(NodeError, match="does not subscribe to /image and /camera_info"):
+        replay.play()
+
+
 def test_mount_is_on_tf_static(context):
     replay = make_replay(context, random_frames(STAMPS_NS), base_frame="robot", camera_frame="eye")
     recorder = RecorderNode(context=context)
