@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "datatypes": {"errors"},
     "errors": set(),
     "config": {"errors"},
+    "threads": set(),
     "__init__": {"matching"},  # the front door: ros_matching.load_matcher
     "networks": {"geometry"},
     "geometry": set(),

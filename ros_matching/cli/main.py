@@ -16,12 +16,14 @@ from importlib import import_module
 
 from ros_matching import __version__
 from ros_matching.errors import RosMatchingError
+from ros_matching.threads import keep_blas_single_threaded
 
 COMMANDS = ("track", "run", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``sys.argv`` without it) and return its exit code."""
+    keep_blas_single_threaded()
     try:
         exit_code = _run(make_parser().parse_args(argv))
         sys.stdout.flush()
