@@ -1,9 +1,12 @@
 """Two-view initialisation: wait for parallax, then reconstruct motion and structure from two images.
 
 Standing still and turning on the spot are told apart from motion by the pure-rotation model: as long as it explains the
-matches, there is nothing to triangulate and the initialisation waits. Otherwise the essential matrix and the homography
-compete (model selection after Mur-Artal, Montiel and Tardos, "ORB-SLAM", T-RO 2015, section IV), because a planar scene
-leaves the essential matrix ill-determined.
+matches, there is nothing to triangulate and the initialisation waits.
+
+Most first views are nearly planar (a wall, a table, the ground). A plane has two motions that explain it equally well
+(Longuet-Higgins 1986; Ma et al., "An Invitation to 3-D Vision", section 5.3), and an essential matrix fitted to it
+falls on either. So all motions that the essential matrix and the homography offer compete by the matches that agree
+with their epipolar geometry, the points off the plane decide, and while their verdict could be chance we wait.
 """
 
 from __future__ import annotations
@@ -13,22 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Frame, Matches
-from ros_matching.geometry.epipolar import fundamental_from_essential, sampson_distance_px
-from ros_matching.geometry.essential import TwoViewGeometry, estimate_essential, recover_pose
+from ros_matching.geometry.essential import estimate_essential, recover_pose
 from ros_matching.geometry.homography import decompose_homography, estimate_homography
-from ros_matching.geometry.planar import transfer_errors_px
+from ros_matching.geometry.pose_refinement import refine_relative_pose
 from ros_matching.geometry.rotation import estimate_rotation
+from ros_matching.geometry.se3 import angle_between_deg, rotation_angle_deg
+from ros_matching.geometry.two_view import TwoViewGeometry, two_view_geometry
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
 
-# The camera counts as not having moved if a pure rotation explains this share of what the best motion explains.
-_ROTATION_SHARE = 0.9
-# ORB-SLAM's threshold on score_H / (score_H + score_E), above which the homography is taken.
-_HOMOGRAPHY_SHARE = 0.45
-# The runner-up decomposition may explain at most this share of the best one's points.
-_AMBIGUITY_SHARE = 0.75
-_CHI2_1_DOF = 3.84
-_CHI2_2_DOF = 5.99
+# The camera has not moved enough while a pure rotation explains this share of the matches that any motion explains.
+_ROTATION_SHARE = 0.5
+# Two motions are one if their directions and rotations differ by less.
+_SAME_DIRECTION_DEG = 10.0
+_SAME_ROTATION_DEG = 1.0
+# The best motion must beat the next by this many standard deviations of the matches that only one of them explains.
+_MIN_ADVANTAGE = 3.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class TwoViewInitializer:
             return Waiting("no motion explains the matches", count)
         geometry = _select_geometry(essential, points0, points1, camera, threshold_px)
         if geometry is None:
-            return Waiting("no motion model explains the matches unambiguously", count)
+            return Waiting("two motions explain the matches equally well, as with a plane: move on", count)
         parallax = _median(geometry.parallax_deg[geometry.inliers])
         if not parallax >= config.init_parallax_deg:
             return Waiting(f"parallax {parallax:.1f} deg of {config.init_parallax_deg:.1f} deg needed", count, parallax)
@@ -115,38 +118,39 @@ def _select_geometry(
     camera: Camera,
     threshold_px: float,
 ) -> TwoViewGeometry | None:
-    """The geometry of matched pixels (M, 2) by the better of essential matrix and homography; ``None`` if ambiguous."""
+    """The motion that explains most matched pixels (M, 2), if it clearly explains more than any other."""
+    view = recover_pose(essential[0], points0, points1, camera, camera, essential[1])
+    motions = [] if view is None else [view]
     homography = estimate_homography(points0, points1, threshold_px)
-    score_e = _essential_score(essential[0], points0, points1, camera, threshold_px)
-    score_h = 0.0 if homography is None else _homography_score(homography[0], points0, points1, threshold_px)
-    if score_h > _HOMOGRAPHY_SHARE * (score_h + score_e):
-        return _from_homography(homography, points0, points1, camera)
-    return recover_pose(essential[0], points0, points1, camera, camera, essential[1])
-
-
-def _from_homography(
-    homography: tuple[np.ndarray, np.ndarray], points0: np.ndarray, points1: np.ndarray, camera: Camera
-) -> TwoViewGeometry | None:
-    candidates = decompose_homography(homography[0], points0, points1, camera, camera, homography[1])
-    counts = [np.count_nonzero(c.inliers) for c in candidates]
-    if not candidates or (len(counts) > 1 and counts[1] > _AMBIGUITY_SHARE * counts[0]):
+    if homography is not None:
+        motions += decompose_homography(homography[0], points0, points1, camera, camera, homography[1], threshold_px)
+    refined = (
+        refine_relative_pose(m.camera1_from_camera0, points0, points1, camera, camera, threshold_px) for m in motions
+    )
+    candidates = [
+        two_view_geometry(pose.camera1_from_camera0, points0, points1, camera, camera, threshold_px)
+        for pose in refined
+        if pose is not None
+    ]
+    candidates.sort(key=lambda candidate: -np.count_nonzero(candidate.inliers))
+    if not candidates:
         return None
-    return candidates[0]
+    best, *others = candidates
+    rivals = [other for other in others if not _same_motion(best, other)]
+    return best if all(_advantage(best, rival) >= _MIN_ADVANTAGE for rival in rivals) else None
 
 
-def _essential_score(
-    essential: np.ndarray, points0: np.ndarray, points1: np.ndarray, camera: Camera, threshold_px: float
-) -> float:
-    """ORB-SLAM eq. 2 for the essential matrix; the threshold is two standard deviations of a pixel error."""
-    fundamental = fundamental_from_essential(essential, camera, camera)
-    chi2 = (sampson_distance_px(fundamental, points0, points1) / (threshold_px / 2)) ** 2
-    return float(np.where(chi2 < _CHI2_1_DOF, _CHI2_2_DOF - chi2, 0).sum())
+def _same_motion(view0: TwoViewGeometry, view1: TwoViewGeometry) -> bool:
+    pose0, pose1 = view0.camera1_from_camera0, view1.camera1_from_camera0
+    direction = angle_between_deg(pose0[:3, 3], pose1[:3, 3])
+    return direction < _SAME_DIRECTION_DEG and rotation_angle_deg(pose0[:3, :3] @ pose1[:3, :3].T) < _SAME_ROTATION_DEG
 
 
-def _homography_score(homography: np.ndarray, points0: np.ndarray, points1: np.ndarray, threshold_px: float) -> float:
-    """ORB-SLAM eq. 2 for the homography, in the second image."""
-    chi2 = (transfer_errors_px(homography, points0, points1) / (threshold_px / 2)) ** 2
-    return float(np.where(chi2 < _CHI2_2_DOF, _CHI2_2_DOF - chi2, 0).sum())
+def _advantage(best: TwoViewGeometry, rival: TwoViewGeometry) -> float:
+    """How surely the first explains more matches than the second: McNemar's test, in standard deviations."""
+    only_best = np.count_nonzero(best.inliers & ~rival.inliers)
+    only_rival = np.count_nonzero(rival.inliers & ~best.inliers)
+    return (only_best - only_rival) / np.sqrt(max(only_best + only_rival, 1))
 
 
 def _well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:

@@ -56,6 +56,33 @@ def test_indices_name_the_keypoints_that_match(backend):
     assert np.median(matches.points1 - matches.points0, axis=0) == pytest.approx([7, 0], abs=0.1)
 
 
+@pytest.mark.parametrize("sigma_px", [3, 6, 12])
+def test_sift_finds_blobs_where_they_are(sigma_px):
+    """Pixel centres are at integers, whatever the scale at which OpenCV found the point."""
+    v, u = np.mgrid[0:240, 0:320]
+    rng, errors = np.random.default_rng(sigma_px), []
+    for center in rng.uniform((159.5, 119.5), (160.5, 120.5), (20, 2)):
+        blob = 60 + 150 * np.exp(-((u - center[0]) ** 2 + (v - center[1]) ** 2) / (2 * sigma_px**2))
+        features = load_matcher("sift").extract(np.repeat(blob.astype(np.uint8)[:, :, None], 3, axis=2))
+        errors.extend(features.keypoints_px - center)
+    assert np.abs(np.median(errors, axis=0)).max() < 0.05
+
+
+def test_orb_finds_corners_where_they_are_at_every_scale():
+    """A square's opposite corners pull keypoints inwards alike, so over squares and octaves there is no mean offset."""
+    matcher, rng, errors = load_matcher("orb"), np.random.default_rng(0), []
+    for _ in range(60):
+        image = np.full((240, 320, 3), 40, np.uint8)
+        low = rng.integers(80, 140, 2)
+        high = low + rng.integers(40, 70)
+        cv2.rectangle(image, low.tolist(), high.tolist(), (200, 200, 200), -1)
+        keypoints = matcher.extract(cv2.GaussianBlur(image, (0, 0), 1)).keypoints_px
+        for corner in (low - 0.5, high + 0.5):
+            near = keypoints[np.abs(keypoints - corner).max(axis=1) < 12]
+            errors.append(np.mean(near - corner, axis=0))
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.15
+
+
 @pytest.mark.parametrize(("backend", "tolerance_px"), TOLERANCES)
 def test_guided_matches_find_what_lies_near_its_prediction(backend, tolerance_px):
     matcher, image = load_matcher(backend), texture(2)
