@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
 from ros_matching.errors import NodeError
-from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,20 +45,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--source",
         metavar="SOURCE",
         default=DEFAULT_SOURCE,
-        help="image folder, video, dataset sequence, ROS 2 bag or scene (default: %(default)s)",
+        help=f"{SOURCE_KINDS} (default: %(default)s)",
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/demo-SOURCE)")
-    parser.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: %(default)s)")
-    parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
-    parser.add_argument(
-        "--stride", type=int, default=1, metavar="N", help="take every Nth frame (default: %(default)s)"
-    )
+    add_run_options(parser, "results/demo-<source>")
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of vo_node")
     parser.add_argument("--realtime", action="store_true", help="replay at the camera's pace, as a live camera would")
     parser.add_argument("--domain", type=int, metavar="ID", help="ROS domain (default: one that is free)")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
 
 
@@ -115,7 +107,9 @@ def _run_over_ros(source: FrameSource, recorder: RunRecorder, out_dir: Path, arg
     with (
         NodeProcess("vo_node", _vo_node_args(args), out_dir / "vo_node.log") as vo_node,
         ros_context([]),
-        tqdm(total=len(source), unit="frame", desc=source.name, disable=_hidden(args.quiet), dynamic_ncols=True) as bar,
+        tqdm(
+            total=len(source), unit="frame", desc=source.name, disable=hides_progress(args.quiet), dynamic_ncols=True
+        ) as bar,
     ):
         listener = RecorderNode()
 
@@ -164,10 +158,6 @@ def _vo_node_args(args: argparse.Namespace) -> list[str]:
     return ros_args
 
 
-def _hidden(quiet: bool) -> bool | None:
-    return True if quiet else None  # None: tqdm hides the bar where nobody watches, as in a log file
-
-
 class _InMemory:
     """A source whose frames were all read before the first is asked for."""
 
@@ -176,7 +166,9 @@ class _InMemory:
 
         self.name: str = source.name
         self.camera: Camera = source.camera
-        self._frames = list(tqdm(source, total=len(source), unit="frame", desc="rendering", disable=_hidden(quiet)))
+        self._frames = list(
+            tqdm(source, total=len(source), unit="frame", desc="rendering", disable=hides_progress(quiet))
+        )
 
     def __len__(self) -> int:
         return len(self._frames)

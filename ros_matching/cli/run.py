@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.options import SOURCE_KINDS
 from ros_matching.errors import NodeError
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of the nodes")
-    parser.add_argument(
-        "--source", metavar="SOURCE", help="replay this: image folder, video, dataset sequence, ROS 2 bag or scene"
-    )
+    parser.add_argument("--source", metavar="SOURCE", help=f"replay this: {SOURCE_KINDS}")
     parser.add_argument(
         "--ros-args",
         nargs=argparse.REMAINDER,

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
-from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
     from ros_matching.datatypes import Frame
@@ -36,15 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="image folder, video, dataset sequence, ROS 2 bag or scene")
-    parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/<source>)")
-    parser.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: %(default)s)")
-    parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
-    parser.add_argument(
-        "--stride", type=int, default=1, metavar="N", help="take every Nth frame (default: %(default)s)"
-    )
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_KINDS)
+    add_run_options(parser, "results/<source>")
     parser.add_argument(
         "--alignment",
         choices=ALIGNMENTS,
@@ -60,7 +53,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="change a setting of the tracker; may be repeated. See --list-settings",
     )
     parser.add_argument("--list-settings", action=_ListSettings, help="show the settings of the tracker and exit")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
 
 
@@ -120,10 +112,11 @@ def _track_all(odometry: VisualOdometry, source: FrameSource, recorder: RunRecor
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    hidden = True if quiet else None  # None: hidden where nobody watches, as in a log file
     with (
         logging_redirect_tqdm(),
-        tqdm(source, total=len(source), unit="frame", desc=source.name, disable=hidden, dynamic_ncols=True) as frames,
+        tqdm(
+            source, total=len(source), unit="frame", desc=source.name, disable=hides_progress(quiet), dynamic_ncols=True
+        ) as frames,
     ):
         for frame in frames:
             result = _track_one(odometry, frame, recorder)
