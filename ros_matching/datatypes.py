@@ -272,6 +272,20 @@ class PointCloud:
         return len(self.points)
 
 
+@dataclass(frozen=True)
+class DepthMap:
+    """Dense depth of one camera image: ``depth`` (H, W) along z, NaN unknown, and ``confidence`` (H, W) in [0, 1]."""
+
+    depth: np.ndarray
+    confidence: np.ndarray
+    camera: Camera
+
+    def __post_init__(self) -> None:
+        shape = (self.camera.height, self.camera.width)
+        _check_shape("DepthMap.depth", self.depth, shape)
+        _check_shape("DepthMap.confidence", self.confidence, shape)
+
+
 def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
     if tuple(array.shape) != shape:
         raise DataTypeError(f"{name} must have shape {shape}, got {tuple(array.shape)}")
