@@ -1,7 +1,7 @@
 """Weights and inputs filled by a rule from their names, on which reference outputs of the published networks exist.
 
-The seed of a tensor is the CRC-32 of its name; NumPy's Philox generator gives standard normal numbers, scaled by what kind
-of tensor the name and shape say it is. All in float64, rounded once to float32.
+The seed of a tensor is the CRC-32 of its name; NumPy's Philox generator gives standard normal numbers, scaled by what
+kind of tensor the name and shape say it is. All in float64, rounded once to float32.
 """
 
 from __future__ import annotations
