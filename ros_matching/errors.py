@@ -33,6 +33,10 @@ class MatchingError(RosMatchingError):
     """A matcher is unknown, or was given features that are not its own."""
 
 
+class CheckpointError(RosMatchingError):
+    """Network weights are missing, damaged, or do not fit the network; nothing was loaded."""
+
+
 class TrackingError(RosMatchingError):
     """The tracker was given a frame that does not fit the ones before it."""
 
