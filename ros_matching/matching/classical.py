@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import cv2
@@ -36,7 +37,33 @@ class OrbConfig(Config):
     ratio: float = parameter(0.85, "largest ratio of the nearest to the second distance", minimum=0.1, maximum=1)
 
 
-class SiftMatcher(TwoViewMatcher):
+class _RatioMatcher(TwoViewMatcher):
+    """What the classical front ends share: mutual nearest neighbours that pass the ratio test (Lowe 2004)."""
+
+    config: SiftConfig | OrbConfig
+
+    def match_features(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """Mutual nearest neighbours that pass the ratio test; the score is one minus the ratio."""
+        self._check_own(features0)
+        self._check_own(features1)
+        rows0, rows1, ratio = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
+        if min(len(features0), len(features1)) >= 2:
+            rows0, rows1, ratio = self._mutual_nearest(features0.descriptors, features1.descriptors)
+        keep = ratio < self.config.ratio
+        rows0, rows1 = rows0[keep], rows1[keep]
+        scores = np.clip(1.0 - ratio[keep], 0.0, 1.0)
+        return Matches(features0.keypoints_px[rows0], features1.keypoints_px[rows1], scores, rows0, rows1)
+
+    @abstractmethod
+    def _mutual_nearest(
+        self, descriptors0: np.ndarray, descriptors1: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of mutual nearest neighbours, and the ratio of each one's distance to that of the second nearest."""
+
+
+class SiftMatcher(_RatioMatcher):
     """SIFT keypoints (Lowe 2004) with RootSIFT descriptors (Arandjelovic and Zisserman 2012), mutual and ratio test."""
 
     name = "sift"
@@ -56,32 +83,25 @@ class SiftMatcher(TwoViewMatcher):
         root = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12))
         return _features(self.name, keypoints, root, offset_px=_SIFT_OFFSET_PX)
 
-    def match_features(
-        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
-    ) -> Matches:
-        """Mutual nearest neighbours that pass the ratio test; the score is one minus the ratio."""
-        self._check_own(features0)
-        self._check_own(features1)
-        if len(features0) < 2 or len(features1) < 2:
-            return _matches(features0, features1, *_nothing())
-        similarity = features0.descriptors @ features1.descriptors.T
-        best1 = similarity.argmax(axis=1)
-        best0 = similarity.argmax(axis=0)
-        rows = np.flatnonzero(best0[best1] == np.arange(len(best1)))
-        candidates = similarity[rows]
-        nearest = candidates[np.arange(len(rows)), best1[rows]]
-        candidates[np.arange(len(rows)), best1[rows]] = -np.inf
+    def _mutual_nearest(
+        self, descriptors0: np.ndarray, descriptors1: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        similarity = descriptors0 @ descriptors1.T
+        best1, best0 = similarity.argmax(axis=1), similarity.argmax(axis=0)
+        rows0 = np.flatnonzero(best0[best1] == np.arange(len(best1)))
+        rows1, candidates, number = best1[rows0], similarity[rows0], np.arange(len(rows0))
+        nearest = candidates[number, rows1]
+        candidates[number, rows1] = -np.inf
         # For unit vectors the squared distance is 2 - 2 cos.
         ratio = np.sqrt(np.maximum(1 - nearest, 0) / np.maximum(1 - candidates.max(axis=1), 1e-12))
-        keep = ratio < self.config.ratio
-        return _matches(features0, features1, rows[keep], best1[rows[keep]], 1 - ratio[keep])
+        return rows0, rows1, ratio.astype(np.float64)
 
     def descriptor_distance(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
         """Euclidean distance of unit vectors, row by row."""
         return np.linalg.norm(descriptors0 - descriptors1, axis=1)
 
 
-class OrbMatcher(TwoViewMatcher):
+class OrbMatcher(_RatioMatcher):
     """ORB keypoints and binary descriptors (Rublee 2011), mutual and ratio test on the Hamming distance."""
 
     name = "orb"
@@ -99,19 +119,14 @@ class OrbMatcher(TwoViewMatcher):
         scale = self._orb.getScaleFactor() ** np.fromiter((k.octave for k in keypoints), np.float64, len(keypoints))
         return _features(self.name, keypoints, descriptors, offset_px=(scale[:, None] - 1) / 2)
 
-    def match_features(
-        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
-    ) -> Matches:
-        """Mutual nearest neighbours that pass the ratio test; the score is one minus the ratio."""
-        self._check_own(features0)
-        self._check_own(features1)
-        if len(features0) < 2 or len(features1) < 2:
-            return _matches(features0, features1, *_nothing())
-        distances, best1 = _hamming_nearest(features0.descriptors, features1.descriptors, count=2)
-        _, best0 = _hamming_nearest(features1.descriptors, features0.descriptors, count=1)
-        ratio = distances[:, 0] / np.maximum(distances[:, 1], 1)
-        keep = (best0[best1[:, 0], 0] == np.arange(len(best1))) & (ratio < self.config.ratio)
-        return _matches(features0, features1, np.flatnonzero(keep), best1[keep, 0], 1 - ratio[keep])
+    def _mutual_nearest(
+        self, descriptors0: np.ndarray, descriptors1: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        distances, best1 = _hamming_nearest(descriptors0, descriptors1, count=2)
+        _, best0 = _hamming_nearest(descriptors1, descriptors0, count=1)
+        rows0 = np.flatnonzero(best0[best1[:, 0], 0] == np.arange(len(best1)))
+        ratio = distances[rows0, 0] / np.maximum(distances[rows0, 1], 1)
+        return rows0, best1[rows0, 0], ratio
 
     def descriptor_distance(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
         """Hamming distance, row by row."""
@@ -137,22 +152,6 @@ def _features(
 
 def _no_features(backend: str, descriptors: np.ndarray) -> Features:
     return Features(np.zeros((0, 2)), np.zeros(0), descriptors, backend)
-
-
-def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
-
-
-def _matches(
-    features0: Features, features1: Features, rows0: np.ndarray, rows1: np.ndarray, scores: np.ndarray
-) -> Matches:
-    return Matches(
-        points0=features0.keypoints_px[rows0],
-        points1=features1.keypoints_px[rows1],
-        scores=np.clip(scores, 0, 1).astype(np.float64),
-        indices0=rows0,
-        indices1=rows1,
-    )
 
 
 def _hamming_nearest(descriptors0: np.ndarray, descriptors1: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
