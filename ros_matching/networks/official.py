@@ -1,0 +1,123 @@
+"""Strict conversion of the state dicts that the networks' authors published into ours.
+
+Each network states its rules in its own ``official.py`` and calls ``convert``. Nothing is guessed: a key that no rule
+leads to a parameter of ours, a parameter that no key leads to and a shape that differs are all listed in one error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ros_matching.errors import CheckpointError
+
+_DATA_PARALLEL_PREFIX = "module."
+_LISTED = 6  # keys named in an error; the others are counted
+
+
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every entry of the module's state dict; build the module on the "meta" device to spend nothing."""
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def convert(
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, Sequence[int]],
+    *,
+    network: str,
+    renames: Sequence[tuple[str, str]] = (),
+    dead: Sequence[str] = (),
+    permuted: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Tensor]:
+    """The authors' ``state`` under our keys, in the order and exactly with the shapes of ``expected``.
+
+    A leading "module." on all keys (data parallel training) is taken off first. ``dead`` are regular expressions;
+    their keys, as the authors write them, are dropped wherever one matches the whole key. Then each pair of ``renames``
+    (regular expression, replacement) is applied in turn, as by ``re.sub``. ``permuted`` maps a regular expression for
+    our whole key to the axes by which the stored tensor is permuted into ours. The step counters of batch
+    normalisation, which files from before PyTorch 0.4 lack and evaluation ignores, are filled with 0 or dropped.
+
+    Raises ``CheckpointError``, headed by the name ``network``, that lists unknown keys, missing keys and wrong shapes.
+    """
+    converted: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    problems: list[tuple[str, str]] = []
+    for theirs, tensor in _tensors(state, network).items():
+        if any(re.fullmatch(pattern, theirs) for pattern in dead):
+            continue
+        ours = _renamed(theirs, renames)
+        if ours not in expected:
+            if not _is_counter(ours):
+                problems.append(("unknown keys", theirs))
+            continue
+        if ours in origin:
+            problems.append(("two keys for one weight", f"{origin[ours]} and {theirs}, both {ours}"))
+            continue
+        origin[ours] = theirs
+        converted[ours] = _permuted(ours, tensor, permuted or {})
+        if tuple(converted[ours].shape) != tuple(expected[ours]):
+            problems.append(("wrong shapes", _shape_problem(theirs, ours, converted[ours].shape, expected[ours])))
+    for ours in expected:
+        if ours not in origin and _is_counter(ours):
+            converted[ours] = torch.zeros((), dtype=torch.int64)
+        elif ours not in origin:
+            problems.append(("missing keys (our names)", ours))
+    if problems:
+        raise CheckpointError(f"these are not the published weights of {network}: {summary(problems)}")
+    return {ours: converted[ours] for ours in expected}
+
+
+def summary(problems: Sequence[tuple[str, str]]) -> str:
+    """One line that groups ``problems`` (kind, detail) by kind and names the first few of each."""
+    details: dict[str, list[str]] = {}
+    for kind, detail in problems:
+        details.setdefault(kind, []).append(detail)
+    return "; ".join(f"{kind}: {_listed(items)}" for kind, items in details.items())
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return ", ".join(items[:_LISTED]) + more
+
+
+def _tensors(state: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
+    """``state`` without the prefix of data parallel training, or ``CheckpointError`` if it is not a state dict."""
+    strangers = [str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if strangers:
+        raise CheckpointError(
+            f"a state dict of {network} maps names to tensors, but these are something else: {_listed(strangers)}; "
+            "give the state dict itself, not the training state around it"
+        )
+    if state and all(key.startswith(_DATA_PARALLEL_PREFIX) for key in state):
+        return {key.removeprefix(_DATA_PARALLEL_PREFIX): value for key, value in state.items()}
+    return dict(state)
+
+
+def _is_counter(key: str) -> bool:
+    return key.rpartition(".")[2] == "num_batches_tracked"
+
+
+def _renamed(key: str, renames: Sequence[tuple[str, str]]) -> str:
+    for pattern, replacement in renames:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _permuted(ours: str, tensor: Tensor, permuted: Mapping[str, Sequence[int]]) -> Tensor:
+    """The tensor with its axes as ours; one with another number of axes stays, and its shape is reported as stored."""
+    for pattern, axes in permuted.items():
+        if re.fullmatch(pattern, ours) and tensor.ndim == len(axes):
+            return tensor.permute(*axes).contiguous()
+    return tensor
+
+
+def _shape_problem(theirs: str, ours: str, came: Sequence[int], expected: Sequence[int]) -> str:
+    name = theirs if theirs == ours else f"{theirs} (here {ours})"
+    return f"{name} should be {_shape(expected)}, is {_shape(came)}"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
