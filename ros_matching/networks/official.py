@@ -7,7 +7,7 @@ leads to a parameter of ours, a parameter that no key leads to and a shape that 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +30,14 @@ def convert(
     network: str,
     renames: Sequence[tuple[str, str]] = (),
     dead: Sequence[str] = (),
-    permuted: Mapping[str, Sequence[int]] | None = None,
+    layouts: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> dict[str, Tensor]:
     """The authors' ``state`` under our keys, in the order and exactly with the shapes of ``expected``.
 
-    A leading "module." on all keys (data parallel training) is taken off first. ``dead`` are regular expressions;
-    their keys, as the authors write them, are dropped wherever one matches the whole key. Then each pair of ``renames``
-    (regular expression, replacement) is applied in turn, as by ``re.sub``. ``permuted`` maps a regular expression for
-    our whole key to the axes by which the stored tensor is permuted into ours. The step counters of batch
+    A leading "module." (data parallel training) is taken off each key, then each pair of ``renames`` (regular expression,
+    replacement) is applied in turn, as by ``re.sub``. Keys that lead to no weight of ours are dropped where one of the
+    regular expressions ``dead`` matches the authors' key as a whole. ``layouts`` maps a regular expression for our whole
+    key to the function that brings the stored tensor into our layout, such as a permutation. The step counters of batch
     normalisation, which files from before PyTorch 0.4 lack and evaluation ignores, are filled with 0 or dropped.
 
     Raises ``CheckpointError``, headed by the name ``network``, that lists unknown keys, missing keys and wrong shapes.
@@ -46,18 +46,16 @@ def convert(
     origin: dict[str, str] = {}
     problems: list[tuple[str, str]] = []
     for theirs, tensor in _tensors(state, network).items():
-        if any(re.fullmatch(pattern, theirs) for pattern in dead):
-            continue
         ours = _renamed(theirs, renames)
         if ours not in expected:
-            if not _is_counter(ours):
+            if not (_is_counter(ours) or any(re.fullmatch(pattern, theirs) for pattern in dead)):
                 problems.append(("unknown keys", theirs))
             continue
         if ours in origin:
             problems.append(("two keys for one weight", f"{origin[ours]} and {theirs}, both {ours}"))
             continue
         origin[ours] = theirs
-        converted[ours] = _permuted(ours, tensor, permuted or {})
+        converted[ours] = _laid_out(ours, tensor, layouts or {})
         if tuple(converted[ours].shape) != tuple(expected[ours]):
             problems.append(("wrong shapes", _shape_problem(theirs, ours, converted[ours].shape, expected[ours])))
     for ours in expected:
@@ -66,11 +64,20 @@ def convert(
         elif ours not in origin:
             problems.append(("missing keys (our names)", ours))
     if problems:
-        raise CheckpointError(f"these are not the published weights of {network}: {summary(problems)}")
+        raise CheckpointError(f"these are not the published weights of {network}: {_summary(problems)}")
     return {ours: converted[ours] for ours in expected}
 
 
-def summary(problems: Sequence[tuple[str, str]]) -> str:
+def differences(came: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> str:
+    """What is wrong with a state dict of shapes ``came`` where ``expected`` is wanted, in one line; "" if nothing."""
+    problems = [("unknown keys", key) for key in came if key not in expected]
+    problems += [("missing keys", key) for key in expected if key not in came]
+    common = [key for key in expected if key in came and tuple(came[key]) != tuple(expected[key])]
+    problems += [("wrong shapes", _shape_problem(key, key, came[key], expected[key])) for key in common]
+    return _summary(problems)
+
+
+def _summary(problems: Sequence[tuple[str, str]]) -> str:
     """One line that groups ``problems`` (kind, detail) by kind and names the first few of each."""
     details: dict[str, list[str]] = {}
     for kind, detail in problems:
@@ -91,9 +98,7 @@ def _tensors(state: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
             f"a state dict of {network} maps names to tensors, but these are something else: {_listed(strangers)}; "
             "give the state dict itself, not the training state around it"
         )
-    if state and all(key.startswith(_DATA_PARALLEL_PREFIX) for key in state):
-        return {key.removeprefix(_DATA_PARALLEL_PREFIX): value for key, value in state.items()}
-    return dict(state)
+    return {key.removeprefix(_DATA_PARALLEL_PREFIX): value for key, value in state.items()}
 
 
 def _is_counter(key: str) -> bool:
@@ -106,11 +111,14 @@ def _renamed(key: str, renames: Sequence[tuple[str, str]]) -> str:
     return key
 
 
-def _permuted(ours: str, tensor: Tensor, permuted: Mapping[str, Sequence[int]]) -> Tensor:
-    """The tensor with its axes as ours; one with another number of axes stays, and its shape is reported as stored."""
-    for pattern, axes in permuted.items():
-        if re.fullmatch(pattern, ours) and tensor.ndim == len(axes):
-            return tensor.permute(*axes).contiguous()
+def _laid_out(ours: str, tensor: Tensor, layouts: Mapping[str, Callable[[Tensor], Tensor]]) -> Tensor:
+    """The tensor in our layout; one that cannot be brought into it stays, and its shape is reported as stored."""
+    for pattern, layout in layouts.items():
+        if re.fullmatch(pattern, ours):
+            try:
+                return layout(tensor).contiguous()
+            except (IndexError, RuntimeError):  # too few or too many axes
+                return tensor
     return tensor
 
 
