@@ -34,38 +34,40 @@ def convert(
 ) -> dict[str, Tensor]:
     """The authors' ``state`` under our keys, in the order and exactly with the shapes of ``expected``.
 
-    A leading "module." (data parallel training) is taken off each key, then each pair of ``renames`` (regular expression,
-    replacement) is applied in turn, as by ``re.sub``. Keys that lead to no weight of ours are dropped where one of the
-    regular expressions ``dead`` matches the authors' key as a whole. ``layouts`` maps a regular expression for our whole
-    key to the function that brings the stored tensor into our layout, such as a permutation. The step counters of batch
-    normalisation, which files from before PyTorch 0.4 lack and evaluation ignores, are filled with 0 or dropped.
+    A leading "module." (data parallel training) is taken off each key; then each pair of ``renames`` (regular
+    expression, replacement) is applied in turn, as by ``re.sub``. Keys that lead to no weight of ours are dropped where
+    one of the regular expressions ``dead`` matches the authors' key as a whole. ``layouts`` maps a regular expression
+    for our whole key to the function that brings the stored tensor into our layout, such as a permutation. The step
+    counters of batch normalisation, which files from before PyTorch 0.4 lack and evaluation ignores, are filled with 0
+    or dropped.
 
     Raises ``CheckpointError``, headed by the name ``network``, that lists unknown keys, missing keys and wrong shapes.
     """
-    converted: dict[str, Tensor] = {}
-    origin: dict[str, str] = {}
     problems: list[tuple[str, str]] = []
-    for theirs, tensor in _tensors(state, network).items():
-        ours = _renamed(theirs, renames)
-        if ours not in expected:
-            if not (_is_counter(ours) or any(re.fullmatch(pattern, theirs) for pattern in dead)):
-                problems.append(("unknown keys", theirs))
-            continue
-        if ours in origin:
-            problems.append(("two keys for one weight", f"{origin[ours]} and {theirs}, both {ours}"))
-            continue
-        origin[ours] = theirs
-        converted[ours] = _laid_out(ours, tensor, layouts or {})
-        if tuple(converted[ours].shape) != tuple(expected[ours]):
-            problems.append(("wrong shapes", _shape_problem(theirs, ours, converted[ours].shape, expected[ours])))
-    for ours in expected:
-        if ours not in origin and _is_counter(ours):
+    found: dict[str, str] = {}  # the authors' key, by ours
+    for theirs in state:
+        bare = theirs.removeprefix(_DATA_PARALLEL_PREFIX)
+        ours = _renamed(bare, renames)
+        if ours in found:
+            problems.append(("two keys for one weight", f"{found[ours]} and {theirs}, both {ours}"))
+        elif ours in expected:
+            found[ours] = theirs
+        elif not (_is_counter(bare) or any(re.fullmatch(pattern, bare) for pattern in dead)):
+            problems.append(("unknown keys", theirs))
+
+    converted: dict[str, Tensor] = {}
+    for ours, shape in expected.items():
+        if ours in found:
+            converted[ours] = _laid_out(ours, state[found[ours]], layouts or {})
+            if tuple(converted[ours].shape) != tuple(shape):
+                problems.append(("wrong shapes", _wrong_shape(found[ours], ours, converted[ours].shape, shape)))
+        elif _is_counter(ours):
             converted[ours] = torch.zeros((), dtype=torch.int64)
-        elif ours not in origin:
+        else:
             problems.append(("missing keys (our names)", ours))
     if problems:
         raise CheckpointError(f"these are not the published weights of {network}: {_summary(problems)}")
-    return {ours: converted[ours] for ours in expected}
+    return converted
 
 
 def differences(came: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> str:
@@ -73,7 +75,7 @@ def differences(came: Mapping[str, Sequence[int]], expected: Mapping[str, Sequen
     problems = [("unknown keys", key) for key in came if key not in expected]
     problems += [("missing keys", key) for key in expected if key not in came]
     common = [key for key in expected if key in came and tuple(came[key]) != tuple(expected[key])]
-    problems += [("wrong shapes", _shape_problem(key, key, came[key], expected[key])) for key in common]
+    problems += [("wrong shapes", _wrong_shape(key, key, came[key], expected[key])) for key in common]
     return _summary(problems)
 
 
@@ -88,17 +90,6 @@ def _summary(problems: Sequence[tuple[str, str]]) -> str:
 def _listed(items: Sequence[str]) -> str:
     more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
     return ", ".join(items[:_LISTED]) + more
-
-
-def _tensors(state: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
-    """``state`` without the prefix of data parallel training, or ``CheckpointError`` if it is not a state dict."""
-    strangers = [str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if strangers:
-        raise CheckpointError(
-            f"a state dict of {network} maps names to tensors, but these are something else: {_listed(strangers)}; "
-            "give the state dict itself, not the training state around it"
-        )
-    return {key.removeprefix(_DATA_PARALLEL_PREFIX): value for key, value in state.items()}
 
 
 def _is_counter(key: str) -> bool:
@@ -122,7 +113,7 @@ def _laid_out(ours: str, tensor: Tensor, layouts: Mapping[str, Callable[[Tensor]
     return tensor
 
 
-def _shape_problem(theirs: str, ours: str, came: Sequence[int], expected: Sequence[int]) -> str:
+def _wrong_shape(theirs: str, ours: str, came: Sequence[int], expected: Sequence[int]) -> str:
     name = theirs if theirs == ours else f"{theirs} (here {ours})"
     return f"{name} should be {_shape(expected)}, is {_shape(came)}"
 
