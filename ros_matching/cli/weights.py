@@ -87,12 +87,13 @@ def _import(args: argparse.Namespace) -> int:
         raise CheckpointError(f"{out} is there already; choose another --out, or --force to overwrite it")
     state = load_official(args.files, args.network, args.sha256)
     files = entry(args.network).official_files(args.files)
+    names = [file.name for file in args.files]
     hashes = ", ".join(f"{file.name} (SHA-256 {sha256_of(file)})" for file in files)
     card = WeightsCard(
         network=args.network,
         description=f"the authors' weights, from {hashes}",
         trained_on="see the authors' publication",
-        command=shlex.join(["ros-matching", "weights", "import", args.network, *(file.name for file in args.files)]),
+        command=shlex.join(["ros-matching", "weights", "import", args.network, *names, *(["--half"] * args.half)]),
         licence=entry(args.network).licence,
     )
     card = save_weights(out, state, card, half=args.half)

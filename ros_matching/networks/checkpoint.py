@@ -96,8 +96,13 @@ def load_official(paths: Path | str | Sequence[Path | str], name: str, sha256: S
     entry = registry.entry(name)
     files = entry.official_files([Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)])
     _check_hashes(files, {digest.lower() for digest in sha256})
-    state = entry.from_official(*_states(files, together=bool(entry.parts)))
-    _check_fits(state, entry.make_empty(state), f"{', '.join(map(str, files))} does not fit {name}")
+    states = _states(files, together=bool(entry.parts))
+    what = ", ".join(map(str, files))
+    try:
+        state = entry.from_official(*states)
+    except CheckpointError as error:
+        raise CheckpointError(f"{what}: {error}") from error
+    _check_fits(state, entry.make_empty(state), f"{what} does not fit {name}")
     return state
 
 

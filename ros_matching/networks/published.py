@@ -112,7 +112,7 @@ def _check_start(file: Path) -> None:
 
 
 def _why_unreadable(file: Path, error: Exception) -> str:
-    refused = re.search(r"GLOBAL (\S+)", str(error))
+    refused = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error))
     if refused and refused[1] in _ALLOWED:
         return f"reading {file} takes PyTorch 2.5 or later, this is {torch.__version__}; import it where there is one"
     if refused:

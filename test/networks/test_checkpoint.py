@@ -319,6 +319,16 @@ def test_a_conversion_that_does_not_fit_is_refused(tmp_path, entry):
         load_official(tmp_path / "a.pth", "tiny")
 
 
+def test_a_failed_conversion_names_the_file(tmp_path, entry, monkeypatch):
+    def refuse(self, *states):
+        raise CheckpointError("unknown keys: a")
+
+    monkeypatch.setattr(type(entry), "from_official", refuse)
+    torch.save(published(tiny()), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth: unknown keys: a$"):
+        load_official(tmp_path / "a.pth", "tiny")
+
+
 def test_weights_in_parts(tmp_path, entry, monkeypatch):
     parts = replace(entry, parts=("one.pth", "two.pth"))
     monkeypatch.setattr(registry, "networks", lambda: {"tiny": parts})
