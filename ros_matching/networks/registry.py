@@ -88,6 +88,12 @@ def _posfeat(state: Mapping[str, Tensor]) -> nn.Module:
     return PoSFeat()
 
 
+def _posfeat_lite(state: Mapping[str, Tensor]) -> nn.Module:
+    from ros_matching.networks.posfeat.lite import PoSFeatLite
+
+    return PoSFeatLite()
+
+
 def _ncnet(name: str) -> Make:
     def make(state: Mapping[str, Tensor]) -> nn.Module:
         """With the authors' trunk or, where the state dict has none, on the feature maps of another network."""
@@ -130,6 +136,7 @@ def _pbs_mvsnet(name: str) -> Make:
 
 _ENTRIES = (
     NetworkEntry("posfeat", "posfeat", _posfeat, "Apache-2.0", parts=("backbone.pth", "localheader.pth")),
+    NetworkEntry("posfeat_lite", "posfeat", _posfeat_lite),
     NetworkEntry("ncnet_pfpascal", "ncnet", _ncnet("ncnet_pfpascal"), "MIT"),
     NetworkEntry("ncnet_ivd", "ncnet", _ncnet("ncnet_ivd"), "MIT"),
     NetworkEntry("ncnet_lite", "ncnet", _ncnet("ncnet_lite")),
