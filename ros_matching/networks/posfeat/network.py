@@ -138,9 +138,14 @@ class DetectionNetwork(nn.Module):
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Zero mean and unit variance over each channel of each image, in full precision."""
+    """Zero mean and unit variance over each channel of each image, in full precision.
+
+    Torch's own first copies what is stored channels-last: 1.5 s for one 640x480 image on one core.
+    """
     with torch.autocast(device_type=x.device.type, enabled=False):
-        return functional.instance_norm(full_precision(x))
+        x = full_precision(x)
+        x = x - x.mean(dim=(2, 3), keepdim=True)
+        return x * (x.square().mean(dim=(2, 3), keepdim=True) + 1e-5).rsqrt()
 
 
 class ConvNorm(nn.Module):
