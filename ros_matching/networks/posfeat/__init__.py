@@ -1,0 +1,1 @@
+"""PoSFeat: learned keypoints and descriptors, trained from camera poses alone."""

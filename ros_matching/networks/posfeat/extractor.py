@@ -1,0 +1,116 @@
+"""From an image to PoSFeat's features: keypoints to sub-pixel with unit descriptors."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ros_matching.config import Config, parameter
+from ros_matching.datatypes import Features
+from ros_matching.errors import MatchingError
+from ros_matching.networks.posfeat.folding import folded
+from ros_matching.networks.posfeat.keypoints import detect
+from ros_matching.networks.posfeat.lite import PoSFeatLite
+from ros_matching.networks.posfeat.network import STRIDE, PoSFeat
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+MIN_SIDE_PX = 2 * STRIDE
+_CONTRAST_CELL_PX = 4
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class PoSFeatConfig(Config):
+    """Settings of the PoSFeat front end. The score is softplus of a logit of unit variance over the image."""
+
+    max_keypoints: int = parameter(2048, "strongest keypoints kept per image", minimum=50, maximum=20480)
+    nms_radius_px: int = parameter(3, "a keypoint scores highest this far around it, in pixels", minimum=1, maximum=8)
+    score_threshold: float = parameter(
+        0.5, "score that a keypoint exceeds; 0.5 passes two thirds", minimum=0, maximum=5
+    )
+    min_contrast: float = parameter(
+        2.0, "standard deviation of the grey levels (0 to 255) around a keypoint below which it is dropped", minimum=0
+    )
+    precision: str = parameter(
+        "float32", "number format of the convolutions", choices=("float32", "float16", "bfloat16")
+    )
+
+
+# Table of the authors' runs: without a guard against flat images, which they do not have.
+PAPER_PRESETS = {
+    "hpatches": PoSFeatConfig(max_keypoints=8192, nms_radius_px=1, score_threshold=0.9, min_contrast=0.0),
+    "aachen": PoSFeatConfig(max_keypoints=20480, nms_radius_px=3, score_threshold=0.5, min_contrast=0.0),
+    "eth": PoSFeatConfig(max_keypoints=20480, nms_radius_px=3, score_threshold=0.9, min_contrast=0.0),
+}
+
+
+class PoSFeatExtractor:
+    """Extracts ``Features`` with a PoSFeat network, full or lite, on the device where the network is.
+
+    It works on a copy of the network made for inference. Pixels right of and below the last multiple of 16 are not
+    looked at.
+    """
+
+    def __init__(self, network: PoSFeat | PoSFeatLite, config: PoSFeatConfig | None = None) -> None:
+        self.config = config or PoSFeatConfig()
+        self.network = folded(network).to(memory_format=torch.channels_last)
+        self.device = next(network.parameters()).device
+        self._mean = 255 * torch.tensor(IMAGENET_MEAN, device=self.device).view(3, 1, 1)
+        self._deviation = 255 * torch.tensor(IMAGENET_DEVIATION, device=self.device).view(3, 1, 1)
+
+    @torch.inference_mode()
+    def extract(self, image: np.ndarray) -> Features:
+        """Features of an image (H, W, 3) uint8 RGB; possibly none.
+
+        Keypoints, scores, unit descriptors (N, 128) and the descriptor map (128, H/4, W/4), not normalised, are
+        tensors on the network's device; the strongest keypoint comes first. Raises ``MatchingError`` for another kind
+        of image or one with a side below 32 pixels.
+        """
+        levels = self._levels(image)
+        with self._autocast():
+            dense = self.network((levels - self._mean) / self._deviation)
+        [keypoints] = detect(
+            dense.score,
+            radius=self.config.nms_radius_px,
+            threshold=self.config.score_threshold,
+            max_keypoints=self.config.max_keypoints,
+            allowed=self._textured(levels),
+        )
+        descriptors = self.network.sample(dense.descriptors, keypoints.points[None])[0]
+        return Features(keypoints.points, keypoints.scores, descriptors, self.network.name, dense.descriptors[0])
+
+    def _levels(self, image: np.ndarray) -> Tensor:
+        """The part of the image that is used, (1, 3, H, W) from 0 to 255, channels last in memory."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise MatchingError(f"an image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        height, width = (side // STRIDE * STRIDE for side in image.shape[:2])
+        if min(height, width) < MIN_SIDE_PX:
+            raise MatchingError(f"PoSFeat needs images of {MIN_SIDE_PX} pixels or more a side, got {image.shape[:2]}")
+        pixels = torch.from_numpy(np.ascontiguousarray(image[:height, :width])).to(self.device)
+        return pixels.permute(2, 0, 1)[None].float()
+
+    def _textured(self, levels: Tensor) -> Tensor | None:
+        """Where the image has contrast, (1, 1, H, W): the normalisations would else find structure in rounding.
+
+        The deviation is that of the 12 x 12 pixels of the 4 x 4 cell of a pixel and the cells around it.
+        """
+        if self.config.min_contrast == 0:
+            return None
+        grey = levels.mean(dim=1, keepdim=True)
+        grey = grey - grey.mean()  # keeps rounding away from the difference of squares
+        moments = functional.avg_pool2d(torch.cat([grey, grey.square()], dim=1), _CONTRAST_CELL_PX)
+        moments = functional.avg_pool2d(moments, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+        mean, square = moments.split(1, dim=1)
+        textured = square - mean.square() >= self.config.min_contrast**2
+        return textured.repeat_interleave(_CONTRAST_CELL_PX, dim=-1).repeat_interleave(_CONTRAST_CELL_PX, dim=-2)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.config.precision])

@@ -1,0 +1,82 @@
+"""Keypoints from a score map: local maxima above a threshold, the strongest of them, to sub-pixel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BORDER_PX = 1  # keypoints keep this distance, so that each has a full 3x3 neighbourhood
+
+
+class Keypoints(NamedTuple):
+    """Keypoints of one image: ``points`` (N, 2) pixels, ``scores`` (N,), strongest first."""
+
+    points: Tensor
+    scores: Tensor
+
+
+def local_maxima(score: Tensor, radius: int) -> Tensor:
+    """Which pixels (B, 1, H, W) bool are the maximum of the (2 ``radius`` + 1)-square around them.
+
+    The outermost pixels never are. Of equal pixels in a window the first in reading order counts. As the map is
+    continued by reflection, that first one may be a mirror image: the authors' code has it so.
+    """
+    inner = score[..., BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+    height, width = inner.shape[-2:]
+    padded = functional.pad(inner, (radius,) * 4, mode="reflect")
+    bands = _running_max(_running_max(padded, 2 * radius + 1, dim=-1), radius, dim=-2)
+    sides = _running_max(padded[..., radius : radius + height, :], radius, dim=-1)
+    before = torch.maximum(bands[..., :height, :], sides[..., :width])
+    after = torch.maximum(bands[..., radius + 1 :, :], sides[..., radius + 1 :])
+    return functional.pad((inner > before) & (inner >= after), (BORDER_PX,) * 4)
+
+
+def _running_max(x: Tensor, length: int, dim: int) -> Tensor:
+    """The maximum of every ``length`` consecutive entries along ``dim``, by doubling.
+
+    On a CPU the whole search so takes 1.9 ms at 640x480, whatever the radius; by ``max_pool2d``, 17 to 53 ms.
+    """
+    covered = 1
+    while covered < length:
+        step = min(covered, length - covered)
+        x = torch.maximum(x.narrow(dim, 0, x.shape[dim] - step), x.narrow(dim, step, x.shape[dim] - step))
+        covered += step
+    return x
+
+
+def detect(
+    score: Tensor, radius: int, threshold: float, max_keypoints: int, allowed: Tensor | None = None
+) -> list[Keypoints]:
+    """Keypoints of every image of a score map (B, 1, H, W): at most ``max_keypoints``, and none that fail a test.
+
+    A keypoint is the maximum within ``radius`` pixels (at least 1), scores more than ``threshold``, and lies where
+    ``allowed`` (B, 1, H, W) bool is true. They are ranked by the score at the maximum; what is returned is the
+    refined position and score.
+    """
+    mask = local_maxima(score, radius) & (score > threshold)
+    if allowed is not None:
+        mask &= allowed
+    return [_strongest(image[0], keep[0], max_keypoints) for image, keep in zip(score, mask, strict=True)]
+
+
+def _strongest(score: Tensor, mask: Tensor, max_keypoints: int) -> Keypoints:
+    index = mask.flatten().nonzero()[:, 0]
+    values = score.flatten()[index]
+    order = values.argsort(descending=True, stable=True)[:max_keypoints]
+    return _refined(score, index[order])
+
+
+def _refined(score: Tensor, index: Tensor) -> Keypoints:
+    """The centroid of the scores in the 3x3 neighbourhood, less than a pixel away, and the maximum there."""
+    width = score.shape[1]
+    step = torch.arange(-1, 2, device=score.device)
+    around = index[:, None] + (step[:, None] * width + step).flatten()
+    values = score.flatten()[around]
+    dy, dx = torch.meshgrid(step.to(values), step.to(values), indexing="ij")
+    offsets = torch.stack([dx.flatten(), dy.flatten()], dim=1)
+    shift = (values @ offsets) / values.sum(dim=1, keepdim=True)
+    centre = torch.stack([index % width, torch.div(index, width, rounding_mode="floor")], dim=1)
+    return Keypoints(centre + shift, values.amax(dim=1))
