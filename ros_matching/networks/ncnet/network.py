@@ -21,7 +21,7 @@ from ros_matching.errors import MatchingError
 from ros_matching.networks.ncnet.trunk import ResNet101Trunk
 
 _NORM_EPS = 1e-6
-_MUTUAL_EPS = 1e-5
+MUTUAL_EPS = 1e-5
 
 
 class Setting(NamedTuple):
@@ -78,8 +78,8 @@ def mutual_matching(correlation: Tensor) -> Tensor:
     Kept in float32 under autocast: in float16 maxima below eps = 1e-5 would vanish.
     """
     c = full_precision(correlation)
-    over_b = c / (c.amax(dim=(4, 5), keepdim=True) + _MUTUAL_EPS)
-    over_a = c / (c.amax(dim=(2, 3), keepdim=True) + _MUTUAL_EPS)
+    over_b = c / (c.amax(dim=(4, 5), keepdim=True) + MUTUAL_EPS)
+    over_a = c / (c.amax(dim=(2, 3), keepdim=True) + MUTUAL_EPS)
     return c * (over_b * over_a)  # in this order, so that exchanging A and B changes no bit
 
 
