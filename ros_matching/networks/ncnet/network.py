@@ -98,9 +98,10 @@ def max_pool(correlation: Tensor, k: int) -> FilteredCorrelation:
 class Conv4d(nn.Module):
     """4-D convolution, stride 1, zero padding to the same size; ``weight`` (out, in, k, k, k, k), ``bias`` (out,).
 
-    PyTorch has none. One 3-D convolution, with A's rows in the batch, computes the parts of all k kernel slices at
-    once; added up along the rows they are the 4-D convolution. 1.4 to 9 times faster on a CPU than one 3-D convolution
-    per row and slice.
+    PyTorch has none. With A's rows in the batch, one 3-D convolution does it, in one of two ways: the k rows that a
+    kernel covers are laid side by side as input channels, or the k slices of the kernel as output channels, which are
+    then added up shifted. Each keeps the k-fold tensor on the narrow side. 1.4 to 10 times faster on a CPU than one 3-D
+    convolution per row and slice.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
@@ -114,11 +115,23 @@ class Conv4d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, in, hA, wA, hB, wB) -> (b, out, hA, wA, hB, wB)."""
-        batch, _, rows, *rest = x.shape
+        return self._rows_as_inputs(x) if x.shape[1] < len(self.bias) else self._slices_as_outputs(x)
+
+    def _rows_as_inputs(self, x: Tensor) -> Tensor:
+        batch, _, rows, *_ = x.shape
+        pad = self.kernel // 2
+        padded = functional.pad(x, (0, 0, 0, 0, 0, 0, pad, pad))
+        covered = torch.cat([padded[:, :, d : d + rows] for d in range(self.kernel)], dim=1)
+        weight = self.weight.transpose(1, 2).flatten(1, 2)
+        out = functional.conv3d(covered.transpose(1, 2).flatten(0, 1), weight, self.bias, padding=pad)
+        return out.unflatten(0, (batch, rows)).transpose(1, 2)
+
+    def _slices_as_outputs(self, x: Tensor) -> Tensor:
+        batch, _, rows, *_ = x.shape
         k, pad = self.kernel, self.kernel // 2
-        slices = self.weight.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
-        parts = functional.conv3d(x.transpose(1, 2).flatten(0, 1), slices, padding=pad)
-        parts = parts.reshape(batch, rows, k, -1, *rest)
+        weight = self.weight.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
+        parts = functional.conv3d(x.transpose(1, 2).flatten(0, 1), weight, padding=pad)
+        parts = parts.unflatten(1, (k, -1)).unflatten(0, (batch, rows))
         out = parts[:, :, pad] + self.bias.to(parts.dtype)[:, None, None, None]
         for d in range(k):
             shift = d - pad  # output row i takes the part of slice d at row i + shift
