@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ros_matching.networks.ncnet.network import MUTUAL_EPS, ConsensusNetwork, Conv4d, full_precision
+from ros_matching.networks.ncnet.network import MUTUAL_EPS, ConsensusNetwork, full_precision
 
 
 class Pairs(NamedTuple):
@@ -113,22 +113,18 @@ def rules(pairs: Pairs, kernel: int) -> Rules:
     )
 
 
-def convolve(values: Tensor, layer: Conv4d, rules: Rules, *, swapped: bool = False) -> Tensor:
-    """The layer on stored pairs: values (E, in) -> (E, out).
-
-    ``swapped`` exchanges A and B in the kernel, which is the same as exchanging them before and after the convolution.
-    """
-    weight = layer.weight.permute(0, 1, 4, 5, 2, 3) if swapped else layer.weight
+def convolve(values: Tensor, weight: Tensor, bias: Tensor, rules: Rules) -> Tensor:
+    """The 4-D convolution with ``weight`` (out, in, k, k, k, k) on stored pairs: values (E, in) -> (E, out)."""
     out, into = weight.shape[:2]
     weight = weight.flatten(2).permute(2, 1, 0)  # (taps, in, out)
     count, taps = len(values), len(weight)
     if into <= out:  # gather what is read, then multiply
         columns = values.new_zeros(count * taps, into)
         columns = columns.index_put((rules.target * taps + rules.tap,), values.index_select(0, rules.source))
-        return functional.linear(columns.reshape(count, taps * into), weight.flatten(0, 1).T, layer.bias)
+        return functional.linear(columns.reshape(count, taps * into), weight.flatten(0, 1).T, bias)
     parts = functional.linear(values, weight.transpose(1, 2).flatten(0, 1)).reshape(count * taps, out)
     sums = parts.new_zeros(count, out)
-    return sums.index_add(0, rules.target, parts.index_select(0, rules.source * taps + rules.tap)) + layer.bias
+    return sums.index_add(0, rules.target, parts.index_select(0, rules.source * taps + rules.tap)) + bias
 
 
 def mutual_matching(values: Tensor, pairs: Pairs) -> Tensor:
@@ -143,15 +139,19 @@ def mutual_matching(values: Tensor, pairs: Pairs) -> Tensor:
 def filter_pairs(network: ConsensusNetwork, values: Tensor, pairs: Pairs) -> Tensor:
     """Mutual matching, consensus, mutual matching of the correlations (E,) of stored pairs: (E,) scores."""
     c = mutual_matching(values, pairs)[:, None]
-    layers = network.consensus.layers
-    by_kernel = {kernel: rules(pairs, kernel) for kernel in {layer.kernel for layer in layers}}
-    total = torch.zeros_like(c)
-    for swapped in (False, True):
-        x = c
-        for layer in layers:
-            x = convolve(x, layer, by_kernel[layer.kernel], swapped=swapped).relu()
-        total = total + x
-    return mutual_matching(total[:, 0], pairs)
+    first, *others = network.consensus.layers
+    by_kernel = {layer.kernel: rules(pairs, layer.kernel) for layer in network.consensus.layers}
+    # Exchanging A and B in the kernels is the same as doing so before and after. The first layer reads once for both.
+    weight, bias = torch.cat([first.weight, _swapped(first.weight)]), first.bias.repeat(2)
+    plain, swapped = convolve(c, weight, bias, by_kernel[first.kernel]).relu().chunk(2, dim=1)
+    for layer in others:
+        plain = convolve(plain, layer.weight, layer.bias, by_kernel[layer.kernel]).relu()
+        swapped = convolve(swapped, _swapped(layer.weight), layer.bias, by_kernel[layer.kernel]).relu()
+    return mutual_matching((plain + swapped)[:, 0], pairs)
+
+
+def _swapped(weight: Tensor) -> Tensor:
+    return weight.permute(0, 1, 4, 5, 2, 3)
 
 
 def _maxima(values: Tensor, cells: Tensor, count: int) -> Tensor:
