@@ -1,0 +1,1 @@
+"""NCNet: neighbourhood consensus on the 4-D correlation of two feature maps."""

@@ -1,0 +1,32 @@
+"""Where the cells of PoSFeat's descriptor map lie in the image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class MapGrid(NamedTuple):
+    """A descriptor map of ``rows`` x ``columns`` cells, one for ``stride`` x ``stride`` pixels of the image.
+
+    PoSFeat reads the descriptor of pixel x of an image W = stride w wide at x w / (W - 1) - 1/2 of its map (it takes -1
+    and 1 for the centres of the outer pixels when it normalises coordinates and for their outer edges when it samples),
+    and was trained so. Cells are found in the image by the same rule, inverted.
+    """
+
+    rows: int
+    columns: int
+    stride: int
+
+    def from_px(self, points_px: Tensor) -> Tensor:
+        """Map coordinates (..., 2), x and y with cell centres at integers, of pixels."""
+        return points_px * points_px.new_tensor(self._cells_per_px) - 0.5
+
+    def to_px(self, points: Tensor) -> Tensor:
+        """Pixels (..., 2) of map coordinates."""
+        return (points + 0.5) / points.new_tensor(self._cells_per_px)
+
+    @property
+    def _cells_per_px(self) -> tuple[float, float]:
+        return self.columns / (self.columns * self.stride - 1), self.rows / (self.rows * self.stride - 1)
