@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_TIE = 1e-3  # entries that differ by less are equal: without rotation the matrix has each of them twice, +x and -x
+
 
 def weighted_eight_point(matches: Tensor, log_weights: Tensor) -> Tensor:
     """Essential matrices (B, 3, 3) float64, unit norm, ``x1^T E x0 = 0``, of matches (B, N, 4).
 
     The eigenvector of the smallest eigenvalue of X^T diag(w) X, X being the rows of the eight-point method; ``w`` is
     the softmax of ``log_weights`` (B, N), as only their ratios count. No rank is enforced, as in the paper. The entry
-    of largest magnitude is positive. In double precision, because forming X^T X squares the condition number.
+    of largest magnitude, of equals the first, is positive. In double precision, because forming X^T X squares the
+    condition number.
     """
     with torch.autocast(device_type=matches.device.type, enabled=False):
         x0, y0, x1, y1 = matches.double().unbind(dim=2)
@@ -20,7 +23,9 @@ def weighted_eight_point(matches: Tensor, log_weights: Tensor) -> Tensor:
         rows = torch.stack([x1 * x0, x1 * y0, x1, y1 * x0, y1 * y0, y1, x0, y0, one], dim=2)
         weights = torch.softmax(log_weights.double(), dim=1)
         vector = torch.linalg.eigh(rows.mT @ (weights[..., None] * rows)).eigenvectors[..., 0]
-        largest = vector.gather(1, vector.abs().argmax(dim=1, keepdim=True))
+        size = vector.abs()
+        largest = (size > (1 - _TIE) * size.amax(dim=1, keepdim=True)).to(torch.uint8).argmax(dim=1, keepdim=True)
+        largest = vector.gather(1, largest)
         return (vector * torch.sign(largest)).unflatten(1, (3, 3))
 
 
