@@ -1,0 +1,203 @@
+"""NCMNet, "Progressive Neighbor Consistency Mining for Correspondence Pruning" (Liu and Yang, CVPR 2023).
+
+Two pruning modules in a row: each mines the consistency of every match with its neighbours in three spaces, weighs
+all matches, and keeps the better half. The essential matrix follows from what is left (``eight_point.py``).
+
+Where paper and published code differ, this follows the code, on which the published weights were trained: the
+neighbours of the second module are searched in the coordinates with both weights, six dimensions; and the
+preliminary weights and global-graph layers (eq. 3 and 4), which the paper calls learned, serve the search of
+neighbours only, so that no gradient reaches them. They are returned, and ``losses.py`` can supervise them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ros_matching.config import Config, parameter
+from ros_matching.errors import ConfigError
+from ros_matching.networks.ncmnet.blocks import (
+    CrossAttention,
+    GraphLayer,
+    NeighbourEmbedding,
+    OrderAware,
+    ResidualBlock,
+    linear_norm_relu,
+    nearest_neighbours,
+    residual_blocks,
+    weights_of,
+)
+
+
+@dataclass(frozen=True)
+class NCMNetConfig(Config):
+    """The shape of the network; the defaults are the published one."""
+
+    channels: int = parameter(128, "width of the features of a match", minimum=8, maximum=1024)
+    attention_channels: int = parameter(32, "width of queries and keys", minimum=4, maximum=256)
+    clusters: int = parameter(250, "clusters of the order-aware blocks", minimum=8, maximum=1000)
+    cluster_filters: int = parameter(2, "filters between the clusters", minimum=1, maximum=8)
+    blocks: int = parameter(3, "residual blocks of an embedding", minimum=1, maximum=8)
+    coarse_neighbours: int = parameter(9, "neighbours in the first module, a multiple of 3", minimum=3, maximum=24)
+    fine_neighbours: int = parameter(6, "neighbours in the second module, a multiple of 3", minimum=3, maximum=24)
+    keep: float = parameter(0.5, "share of the matches that a module keeps", minimum=0.1, maximum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("coarse_neighbours", "fine_neighbours"):
+            if getattr(self, name) % 3:
+                raise ConfigError(f"NCMNetConfig.{name} must be a multiple of 3, got {getattr(self, name)}")
+
+    @property
+    def min_matches(self) -> int:
+        """The fewest matches of which enough are left for the neighbours and for the eight-point method."""
+        count = max(self.coarse_neighbours, 9)
+        while int(count * self.keep) < self.fine_neighbours or int(int(count * self.keep) * self.keep) < 9:
+            count += 1
+        return count
+
+
+LITE = NCMNetConfig(
+    channels=64, attention_channels=16, clusters=100, cluster_filters=1, blocks=2, coarse_neighbours=9
+)  # for CPUs
+
+
+class Round(NamedTuple):
+    """What a consistency round gives: features (B, N, C), preliminary logits (B, N), global-graph space (B, N, C)."""
+
+    features: Tensor
+    preliminary: Tensor
+    graph: Tensor
+
+
+class Pruning(NamedTuple):
+    """What NCMNet gives for N matches, of which N1 and then N2 are kept.
+
+    ``logits``: five tensors of inlier logits, (B, N) twice, (B, N1) twice, (B, N2). ``final`` (B, N2, 2): of the
+    kept matches, the last logits and the logarithm of their weight. ``kept1`` (B, N1) and ``kept2`` (B, N2): rows of
+    the input, best first. ``preliminary`` and ``graphs``: of each of the four rounds.
+    """
+
+    logits: tuple[Tensor, ...]
+    final: Tensor
+    kept1: Tensor
+    kept2: Tensor
+    preliminary: tuple[Tensor, ...]
+    graphs: tuple[Tensor, ...]
+
+
+class ConsistencyRound(nn.Module):
+    """One mining of neighbour consistency in the spatial, feature and global-graph spaces."""
+
+    def __init__(self, config: NCMNetConfig, neighbours: int) -> None:
+        super().__init__()
+        width = config.channels
+        self.neighbours = neighbours
+        self.preliminary = nn.Linear(width, 1)
+        self.graph = GraphLayer(width)
+        self.embed_spatial = NeighbourEmbedding(width, neighbours)
+        self.embed_feature = NeighbourEmbedding(width, neighbours)
+        self.embed_graph = NeighbourEmbedding(width, neighbours)
+        self.cross_spatial = CrossAttention(width, config.attention_channels)
+        self.cross_feature = CrossAttention(width, config.attention_channels)
+        self.cross_graph = CrossAttention(width, config.attention_channels)
+        self.order_aware = OrderAware(width, config.clusters, config.cluster_filters)
+        self.fuse = residual_blocks(4 * width, width, config.blocks)
+
+    def forward(self, features: Tensor, spatial_neighbours: Tensor) -> Round:
+        """Features (B, N, C) with the neighbours (B, N, k) in the spatial space."""
+        preliminary = self.preliminary(features)[..., 0]
+        graph = self.graph(features, preliminary)
+        feature_neighbours = nearest_neighbours(features, self.neighbours)
+        graph_neighbours = nearest_neighbours(graph, self.neighbours, precise=True)
+
+        spatial = self.embed_spatial(features, spatial_neighbours)
+        feature = self.embed_feature(features, feature_neighbours)
+        glob = self.embed_graph(features, graph_neighbours)
+
+        mined = (
+            self.cross_spatial(feature, glob, spatial),
+            self.cross_feature(glob, spatial, feature),
+            self.cross_graph(spatial, feature, glob),
+            self.order_aware(features),
+        )
+        return Round(self.fuse(torch.cat(mined, dim=2)), preliminary, graph)
+
+
+class PruningModule(nn.Module):
+    """Weighs matches: two consistency rounds, then global consensus over the graph of the weights so far."""
+
+    def __init__(self, config: NCMNetConfig, inputs: int, neighbours: int) -> None:
+        super().__init__()
+        width = config.channels
+        self.neighbours = neighbours
+        self.stem = linear_norm_relu(inputs, width)
+        self.embed = residual_blocks(width, width, config.blocks)
+        self.round1 = ConsistencyRound(config, neighbours)
+        self.round2 = ConsistencyRound(config, neighbours)
+        self.weigh0 = nn.Linear(width, 1)
+        self.consensus = GraphLayer(width)
+        self.embed_consensus = ResidualBlock(width, width)
+        self.weigh1 = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Round, Round]]:
+        """Of matches (B, N, inputs): features (B, N, C), logits before and after consensus (B, N), both rounds."""
+        spatial_neighbours = nearest_neighbours(x, self.neighbours)
+        round1 = self.round1(self.embed(self.stem(x)), spatial_neighbours)
+        round2 = self.round2(round1.features, spatial_neighbours)
+        features = round2.features
+        logits0 = self.weigh0(features)[..., 0]
+        features = self.embed_consensus(features + self.consensus(features, logits0))
+        return features, logits0, self.weigh1(features)[..., 0], (round1, round2)
+
+
+class NCMNet(nn.Module):
+    """The two pruning modules and the head that weighs what they leave."""
+
+    def __init__(self, config: NCMNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or NCMNetConfig()
+        width = self.config.channels
+        self.coarse = PruningModule(self.config, 4, self.config.coarse_neighbours)
+        self.fine = PruningModule(self.config, 6, self.config.fine_neighbours)
+        self.embed_kept = ResidualBlock(width, width)
+        self.head = nn.Linear(width, 2)
+
+    def forward(self, matches: Tensor) -> Pruning:
+        """Matches (B, N, 4), (x0, y0, x1, y1) in normalised camera coordinates; N at least ``config.min_matches``."""
+        _, coarse0, coarse1, rounds = self.coarse(matches)
+        kept1 = best_rows(coarse1, self.config.keep)
+        weights = weights_of(torch.stack([coarse0, coarse1], dim=2))
+        survivors = take_rows(torch.cat([matches, weights.to(matches.dtype)], dim=2), kept1)
+
+        features, fine0, fine1, fine_rounds = self.fine(survivors)
+        kept2 = best_rows(fine1, self.config.keep)
+        final = self.head(self.embed_kept(take_rows(features, kept2)))
+
+        rounds = rounds + fine_rounds
+        return Pruning(
+            logits=(coarse0, coarse1, fine0, fine1, final[..., 0]),
+            final=final,
+            kept1=kept1,
+            kept2=kept1.gather(1, kept2),
+            preliminary=tuple(r.preliminary for r in rounds),
+            graphs=tuple(r.graph for r in rounds),
+        )
+
+
+def best_rows(logits: Tensor, keep: float) -> Tensor:
+    """The rows (B, floor(keep N)) of the largest logits (B, N), best first and equals in order."""
+    return logits.argsort(dim=1, descending=True, stable=True)[:, : int(logits.shape[1] * keep)]
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """The ``rows`` (B, M) of ``x`` (B, N, C)."""
+    return x.gather(1, rows[..., None].expand(-1, -1, x.shape[2]))
+
+
+def ncmnet_lite() -> NCMNet:
+    """The compact variant for CPUs: half the width, fewer clusters and blocks, the same method."""
+    return NCMNet(LITE)
