@@ -89,6 +89,9 @@ def test_every_level_of_the_pyramid_has_the_depth():
         rays = level.camera.unproject(np.column_stack([u.ravel(), v.ravel()]))
         truth = (DISTANCE / (rays @ NORMAL)).reshape(u.shape)
         assert np.median(np.abs(level.depth[3:-3, 3:-3] / truth - 1)) < 0.01
+        resized = CAMERA.scaled(75, 59) if level is not pyramid.finest else CAMERA
+        pixel = np.array([[2.0, 3.0]])
+        np.testing.assert_allclose(level.camera.unproject(pixel), resized.unproject(4 * pixel))
     np.testing.assert_array_equal(pyramid.finest.depth, estimator.estimate(VIEWS[0], VIEWS[1:], (1.5, 9.0)).depth)
 
 

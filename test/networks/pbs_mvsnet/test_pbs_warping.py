@@ -40,18 +40,14 @@ def test_the_same_pose_gives_the_feature_at_every_depth():
     torch.testing.assert_close(warped, feature.unsqueeze(2).expand_as(warped), atol=1e-10, rtol=0)
 
 
-def test_single_precision_is_enough_far_from_the_origin():
-    """Poses are relative before they are rounded: a world whose origin is a kilometre away costs nothing."""
-    moved = np.eye(4)
-    moved[:3, 3] = 1000.0, -500.0, 200.0
-    far = projections() @ torch.from_numpy(moved)
-    rotation, translation = source_from_reference(far)
-    expected = source_from_reference(projections())
-    torch.testing.assert_close(rotation, expected[0], atol=1e-9, rtol=0)
-    torch.testing.assert_close(translation, expected[1], atol=1e-7, rtol=0)
-    feature = torch.randn(1, 3, *SIZE)
-    single = warp(feature, rotation[:, 0].float(), translation[:, 0].float(), DEPTHS.float(), SIZE)
-    torch.testing.assert_close(single.double(), warp_view(feature.double(), 1), atol=2e-4, rtol=0)
+def test_single_precision_projections_are_combined_in_double():
+    """With the world's origin a hundred metres away the relative pose is a small difference of large numbers."""
+    moved = torch.eye(4, dtype=torch.float64)
+    moved[:3, 3] = torch.tensor([100.0, -50.0, 20.0])
+    far = (projections() @ moved).float()
+    for single, exact in zip(source_from_reference(far), source_from_reference(far.double()), strict=True):
+        assert single.dtype == torch.float32
+        torch.testing.assert_close(single.double(), exact, atol=2e-6, rtol=0)
 
 
 def test_a_point_behind_the_source_samples_nothing():
