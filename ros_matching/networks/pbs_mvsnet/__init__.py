@@ -1,0 +1,1 @@
+"""PBS-MVSNet: dense depth of a keyframe from its neighbours, with confidence."""
