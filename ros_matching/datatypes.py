@@ -286,6 +286,57 @@ class DepthMap:
         _check_shape("DepthMap.confidence", self.confidence, shape)
 
 
+@dataclass(frozen=True)
+class ImageTransform:
+    """Where the pixels of image 0 lie in image 1, as one mapping of the whole image.
+
+    ``image1_from_image0`` (3, 3) is an affine transformation or homography of pixels. Where there is a ``spline``
+    (3, 3, 2), a thin-plate spline moves the points before: it holds where the nine pixels of a regular grid (rows,
+    columns) over image 0, from its first pixel to its last, go in pixels of image 0. ``size0`` is (width, height); the
+    spline bends in coordinates from -1 to 1 along both sides.
+    """
+
+    image1_from_image0: np.ndarray
+    size0: tuple[int, int]
+    spline: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        _check_shape("ImageTransform.image1_from_image0", self.image1_from_image0, (3, 3))
+        if self.spline is not None:
+            _check_shape("ImageTransform.spline", self.spline, (3, 3, 2))
+        if len(self.size0) != 2 or min(self.size0) < 2:
+            raise DataTypeError(f"ImageTransform needs a size (width, height) from 2x2 up, got {self.size0}")
+        if not all(np.isfinite(part).all() for part in (self.image1_from_image0, self.spline) if part is not None):
+            raise DataTypeError("ImageTransform must be finite; an unknown transform is None")
+
+    def map_points(self, points_px: np.ndarray) -> np.ndarray:
+        """Pixels (N, 2) of image 0 in image 1; NaN beyond a homography's horizon, as seen from image 0's centre."""
+        matrix = self.image1_from_image0
+        middle_px = (np.array(self.size0) - 1) / 2
+        if self.spline is not None:
+            points_px = _spline_basis(points_px / middle_px - 1) @ self._spline_coefficients
+        mapped = points_px @ matrix[:, :2].T + matrix[:, 2]
+        visible = mapped[:, 2:] * (matrix[2, :2] @ middle_px + matrix[2, 2]) > 0
+        return mapped[:, :2] / np.where(visible, mapped[:, 2:], np.nan)
+
+    @cached_property
+    def _spline_coefficients(self) -> np.ndarray:
+        """What the basis functions are weighted with, (12, 2); the kernel's weights bend without force or moment."""
+        control = _spline_basis(_CONTROL_POINTS)
+        system = np.block([[control], [control[:, 9:].T, np.zeros((3, 3))]])
+        return np.linalg.solve(system, np.concatenate([self.spline.reshape(9, 2), np.zeros((3, 2))]))
+
+
+_CONTROL_POINTS = np.array([(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)])
+
+
+def _spline_basis(points: np.ndarray) -> np.ndarray:
+    """r^2 log r^2 of the distances from points (N, 2) to the control points, then 1, x and y: (N, 12)."""
+    squared = np.square(points[:, None] - _CONTROL_POINTS).sum(axis=2)
+    kernel = squared * np.log(np.where(squared == 0, 1, squared))
+    return np.column_stack([kernel, np.ones(len(points)), points])
+
+
 def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
     if tuple(array.shape) != shape:
         raise DataTypeError(f"{name} must have shape {shape}, got {tuple(array.shape)}")
