@@ -291,32 +291,31 @@ class ImageTransform:
     """Where the pixels of image 0 lie in image 1, as one mapping of the whole image.
 
     ``image1_from_image0`` (3, 3) is an affine transformation or homography of pixels. Where there is a ``spline``
-    (3, 3, 2), a thin-plate spline moves the points before: it holds where the nine pixels of a regular grid (rows,
-    columns) over image 0, from its first pixel to its last, go in pixels of image 0. ``size0`` is (width, height); the
-    spline bends in coordinates from -1 to 1 along both sides.
+    (3, 3, 2), a thin-plate spline moves the points before: where the nine points of a regular grid (rows, columns) go,
+    in pixels of image 0. The grid spans ``region0``, the first and last pixel (u, v, u, v) of what the transform was
+    estimated on. The spline bends in coordinates from -1 to 1 along its sides.
     """
 
     image1_from_image0: np.ndarray
-    size0: tuple[int, int]
+    region0: tuple[float, float, float, float]
     spline: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         _check_shape("ImageTransform.image1_from_image0", self.image1_from_image0, (3, 3))
-        if self.spline is not None:
-            _check_shape("ImageTransform.spline", self.spline, (3, 3, 2))
-        if len(self.size0) != 2 or min(self.size0) < 2:
-            raise DataTypeError(f"ImageTransform needs a size (width, height) from 2x2 up, got {self.size0}")
-        if not all(np.isfinite(part).all() for part in (self.image1_from_image0, self.spline) if part is not None):
+        spline = np.zeros((3, 3, 2)) if self.spline is None else self.spline
+        _check_shape("ImageTransform.spline", spline, (3, 3, 2))
+        if not (np.isfinite(self.image1_from_image0).all() and np.isfinite(spline).all()):
             raise DataTypeError("ImageTransform must be finite; an unknown transform is None")
+        if not (self.region0[0] < self.region0[2] < np.inf and self.region0[1] < self.region0[3] < np.inf):
+            raise DataTypeError(f"ImageTransform.region0 must run from (u, v) to a larger (u, v), got {self.region0}")
 
     def map_points(self, points_px: np.ndarray) -> np.ndarray:
-        """Pixels (N, 2) of image 0 in image 1; NaN beyond a homography's horizon, as seen from image 0's centre."""
-        matrix = self.image1_from_image0
-        middle_px = (np.array(self.size0) - 1) / 2
+        """Pixels (N, 2) of image 0 in image 1; NaN beyond a homography's horizon, as seen from the region's middle."""
+        matrix, middle = self.image1_from_image0, np.reshape(self.region0, (2, 2)).mean(axis=0)
         if self.spline is not None:
-            points_px = _spline_basis(points_px / middle_px - 1) @ self._spline_coefficients
+            points_px = _spline_basis((points_px - middle) / (self.region0[2:] - middle)) @ self._spline_coefficients
         mapped = points_px @ matrix[:, :2].T + matrix[:, 2]
-        visible = mapped[:, 2:] * (matrix[2, :2] @ middle_px + matrix[2, 2]) > 0
+        visible = mapped[:, 2:] * (matrix[2, :2] @ middle + matrix[2, 2]) > 0
         return mapped[:, :2] / np.where(visible, mapped[:, 2:], np.nan)
 
     @cached_property

@@ -65,6 +65,11 @@ class CNNGeometric(nn.Module):
         return normalize(functional.relu(correlate(source, target)))
 
 
+def cnn_geometric_lite(models: Sequence[str] = ("affine", "tps")) -> CNNGeometric:
+    """The heads alone, on the descriptor maps of another network: no second trunk beside that of the keypoints."""
+    return CNNGeometric("descriptor_map", models)
+
+
 class RegressionHead(nn.Module):
     """Correlation (B, 225, 15, 15) to theta (B, P) (section 3.3).
 
@@ -83,10 +88,11 @@ class RegressionHead(nn.Module):
             self.linear.bias += identity(model)
 
     def forward(self, correlation: Tensor) -> Tensor:
-        """The model's parameters, see above."""
+        """The model's parameters, in single precision at least: half of it is a hundredth of a cell, or 0.2 pixels."""
         x = functional.relu(self.norm1(self.conv1(correlation)))
         x = functional.relu(self.norm2(self.conv2(x)))
-        return self.linear(x.flatten(1))
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            return self.linear(x.flatten(1).to(self.linear.weight.dtype))
 
 
 def correlate(source: Tensor, target: Tensor) -> Tensor:

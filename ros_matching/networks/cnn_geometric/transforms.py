@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 PARAMETERS = {"affine": 6, "homography": 8, "homography_matrix": 9, "tps": 18}
-MATRIX_MODELS = ("affine", "homography", "homography_matrix")
 
 _CORNERS = ((-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0))
 _CONTROL_POINTS = tuple((float(x), float(y)) for x in (-1, 0, 1) for y in (-1, 0, 1))
@@ -64,10 +63,11 @@ def homography_from_corners(theta: Tensor) -> Tensor:
 
 def transform_points(model: str, theta: Tensor, points: Tensor, epsilon: float = _POINT_EPSILON) -> Tensor:
     """Where the points (B, N, 2) go; ``epsilon`` is added to the size of a homography's denominator."""
-    if model == "tps":
-        return tps_weights(points) @ theta.reshape(-1, 2, 9).transpose(1, 2)
-    matrix = matrix_of(model, theta)
-    mapped = points @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
+    with _full_precision(theta):
+        if model == "tps":
+            return tps_weights(points) @ theta.reshape(-1, 2, 9).transpose(1, 2)
+        matrix = matrix_of(model, theta)
+        mapped = points @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
     if model == "affine":
         return mapped[..., :2]
     denominator = mapped[..., 2:]
@@ -104,12 +104,13 @@ def sampling_grid(model: str, theta: Tensor, height: int, width: int) -> Tensor:
 
 
 def warp(source: Tensor, model: str, theta: Tensor) -> Tensor:
-    """The source (B, C, H, W) laid on the target; zero where it does not reach.
+    """The source (B, C, H, W) laid on the target, in single precision at least; zero where it does not reach.
 
     ``align_corners`` as PyTorch behaved when the published weights were trained; its default is another one today.
     """
-    with torch.autocast(device_type=source.device.type, enabled=False):
-        grid = sampling_grid(model, theta.to(source.dtype), *source.shape[-2:])
+    source = source if source.dtype == torch.float64 else source.float()
+    grid = sampling_grid(model, theta.to(source.dtype), *source.shape[-2:])
+    with _full_precision(theta):
         return functional.grid_sample(source, grid, mode="bilinear", align_corners=True)
 
 
@@ -118,10 +119,10 @@ def compose(model: str, outer: Tensor, inner: Tensor) -> Tensor:
 
     The composition of two splines is none; the result agrees with it at the control points only.
     """
-    if model == "affine":
-        return (matrix_of(model, outer) @ matrix_of(model, inner))[:, :2].flatten(1)
-    if model == "homography_matrix":
-        return (matrix_of(model, outer) @ matrix_of(model, inner)).flatten(1)
+    if model in ("affine", "homography_matrix"):
+        with _full_precision(outer):
+            matrix = matrix_of(model, outer) @ matrix_of(model, inner)
+        return matrix.flatten(1)[:, : PARAMETERS[model]]
     goals = inner.reshape(len(inner), 2, -1).transpose(1, 2)
     return transform_points(model, outer, goals, epsilon=0.0).transpose(1, 2).flatten(1)
 
@@ -137,8 +138,15 @@ def tps_system_inverse() -> Tensor:
 
 @lru_cache(maxsize=16)
 def _tps_inverse(dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Kept on each device: copying it there anew for every warp would make the host wait.
-    return tps_system_inverse().to(device, dtype)
+    # Kept on each device: copying it there anew for every warp would make the host wait. What is first made for
+    # inference must serve training too, which refuses tensors made in inference mode.
+    with torch.inference_mode(False):
+        return tps_system_inverse().to(device, dtype)
+
+
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    """No reduced precision here: half of it moves a point by a pixel."""
+    return torch.autocast(device_type=tensor.device.type, enabled=False)
 
 
 def _kernel(points: Tensor, control: Tensor) -> Tensor:
