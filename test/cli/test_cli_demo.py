@@ -32,7 +32,7 @@ def recording(tmp_path_factory) -> Path:
     """A rendered sequence as a folder, so that it is rendered once only; its stamps begin at zero."""
     folder = tmp_path_factory.mktemp("recordings") / "room"
     (folder / "images").mkdir(parents=True)
-    source = open_source(f"scene:room?frames={FRAMES}&fps=6&width=320&height=240")
+    source = open_source(f"scene:room?seed=1&frames={FRAMES}&fps=6&width=320&height=240")
     for frame in source:
         cv2.imwrite(str(folder / "images" / f"{frame.index:04d}.png"), frame.image[..., ::-1])
     np.savetxt(folder / "K.txt", source.camera.matrix)

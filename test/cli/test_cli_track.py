@@ -219,7 +219,7 @@ def test_results_go_to_a_folder_named_after_the_source(track, monkeypatch, tmp_p
 
 def test_a_rendered_sequence_is_tracked_end_to_end(tmp_path):
     """No fakes: the synthetic room at five frames a second, with SIFT, against the exact poses."""
-    assert main(["track", "scene:room?frames=24&fps=5", "--out", str(tmp_path)]) == 0
+    assert main(["track", "scene:room?seed=1&frames=24&fps=5", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["frames"] == 24
     assert report["lost"] == 0
