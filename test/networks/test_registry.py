@@ -11,7 +11,7 @@ from ros_matching.networks.official import shapes_of
 from ros_matching.networks.registry import entry, networks
 
 # The entries by which a network is told that takes several forms.
-MARKS = {"cnn_geometric": {"heads.affine.linear.bias": torch.zeros(6)}}
+MARKS = dict.fromkeys(("cnn_geometric", "cnn_geometric_lite"), {"heads.affine.linear.bias": torch.zeros(6)})
 
 
 @pytest.mark.parametrize("name", networks())
