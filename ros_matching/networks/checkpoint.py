@@ -28,6 +28,7 @@ from ros_matching.networks.official import differences, shapes_of
 from ros_matching.networks.published import read_published, sha256_of
 
 _CARD_KEY = "ros_matching"  # of the header's metadata
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 def save_weights(
@@ -59,13 +60,13 @@ def read_card(path: Path | str) -> WeightsCard:
 
 
 def read_weights(path: Path | str) -> tuple[dict[str, Tensor], WeightsCard]:
-    """The state dict of a weights file, on the CPU with float16 made float32, and its card; both are verified."""
+    """The state dict of a weights file, on the CPU with 16-bit numbers made float32, and its card; both verified."""
     path = Path(path)
     tensors, card = _read(path, with_tensors=True)
     if _digest(tensors) != card.sha256:
         raise CheckpointError(f"{path} is damaged: its tensors do not have the SHA-256 {card.sha256} of its card")
     _check_finite(tensors, f"{path} is not usable")
-    return {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}, card
+    return {key: value.float() if value.dtype in _HALVES else value for key, value in tensors.items()}, card
 
 
 def load_weights(path: Path | str, network: nn.Module, name: str | None = None) -> WeightsCard:

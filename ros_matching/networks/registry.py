@@ -119,6 +119,7 @@ def _ncmnet_lite(state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _cnn_geometric(state: Mapping[str, Tensor]) -> nn.Module:
+    """With the trunk, or none, and the heads that the state dict has."""
     from ros_matching.networks.cnn_geometric.network import CNNGeometric
     from ros_matching.networks.cnn_geometric.official import architecture
 
@@ -143,6 +144,7 @@ _ENTRIES = (
     NetworkEntry("ncmnet", "ncmnet", _ncmnet, "none stated: all rights with the authors"),
     NetworkEntry("ncmnet_lite", "ncmnet", _ncmnet_lite),
     NetworkEntry("cnn_geometric", "cnn_geometric", _cnn_geometric, "MIT", joinable=True),
+    NetworkEntry("cnn_geometric_lite", "cnn_geometric", _cnn_geometric),
     NetworkEntry("pbs_mvsnet", "pbs_mvsnet", _pbs_mvsnet("pbs_mvsnet")),
     NetworkEntry("pbs_mvsnet_lite", "pbs_mvsnet", _pbs_mvsnet("pbs_mvsnet_lite")),
 )

@@ -105,6 +105,15 @@ def test_half_is_half_the_size_and_loads_as_single(tmp_path):
     torch.testing.assert_close(loaded["bias"], state["bias"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_trained_in_half_precision_loads_as_single(tmp_path, dtype):
+    save_weights(tmp_path / "w", tiny().to(dtype).state_dict(), CARD)
+    network = tiny()
+    load_weights(tmp_path / "w", network)
+    assert_equal(network.state_dict(), tiny().to(dtype).float().state_dict())
+    assert read_weights(tmp_path / "w")[0]["1.bias"].dtype == torch.float32
+
+
 def test_weights_load_into_any_precision(file):
     network = tiny().double()
     nn.init.zeros_(network[0].weight)

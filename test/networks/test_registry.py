@@ -11,7 +11,8 @@ from ros_matching.networks.official import shapes_of
 from ros_matching.networks.registry import entry, networks
 
 # The entries by which a network is told that takes several forms.
-MARKS = {"cnn_geometric": {"heads.affine.linear.bias": torch.zeros(6)}}
+_AFFINE_HEAD = {"heads.affine.linear.bias": torch.zeros(6)}
+MARKS = {"cnn_geometric": _AFFINE_HEAD, "cnn_geometric_lite": _AFFINE_HEAD}
 
 
 @pytest.mark.parametrize("name", networks())
