@@ -46,6 +46,15 @@ def test_detection_sends_no_gradient_into_description(network_class: type[Networ
 
 
 @NETWORKS
+def test_description_learns_in_every_weight(network_class: type[Network]) -> None:
+    description = network_class().train().description
+    on_demand = {"with_coarse": True} if network_class is PoSFeat else {}
+    maps = description(torch.randn(2, 3, 64, 64), **on_demand)
+    sum(m.square().mean() for m in (maps.local, maps.coarse) if m is not None).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in description.parameters())
+
+
+@NETWORKS
 def test_other_sizes_are_refused(network_class: type[Network]) -> None:
     with pytest.raises(MatchingError, match="multiples of 16, got 88x96"):
         network_class()(torch.zeros(1, 3, 96, 88))
