@@ -18,6 +18,8 @@ from ros_matching.networks.posfeat.sampling import sample_published
 
 STRIDE = 16  # image sizes are multiples of it
 DESCRIPTOR_DIM = 128
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, as is the deviation
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class DenseFeatures(NamedTuple):
