@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.networks.official import convert, shapes_of
+from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 STAGE_CHANNELS = (24, 40, 112)  # at strides 4, 8 and 16
 _STEM_CHANNELS = 32
@@ -95,8 +96,16 @@ _STRIDE_32 = (r"_blocks\.1[1-5]\..*", r"_conv_head\..*", r"_bn1\..*", r"_fc\..*"
 def from_imagenet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of ``EfficientNetLite0`` from the whole classifier's in the package efficientnet-lite-pytorch.
 
-    Raises ``CheckpointError`` for unknown or missing keys and wrong shapes.
+    That one takes grey levels as (level - 127) / 128, which its first normalisation is adapted to; the change to
+    ImageNet's mean and deviation, our input, is folded into the first convolution and normalisation. Raises
+    ``CheckpointError`` for unknown or missing keys and wrong shapes.
     """
     with torch.device("meta"):
         expected = shapes_of(EfficientNetLite0())
-    return convert(state, expected, network="EfficientNet-Lite0", renames=_RENAMES, dead=_STRIDE_32)
+    ours = convert(state, expected, network="EfficientNet-Lite0", renames=_RENAMES, dead=_STRIDE_32)
+    weight = ours["stem.conv.weight"]
+    offset = (255 * weight.new_tensor(IMAGENET_MEAN) - 127) / 128
+    scale = 255 * weight.new_tensor(IMAGENET_DEVIATION) / 128
+    ours["stem.bn.running_mean"] = ours["stem.bn.running_mean"] - torch.einsum("oihw,i->o", weight, offset)
+    ours["stem.conv.weight"] = weight * scale[:, None, None]
+    return ours

@@ -16,10 +16,8 @@ from ros_matching.errors import MatchingError
 from ros_matching.networks.posfeat.folding import folded
 from ros_matching.networks.posfeat.keypoints import detect
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.network import STRIDE, PoSFeat
+from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN, STRIDE, PoSFeat
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 MIN_SIDE_PX = 2 * STRIDE
 _CONTRAST_CELL_PX = 4
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

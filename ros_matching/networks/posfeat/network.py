@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.errors import MatchingError
-from ros_matching.networks.posfeat.priors import Prior, identity_prior
 from ros_matching.networks.posfeat.sampling import sample_published
 
 STRIDE = 16  # image sizes are multiples of it
 DESCRIPTOR_DIM = 128
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, as is the deviation
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class DenseFeatures(NamedTuple):
@@ -52,10 +53,10 @@ class PoSFeat(nn.Module):
 
     name = "posfeat"
 
-    def __init__(self, prior: Prior = identity_prior, activation: type[nn.Module] = nn.Softplus) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.description = DescriptionNetwork()
-        self.detection = DetectionNetwork(prior, activation)
+        self.detection = DetectionNetwork()
 
     def forward(self, image: Tensor) -> DenseFeatures:
         """Scores for every pixel and descriptors for every fourth."""
@@ -113,28 +114,26 @@ class DetectionNetwork(nn.Module):
     """A shallow network from descriptors, stem features and image to a score for every pixel.
 
     Its instance normalisations take the statistics of the image at hand, in training and after: the logits have zero
-    mean and unit variance over every image, so a threshold on the score picks a share of the pixels.
+    mean and unit variance over every image, so a threshold on the score picks a share of the pixels. The authors' code
+    can weigh the scores by hand-made priors; in the published network these are all one, and they are left away.
     """
 
-    def __init__(self, prior: Prior = identity_prior, activation: type[nn.Module] = nn.Softplus) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.prior = prior
         self.map_conv = nn.Conv2d(DESCRIPTOR_DIM + 64, 192, kernel_size=3, padding=1)
         self.image_conv = nn.Conv2d(3, 64, kernel_size=3, padding=1)
         self.joint_conv = nn.Conv2d(192 + 64, 128, kernel_size=3, padding=1)
         self.score_conv = nn.Conv2d(128, 1, kernel_size=1)
         self.prelu = nn.PReLU()  # one slope, shared
-        self.activation = activation()
 
     def forward(self, image: Tensor, local: Tensor, stem: Tensor) -> Tensor:
         """Scores (B, 1, H, W); no gradient goes back into the description network."""
-        features = torch.cat([local, stem], dim=1).detach()
-        x = self.prelu(instance_norm(self.map_conv(features)))
+        x = torch.cat([local, stem], dim=1).detach()
+        x = self.prelu(instance_norm(self.map_conv(x)))
         x = functional.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
         x = torch.cat([x, instance_norm(self.image_conv(image))], dim=1)
         x = self.prelu(instance_norm(self.joint_conv(x)))
-        x = self.activation(instance_norm(self.score_conv(x)))
-        return self.prior(x, image, features)
+        return functional.softplus(instance_norm(self.score_conv(x)))
 
 
 def instance_norm(x: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from golden import fill
 from torch import Tensor
+from torch.nn import functional
 
 from ros_matching.errors import CheckpointError, MatchingError
 from ros_matching.networks.posfeat.efficientnet_lite import EfficientNetLite0, from_imagenet
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.network import PoSFeat, instance_norm
+from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN, PoSFeat, instance_norm
 from ros_matching.networks.posfeat.official import from_official
 
 NETWORKS = pytest.mark.parametrize("network_class", [PoSFeat, PoSFeatLite])
@@ -43,6 +44,15 @@ def test_detection_sends_no_gradient_into_description(network_class: type[Networ
     network(torch.randn(1, 3, 32, 32)).score.square().sum().backward()
     assert all(p.grad is None for p in network.description.parameters())
     assert all(p.grad is not None for p in network.detection.parameters())
+
+
+@NETWORKS
+def test_description_learns_in_every_weight(network_class: type[Network]) -> None:
+    description = network_class().train().description
+    on_demand = {"with_coarse": True} if network_class is PoSFeat else {}
+    maps = description(torch.randn(2, 3, 64, 64), **on_demand)
+    sum(m.square().mean() for m in (maps.local, maps.coarse) if m is not None).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in description.parameters())
 
 
 @NETWORKS
@@ -87,7 +97,7 @@ def test_lite_descriptors_move_with_the_image() -> None:
 
 def test_instance_norm_is_torchs() -> None:
     x = 3 + 2 * torch.randn(2, 5, 30, 40, dtype=torch.float64)
-    torch.testing.assert_close(instance_norm(x), torch.nn.functional.instance_norm(x))
+    torch.testing.assert_close(instance_norm(x), functional.instance_norm(x))
     far = 1000 + torch.randn(1, 1, 480, 640)
     assert instance_norm(far.half()).dtype == torch.float32
     torch.testing.assert_close(instance_norm(far), instance_norm(far.double()).float(), rtol=0, atol=1e-3)
@@ -133,6 +143,21 @@ def test_imagenet_weights_load() -> None:
     with torch.inference_mode():
         maps = encoder.eval()(torch.randn(1, 3, 64, 96))
     assert [tuple(m.shape[1:]) for m in maps] == [(24, 16, 24), (40, 8, 12), (112, 4, 6)]
+
+
+def test_imagenet_weights_see_what_they_were_trained_on() -> None:
+    """The first normalised map, away from the padding, of the classifier's own input and of ours."""
+    state = imagenet_checkpoint()
+    level = torch.randint(256, (1, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+    theirs = functional.conv2d((level - 127) / 128, state["_conv_stem.weight"], stride=2, padding=1)
+    statistics = (state["_bn0.running_mean"], state["_bn0.running_var"], state["_bn0.weight"], state["_bn0.bias"])
+    theirs = functional.batch_norm(theirs, *statistics, eps=1e-3)
+    encoder = EfficientNetLite0().eval()
+    encoder.load_state_dict(from_imagenet(state))
+    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    with torch.inference_mode():
+        ours = encoder.stem((level / 255 - mean) / deviation)
+    torch.testing.assert_close(ours[..., 1:, 1:], theirs[..., 1:, 1:], rtol=0, atol=1e-5)
 
 
 def test_other_checkpoints_are_refused(published: dict[str, Tensor]) -> None:
