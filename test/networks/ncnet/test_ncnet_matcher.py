@@ -76,6 +76,18 @@ def test_unrefined_matches_end_at_keypoints() -> None:
     np.testing.assert_array_equal(matches.points1, view1.keypoints_px[matches.indices1])
 
 
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_costs_no_precision(dtype: torch.dtype, form: str) -> None:
+    view0, view1 = two_views(MOTIONS["turn"])
+    matcher = ConsensusMatcher(voting_network(), ConsensusConfig(form=form))
+    full = matcher.match(view0, view1)
+    with torch.autocast("cpu", dtype=dtype):
+        matches = matcher.match(view0, view1)
+    assert len(matches) > 0.95 * len(full)
+    assert np.median(errors_px(matches, MOTIONS["turn"])) < 1.05 * np.median(errors_px(full, MOTIONS["turn"]))
+
+
 def test_images_of_different_size_match() -> None:
     px1_from_px0 = motion(scale=0.75)
     keypoints = scattered(100, SIZE, 5, margin=40)
