@@ -29,7 +29,7 @@ from torch.nn import functional
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import MatchingError
-from ros_matching.networks.ncnet.grid import MapGrid
+from ros_matching.networks.ncnet.grid import SAMPLINGS, MapGrid
 from ros_matching.networks.ncnet.network import ConsensusNetwork, correlate, normalize
 from ros_matching.networks.ncnet.refinement import refine
 from ros_matching.networks.ncnet.sparse import filter_pairs, strongest_pairs
@@ -46,6 +46,9 @@ class ConsensusConfig(Config):
     )
     strongest: int = parameter(10, "sparse form: pairs kept for every cell of either image", minimum=1, maximum=100)
     map_stride: int = parameter(4, "pixels per cell of the descriptor map", minimum=1, maximum=16)
+    map_sampling: str = parameter(
+        "published", "where the map's cells lie: as PoSFeat reads it, or at their pixels' centres", choices=SAMPLINGS
+    )
     coarse_factor: int = parameter(4, "fine cells per coarse cell, along each axis", minimum=1, maximum=16)
     window_radius: int = parameter(3, "fine cells searched around a carried keypoint, each way", minimum=1, maximum=16)
     agreement_px: float = parameter(
@@ -68,7 +71,7 @@ class _View:
                 f"got {shape} from {features.backend!r}; extract them with PoSFeat, from a larger image"
             )
         rows, columns = fine.shape[1:]
-        self.grid = MapGrid(rows, columns, config.map_stride)
+        self.grid = MapGrid(rows, columns, config.map_stride, config.map_sampling)
         by_cell = fine.detach().float().permute(1, 2, 0).contiguous()
         self.fine = by_cell / by_cell.norm(dim=2, keepdim=True).clamp(min=_NORM_EPS)
         self.coarse = _pooled(self.fine, config.coarse_factor)
