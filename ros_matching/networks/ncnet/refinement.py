@@ -22,7 +22,8 @@ def refine(descriptors: Tensor, fine: Tensor, expected: Tensor, radius: int) -> 
     side = len(steps)
     window = (centre[:, 1, None, None] + steps[:, None]) * columns + centre[:, 0, None, None] + steps
     around = fine.flatten(0, 1).index_select(0, window.flatten()).reshape(len(descriptors), side * side, -1)
-    cosines = (around @ descriptors[:, :, None])[:, :, 0]
+    with torch.autocast(device_type=device.type, enabled=False):  # a fraction of a cell needs all the digits
+        cosines = (descriptors[:, None] @ around.mT)[:, 0]
     _, best = cosines.max(dim=1)
     row, column = best // side, best % side
     inside = (row > 0) & (row < side - 1) & (column > 0) & (column < side - 1)

@@ -5,6 +5,9 @@ ECCV 2020): at most 2 k n instead of n^2. The 4-D convolutions are submanifold o
 alone, which equals the dense network with all other pairs set to zero after every layer. Since the best pair of every
 cell is stored, mutual matching is the same too. (Sparse-NCNet has no mutual matching and counts pairs found from both
 sides twice; we keep the dense network's rules, so that both forms share their weights.)
+
+How many pairs and rules there are depends on the images, so that a GPU has to be waited for twice. It is better served
+by the dense form.
 """
 
 from __future__ import annotations

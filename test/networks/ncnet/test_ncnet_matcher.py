@@ -76,6 +76,18 @@ def test_unrefined_matches_end_at_keypoints() -> None:
     np.testing.assert_array_equal(matches.points1, view1.keypoints_px[matches.indices1])
 
 
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_costs_no_precision(dtype: torch.dtype, form: str) -> None:
+    view0, view1 = two_views(MOTIONS["turn"])
+    matcher = ConsensusMatcher(voting_network(), ConsensusConfig(form=form))
+    full = matcher.match(view0, view1)
+    with torch.autocast("cpu", dtype=dtype):
+        matches = matcher.match(view0, view1)
+    assert len(matches) > 0.95 * len(full)
+    assert np.median(errors_px(matches, MOTIONS["turn"])) < 1.05 * np.median(errors_px(full, MOTIONS["turn"]))
+
+
 def test_images_of_different_size_match() -> None:
     px1_from_px0 = motion(scale=0.75)
     keypoints = scattered(100, SIZE, 5, margin=40)
@@ -142,13 +154,14 @@ def test_features_that_cannot_be_matched_are_refused() -> None:
         ConsensusConfig(form="both")
 
 
-def test_map_cells_and_pixels_follow_posfeat() -> None:
-    """The same place as PoSFeat's chain: pixels to [-1, 1] over the pixels' centres, then read as over cell edges."""
-    grid = MapGrid(rows=60, columns=80, stride=4)
+@pytest.mark.parametrize("sampling", ["published", "aligned"])
+def test_map_cells_lie_where_posfeat_reads_them(sampling: str) -> None:
+    """Both chains end in reading the map as over cell edges; the published one begins with the pixels' centres."""
+    grid = MapGrid(rows=60, columns=80, stride=4, sampling=sampling)
     points = scattered(20, SIZE, 3, margin=0)
-    normalised = points / torch.tensor([319 / 2, 239 / 2]) - 1
-    x, y = torch.meshgrid(torch.arange(80.0), torch.arange(60.0), indexing="xy")
-    coordinates = torch.stack([x, y])[None]
+    size = torch.tensor(SIZE)
+    normalised = 2 * points / (size - 1) - 1 if sampling == "published" else 2 * (points + 0.5) / size - 1
+    coordinates = torch.stack(torch.meshgrid(torch.arange(80.0), torch.arange(60.0), indexing="xy"))[None]
     read = torch.nn.functional.grid_sample(
         coordinates, normalised[None, None], padding_mode="border", align_corners=False
     )
