@@ -115,6 +115,12 @@ def test_eight_point_finds_the_exact_motion_whatever_the_weights() -> None:
     np.testing.assert_allclose(weighted_eight_point(spoilt, log_weights + 700), essential, atol=1e-9)
 
 
+def test_gradients_pass_through_the_eight_point_method() -> None:
+    matches = (torch.rand(1, 14, 4, dtype=torch.float64) - 0.5).requires_grad_()
+    log_weights = torch.randn(1, 14, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(weighted_eight_point, (matches, log_weights), atol=1e-4)
+
+
 def test_the_order_of_the_matches_does_not_matter() -> None:
     network = randomised(ncmnet_lite()).double()
     x = torch.rand(1, 64, 4, dtype=torch.float64) - 0.5
