@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
     "rosbags": ("rosbags", "python3-rosbags-pip"),
+    "safetensors": ("safetensors", None),
     "scipy": ("scipy", "python3-scipy"),
     "torch": ("torch", "python3-torch"),
     "tqdm": ("tqdm", "python3-tqdm"),
