@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -184,9 +185,20 @@ def test_official_checkpoint_is_taken_with_or_without_prefix() -> None:
 def test_official_checkpoint_must_be_whole_and_of_this_network() -> None:
     state = fill_state_dict(OFFICIAL_SHAPES)
     key = "ds_1.sce22.conv.3.weight"
-    with pytest.raises(CheckpointError, match=r"1 missing.*round2\.embed_feature\.groups"):
+    with pytest.raises(CheckpointError, match=r"missing keys.*round2\.embed_feature\.groups\.weight$"):
         from_official({k: v for k, v in state.items() if k != key})
-    with pytest.raises(CheckpointError, match=r"1 unknown keys.*gcn3"):
+    with pytest.raises(CheckpointError, match=r"unknown keys: ds_0\.gcn3\.conv\.0\.weight$"):
         from_official(state | {"ds_0.gcn3.conv.0.weight": torch.zeros(1)})
-    with pytest.raises(CheckpointError, match=r"sce22.*\(128, 128, 1, 2\), got \(128, 128, 1, 3\)"):
-        from_official(state | {key: torch.zeros(128, 128, 1, 3)})
+    for wrong in ((128, 128, 1, 3), (128, 128, 2, 1)):
+        with pytest.raises(CheckpointError, match=r"wrong shapes: ds_1\.sce22\.conv\.3\.weight"):
+            from_official(state | {key: torch.zeros(wrong)})
+    with pytest.raises(CheckpointError, match=r"wrong shapes: ds_0\.mlp1\.weight"):
+        from_official(state | {"ds_0.mlp1.weight": torch.zeros(1, 128, 3, 3)})
+
+
+def test_every_dead_weight_of_the_official_checkpoint_is_named() -> None:
+    """A shortcut is dropped where the width stays, and nowhere else."""
+    state = fill_state_dict(OFFICIAL_SHAPES)
+    dead = {key for key in state if ".right." in key and not re.search(r"embed_0[12]\.0\.right", key)}
+    assert sum(state[key].numel() for key in dead) == 280_704
+    assert len(from_official({k: v for k, v in state.items() if k not in dead})) == len(state) - len(dead)
