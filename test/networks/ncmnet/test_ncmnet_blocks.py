@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from ros_matching.networks.ncmnet.blocks import (
     weights_of,
 )
 from ros_matching.networks.ncmnet.eight_point import symmetric_epipolar, weighted_eight_point
-from ros_matching.networks.ncmnet.network import NCMNet, NCMNetConfig, best_rows, ncmnet_lite
+from ros_matching.networks.ncmnet.network import LITE, NCMNet, NCMNetConfig, best_rows, ncmnet_lite
 from ros_matching.networks.ncmnet.official import from_official
 
 
@@ -130,6 +131,17 @@ def test_the_order_of_the_matches_does_not_matter() -> None:
         first, second = network(x), network(x[:, order])
     np.testing.assert_allclose(second.logits[1], first.logits[1][:, order], atol=1e-7)
     np.testing.assert_array_equal(order[second.kept2[0]], first.kept2[0])
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0.5, (25, 12)), (1.0, (51, 51)), (0.75, (38, 28))])
+def test_keeps_the_configured_share(keep: float, left: tuple[int, int]) -> None:
+    network = randomised(NCMNet(replace(LITE, keep=keep)))
+    with torch.inference_mode():
+        pruning = network(torch.rand(2, 51, 4) - 0.5)
+    assert [x.shape[1] for x in pruning.logits] == [51, 51, left[0], left[0], left[1]]
+    assert pruning.kept1.shape == (2, left[0])
+    for rows in pruning.kept2:
+        assert len(rows.unique()) == left[1]
 
 
 def test_samples_of_a_batch_do_not_see_each_other() -> None:
