@@ -2,130 +2,93 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from ros_matching.errors import CheckpointError
 from ros_matching.networks.ncmnet.network import NCMNet
+from ros_matching.networks.official import convert, shapes_of
 
-_MODULES = {"ds_0": "coarse", "ds_1": "fine"}
-_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
-_LINEAR = r"(weight|bias)"
-_LINEAR_NORM_RELU = {rf"0\.{_LINEAR}": r"0.\1", rf"1\.{_NORM}": r"1.\1"}
-_RESIDUAL = {
-    rf"left\.0\.{_LINEAR}": r"linear1.\1",
-    rf"left\.2\.{_NORM}": r"norm1.norm.\1",
-    rf"left\.4\.{_LINEAR}": r"linear2.\1",
-    rf"left\.6\.{_NORM}": r"norm2.norm.\1",
-    rf"right\.0\.{_LINEAR}": r"shortcut.\1",
-}
-_NEIGHBOURS = {
-    rf"conv\.0\.{_LINEAR}": r"edges.\1",
-    rf"conv\.1\.{_NORM}": r"edges_norm.\1",
-    rf"conv\.3\.{_LINEAR}": r"groups.\1",
-    rf"conv\.4\.{_NORM}": r"groups_norm.\1",
-}
-_FILTER = {
-    rf"conv1\.1\.{_NORM}": r"norm1.norm.\1",
-    rf"conv1\.3\.{_LINEAR}": r"linear1.\1",
-    rf"conv2\.0\.{_NORM}": r"cluster_norm.\1",
-    rf"conv2\.2\.{_LINEAR}": r"cluster_linear.\1",
-    rf"conv3\.2\.{_NORM}": r"norm2.norm.\1",
-    rf"conv3\.4\.{_LINEAR}": r"linear2.\1",
-}
-_SPACES = {1: "spatial", 2: "feature", 3: "graph"}
-_ATTENTION = {"attq": "query", "attk": "key", "attv": "value", "conv": "output"}
+# Applied in turn. The authors number what belongs to the rounds of a module: mlp1 and mlp2, but sce1 and sce11.
+_RENAMES = (
+    # the head, which they keep in the second module
+    (r"^ds_1\.embed_2\.", "embed_kept."),
+    (r"^ds_1\.linear_2\.", "head."),
+    # a pruning module
+    (r"^ds_0\.", "coarse."),
+    (r"^ds_1\.", "fine."),
+    (r"^(coarse|fine)\.conv\.", r"\1.stem."),
+    (r"\.gs\.conv\.", ".consensus.transform."),
+    (r"\.embed_1\.0\.", ".embed_consensus."),
+    (r"\.linear_([01])\.", r".weigh\1."),
+    (r"\.embed_00\.", ".embed."),
+    # a round
+    (r"\.embed_0([12])\.", r".round\1.fuse."),
+    (r"\.mlp([12])\.", r".round\1.preliminary."),
+    (r"\.gcn([12])\.conv\.", r".round\1.graph.transform."),
+    (r"\.(sce|cci)([123])\.", r".round1.\1\2."),
+    (r"\.(sce|cci)([123])\2\.", r".round2.\1\2."),
+    (r"\.down([12])\.conv\.1\.", r".round\1.order_aware.pool_norm.norm."),
+    (r"\.down([12])\.conv\.3\.", r".round\1.order_aware.pool."),
+    (r"\.up([12])\.conv\.1\.", r".round\1.order_aware.unpool_norm.norm."),
+    (r"\.up([12])\.conv\.3\.", r".round\1.order_aware.unpool."),
+    (r"\.l([12])\.(\d)\.", r".round\1.order_aware.filters.\2."),
+    # the embedding of neighbours and the attention of each space
+    (r"\.(sce|cci)1\.", r".\1_spatial."),
+    (r"\.(sce|cci)2\.", r".\1_feature."),
+    (r"\.(sce|cci)3\.", r".\1_graph."),
+    (r"\.sce_(\w+)\.conv\.0\.", r".embed_\1.edges."),
+    (r"\.sce_(\w+)\.conv\.1\.", r".embed_\1.edges_norm."),
+    (r"\.sce_(\w+)\.conv\.3\.", r".embed_\1.groups."),
+    (r"\.sce_(\w+)\.conv\.4\.", r".embed_\1.groups_norm."),
+    (r"\.cci_(\w+)\.conv\.", r".cross_\1.output."),
+    (r"\.cci_(\w+)\.attq\.", r".cross_\1.query."),
+    (r"\.cci_(\w+)\.attk\.", r".cross_\1.key."),
+    (r"\.cci_(\w+)\.attv\.", r".cross_\1.value."),
+    (r"\.cci_(\w+)\.gamma$", r".cross_\1.gamma"),
+    # a filter between clusters
+    (r"\.conv1\.1\.", ".norm1.norm."),
+    (r"\.conv1\.3\.", ".linear1."),
+    (r"\.conv2\.0\.", ".cluster_norm."),
+    (r"\.conv2\.2\.", ".cluster_linear."),
+    (r"\.conv3\.2\.", ".norm2.norm."),
+    (r"\.conv3\.4\.", ".linear2."),
+    # a residual block
+    (r"\bleft\.0\.", "linear1."),
+    (r"\bleft\.2\.", "norm1.norm."),
+    (r"\bleft\.4\.", "linear2."),
+    (r"\bleft\.6\.", "norm2.norm."),
+    (r"\bright\.0\.", "shortcut."),
+)
+
+# Their residual blocks all own a linear shortcut; those that do not change the width never use it.
+_DEAD = (r"ds_[01]\.(embed_00\.[012]|embed_0[12]\.[12]|embed_1\.0|embed_2)\.right\.0\.(weight|bias)",)
 
 
-def _rules() -> list[tuple[re.Pattern[str], str]]:
-    """Patterns of the authors' keys within a pruning module, with what replaces them in ours."""
-    rules: dict[str, str] = {}
+def _linear(convolution: Tensor) -> Tensor:
+    """The weight of a 1x1 convolution as that of a linear layer; the other parameters have one axis and stay."""
+    return convolution.squeeze((2, 3)) if convolution.ndim == 4 else convolution
 
-    def add(theirs: str, ours: str, inside: Mapping[str, str]) -> None:
-        rules.update({theirs + pattern: ours + replacement for pattern, replacement in inside.items()})
 
-    leaf = {_LINEAR: r"\1"}
-    add(r"conv\.", "stem.", _LINEAR_NORM_RELU)
-    add(r"gs\.conv\.", "consensus.transform.", _LINEAR_NORM_RELU)
-    add(r"embed_1\.0\.", "embed_consensus.", _RESIDUAL)
-    add(r"embed_2\.", "../embed_kept.", _RESIDUAL)
-    add(r"linear_0\.", "weigh0.", leaf)
-    add(r"linear_1\.", "weigh1.", leaf)
-    add(r"linear_2\.", "../head.", leaf)
-    for block in range(3):
-        add(rf"embed_00\.{block}\.", f"embed.{block}.", _RESIDUAL)
-    for i in (1, 2):
-        target = f"round{i}."
-        add(rf"mlp{i}\.", f"{target}preliminary.", leaf)
-        add(rf"gcn{i}\.conv\.", f"{target}graph.transform.", _LINEAR_NORM_RELU)
-        for block in range(3):
-            add(rf"embed_0{i}\.{block}\.", f"{target}fuse.{block}.", _RESIDUAL)
-        for number, space in _SPACES.items():
-            add(rf"sce{str(number) * i}\.", f"{target}embed_{space}.", _NEIGHBOURS)
-            rules[rf"cci{str(number) * i}\.gamma"] = f"{target}cross_{space}.gamma"
-            for theirs, ours in _ATTENTION.items():
-                add(rf"cci{str(number) * i}\.{theirs}\.", f"{target}cross_{space}.{ours}.", _LINEAR_NORM_RELU)
-        for theirs, ours in (("down", "pool"), ("up", "unpool")):
-            rules[rf"{theirs}{i}\.conv\.1\.{_NORM}"] = rf"{target}order_aware.{ours}_norm.norm.\1"
-            rules[rf"{theirs}{i}\.conv\.3\.{_LINEAR}"] = rf"{target}order_aware.{ours}.\1"
-        for number in range(2):
-            add(rf"l{i}\.{number}\.", f"{target}order_aware.filters.{number}.", _FILTER)
-    return [(re.compile(pattern), replacement) for pattern, replacement in rules.items()]
+def _edges(convolution: Tensor) -> Tensor:
+    """Over the neighbours alone: without the axis of height one."""
+    return convolution.squeeze(2)
+
+
+def _groups(convolution: Tensor) -> Tensor:
+    """As wide as the row of groups it runs over, which makes it a linear layer of all of them, group by group."""
+    return convolution.squeeze(2).permute(0, 2, 1).flatten(1)
+
+
+_LAYOUTS = {r".*\.edges\.weight": _edges, r".*\.groups\.weight": _groups, r".*\.weight": _linear}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our state dict of the published NCMNet from the authors' (``state_dict`` of ``model_best.pth``).
 
-    A ``module.`` prefix is taken off, and the shortcuts that the authors' residual blocks own but never use are left
-    out. Anything unknown, missing or of another shape raises ``CheckpointError``.
+    Raises ``CheckpointError`` for a key or shape that is not of the published network, and for a missing key.
     """
     with torch.device("meta"):
-        expected = NCMNet().state_dict()
-    unused = {re.sub(r"linear1\.", "shortcut.", key) for key in expected if ".linear1." in f".{key}"} - expected.keys()
-    rules = _rules()
-    converted: dict[str, Tensor] = {}
-    unknown = []
-    for key, value in state.items():
-        name = _our_name(key.removeprefix("module."), rules)
-        if name in expected:
-            converted[name] = _our_layout(key, name, value, expected[name].shape)
-        elif name not in unused:
-            unknown.append(key)
-    missing = sorted(expected.keys() - converted.keys())
-    if unknown or missing:
-        raise CheckpointError(
-            f"this is not the state dict of the published NCMNet: {len(unknown)} unknown keys {unknown[:3]}, "
-            f"{len(missing)} missing (in our names) {missing[:3]}"
-        )
-    return converted
-
-
-def _our_name(key: str, rules: list[tuple[re.Pattern[str], str]]) -> str | None:
-    module, _, rest = key.partition(".")
-    if module not in _MODULES:
-        return None
-    for pattern, replacement in rules:
-        if match := pattern.fullmatch(rest):
-            name = match.expand(replacement)
-            if name.startswith("../"):  # the head, which the authors keep in the second module
-                return name.removeprefix("../") if module == "ds_1" else None
-            return f"{_MODULES[module]}.{name}"
-    return None
-
-
-def _our_layout(key: str, name: str, value: Tensor, shape: torch.Size) -> Tensor:
-    """1x1 convolutions become linear layers; convolutions over neighbours lose the dimension of height one."""
-    joins_groups = name.endswith(".groups.weight")  # a convolution as wide as the row of groups it runs over
-    theirs: tuple[int, ...] = tuple(shape)
-    if joins_groups:
-        theirs = (shape[0], shape[0], 1, shape[1] // shape[0])
-    elif len(shape) == 3:
-        theirs = (shape[0], shape[1], 1, shape[2])
-    elif len(shape) == 2:
-        theirs = (*shape, 1, 1)
-    if tuple(value.shape) != theirs:
-        raise CheckpointError(f"{key} must have shape {theirs}, got {tuple(value.shape)}: not the published NCMNet")
-    return value.permute(0, 3, 1, 2).flatten(1) if joins_groups else value.reshape(shape)
+        expected = shapes_of(NCMNet())
+    return convert(state, expected, network="NCMNet", renames=_RENAMES, dead=_DEAD, layouts=_LAYOUTS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from ros_matching.networks.ncmnet.blocks import (
     weights_of,
 )
 from ros_matching.networks.ncmnet.eight_point import symmetric_epipolar, weighted_eight_point
-from ros_matching.networks.ncmnet.network import NCMNet, NCMNetConfig, best_rows, ncmnet_lite
+from ros_matching.networks.ncmnet.network import LITE, NCMNet, NCMNetConfig, best_rows, ncmnet_lite
 from ros_matching.networks.ncmnet.official import from_official
 
 
@@ -115,6 +117,12 @@ def test_eight_point_finds_the_exact_motion_whatever_the_weights() -> None:
     np.testing.assert_allclose(weighted_eight_point(spoilt, log_weights + 700), essential, atol=1e-9)
 
 
+def test_gradients_pass_through_the_eight_point_method() -> None:
+    matches = (torch.rand(1, 14, 4, dtype=torch.float64) - 0.5).requires_grad_()
+    log_weights = torch.randn(1, 14, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(weighted_eight_point, (matches, log_weights), atol=1e-4)
+
+
 def test_the_order_of_the_matches_does_not_matter() -> None:
     network = randomised(ncmnet_lite()).double()
     x = torch.rand(1, 64, 4, dtype=torch.float64) - 0.5
@@ -123,6 +131,17 @@ def test_the_order_of_the_matches_does_not_matter() -> None:
         first, second = network(x), network(x[:, order])
     np.testing.assert_allclose(second.logits[1], first.logits[1][:, order], atol=1e-7)
     np.testing.assert_array_equal(order[second.kept2[0]], first.kept2[0])
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0.5, (25, 12)), (1.0, (51, 51)), (0.75, (38, 28))])
+def test_keeps_the_configured_share(keep: float, left: tuple[int, int]) -> None:
+    network = randomised(NCMNet(replace(LITE, keep=keep)))
+    with torch.inference_mode():
+        pruning = network(torch.rand(2, 51, 4) - 0.5)
+    assert [x.shape[1] for x in pruning.logits] == [51, 51, left[0], left[0], left[1]]
+    assert pruning.kept1.shape == (2, left[0])
+    for rows in pruning.kept2:
+        assert len(rows.unique()) == left[1]
 
 
 def test_samples_of_a_batch_do_not_see_each_other() -> None:
@@ -178,9 +197,20 @@ def test_official_checkpoint_is_taken_with_or_without_prefix() -> None:
 def test_official_checkpoint_must_be_whole_and_of_this_network() -> None:
     state = fill_state_dict(OFFICIAL_SHAPES)
     key = "ds_1.sce22.conv.3.weight"
-    with pytest.raises(CheckpointError, match=r"1 missing.*round2\.embed_feature\.groups"):
+    with pytest.raises(CheckpointError, match=r"missing keys.*round2\.embed_feature\.groups\.weight$"):
         from_official({k: v for k, v in state.items() if k != key})
-    with pytest.raises(CheckpointError, match=r"1 unknown keys.*gcn3"):
+    with pytest.raises(CheckpointError, match=r"unknown keys: ds_0\.gcn3\.conv\.0\.weight$"):
         from_official(state | {"ds_0.gcn3.conv.0.weight": torch.zeros(1)})
-    with pytest.raises(CheckpointError, match=r"sce22.*\(128, 128, 1, 2\), got \(128, 128, 1, 3\)"):
-        from_official(state | {key: torch.zeros(128, 128, 1, 3)})
+    for wrong in ((128, 128, 1, 3), (128, 128, 2, 1)):
+        with pytest.raises(CheckpointError, match=r"wrong shapes: ds_1\.sce22\.conv\.3\.weight"):
+            from_official(state | {key: torch.zeros(wrong)})
+    with pytest.raises(CheckpointError, match=r"wrong shapes: ds_0\.mlp1\.weight"):
+        from_official(state | {"ds_0.mlp1.weight": torch.zeros(1, 128, 3, 3)})
+
+
+def test_every_dead_weight_of_the_official_checkpoint_is_named() -> None:
+    """A shortcut is dropped where the width stays, and nowhere else."""
+    state = fill_state_dict(OFFICIAL_SHAPES)
+    dead = {key for key in state if ".right." in key and not re.search(r"embed_0[12]\.0\.right", key)}
+    assert sum(state[key].numel() for key in dead) == 280_704
+    assert len(from_official({k: v for k, v in state.items() if k not in dead})) == len(state) - len(dead)
