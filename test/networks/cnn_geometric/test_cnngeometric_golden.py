@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from golden import fill_state_dict, normal
-from official_format import state_shapes
+from official_format import head_shapes, trunk_shapes
 
 from ros_matching.networks.cnn_geometric.network import CNNGeometric, correlate, normalize
 from ros_matching.networks.cnn_geometric.official import from_official
@@ -37,7 +37,8 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module", params=list(PARAMETERS))
 def network(request: pytest.FixtureRequest) -> CNNGeometric:
-    checkpoints = [fill_state_dict(state_shapes(request.param, model)) for model in SHORT]
+    trunk = fill_state_dict(trunk_shapes(request.param))
+    checkpoints = [trunk | fill_state_dict(head_shapes(model)) for model in SHORT]
     network = CNNGeometric(request.param, tuple(SHORT))
     network.load_state_dict(from_official(*checkpoints), strict=True)
     return network
