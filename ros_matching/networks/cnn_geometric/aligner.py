@@ -126,7 +126,9 @@ class FeatureAligner(_Aligner):
             raise MatchingError(
                 f"alignment needs a descriptor map (D, h, w) of {GRID_SIZE}x{GRID_SIZE} up, got {found}"
             )
-        return features.dense_map[None]
+        # Channels last in memory, as PoSFeat leaves them, with the strides of that: those of a plain [None] of its map
+        # are of no layout that PyTorch knows, and the map is averaged ten times slower.
+        return features.dense_map.movedim(0, -1).contiguous()[None].movedim(-1, 1)
 
 
 @torch.inference_mode()
