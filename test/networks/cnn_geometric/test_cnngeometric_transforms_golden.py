@@ -10,6 +10,7 @@ import torch
 from golden import normal
 
 from ros_matching.networks.cnn_geometric import transforms
+from ros_matching.networks.cnn_geometric.aligner import image_transform
 from ros_matching.networks.cnn_geometric.supervision import grid_loss, synthetic_pair
 
 TOLERANCE = 5e-6
@@ -78,6 +79,15 @@ def test_grid_from_edge_to_edge_golden(reference: Reference) -> None:
 def test_compositions_golden(reference: Reference, model: str, stored: str) -> None:
     theta = reference.theta(model)
     assert_equal(transforms.compose(model, theta, theta.flip(0)), reference[f"geo/{stored}"])
+
+
+def test_pixels_of_unit_coordinates_golden(load_golden: Callable) -> None:
+    reference = load_golden("cnngeometric")
+    for item, (height, width) in enumerate([(120, 160), (200, 90)]):
+        pixels_from_unit = image_transform([], (-1, -1, 1, 1), (0, 0, width - 1, height - 1))
+        pixels = pixels_from_unit.map_points(reference["geo/unit"][item].T.astype(np.float64))
+        first_is_one = pixels.T + 1  # as the authors count
+        np.testing.assert_allclose(first_is_one, reference["geo/px_back"][item], rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("model", SHORT)
