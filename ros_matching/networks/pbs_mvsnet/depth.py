@@ -29,7 +29,7 @@ _PRECISIONS = {"float32": None, "float16": torch.float16, "bfloat16": torch.bflo
 class DepthConfig(Config):
     """How finely depth is searched, and at how many sizes of the image."""
 
-    planes: int = parameter(65, "depth hypotheses; 8 n + 1 use the whole range best", minimum=9, maximum=1025)
+    planes: int = parameter(64, "depth hypotheses, best a multiple of 16", minimum=8, maximum=1024)
     levels: int = parameter(0, "levels of the pyramid, each half the size; 0: by image size", minimum=0, maximum=4)
     precision: str = parameter("float32", "arithmetic of the convolutions", choices=tuple(_PRECISIONS))
 
@@ -128,9 +128,9 @@ def feature_camera(camera: Camera) -> Camera:
 
 
 def padded_length(length: int) -> int:
-    """The least 32 n + 1 that holds an image side: the coarsest samples then reach up to its last feature."""
+    """The least multiple of 32 that holds an image side: the coarsest voxels then cover the same number of pixels."""
     stride = FEATURE_STRIDE * STRIDE
-    return -(-(length - 1) // stride) * stride + 1
+    return -(-length // stride) * stride
 
 
 def _at_level(camera: Camera, level: int) -> Camera:

@@ -22,7 +22,7 @@ FEATURE_STRIDE = 4  # feature (i, j) sits on image pixel (4 i, 4 j)
 
 @dataclass(frozen=True)
 class BSMVSNetConfig(Config):
-    """The network's shape; ``named`` gives the two that have weights."""
+    """The network's shape; ``named`` gives those of the two networks in use."""
 
     feature_width: int = parameter(8, "channels of the first feature layer; the map has four times as many", minimum=1)
     cost_width: int = parameter(8, "a half of the channels of the first cost layer of each path", minimum=1)

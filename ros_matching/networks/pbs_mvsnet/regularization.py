@@ -1,7 +1,6 @@
 """Regularisation of the cost volume by a three-dimensional BiSeNet: a context path, a spatial path, and their fusion.
 
-Strided convolutions put voxel i of a volume at 1/s of the resolution on voxel ``s i`` of the full one; ``upsample``
-keeps it there. The paper gives no channel numbers; all here are multiples of one ``width``.
+The paper gives no channel numbers; all here are multiples of one ``width``.
 """
 
 from __future__ import annotations
@@ -21,10 +20,12 @@ def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) ->
 
 
 def upsample(volume: Tensor, factor: int, size: tuple[int, ...]) -> Tensor:
-    """Trilinear: voxel i of ``volume`` becomes voxel ``factor * i`` of the result (B, C, *size)."""
-    volume = functional.pad(volume, (0, 1, 0, 1, 0, 1), mode="replicate")
-    full = [factor * (length - 1) + 1 for length in volume.shape[2:]]
-    volume = functional.interpolate(volume, size=full, mode="trilinear", align_corners=True)
+    """Trilinear: a voxel of ``volume`` becomes ``factor`` voxels of the result (B, C, *size) along each axis.
+
+    Exactly so for sizes that are no multiple of the factor too: the last voxel then becomes fewer.
+    """
+    full = [factor * length for length in volume.shape[2:]]
+    volume = functional.interpolate(volume, size=full, mode="trilinear", align_corners=False)
     return volume[:, :, : size[0], : size[1], : size[2]]
 
 

@@ -64,7 +64,7 @@ VIEWS = [plane_view(number) for number in range(4)]
 
 @pytest.mark.parametrize(("sampling", "depth_range"), [("inverse", (1.5, np.inf)), ("linear", (1.5, 5.0))])
 def test_the_depth_of_a_slanted_plane(sampling, depth_range):
-    estimator = DepthEstimator(ideal_network(sampling), DepthConfig(planes=97))
+    estimator = DepthEstimator(ideal_network(sampling), DepthConfig(planes=96))
     depth_map = estimator.estimate(VIEWS[0], VIEWS[1:], depth_range)
     truth = VIEWS[0].frame.depth[::4, ::4]
     assert depth_map.depth.shape == truth.shape == (30, 38)
@@ -81,7 +81,7 @@ def test_the_camera_of_the_depth_map_sees_every_fourth_pixel():
 
 
 def test_every_level_of_the_pyramid_has_the_depth():
-    estimator = DepthEstimator(ideal_network(), DepthConfig(planes=97, levels=2))
+    estimator = DepthEstimator(ideal_network(), DepthConfig(planes=96, levels=2))
     pyramid = estimator.estimate_pyramid(VIEWS[0], VIEWS[1:], (1.5, 9.0))
     assert [level.depth.shape for level in pyramid.levels] == [(15, 19), (30, 38)]
     for level in pyramid.levels:
@@ -97,7 +97,7 @@ def test_every_level_of_the_pyramid_has_the_depth():
 
 def test_sources_of_other_sizes():
     small = Camera(90, 101, 80.0, 80.0, 44.0, 50.0)
-    estimator = DepthEstimator(ideal_network(), DepthConfig(planes=97))
+    estimator = DepthEstimator(ideal_network(), DepthConfig(planes=96))
     depth_map = estimator.estimate(VIEWS[0], [VIEWS[1], plane_view(2, small)], (1.5, 9.0))
     truth = VIEWS[0].frame.depth[::4, ::4]
     assert np.median(np.abs(depth_map.depth[6:-6, 10:-10] / truth[6:-6, 10:-10] - 1)) < 0.02
@@ -115,7 +115,7 @@ def test_what_no_source_sees_is_unknown():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_network_as_it_is(precision):
     torch.manual_seed(0)
-    estimator = DepthEstimator(BSMVSNet(BSMVSNetConfig(1, 1)), DepthConfig(planes=17, precision=precision))
+    estimator = DepthEstimator(BSMVSNet(BSMVSNetConfig(1, 1)), DepthConfig(planes=16, precision=precision))
     depth_map = estimator.estimate(VIEWS[0], VIEWS[1:], (1.5, 9.0))
     known = depth_map.depth[~np.isnan(depth_map.depth)]
     assert known.min() >= 1.5
@@ -138,8 +138,8 @@ def test_levels_by_image_size():
         assert sensible_levels(replace(CAMERA, width=width, height=height)) == levels
 
 
-def test_padding_is_the_least_that_lets_the_coarse_samples_reach_the_end():
-    assert [padded_length(n) for n in (1, 2, 33, 34, 65, 640)] == [1, 33, 33, 65, 65, 641]
+def test_padding_is_the_least_that_fills_the_coarsest_voxels():
+    assert [padded_length(n) for n in (1, 32, 33, 64, 65, 640)] == [32, 32, 64, 64, 96, 640]
 
 
 @pytest.mark.parametrize("depth_range", [(0.0, 1.0), (2.0, 2.0), (3.0, 1.0), (-1.0, 4.0), (np.nan, 2.0)])

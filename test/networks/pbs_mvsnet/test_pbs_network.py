@@ -133,3 +133,18 @@ def test_a_training_step_on_one_sample_reaches_every_parameter():
     net(*inputs()).depth.mean().backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
+
+
+def test_a_few_steps_fit_one_view():
+    net = network(BSMVSNetConfig(2, 2, "both")).train()
+    images, poses, depths = inputs(65, 97, planes=17, views=2)
+    target = torch.cat([torch.full((1, 17, 12), 4.0), torch.full((1, 17, 13), 11.0)], dim=2)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    losses = []
+    for _ in range(15):
+        loss = (net(images, poses, depths).index - target).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]

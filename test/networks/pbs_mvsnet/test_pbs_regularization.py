@@ -15,18 +15,16 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize("size", [(17, 9, 25), (16, 12, 20), (37, 19, 25), (1, 8, 9)])
-def test_upsampling_keeps_voxels_in_place(size):
-    """A volume that is linear in its coordinates, sampled where strided convolutions sample it, comes back."""
-    axes = [torch.arange(n, dtype=torch.float64) for n in size]
-    d, h, w = torch.meshgrid(*axes, indexing="ij")
-    volume = (3 * d - 2 * h + 0.5 * w)[None, None]
-    up = upsample(volume[:, :, ::8, ::8, ::8], 8, size)
-    assert up.shape == volume.shape
-    known = [8 * ((n - 1) // 8) + 1 for n in size]  # up to the last sample; beyond it the value stays
-    inside = (..., *(slice(n) for n in known))
-    torch.testing.assert_close(up[inside], volume[inside])
-    torch.testing.assert_close(up[..., -1, -1, -1], volume[..., known[0] - 1, known[1] - 1, known[2] - 1])
+@pytest.mark.parametrize("size", [(16, 8, 24), (16, 12, 20), (37, 19, 25), (1, 8, 9)])
+def test_upsampling_spreads_each_voxel_over_its_block(size):
+    """A volume that is linear in its coordinates, averaged over blocks of eight, comes back between their centres."""
+    coarse = [torch.arange(-(-n // 8), dtype=torch.float64) * 8 + 3.5 for n in size]
+    volume = sum(a * axis for a, axis in zip((3, -2, 0.5), torch.meshgrid(*coarse, indexing="ij"), strict=True))
+    up = upsample(volume[None, None], 8, size)
+    assert up.shape == (1, 1, *size)
+    held = [torch.arange(n, dtype=torch.float64).clamp(c[0], c[-1]) for n, c in zip(size, coarse, strict=True)]
+    expected = sum(a * axis for a, axis in zip((3, -2, 0.5), torch.meshgrid(*held, indexing="ij"), strict=True))
+    torch.testing.assert_close(up[0, 0], expected)
 
 
 def test_one_entry_convolution_is_the_first_of_both_paths():
@@ -90,7 +88,7 @@ def test_a_shift_by_the_stride_shifts_the_costs():
     net.global_context = torch.nn.Sequential(torch.nn.Conv3d(16, 8, 1, bias=False)).double()
     torch.nn.init.zeros_(net.global_context[0].weight)
     torch.nn.init.zeros_(net.ffm.gate[2].weight)
-    volume = torch.randn(1, 4, 9, 9, 272, dtype=torch.float64)
+    volume = torch.randn(1, 4, 8, 8, 272, dtype=torch.float64)
     shifted = volume.roll(16, dims=-1)
     middle = slice(128, 144)
     moved = slice(144, 160)
