@@ -53,11 +53,6 @@ def read_matches(
     return CellMatches(x_a, y_a, x_b, y_b, score)
 
 
-def pixel_fractions(coordinates: Tensor, cells: int) -> Tensor:
-    """Coordinates in [0, 1] between the end cells' centres as fractions (i + 0.5) / n of the image side (InLoc)."""
-    return coordinates * (cells - 1) / cells + 0.5 / cells
-
-
 def transfer_points(matches: CellMatches, points_b: Tensor, sides_b: tuple[int, int]) -> Tensor:
     """Carry points (b, 2, P) of image B, centred x and y, to image A: bilinear between the matches of the cells of B.
 
