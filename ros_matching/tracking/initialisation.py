@@ -105,7 +105,7 @@ class TwoViewInitializer:
         parallax = _median(geometry.parallax_deg[geometry.inliers])
         if not parallax >= config.init_parallax_deg:
             return Waiting(f"parallax {parallax:.1f} deg of {config.init_parallax_deg:.1f} deg needed", count, parallax)
-        points = np.count_nonzero(_well_triangulated(geometry, config.min_parallax_deg))
+        points = np.count_nonzero(well_triangulated(geometry, config.min_parallax_deg))
         if points < config.init_min_points:
             return Waiting(f"only {points} points of {config.init_min_points} triangulated", count, parallax)
         return geometry
@@ -153,7 +153,8 @@ def _advantage(best: TwoViewGeometry, rival: TwoViewGeometry) -> float:
     return (only_best - only_rival) / np.sqrt(max(only_best + only_rival, 1))
 
 
-def _well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:
+def well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:
+    """The inliers (M,) bool with enough parallax to have a depth."""
     with np.errstate(invalid="ignore"):
         return geometry.inliers & (geometry.parallax_deg > min_parallax_deg)
 

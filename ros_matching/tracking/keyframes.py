@@ -7,7 +7,7 @@ import numpy as np
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.geometry.triangulation import parallax_deg
 from ros_matching.tracking.config import TrackingConfig
-from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap
+from ros_matching.tracking.local_map import LocalMap
 from ros_matching.tracking.localization import Localization
 
 
@@ -40,7 +40,7 @@ def needs_keyframe(local_map: LocalMap, localization: Localization, config: Trac
 
 def median_parallax_deg(local_map: LocalMap, localization: Localization) -> float:
     """Median angle under which the seen landmarks see this camera and the reference keyframe; NaN without any."""
-    seen = localization.landmark_ids[localization.landmark_ids != NO_LANDMARK]
+    seen = localization.seen
     if len(seen) == 0:
         return float("nan")
     center = invert(localization.camera_from_world)[:3, 3]

@@ -58,6 +58,7 @@ class LocalMap:
         self.descriptors: np.ndarray | None = None
         self._max_keyframes = max_keyframes
         self._next_keyframe_id = 0
+        self._typical_depth = float("nan")
 
     def add_keyframe(
         self, frame: Frame, features: Features, camera_from_world: np.ndarray, landmark_ids: np.ndarray
@@ -148,6 +149,7 @@ class LocalMap:
         self.positions = self.positions[alive]
         if self.descriptors is not None:
             self.descriptors = self.descriptors[alive]
+        self._note_depth()
 
     def scale_to_depth(self, depth: float) -> None:
         """Scale the map about its first keyframe so that the median depth of that keyframe's landmarks is ``depth``."""
@@ -158,11 +160,20 @@ class LocalMap:
             center = first.center + factor * (keyframe.center - first.center)
             rotation = keyframe.camera_from_world[:3, :3]
             keyframe.camera_from_world = pose_from(rotation, -rotation @ center)
+        self._note_depth()
 
     @property
     def typical_depth(self) -> float:
-        """Median depth of the landmarks of the newest keyframe that sees any."""
-        return next(_median_depth(k, self.positions) for k in reversed(self.keyframes) if len(k.seen))
+        """Median depth of the landmarks of the newest keyframe that sees any, or of the last one that did.
+
+        A camera that turns on the spot for long leaves all its landmarks behind.
+        """
+        return self._typical_depth
+
+    def _note_depth(self) -> None:
+        newest = next((k for k in reversed(self.keyframes) if len(k.seen)), None)
+        if newest is not None:
+            self._typical_depth = _median_depth(newest, self.positions)
 
     def export(self, keyframe: MapKeyframe, scale: ScaleState) -> Keyframe:
         """The keyframe as the mapper takes it, with the landmarks it sees as sparse depths."""

@@ -10,7 +10,7 @@ from ros_matching.geometry.se3 import invert, transform
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
-from ros_matching.tracking.initialisation import InitialReconstruction
+from ros_matching.tracking.initialisation import InitialReconstruction, well_triangulated
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, Observations
 
 # A keyframe takes part in an adjustment only if it sees this many of the landmarks.
@@ -33,8 +33,7 @@ class LocalMapper:
         Returns the second keyframe, or ``None`` where too few landmarks survive the adjustment.
         """
         geometry, matches = first.geometry, first.matches
-        with np.errstate(invalid="ignore"):
-            good = geometry.inliers & (geometry.parallax_deg > self._config.min_parallax_deg)
+        good = well_triangulated(geometry, self._config.min_parallax_deg)
         first_from_world = invert(world_from_first)
         keyframe0 = local_map.add_keyframe(
             first.frame0, first.features0, first_from_world, np.full(len(first.features0), NO_LANDMARK)

@@ -50,9 +50,14 @@ class Localization:
     rotation_only: bool = False
 
     @property
+    def seen(self) -> np.ndarray:
+        """The landmarks that support the pose, by id."""
+        return self.landmark_ids[self.landmark_ids != NO_LANDMARK]
+
+    @property
     def inliers(self) -> int:
         """How many landmarks support the pose."""
-        return int(np.count_nonzero(self.landmark_ids != NO_LANDMARK))
+        return len(self.seen)
 
 
 class Localizer:

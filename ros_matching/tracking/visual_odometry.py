@@ -14,7 +14,7 @@ from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
-from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
+from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
 from ros_matching.tracking.recovery import Recovery
@@ -122,8 +122,7 @@ class VisualOdometry:
 
     def _best_reference(self, localization: Localization) -> MapKeyframe:
         """The keyframe that sees the most of what this frame sees; the newer one of equals."""
-        seen = localization.landmark_ids[localization.landmark_ids != NO_LANDMARK]
-        shared = self._map.shared_counts(seen)
+        shared = self._map.shared_counts(localization.seen)
         return self._map.keyframes[len(shared) - 1 - int(np.argmax(shared[::-1]))]
 
     def _lose(self, frame: Frame, features: Features) -> TrackingResult:

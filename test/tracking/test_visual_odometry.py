@@ -91,6 +91,14 @@ def test_turning_on_the_spot_keeps_the_position():
     assert rotation.max() < 1
 
 
+def test_turning_until_no_landmark_is_left_in_the_map_is_survived():
+    path = walk(180)
+    path[60:] = path[60] @ turn(120, 300)
+    results = run(PointWorld(cloud(), path), TrackingConfig(max_keyframes=4))
+    assert min(r.counts.landmarks for r in results[60:]) == 0
+    assert all(r.status is TRACKING for r in results[60:])
+
+
 def test_a_covered_lens_is_lost_and_found_again():
     covered = tuple(range(100, 110))
     world = PointWorld(cloud(), walk(200), covered=covered)
