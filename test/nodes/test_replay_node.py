@@ -7,17 +7,15 @@ import contextlib
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
 
 from consumer import Consumer, ListSource, random_frames
-from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 
 from ros_matching.errors import ConfigError, NodeError, SourceError
 from ros_matching.nodes import conversions
-from ros_matching.nodes.isolation import isolate
 from ros_matching.nodes.mounting import BODY_FROM_OPTICAL, StaticTransforms
 from ros_matching.nodes.recorder import RecorderNode
 from ros_matching.nodes.replay_node import ReplayNode
@@ -27,15 +25,6 @@ pytestmark = pytest.mark.ros
 
 # Not a multiple of anything: a stamp that goes through a float of seconds comes back changed.
 STAMPS_NS = [1_700_000_000_123_456_789 + index * 33_333_333 for index in range(8)]
-
-
-@pytest.fixture
-def context():
-    isolate()
-    context = Context()
-    rclpy.init(context=context)
-    yield context
-    context.try_shutdown()
 
 
 def make_replay(context, frames, **parameters) -> ReplayNode:

@@ -12,14 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -57,7 +56,6 @@ from ros_matching.nodes.conversions import (
     transform_from_msg,
     transform_to_msg,
 )
-from ros_matching.nodes.isolation import isolate
 from ros_matching.nodes.mounting import BODY_FROM_OPTICAL
 from ros_matching.nodes.spinning import spinning
 from ros_matching.nodes.vo_node import VoNode
@@ -66,15 +64,6 @@ pytestmark = pytest.mark.ros
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 BASE_FROM_CAMERA = pose_from(exp_so3([-1.2, 0.3, -1.5]), np.array([0.4, -0.1, 0.9]))
-
-
-@pytest.fixture
-def context():
-    isolate()
-    context = Context()
-    rclpy.init(context=context)
-    yield context
-    context.try_shutdown()
 
 
 @pytest.fixture
