@@ -1,0 +1,77 @@
+"""What no training may touch: the one place that says which frames and photos are for validation.
+
+The last fifth of the frames of every real sequence, in the order of their names, and all of ``lund_door``; of the
+photos every tenth, in the order of their paths. Frames next to each other look alike, so a sequence is cut once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ros_matching.errors import EvaluationError
+from ros_matching.io.images import IMAGE_SUFFIXES
+
+NEVER_TRAINED = frozenset({"lund_door"})
+_HELD_OUT_PHOTO = 10  # every how many-th
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs of frames of one sequence, ``gaps`` frames apart; ``rotation_only`` where the truth is too noisy for more.
+
+    ``held_out`` takes the frames that training leaves alone; without it all frames are taken.
+    """
+
+    sequence: str
+    gaps: tuple[int, ...]
+    rotation_only: bool = False
+    held_out: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.gaps or min(self.gaps) < 1:
+            raise EvaluationError(f"pairs of {self.sequence} need gaps of one frame or more, got {self.gaps}")
+
+    def pairs(self, count: int) -> list[tuple[int, int, int]]:
+        """The pairs of a sequence of ``count`` frames as (gap, frame 0, frame 1), by gap."""
+        frames = validation_frames(self.sequence, count) if self.held_out else range(count)
+        return [(gap, first, first + gap) for gap in self.gaps for first in frames if first + gap in frames]
+
+
+# The poses of redkitchen are those of another camera and noisy from frame to frame: translation directions of nearby
+# frames are off by 10 degrees.
+VALIDATION_PAIRS = (
+    PairSet("hololens_000", (2, 4, 8)),
+    PairSet("fox", (1, 2, 3)),
+    PairSet("lund_door", (1, 2, 3)),
+    PairSet("redkitchen", (5, 10, 20), rotation_only=True),
+)
+
+
+def training_frames(sequence: str, count: int) -> range:
+    """The frames of a sequence of ``count`` that may be trained on; ``sequence`` is the name of its folder."""
+    return range(0 if sequence in NEVER_TRAINED else count * 4 // 5)
+
+
+def validation_frames(sequence: str, count: int) -> range:
+    """The frames of a sequence of ``count`` that are never trained on."""
+    return range(training_frames(sequence, count).stop, count)
+
+
+def training_photos(folder: str | Path) -> list[Path]:
+    """The photos in a folder and the folders in it that may be trained on."""
+    photos = _photos(Path(folder))
+    return [photo for number, photo in enumerate(photos) if number % _HELD_OUT_PHOTO]
+
+
+def validation_photos(folder: str | Path) -> list[Path]:
+    """The photos in a folder and the folders in it that are never trained on."""
+    return _photos(Path(folder))[::_HELD_OUT_PHOTO]
+
+
+def _photos(folder: Path) -> list[Path]:
+    """All images below a folder, in the order of their paths within it, which is the same wherever the folder is."""
+    photos = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not photos:
+        raise EvaluationError(f"there are no photos in {folder}; give the folder that holds them")
+    return sorted(photos, key=lambda path: path.relative_to(folder).as_posix())
