@@ -174,11 +174,11 @@ def _module(module: str, distribution: str, name: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        if error.name == module.partition(".")[0]:
-            remedy = f"pip install {distribution} (extra peers of ros_matching)"
-        else:
-            remedy = f"pip install {error.name}, of a build that fits the installed torch {torch.__version__}"
-        raise MissingDependencyError(f"front end {name!r} needs {error.name}; install it with: {remedy}") from error
+        missing = (error.name or module).partition(".")[0]
+        remedy = f"pip install {distribution} (extra peers of ros_matching)"
+        if missing != module.partition(".")[0]:  # what the distribution needs in turn
+            remedy = f"pip install {missing}, of a build that fits the installed torch {torch.__version__}"
+        raise MissingDependencyError(f"front end {name!r} needs {missing}; install it with: {remedy}") from error
 
 
 def _matches(features0: Features, features1: Features, rows: np.ndarray, scores: np.ndarray) -> Matches:
