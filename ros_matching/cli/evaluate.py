@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ros_matching.cli import evaluate_pairs
+from ros_matching.cli import evaluate_features, evaluate_pairs
 
-_MEASURES = {"pairs": evaluate_pairs}
+_MEASURES = {"features": evaluate_features, "pairs": evaluate_pairs}
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:

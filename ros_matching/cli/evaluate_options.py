@@ -70,19 +70,15 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load_matcher(name: str, args: argparse.Namespace) -> TwoViewMatcher:
-    from ros_matching.matching import LEARNED, load_matcher
-    from ros_matching.matching.peers import PEERS, load_peer
+    from ros_matching.matching import CLASSICAL, LEARNED, load_matcher
 
     front_end, _, weights = name.partition("=")
     if weights and front_end not in LEARNED:
         raise EvaluationError(f"front end {front_end!r} takes no weights, got {name!r}; give them with a learned one")
-    if front_end in PEERS:
-        return load_peer(front_end, device=args.device, max_keypoints=args.keypoints)
     given = ([Path(weights)] if weights else []) + args.weights
-    learned = front_end in LEARNED
     return load_matcher(
         front_end,
-        device=args.device if learned else "auto",
-        weights=given if learned and given else None,
+        device="cpu" if front_end in CLASSICAL else args.device,
+        weights=given if front_end in LEARNED and given else None,
         max_keypoints=args.keypoints,
     )
