@@ -49,6 +49,10 @@ class EvaluationError(RosMatchingError):
     """An estimate cannot be compared with the given ground truth."""
 
 
+class TrainingError(RosMatchingError):
+    """A network cannot be trained as asked: data is missing, a run does not fit its checkpoint, or it diverged."""
+
+
 class NodeError(RosMatchingError):
     """A ROS message or parameter cannot be used; the message names the remedy."""
 

@@ -1,0 +1,1 @@
+"""Training: one recipe for each network, one loop for all (``loop.train``)."""
