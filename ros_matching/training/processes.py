@@ -53,7 +53,7 @@ class Processes:
         if self.count == 1:
             return objective
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(objective, device_ids=ids, find_unused_parameters=True)
+        return nn.parallel.DistributedDataParallel(objective, device_ids=ids)
 
     def agree(self, decision: bool) -> bool:
         """The first process's decision: clocks differ, and all must take the same turn."""

@@ -51,8 +51,9 @@ class RunFolder:
             (self.folder / "config.json").write_text(json.dumps(self._asked, indent=2) + "\n")
 
     def load_initial(self, path: Path, network: nn.Module) -> None:
-        """Begin from weights of the same network."""
-        load_weights(path, network, self.recipe.network_name)
+        """Begin from weights of the same network; what made them becomes part of what makes ours."""
+        card = load_weights(path, network, self.recipe.network_name)
+        self.command = f"{card.command}; then {self.command}"
 
     def read_checkpoint(self, device: torch.device) -> dict[str, Any]:
         """What ``write_checkpoint`` wrote, if the recipe and its settings are still the same."""
