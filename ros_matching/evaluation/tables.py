@@ -29,7 +29,7 @@ class Column:
     key: str
     heading: str
     form: str = ""
-    scale: float = 1.0
+    scale: float = 1
 
     def text(self, value: object) -> str:
         """A value as it stands in the table; unknown (``None`` or NaN) is empty."""

@@ -67,6 +67,15 @@ class ImageSequence:
     def __iter__(self) -> Iterator[Frame]:
         return read_ahead(self._load, self._records)
 
+    @property
+    def records(self) -> Sequence[ImageRecord]:
+        """What is known of the frames without reading them."""
+        return self._records
+
+    def frame(self, row: int) -> Frame:
+        """One frame by its place in the sequence, for who needs them in another order."""
+        return self._load(self._records[row])
+
     def select(self, rows: range) -> ImageSequence:
         """The same sequence, reduced to some of its frames, which keep their index."""
         selected = copy.copy(self)

@@ -23,10 +23,14 @@ _CENTER_AND_ROTATED_GRID = ((0.0, 0.0), (0.125, 0.375), (-0.375, 0.125), (-0.125
 
 @dataclass(frozen=True)
 class Views:
-    """Rendered images: ``rgb`` (B, H, W, 3) uint8, ``depth`` (B, H, W) float32 metres along z, NaN in the sky."""
+    """Rendered images: ``rgb`` (B, H, W, 3) uint8, ``depth`` (B, H, W) float32 metres along z, NaN in the sky.
+
+    ``primitives`` (B, H, W) int64 are the places of what is seen in ``Scene.primitives``, -1 for the sky.
+    """
 
     rgb: torch.Tensor
     depth: torch.Tensor
+    primitives: torch.Tensor
 
 
 class Renderer:
@@ -44,24 +48,37 @@ class Renderer:
         self.camera = camera
         self.device = _checked_device(device)
         batches = _batches_by_type(scene.primitives)
-        self._shapes = [kind(members, self.device) for kind, members in batches]
-        surfaces = [[member.surface for member in members] for _, members in batches]
+        self._shapes = [kind([member for _, member in members], self.device) for kind, members in batches]
+        surfaces = [[member.surface for _, member in members] for _, members in batches]
+        self._owners = torch.tensor([owner for _, members in batches for owner, _ in members], device=self.device)
+        self._count = len(scene.primitives)
         self._shader = Shader(surfaces, scene.light, scene.sky, self.device)
         self._offsets = torch.tensor(_CENTER_AND_ROTATED_GRID if antialias else _CENTER, device=self.device)
         self._grid = TileGrid(camera.width, camera.height, self._offsets)
         self._rays_from_pixels = torch.from_numpy(np.linalg.inv(camera.matrix)).to(self.device)
 
     @torch.inference_mode()
-    def render(self, world_from_camera: np.ndarray | torch.Tensor) -> Views:
-        """Images of the cameras at poses (B, 4, 4)."""
+    def render(
+        self,
+        world_from_camera: np.ndarray | torch.Tensor,
+        *,
+        intrinsics: np.ndarray | None = None,
+        present: np.ndarray | None = None,
+    ) -> Views:
+        """Images of the cameras at poses (B, 4, 4).
+
+        ``intrinsics`` (B, 3, 3), where given, take the place of the camera's own. ``present`` (B, N) bool tells which
+        of the scene's N primitives are there in each view: what moves is put into the scene once for every view.
+        """
         poses = torch.as_tensor(world_from_camera, dtype=torch.float64).to(self.device)
         if poses.ndim != 3 or poses.shape[1:] != (4, 4):
             raise SceneError(f"Renderer.render expects poses (B, 4, 4), got {tuple(poses.shape)}")
-        eyes, rays = poses[:, :3, 3], poses[:, :3, :3] @ self._rays_from_pixels
+        eyes, rays = poses[:, :3, 3], poses[:, :3, :3] @ self._rays(intrinsics, len(poses))
         shapes = [batch.seen_from(eyes, rays) for batch in self._shapes]
-        inverse_depth, ids = nearest(self._grid, len(poses), shapes)
+        inverse_depth, ids = nearest(self._grid, len(poses), shapes, self._present(present, len(poses)))
 
         size, per_pixel = ids.shape[:3], len(self._offsets)
+        centers = ids[..., 0].long()
         places, mixed = self._places(ids.view(-1, per_pixel))
         ray_functions = rays.float().view(-1, 9).T.contiguous()
         samples = self._samples(places, ray_functions, inverse_depth.view(-1))
@@ -70,7 +87,25 @@ class Renderer:
         rgb = _average(colors, mixed, per_pixel).add_(0.5).clamp_(max=255.0).to(torch.uint8)
 
         depth = inverse_depth[..., 0].reciprocal()
-        return Views(rgb.T.reshape(*size, 3), depth.masked_fill_(depth.isinf(), torch.nan))
+        primitives = torch.where(centers < 0, -1, self._owners[centers])
+        return Views(rgb.T.reshape(*size, 3), depth.masked_fill_(depth.isinf(), torch.nan), primitives)
+
+    def _rays(self, intrinsics: np.ndarray | None, views: int) -> torch.Tensor:
+        if intrinsics is None:
+            return self._rays_from_pixels
+        if np.shape(intrinsics) != (views, 3, 3):
+            raise SceneError(f"Renderer.render expects intrinsics ({views}, 3, 3), got {np.shape(intrinsics)}")
+        return torch.from_numpy(np.linalg.inv(np.asarray(intrinsics, np.float64))).to(self.device)
+
+    def _present(self, present: np.ndarray | None, views: int) -> torch.Tensor | None:
+        if present is None:
+            return None
+        if np.shape(present) != (views, self._count):
+            raise SceneError(
+                f"Renderer.render expects present ({views}, {self._count}), views by primitives of the scene, "
+                f"got {np.shape(present)}"
+            )
+        return torch.from_numpy(np.ascontiguousarray(present, bool)).to(self.device)[:, self._owners]
 
     def _places(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Numbers of the samples to colour: the first of each pixel, then the others of mixed pixels; and those."""
@@ -121,21 +156,21 @@ def _average(colors: torch.Tensor, mixed: torch.Tensor, per_pixel: int) -> torch
     return image
 
 
-def _batches_by_type(primitives: Sequence[Primitive]) -> list[tuple[type, list]]:
-    """The primitives by the class that intersects them; boxes become rectangles. Slow ones come last."""
+def _batches_by_type(primitives: Sequence[Primitive]) -> list[tuple[type, list[tuple[int, Primitive]]]]:
+    """The primitives, with their places, by the class that intersects them; boxes become rectangles. Slow ones last."""
     rectangles, spheres, cylinders, fields = [], [], [], []
-    for primitive in primitives:
+    for place, primitive in enumerate(primitives):
         match primitive:
             case Rectangle():
-                rectangles.append(primitive)
+                rectangles.append((place, primitive))
             case Box():
-                rectangles.extend(primitive.faces())
+                rectangles.extend((place, face) for face in primitive.faces())
             case Sphere():
-                spheres.append(primitive)
+                spheres.append((place, primitive))
             case Cylinder():
-                cylinders.append(primitive)
+                cylinders.append((place, primitive))
             case HeightField():
-                fields.append(primitive)
+                fields.append((place, primitive))
             case _:
                 raise SceneError(f"Scene: {type(primitive).__name__} is not a primitive that can be rendered")
     batches = [(Rectangles, rectangles), (Quadrics, spheres), (Quadrics, cylinders), (HeightFields, fields)]

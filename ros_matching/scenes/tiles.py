@@ -72,10 +72,12 @@ class ShapesInView(Protocol):
         """
 
 
-def nearest(grid: TileGrid, views: int, shapes: list[ShapesInView]) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(
+    grid: TileGrid, views: int, shapes: list[ShapesInView], present: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What each sample sees first: inverse depth (B, H, W, S), 0 in the sky, and primitive (B, H, W, S), -1 there.
 
-    Primitives are numbered through in the order of ``shapes``.
+    Primitives are numbered through in the order of ``shapes``; ``present`` (B, all of them) leaves some out of views.
     """
     size = views * len(grid), grid.positions.shape[1]
     device = grid.positions.device
@@ -84,6 +86,8 @@ def nearest(grid: TileGrid, views: int, shapes: list[ShapesInView]) -> tuple[tor
     for shape in shapes:
         candidates = shape.overlaps(grid)
         count = candidates.shape[2]
+        if present is not None:
+            candidates &= present[:, None, first : first + count]
         candidates = candidates.reshape(-1, count)
         candidates_of_tile = candidates.sum(1)
         order = candidates_of_tile.argsort(descending=True)[: int((candidates_of_tile > 0).sum())]

@@ -147,7 +147,8 @@ def _add_noise(light: np.ndarray, image: np.ndarray, sigma: float, rng: np.rando
     samples = _noise_samples()
     start = int(rng.integers(len(samples) - light.size)) if light.size < len(samples) else None
     noise = rng.standard_normal(light.size, np.float32) if start is None else samples[start : start + light.size]
-    light += noise.reshape(light.shape) * cv2.LUT(image, table.astype(np.float32))
+    strength = cv2.LUT(image, table.astype(np.float32))
+    light += np.multiply(strength, noise.reshape(light.shape), out=strength)
 
 
 @lru_cache(maxsize=1)

@@ -239,3 +239,43 @@ def test_wrong_poses_and_cameras_are_refused(camera):
         Surface(np.zeros((3, 3, 3), np.uint8))
     with pytest.raises(SceneError, match="at least one primitive"):
         Scene([])
+
+
+def test_primitives_are_named_by_their_place_in_the_scene(camera):
+    wall = Rectangle(pose(z=5.0), (50.0, 50.0), plain(50))
+    ball, box = Sphere(pose(-0.6, z=3.0), 0.3, plain(100)), Box(pose(0.6, z=3.0), (0.3, 0.3, 0.3), plain(150))
+    views = render(Scene([ball, wall, box]), camera, pose()[None])
+    assert set(views.primitives.unique().tolist()) == {0, 1, 2}
+    for place, gray in ((0, 100), (1, 50), (2, 150)):
+        inside = views.primitives[0] == place
+        assert (views.rgb[0][inside].float().mean() - gray).abs() < 3
+    assert (render(Scene([ball]), camera, pose()[None]).primitives == -1).any()
+
+
+def test_each_view_has_what_is_present_in_it(camera):
+    wall, ball = Rectangle(pose(z=5.0), (50.0, 50.0), plain(50)), Sphere(pose(z=3.0), 0.3, plain(100))
+    present = np.array([[True, True], [True, False], [False, True], [False, False]])
+    views = Renderer(Scene([wall, ball]), camera).render(np.tile(pose(), (4, 1, 1)), present=present)
+    seen = [set(ids.unique().tolist()) for ids in views.primitives]
+    assert seen == [{0, 1}, {0}, {-1, 1}, {-1}]
+    alone = render(Scene([wall]), camera, pose()[None])
+    assert torch.equal(views.rgb[1], alone.rgb[0])
+    assert torch.equal(views.depth[1], alone.depth[0])
+
+
+def test_every_view_may_have_its_own_intrinsics(room_scene, camera):
+    other = Camera(160, 120, 200.0, 210.0, 60.0, 70.0)
+    poses = camera_path(room_scene, PathConfig(frames=2, seed=1))
+    both = Renderer(room_scene, camera).render(poses, intrinsics=np.stack([camera.matrix, other.matrix]))
+    for number, own in enumerate((camera, other)):
+        alone = Renderer(room_scene, own).render(poses[number][None])
+        torch.testing.assert_close(both.depth[number], alone.depth[0], equal_nan=True)
+        assert (both.rgb[number].float() - alone.rgb[0].float()).abs().mean() < 0.05
+
+
+def test_wrong_shapes_of_what_is_given_by_view_are_refused(camera):
+    renderer = Renderer(Scene([Sphere(pose(z=3.0), 0.3, plain(100))]), camera)
+    with pytest.raises(SceneError, match="intrinsics"):
+        renderer.render(pose()[None], intrinsics=camera.matrix)
+    with pytest.raises(SceneError, match="present"):
+        renderer.render(pose()[None], present=np.ones((1, 2), bool))
