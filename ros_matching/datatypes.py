@@ -329,6 +329,15 @@ class ImageTransform:
 _CONTROL_POINTS = np.array([(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)])
 
 
+def concatenated(first: Array, second: Array) -> Array:
+    """The rows of both, NumPy arrays or torch tensors alike, on the device they are on."""
+    if isinstance(first, np.ndarray):
+        return np.concatenate([first, second])
+    import torch
+
+    return torch.cat([first, second])
+
+
 def _spline_basis(points: np.ndarray) -> np.ndarray:
     """r^2 log r^2 of the distances from points (N, 2) to the control points, then 1, x and y: (N, 12)."""
     squared = np.square(points[:, None] - _CONTROL_POINTS).sum(axis=2)

@@ -84,7 +84,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "evaluation_note": report.evaluation_note or None,
         "ms_per_frame": _known(report.ms_per_frame),
         "stage_ms": {stage: _known(milliseconds) for stage, milliseconds in report.stage_ms.items()},
-        "versions": _versions(),
+        "versions": library_versions(),
     }
 
 
@@ -138,16 +138,16 @@ def _known(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _versions() -> dict[str, str | None]:
+def library_versions() -> dict[str, str | None]:
     """The versions that the figures may depend on; OpenCV is asked by import, as its distribution has several names."""
     import cv2
 
-    versions: dict[str, str | None] = {
+    known: dict[str, str | None] = {
         "ros_matching": __version__,
         "python": platform.python_version(),
         "opencv": cv2.__version__,
     }
-    return versions | {library: _version(library) for library in _LIBRARIES}
+    return known | {library: _version(library) for library in _LIBRARIES}
 
 
 def _version(distribution: str) -> str | None:

@@ -64,9 +64,14 @@ def training_photos(folder: str | Path) -> list[Path]:
     return [photo for number, photo in enumerate(photos) if number % _HELD_OUT_PHOTO]
 
 
-def validation_photos(folder: str | Path) -> list[Path]:
-    """The photos in a folder and the folders in it that are never trained on."""
-    return _photos(Path(folder))[::_HELD_OUT_PHOTO]
+def validation_photos(folder: str | Path, count: int | None = None) -> list[Path]:
+    """The photos in a folder and the folders in it that are never trained on, or ``count`` of them, evenly spread."""
+    photos = _photos(Path(folder))[::_HELD_OUT_PHOTO]
+    if count is None:
+        return photos
+    if not 1 <= count <= len(photos):
+        raise EvaluationError(f"{count} photos were asked for; there are 1 to {len(photos)} held out in {folder}")
+    return [photos[number * len(photos) // count] for number in range(count)]
 
 
 def _photos(folder: Path) -> list[Path]:

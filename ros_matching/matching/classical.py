@@ -133,6 +133,12 @@ class OrbMatcher(_RatioMatcher):
         return np.unpackbits(descriptors0 ^ descriptors1, axis=1).sum(axis=1)
 
 
+def load_classical(name: str, max_keypoints: int | None = None) -> SiftMatcher | OrbMatcher:
+    """The matcher ``sift`` or ``orb``, with its defaults but for what is given."""
+    matcher, config = {"sift": (SiftMatcher, SiftConfig), "orb": (OrbMatcher, OrbConfig)}[name]
+    return matcher(config() if max_keypoints is None else config(max_keypoints=max_keypoints))
+
+
 def _grey(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise MatchingError(f"an image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")

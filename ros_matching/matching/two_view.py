@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -10,6 +11,9 @@ from scipy.spatial import cKDTree
 from ros_matching.datatypes import Camera, Features, Matches, RelativePose
 from ros_matching.errors import MatchingError
 from ros_matching.geometry.essential import estimate_relative_pose
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import Array
 
 
 class TwoViewMatcher(ABC):
@@ -22,6 +26,11 @@ class TwoViewMatcher(ABC):
     name: str  # of the backend, as given to load_matcher
     guided_max_distance: float  # descriptor distance above which a guided match is refused
 
+    @property
+    def features_backend(self) -> str:
+        """Whose features are taken: those of this matcher, unless several share an extractor."""
+        return self.name
+
     @abstractmethod
     def extract(self, image: np.ndarray) -> Features:
         """Keypoints and descriptors of an image (H, W, 3) uint8 RGB; possibly none."""
@@ -33,8 +42,11 @@ class TwoViewMatcher(ABC):
         """Matches between two images' features; a backend that prunes geometrically uses the cameras if given."""
 
     @abstractmethod
-    def descriptor_distance(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
-        """Distance (P,) of P pairs of descriptors (P, D), row by row; smaller is more alike."""
+    def descriptor_distance(self, descriptors0: Array, descriptors1: Array) -> np.ndarray:
+        """Distance (P,) of P pairs of descriptors (P, D), row by row; smaller is more alike.
+
+        Descriptors are what ``extract`` gives, NumPy arrays or torch tensors; the distances are in host memory.
+        """
 
     def match(
         self, rgb0: np.ndarray, rgb1: np.ndarray, camera0: Camera | None = None, camera1: Camera | None = None
@@ -50,7 +62,7 @@ class TwoViewMatcher(ABC):
         return estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.scores)
 
     def match_guided(
-        self, descriptors: np.ndarray, predictions_px: np.ndarray, features: Features, radius_px: float
+        self, descriptors: Array, predictions_px: np.ndarray, features: Features, radius_px: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find known points near where they are predicted to appear in an image.
 
@@ -72,7 +84,7 @@ class TwoViewMatcher(ABC):
         return _mutual_nearest(points, keypoints, distances, self.guided_max_distance)
 
     def _check_own(self, features: Features) -> None:
-        if features.backend != self.name:
+        if features.backend != self.features_backend:
             raise MatchingError(
                 f"matcher {self.name!r} was given features of {features.backend!r}; extract them with this matcher"
             )

@@ -8,11 +8,15 @@ keyframes see it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Features, Frame, Keyframe, ScaleState
+from ros_matching.datatypes import Camera, Features, Frame, Keyframe, ScaleState, concatenated
 from ros_matching.geometry.se3 import invert, pose_from, transform
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import Array
 
 NO_LANDMARK = -1
 
@@ -55,7 +59,7 @@ class LocalMap:
         self.camera = camera
         self.keyframes: list[MapKeyframe] = []
         self.positions = np.zeros((0, 3))
-        self.descriptors: np.ndarray | None = None
+        self.descriptors: Array | None = None  # of the kind and on the device of the features
         self._max_keyframes = max_keyframes
         self._next_keyframe_id = 0
         self._typical_depth = float("nan")
@@ -88,7 +92,7 @@ class LocalMap:
         ids = len(self.positions) + np.arange(len(positions))
         descriptors = keyframe1.features.descriptors[keypoints1]
         self.positions = np.concatenate([self.positions, positions])
-        self.descriptors = descriptors if self.descriptors is None else np.concatenate([self.descriptors, descriptors])
+        self.descriptors = descriptors if self.descriptors is None else concatenated(self.descriptors, descriptors)
         keyframe0.landmark_ids[keypoints0] = ids
         keyframe1.landmark_ids[keypoints1] = ids
 

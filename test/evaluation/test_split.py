@@ -47,6 +47,7 @@ def test_every_tenth_photo_is_held_out_wherever_the_folder_lies(tmp_path):
     held_out = [[path.relative_to(folder) for path in validation_photos(folder)] for folder in folders]
     assert held_out[0] == held_out[1]
     assert [path.as_posix() for path in held_out[0]] == ["x/00.jpg", "x/20.jpg", "y/15.jpg"]
+    assert [path.name for path in validation_photos(folders[0], 2)] == ["00.jpg", "20.jpg"]
     assert len(training_photos(folders[0])) == 22
     assert not set(training_photos(folders[0])) & set(validation_photos(folders[0]))
 
@@ -54,5 +55,8 @@ def test_every_tenth_photo_is_held_out_wherever_the_folder_lies(tmp_path):
 def test_wrong_input_is_refused(tmp_path):
     with pytest.raises(EvaluationError, match="no photos"):
         validation_photos(tmp_path)
+    (tmp_path / "1.png").touch()
+    with pytest.raises(EvaluationError, match="2 photos were asked for"):
+        validation_photos(tmp_path, 2)
     with pytest.raises(EvaluationError, match="gaps of one frame"):
         PairSet("office", (0,))

@@ -28,6 +28,7 @@ class BSMVSNetConfig(Config):
     cost_width: int = parameter(8, "a half of the channels of the first cost layer of each path", minimum=1)
     gates: str = parameter("voxel", "how views are weighted", choices=("voxel", "pixel", "both", "none"))
     sampling: str = parameter("inverse", "what the depth hypotheses are uniform in", choices=SAMPLINGS)
+    detail: bool = parameter(False, "costs at a half of the volume's size, not the paper's eighth")
     confidence_window: int = parameter(16, "planes around the depth whose mass is the confidence", minimum=2)
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class BSMVSNetConfig(Config):
 
 _VARIANTS = {
     "pbs_mvsnet": BSMVSNetConfig(),
-    "pbs_mvsnet_lite": BSMVSNetConfig(feature_width=4, cost_width=4),
+    "pbs_mvsnet_lite": BSMVSNetConfig(feature_width=4, cost_width=4, detail=True),
 }
 
 
@@ -91,7 +92,7 @@ class BSMVSNet(nn.Module):
         self.config = config
         self.feature = FeatureNet(config.feature_width)
         self.aggregation = ViewAggregation(4 * config.feature_width, config.gates)
-        self.regularization = BiSeNet3d(4 * config.feature_width, config.cost_width)
+        self.regularization = BiSeNet3d(4 * config.feature_width, config.cost_width, config.detail)
         self.apply(_initialise)
 
     def forward(self, images: Tensor, projections: Tensor, depths: Tensor) -> DepthEstimate:
@@ -109,11 +110,15 @@ class BSMVSNet(nn.Module):
 
     def estimate(self, features: Tensor, projections: Tensor, depths: Tensor) -> DepthEstimate:
         """As ``forward``, from feature maps (B, N, C, h, w)."""
-        with torch.autocast(features.device.type, enabled=False):  # half precision would displace the samples
-            volume = self.aggregation(features.to(depths.dtype), projections, depths)
-        cost = self.regularization(volume)
+        cost = self.costs(features, projections, depths)
         with torch.autocast(features.device.type, enabled=False):
             return soft_argmin(cost, depths, self.config.sampling, self.config.confidence_window)
+
+    def costs(self, features: Tensor, projections: Tensor, depths: Tensor) -> Tensor:
+        """The cost (B, D, h, w) of every hypothesis, whose softmin is its probability."""
+        with torch.autocast(features.device.type, enabled=False):  # half precision would displace the samples
+            volume = self.aggregation(features.to(depths.dtype), projections, depths)
+        return self.regularization(volume)
 
 
 def feature_intrinsics(intrinsics: Tensor) -> Tensor:

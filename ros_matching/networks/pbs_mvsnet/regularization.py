@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STRIDE = 8  # of the logits before they are upsampled, along depth, height and width
+STRIDE = 8  # of the costs before they are upsampled, along depth, height and width
+DETAIL_STRIDE = 2  # the same with the detail head
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -98,10 +99,29 @@ class FeatureFusion(nn.Module):
         return fused + fused * self.gate(fused.mean(dim=(2, 3, 4), keepdim=True))
 
 
-class BiSeNet3d(nn.Module):
-    """Matching costs per depth and pixel from the aggregated volume."""
+class DetailHead(nn.Module):
+    """Costs at a half of the volume's size: the fused volume joined again with what the two paths saw on their way.
 
-    def __init__(self, inputs: int, width: int) -> None:
+    Not of the paper, whose costs have one value for 8 planes and 32x32 pixels of the image. This has one for 2 planes
+    and 8x8 pixels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.at_quarter = conv_bn_relu(2 * width + 4 * width, 2 * width)
+        self.at_half = conv_bn_relu(2 * width + 4 * width, 2 * width)
+        self.prob = nn.Conv3d(2 * width, 1, 1, bias=False)
+
+    def forward(self, fused: Tensor, quarter: Tensor, half: Tensor) -> Tensor:
+        """(B, 2 width, ...) at 1/8, (B, 4 width, ...) at 1/4 and at 1/2 to (B, 1, ...) at 1/2."""
+        x = self.at_quarter(torch.cat([upsample(fused, 2, quarter.shape[2:]), quarter], dim=1))
+        return self.prob(self.at_half(torch.cat([upsample(x, 2, half.shape[2:]), half], dim=1)))
+
+
+class BiSeNet3d(nn.Module):
+    """Matching costs per depth and pixel from the aggregated volume; with ``detail``, finer ones than the paper's."""
+
+    def __init__(self, inputs: int, width: int, detail: bool = False) -> None:
         super().__init__()
         # The first convolutions of the two paths read the same volume in the same way: they are one, split afterwards.
         self.entry = conv_bn_relu(inputs, 4 * width, stride=2)
@@ -120,14 +140,18 @@ class BiSeNet3d(nn.Module):
         self.refine2 = conv_bn_relu(8 * width, 8 * width)
         self.ffm = FeatureFusion(16 * width, 8 * width)
         self.head = conv_bn_relu(8 * width, 2 * width)
-        self.prob = nn.Conv3d(2 * width, 1, 1, bias=False)
+        self.prob = nn.Conv3d(2 * width, 1, 1, bias=False) if not detail else None
+        self.detail = DetailHead(width) if detail else None
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Costs (B, D, h, w) of a volume (B, inputs, D, h, w): at 1/8, then upsampled with a single channel."""
-        spatial, context = self.entry(volume).chunk(2, dim=1)
-        fused = self.ffm(self._context(context), self.spatial(spatial))
-        cost = self.prob(self.head(fused))
-        return upsample(cost, STRIDE, volume.shape[2:]).squeeze(1)
+        """Costs (B, D, h, w) of a volume (B, inputs, D, h, w): at 1/8 or 1/2, then upsampled with a single channel."""
+        half = self.entry(volume)
+        spatial, context = half.chunk(2, dim=1)
+        quarter = self.spatial[0](spatial)
+        fused = self.head(self.ffm(self._context(context), self.spatial[1](quarter)))
+        if self.detail is None:
+            return upsample(self.prob(fused), STRIDE, volume.shape[2:]).squeeze(1)
+        return upsample(self.detail(fused, quarter, half), DETAIL_STRIDE, volume.shape[2:]).squeeze(1)
 
     def _context(self, x: Tensor) -> Tensor:
         """The context path: from 1/2 down to 1/16, and refined up to 1/8."""

@@ -1,0 +1,100 @@
+"""How far estimated depth maps are from a sensor's: relative error, inlier ratios, completeness.
+
+Every estimator is measured on the same views and the same pixels: the known sensor depths at a grid of the reference
+image, which are those of a depth map at a quarter of its size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.datatypes import DepthMap, Frame, Keyframe
+from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.depth_views import DepthViews
+
+INLIER_PERCENT = (1, 2, 5)
+GRID_PX = 4  # every how manieth pixel is looked at, from the first
+
+Estimate = Callable[[Keyframe, Sequence[Keyframe], tuple[float, float]], DepthMap]
+
+
+@dataclass(frozen=True)
+class DepthReport:
+    """The errors over all pixels of all views.
+
+    ``abs_rel`` is the mean of |estimate - truth| / truth over the pixels that have an estimate, ``median_rel`` the
+    median. ``inliers`` maps percentages to the share of ALL known pixels whose estimate is so near; a missing estimate
+    is none. ``completeness`` is the share of the known pixels that have an estimate. ``confident_abs_rel`` is
+    ``abs_rel`` over the half of the estimates that each map is most confident of.
+    """
+
+    views: int
+    pixels: int
+    abs_rel: float
+    median_rel: float
+    inliers: Mapping[int, float]
+    completeness: float
+    confident_abs_rel: float
+    ms_per_view: float
+
+
+def evaluate_depth(estimate: Estimate, views: Sequence[DepthViews]) -> DepthReport:
+    """Run an estimator on every set of views and measure it; raises ``EvaluationError`` without any."""
+    if not views:
+        raise EvaluationError("depth needs at least one set of views, got none")
+    errors, confident, seconds = [], [], 0.0
+    for view in views:
+        start = time.perf_counter()
+        result = estimate(view.reference, view.sources, view.depth_range)
+        seconds += time.perf_counter() - start
+        error, confidence = relative_errors(result, view.reference.frame)
+        errors.append(error)
+        confident.append(_most_confident(error, confidence))
+    return _report(np.concatenate(errors), np.concatenate(confident), len(views), 1e3 * seconds / len(views))
+
+
+def relative_errors(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """|estimate - truth| / truth (P,), NaN without an estimate, and its confidence, at the grid's known depths.
+
+    The estimate is that of the depth map's nearest pixel, by the two cameras.
+    """
+    if frame.depth is None:
+        raise EvaluationError(f"frame {frame.index} has no depth to compare with")
+    v, u = np.mgrid[0 : frame.camera.height : GRID_PX, 0 : frame.camera.width : GRID_PX].reshape(2, -1)
+    truth = frame.depth[v, u]
+    known = truth > 0
+    rays = frame.camera.unproject(np.column_stack([u, v])[known])
+    columns, rows = np.rint(estimate.camera.project(rays)).astype(int).T
+    inside = (columns >= 0) & (columns < estimate.camera.width) & (rows >= 0) & (rows < estimate.camera.height)
+    depth, confidence = np.full((2, len(rays)), np.nan)
+    depth[inside] = estimate.depth[rows[inside], columns[inside]]
+    confidence[inside] = estimate.confidence[rows[inside], columns[inside]]
+    return np.abs(depth - truth[known]) / truth[known], confidence
+
+
+def _most_confident(errors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """The half of the known errors with the highest confidence."""
+    known = np.flatnonzero(np.isfinite(errors))
+    order = np.argsort(-confidence[known], kind="stable")
+    return errors[known[order[: (len(known) + 1) // 2]]]
+
+
+def _report(errors: np.ndarray, confident: np.ndarray, views: int, ms_per_view: float) -> DepthReport:
+    found = errors[np.isfinite(errors)]
+    if not len(found):
+        raise EvaluationError(f"no estimate at any of {len(errors)} known depths; do the views overlap?")
+    inliers = {percent: float(np.sum(found <= percent / 100) / len(errors)) for percent in INLIER_PERCENT}
+    return DepthReport(
+        views=views,
+        pixels=len(errors),
+        abs_rel=float(found.mean()),
+        median_rel=float(np.median(found)),
+        inliers=inliers,
+        completeness=len(found) / len(errors),
+        confident_abs_rel=float(confident.mean()),
+        ms_per_view=ms_per_view,
+    )

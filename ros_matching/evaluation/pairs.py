@@ -1,0 +1,177 @@
+"""Relative poses of real image pairs: how often a matcher leads to the right one.
+
+All matchers see the same images at the same size, and all pose estimators the same matches. Frames are read once and
+in order, and features are extracted once a frame, so that memory does not grow with the sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from ros_matching.datatypes import Camera, Features, Frame, Matches
+from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.pairs_poses import POSE_ESTIMATORS, PoseError, PoseEstimator, pose_error
+from ros_matching.evaluation.split import PairSet
+from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
+from ros_matching.geometry.se3 import invert
+from ros_matching.io.selection import select_frames
+from ros_matching.io.source import FrameSource
+
+SIZE_PX = 640
+_EPIPOLAR_PX = 2.0  # from the true epipolar geometry: what a match may be off to count as right
+
+
+class Matcher(Protocol):
+    """What is asked of a front end here; ``TwoViewMatcher`` has it."""
+
+    def extract(self, image: np.ndarray) -> Features:
+        """Features of an image (H, W, 3) uint8 RGB."""
+
+    def match_features(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """Matches between two images' features."""
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """One matcher on one pair of frames.
+
+    ``distance`` is the true one between the cameras. ``precision`` is the share of the matches within 2 px of the true
+    epipolar geometry, NaN without matches or where the truth does not say. ``extract_ms`` is for the second image.
+    ``errors``, ``inliers`` and ``pose_ms`` are by estimator.
+    """
+
+    matcher: str
+    sequence: str
+    gap: int
+    frames: tuple[int, int]
+    distance: float
+    matches: int
+    precision: float
+    extract_ms: float
+    match_ms: float
+    errors: Mapping[str, PoseError]
+    inliers: Mapping[str, int]
+    pose_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _View:
+    """A frame with all matchers' features of it."""
+
+    index: int
+    camera: Camera
+    world_from_camera: np.ndarray
+    features: Mapping[str, Features]
+    extract_ms: Mapping[str, float]
+
+
+def evaluate_pairs(
+    matchers: Mapping[str, Matcher],
+    source: FrameSource,
+    pair_set: PairSet,
+    *,
+    size_px: int = SIZE_PX,
+    estimators: Mapping[str, PoseEstimator] = POSE_ESTIMATORS,
+) -> Iterator[PairResult]:
+    """Run every matcher on the pairs of a source with true poses, images reduced to ``size_px`` on their longer side.
+
+    Gives a result for each matcher and pair; pairs without a true pose are left out. Raises ``EvaluationError`` where
+    none is left.
+    """
+    pairs, found = pair_set.pairs(len(source)), False
+    if not pairs:
+        gaps = ", ".join(map(str, pair_set.gaps))
+        raise EvaluationError(f"{source.name} has too few frames ({len(source)}) for held-out pairs {gaps} apart")
+    starts = _starts_by_end(pairs)
+    begin, views = min(start for _, start, _ in pairs), dict[int, _View]()
+    for row, frame in enumerate(select_frames(source, begin), start=begin):
+        views.pop(row - max(pair_set.gaps) - 1, None)
+        if frame.true_world_from_camera is None:
+            continue
+        views[row] = _view(matchers, frame, size_px)
+        for gap, start in starts.get(row, ()):
+            if start in views:
+                found = True
+                for name in matchers:
+                    yield _run(name, matchers[name], pair_set, gap, views[start], views[row], estimators)
+    if not found:
+        raise EvaluationError(f"{source.name} has no pair of frames with true poses")
+
+
+def reduced(image: np.ndarray, size_px: int) -> np.ndarray:
+    """The image with its longer side reduced to ``size_px``; the image itself where it is not longer."""
+    height, width = image.shape[:2]
+    if max(height, width) <= size_px:
+        return image
+    scale = size_px / max(height, width)
+    return cv2.resize(image, (round(scale * width), round(scale * height)), interpolation=cv2.INTER_AREA)
+
+
+def _starts_by_end(pairs: list[tuple[int, int, int]]) -> dict[int, list[tuple[int, int]]]:
+    """The gaps and first frames of the pairs (gap, first, second), by their second frame."""
+    starts: dict[int, list[tuple[int, int]]] = {}
+    for gap, start, end in pairs:
+        starts.setdefault(end, []).append((gap, start))
+    return starts
+
+
+def _view(matchers: Mapping[str, Matcher], frame: Frame, size_px: int) -> _View:
+    image = reduced(frame.image, size_px)
+    features, extract_ms = {}, {}
+    for name, matcher in matchers.items():
+        began = time.perf_counter()
+        features[name] = matcher.extract(image)
+        extract_ms[name] = 1e3 * (time.perf_counter() - began)
+    camera = frame.camera.scaled(image.shape[1], image.shape[0])
+    return _View(frame.index, camera, frame.true_world_from_camera, features, extract_ms)
+
+
+def _run(
+    name: str,
+    matcher: Matcher,
+    pair_set: PairSet,
+    gap: int,
+    view0: _View,
+    view1: _View,
+    estimators: Mapping[str, PoseEstimator],
+) -> PairResult:
+    truth = invert(view1.world_from_camera) @ view0.world_from_camera
+    began = time.perf_counter()
+    matches = matcher.match_features(view0.features[name], view1.features[name], view0.camera, view1.camera)
+    match_ms = 1e3 * (time.perf_counter() - began)
+    errors, inliers, pose_ms = {}, {}, {}
+    for estimator, estimate in estimators.items():
+        began = time.perf_counter()
+        pose = estimate(matches, view0.camera, view1.camera)
+        pose_ms[estimator] = 1e3 * (time.perf_counter() - began)
+        errors[estimator] = pose_error(None if pose is None else pose[0], truth, pair_set.rotation_only)
+        inliers[estimator] = 0 if pose is None else int(np.count_nonzero(pose[1]))
+    return PairResult(
+        matcher=name,
+        sequence=pair_set.sequence,
+        gap=gap,
+        frames=(view0.index, view1.index),
+        distance=float(np.linalg.norm(truth[:3, 3])),
+        matches=len(matches),
+        precision=np.nan if pair_set.rotation_only else _precision(matches, truth, view0.camera, view1.camera),
+        extract_ms=view1.extract_ms[name],
+        match_ms=match_ms,
+        errors=errors,
+        inliers=inliers,
+        pose_ms=pose_ms,
+    )
+
+
+def _precision(matches: Matches, truth: np.ndarray, camera0: Camera, camera1: Camera) -> float:
+    if len(matches) == 0 or not truth[:3, 3].any():
+        return np.nan
+    fundamental = fundamental_from_essential(essential_from_pose(truth), camera0, camera1)
+    return float(np.mean(sampson_distance_px(fundamental, matches.points0, matches.points1) <= _EPIPOLAR_PX))

@@ -1,0 +1,79 @@
+"""Relative poses from matches, by several estimators, and how far they are from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ros_matching.datatypes import Camera, Matches
+from ros_matching.geometry.essential import MIN_POINTS, estimate_relative_pose
+from ros_matching.geometry.se3 import angle_between_deg, pose_from, rotation_angle_deg
+from ros_matching.geometry.two_view import mean_focal_px
+
+FAILED_DEG = 180.0  # the error that counts where there is no pose
+_THRESHOLD_PX = 1.0
+_CONFIDENCE = 0.9999
+
+Pose = tuple[np.ndarray, np.ndarray]  # camera1_from_camera0 (4, 4) and the inliers (M,) bool
+PoseEstimator = Callable[[Matches, Camera, Camera], "Pose | None"]
+
+
+@dataclass(frozen=True)
+class PoseError:
+    """How far a relative pose is from the true one, in degrees; 180 each where none was found.
+
+    ``translation_deg`` is the angle between the directions, opposite ones being 180 degrees apart; NaN where it is not
+    asked for.
+    """
+
+    rotation_deg: float
+    translation_deg: float
+
+    @property
+    def worst_deg(self) -> float:
+        """The larger of the two, which is what accuracy is counted by."""
+        return float(np.nanmax([self.rotation_deg, self.translation_deg]))
+
+
+def pose_error(camera1_from_camera0: np.ndarray | None, truth: np.ndarray, rotation_only: bool = False) -> PoseError:
+    """The error of an estimated pose (4, 4), or ``None`` where there is none, against the true one (4, 4)."""
+    if camera1_from_camera0 is None:
+        return PoseError(FAILED_DEG, np.nan if rotation_only else FAILED_DEG)
+    rotation = rotation_angle_deg(camera1_from_camera0[:3, :3] @ truth[:3, :3].T)
+    translation = np.nan if rotation_only else angle_between_deg(camera1_from_camera0[:3, 3], truth[:3, 3])
+    return PoseError(float(rotation), float(translation))
+
+
+def own_pose(matches: Matches, camera0: Camera, camera1: Camera) -> Pose | None:
+    """What ``TwoViewMatcher.relative_pose`` estimates: with the scores of the matches as weights."""
+    pose = estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.scores)
+    return None if pose is None else (pose.camera1_from_camera0, pose.inliers)
+
+
+def magsac_pose(matches: Matches, camera0: Camera, camera1: Camera) -> Pose | None:
+    """OpenCV's MAGSAC (Barath 2020) with a threshold of one pixel, then the pose of its essential matrix."""
+    if len(matches) < MIN_POINTS:
+        return None
+    rays = [
+        np.ascontiguousarray(camera.unproject(points)[:, :2])
+        for camera, points in ((camera0, matches.points0), (camera1, matches.points1))
+    ]
+    essential, inliers = cv2.findEssentialMat(
+        *rays,
+        np.eye(3),
+        method=cv2.USAC_MAGSAC,
+        prob=_CONFIDENCE,
+        threshold=_THRESHOLD_PX / mean_focal_px(camera0, camera1),
+    )
+    if essential is None or essential.shape != (3, 3) or not np.isfinite(essential).all():
+        return None
+    count, rotation, translation, _ = cv2.recoverPose(essential, *rays, np.eye(3), mask=inliers.copy())
+    if count == 0:
+        return None
+    return pose_from(rotation, translation[:, 0]), inliers[:, 0] > 0
+
+
+POSE_ESTIMATORS: Mapping[str, PoseEstimator] = {"own": own_pose, "magsac": magsac_pose}

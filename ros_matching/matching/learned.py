@@ -1,0 +1,76 @@
+"""The learned front ends: PoSFeat's features; matched as mutual nearest neighbours or by NCNet; pruned by NCMNet.
+
+    posfeat                 mutual nearest neighbours; score: cosine of the descriptors
+    posfeat+ncnet           neighbourhood consensus; score: how nearly the cells are each other's best, times the cosine
+    posfeat+ncmnet          nearest neighbours, pruned; score: NCMNet's confidence in the match
+    posfeat+ncnet+ncmnet    consensus, pruned; score: NCMNet's confidence in the match
+
+All of them extract the same features, so that one matcher takes another's. Pruning needs both cameras and as many
+matches as the network has to keep half of, twice; without, the matches stay what they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ros_matching.datatypes import Camera, Features, Matches
+from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.networks.ncmnet.pruner import NCMNetPruner
+from ros_matching.networks.ncnet.matcher import ConsensusMatcher
+from ros_matching.networks.posfeat.extractor import PoSFeatExtractor
+from ros_matching.networks.posfeat.nearest import NearestMatcher
+
+
+class LearnedMatcher(TwoViewMatcher):
+    """PoSFeat features, matched by ``matching`` and, where there is a ``pruner``, pruned.
+
+    Features stay on the device of the network: keypoints, scores, descriptors and, for neighbourhood consensus, the
+    descriptor map are tensors there.
+    """
+
+    guided_max_distance = 0.9  # between unit vectors: a cosine of 0.6
+
+    def __init__(
+        self,
+        name: str,
+        extractor: PoSFeatExtractor,
+        matching: NearestMatcher | ConsensusMatcher,
+        pruner: NCMNetPruner | None = None,
+    ) -> None:
+        self.name = name
+        self._extractor = extractor
+        self._matching = matching
+        self._pruner = pruner
+        self._keeps_map = isinstance(matching, ConsensusMatcher)
+
+    @property
+    def features_backend(self) -> str:
+        """The network that describes the images."""
+        return self._extractor.network.name
+
+    def extract(self, image: np.ndarray) -> Features:
+        """Keypoints to sub-pixel with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor.extract``."""
+        features = self._extractor.extract(image)
+        # A map of 640x480 pixels takes 10 MB, and a tracker keeps the features of many images.
+        return features if self._keeps_map else replace(features, dense_map=None)
+
+    def match_features(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """One-to-one matches; what their score means is told at the top of this file."""
+        self._check_own(features0)
+        self._check_own(features1)
+        matches = self._matching.match(features0, features1)
+        if self._pruner is None or camera0 is None or camera1 is None:
+            return matches
+        pruned = self._pruner.prune(matches, camera0, camera1)
+        return matches if pruned is None else pruned.matches
+
+    @torch.inference_mode()
+    def descriptor_distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:
+        """Euclidean distance of unit vectors, row by row, in host memory."""
+        return (descriptors0 - descriptors1).norm(dim=1).cpu().numpy()

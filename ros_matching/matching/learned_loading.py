@@ -1,0 +1,94 @@
+"""Putting a learned front end together: which networks it is made of, and where their weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ros_matching.errors import CheckpointError, MatchingError
+from ros_matching.matching.learned import LearnedMatcher
+from ros_matching.networks.checkpoint import read_card
+from ros_matching.networks.installed import load_named, weights_file
+from ros_matching.networks.ncmnet.pruner import NCMNetPruner
+from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
+from ros_matching.networks.ncnet.network import NCNet
+from ros_matching.networks.posfeat.extractor import PoSFeatConfig, PoSFeatExtractor
+from ros_matching.networks.posfeat.lite import PoSFeatLite
+from ros_matching.networks.posfeat.nearest import NearestMatcher
+
+Weights = Path | str | Sequence[Path | str]
+
+# The network of each stage, by variant, and what else may stand there if its weights file is given.
+_STAGES = {
+    "posfeat": {"lite": "posfeat_lite", "full": "posfeat"},
+    "ncnet": {"lite": "ncnet_lite", "full": "ncnet_ivd", "wide": "ncnet_pfpascal"},
+    "ncmnet": {"lite": "ncmnet_lite", "full": "ncmnet"},
+}
+VARIANTS = ("lite", "full")
+
+
+def load_learned(
+    name: str,
+    device: str = "auto",
+    weights: Weights | None = None,
+    variant: str = "lite",
+    max_keypoints: int | None = None,
+) -> LearnedMatcher:
+    """The learned front end of that name; see ``ros_matching.load_matcher``."""
+    if variant not in VARIANTS:
+        raise MatchingError(f"no variant is called {variant!r}; there are: {', '.join(VARIANTS)}")
+    where = torch_device(device)
+    networks = {
+        stage: load_named(path, network).to(where)
+        for stage, (path, network) in _files(name.split("+"), weights, variant).items()
+    }
+    config = PoSFeatConfig() if max_keypoints is None else PoSFeatConfig(max_keypoints=max_keypoints)
+    extractor = PoSFeatExtractor(networks["posfeat"], config)
+    matching = _consensus(networks["ncnet"], extractor) if "ncnet" in networks else NearestMatcher()
+    pruner = NCMNetPruner(networks["ncmnet"]) if "ncmnet" in networks else None
+    return LearnedMatcher(name, extractor, matching, pruner)
+
+
+def torch_device(device: str) -> torch.device:
+    """The device of that name; ``auto`` is the GPU if there is one. ``MatchingError`` where it cannot be had."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise MatchingError(f"no device is called {device!r}; use 'auto', 'cpu' or 'cuda'") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise MatchingError(f"device {device!r} needs a CUDA GPU and a PyTorch that supports it; use 'auto' or 'cpu'")
+    return found
+
+
+def _consensus(network: nn.Module, extractor: PoSFeatExtractor) -> ConsensusMatcher:
+    """On the maps of that extractor; the strongest pairs alone save time on a CPU, on a GPU they would cost some."""
+    config = ConsensusConfig(
+        form="dense" if extractor.device.type == "cuda" else "sparse",
+        map_sampling="aligned" if isinstance(extractor.network, PoSFeatLite) else "published",
+    )
+    return ConsensusMatcher(network.matching if isinstance(network, NCNet) else network, config)
+
+
+def _files(stages: Sequence[str], weights: Weights | None, variant: str) -> dict[str, tuple[Path, str]]:
+    """The weights file and the network of each stage: of the ``weights`` given, or installed."""
+    paths = [Path(path) for path in ([weights] if isinstance(weights, (str, Path)) else weights or [])]
+    folders = [path for path in paths if path.is_dir()]
+    if len(folders) > 1:
+        raise CheckpointError(f"give one folder of weights, and files beside it if need be; got {len(folders)} folders")
+    given = {read_card(path).network: path for path in paths if path not in folders}
+    found: dict[str, tuple[Path, str]] = {}
+    for stage in stages:
+        own = [network for network in _STAGES[stage].values() if network in given]
+        if len(own) > 1:
+            raise CheckpointError(f"more than one weights file is given for {stage}: {', '.join(own)}")
+        network = own[0] if own else _STAGES[stage][variant]
+        found[stage] = (given.pop(network) if own else weights_file(network, *folders), network)
+    if given:
+        unused = ", ".join(f"{path} ({network})" for network, path in given.items())
+        raise CheckpointError(f"front end {'+'.join(stages)} has no use for the weights {unused}")
+    return found

@@ -1,0 +1,89 @@
+"""Mutual nearest neighbours among descriptors that lie on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ros_matching.config import Config, parameter
+from ros_matching.datatypes import Features, Matches
+
+_BLOCK_ENTRIES = 2**24  # cosines held at a time: 64 MB
+
+
+@dataclass(frozen=True)
+class NearestConfig(Config):
+    """Settings of matching by mutual nearest neighbours."""
+
+    min_cosine: float = parameter(0.0, "cosine of two descriptors below which they do not match", minimum=-1, maximum=1)
+    ratio: float = parameter(
+        1.0, "largest ratio of the nearest to the second distance; 1 keeps all", minimum=0.1, maximum=1
+    )
+
+
+class Neighbours(NamedTuple):
+    """Of every descriptor of image 0: its nearest ``column`` in image 1, the ``cosine``, and the second best cosine.
+
+    ``mutual`` is whether it is that one's nearest, too. (N,) each.
+    """
+
+    column: Tensor
+    cosine: Tensor
+    second: Tensor
+    mutual: Tensor
+
+
+class NearestMatcher:
+    """Pairs of keypoints that are each other's nearest by the cosine of their descriptors."""
+
+    def __init__(self, config: NearestConfig | None = None) -> None:
+        self.config = config or NearestConfig()
+
+    @torch.inference_mode()
+    def match(self, features0: Features, features1: Features) -> Matches:
+        """One-to-one matches of keypoints, in the order of those of image 0.
+
+        The score is the cosine, or 0 where that is negative.
+        """
+        if min(len(features0), len(features1)) < 2:
+            nothing = np.zeros(0, dtype=np.intp)
+            return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), nothing, nothing)
+        found = nearest_neighbours(features0.descriptors, features1.descriptors)
+        keep = found.mutual & (found.cosine >= self.config.min_cosine)
+        if self.config.ratio < 1:  # of unit vectors, the squared distance is 2 - 2 cos
+            keep &= 1 - found.cosine <= self.config.ratio**2 * (1 - found.second)
+        columns = torch.where(keep, found.column, -1)
+        packed = torch.stack([columns.double(), found.cosine.double()]).cpu().numpy()  # one copy, one wait
+        rows0 = np.flatnonzero(packed[0] >= 0)
+        rows1 = packed[0, rows0].astype(np.intp)
+        scores = packed[1, rows0].clip(0.0, 1.0)
+        return Matches(features0.keypoints_px[rows0], features1.keypoints_px[rows1], scores, rows0, rows1)
+
+
+def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries: int = _BLOCK_ENTRIES) -> Neighbours:
+    """The nearest of unit vectors (M, D) to each of (N, D), both at least two; some rows at a time where they are many.
+
+    Ties go to the first one.
+    """
+    count = len(descriptors1)
+    size = max(1, block_entries // count)
+    columns, cosines, seconds = [], [], []
+    best = descriptors0.new_full((count,), -torch.inf)
+    best_row = torch.zeros(count, dtype=torch.long, device=descriptors0.device)
+    for first in range(0, len(descriptors0), size):
+        table = descriptors0[first : first + size] @ descriptors1.mT
+        of_column, row = table.max(dim=0)
+        best_row = torch.where(of_column > best, row + first, best_row)
+        best = torch.maximum(best, of_column)
+        cosine, column = table.max(dim=1)
+        table.scatter_(1, column[:, None], -torch.inf)
+        columns.append(column)
+        cosines.append(cosine)
+        seconds.append(table.amax(dim=1))
+    column = torch.cat(columns)
+    mutual = best_row[column] == torch.arange(len(descriptors0), device=column.device)
+    return Neighbours(column, torch.cat(cosines), torch.cat(seconds), mutual)

@@ -1,0 +1,173 @@
+"""How long the networks take and how much memory they need on this machine, with random weights and inputs.
+
+What is measured is what a robot runs: for PoSFeat image to features, for the matchers features to matches, without what
+comes before. A workload is built and warmed up, then timed; the shortest of the runs counts, as other processes only
+ever add.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from ros_matching.datatypes import Camera, Features, Matches
+from ros_matching.errors import ConfigError
+from ros_matching.networks.cnn_geometric.aligner import AlignerConfig, FeatureAligner, ImageAligner
+from ros_matching.networks.cnn_geometric.network import CNNGeometric, cnn_geometric_lite
+from ros_matching.networks.ncmnet.network import NCMNet, ncmnet_lite
+from ros_matching.networks.ncmnet.pruner import NCMNetPruner
+from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
+from ros_matching.networks.ncnet.network import consensus_network
+from ros_matching.networks.pbs_mvsnet.network import BSMVSNet, BSMVSNetConfig
+from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
+from ros_matching.networks.posfeat.extractor import PoSFeatConfig, PoSFeatExtractor
+from ros_matching.networks.posfeat.lite import PoSFeatLite
+from ros_matching.networks.posfeat.network import DESCRIPTOR_DIM, PoSFeat
+from ros_matching.networks.posfeat.sampling import MAP_STRIDE
+
+Run = Callable[[], object]
+Make = Callable[[torch.device, str], Run]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One measurement: the shortest and the median run in milliseconds, and memory in MB.
+
+    ``memory_mb`` is the peak of the whole process on a CPU, that of the tensors on a GPU.
+    """
+
+    best_ms: float
+    median_ms: float
+    memory_mb: float
+
+
+def workloads() -> dict[str, Make]:
+    """What can be measured, by name; each is built for a device and a precision (``float32``, ``float16``...)."""
+    made: dict[str, Make] = {}
+    for network in ("posfeat", "posfeat_lite"):
+        for size in ((640, 480), (320, 240)):
+            made[f"{network} {size[0]}x{size[1]}"] = partial(_extraction, network, size)
+    for network in ("ncnet_lite", "ncnet_ivd", "ncnet_pfpascal"):
+        for form in ("sparse", "dense"):
+            made[f"{network} {form} 640x480"] = partial(_consensus, network, form)
+    for network in ("ncmnet", "ncmnet_lite"):
+        for count in (500, 1000, 2000):
+            made[f"{network} {count} matches"] = partial(_pruning, network, count)
+    for network in ("pbs_mvsnet", "pbs_mvsnet_lite"):
+        for size, planes in (((320, 256), 64), ((640, 512), 48), ((640, 512), 192)):
+            made[f"{network} 5 views {size[0]}x{size[1]} D={planes}"] = partial(_depth, network, size, planes)
+    for stages in ("affine", "affine+tps"):
+        made[f"cnn_geometric_lite {stages}"] = partial(_map_alignment, stages)
+        for trunk in ("vgg16", "resnet101"):
+            made[f"cnn_geometric {trunk} {stages}"] = partial(_image_alignment, trunk, stages)
+    return made
+
+
+def measure(name: str, device: str = "cpu", precision: str = "float32", repeats: int = 8) -> Speed:
+    """Build, warm up and time one of the ``workloads``; for the memory on a CPU to be its own, in a new process."""
+    known = workloads()
+    if name not in known:
+        raise ConfigError(f"there is no workload {name!r}; there are: {', '.join(known)}")
+    torch.manual_seed(0)
+    target = torch.device(device)
+    run = known[name](target, precision)
+    run()
+    run()
+    times = []
+    for _ in range(repeats):
+        _wait_for(target)
+        start = time.perf_counter()
+        run()
+        _wait_for(target)
+        times.append(1e3 * (time.perf_counter() - start))
+    return Speed(min(times), float(np.median(times)), _peak_mb(target))
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def _image(size: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+
+
+def _extraction(network: str, size: tuple[int, int], device: torch.device, precision: str) -> Run:
+    module = PoSFeat() if network == "posfeat" else PoSFeatLite()
+    extractor = PoSFeatExtractor(module.to(device).eval(), PoSFeatConfig(precision=precision))
+    return partial(extractor.extract, _image(size))
+
+
+def _features(device: torch.device, seed: int) -> Features:
+    """1000 keypoints with a descriptor map, as of an image of 640 x 480."""
+    generator = torch.Generator().manual_seed(seed)
+    dense = torch.randn(DESCRIPTOR_DIM, 480 // MAP_STRIDE, 640 // MAP_STRIDE, generator=generator)
+    keypoints = torch.rand(1000, 2, generator=generator) * torch.tensor([639.0, 479.0])
+    columns, rows = (keypoints / MAP_STRIDE).long().unbind(1)
+    descriptors = torch.nn.functional.normalize(dense[:, rows, columns].T, dim=1)
+    tensors = (keypoints, torch.rand(1000, generator=generator), descriptors, dense)
+    keypoints, scores, descriptors, dense = (tensor.to(device) for tensor in tensors)
+    return Features(keypoints, scores, descriptors, "posfeat_lite", dense)
+
+
+def _consensus(network: str, form: str, device: torch.device, precision: str) -> Run:
+    config = ConsensusConfig(form=form, map_sampling="aligned")
+    matcher = ConsensusMatcher(consensus_network(network).to(device).eval(), config)
+    features = _features(device, 0), _features(device, 1)
+    return _autocast(partial(matcher.match, *features), device, precision)
+
+
+def _pruning(network: str, count: int, device: torch.device, precision: str) -> Run:
+    pruner = NCMNetPruner((NCMNet() if network == "ncmnet" else ncmnet_lite()).to(device))
+    points = np.random.default_rng(0).uniform(0, 479, (2, count, 2))
+    matches = Matches(*points, np.ones(count), np.arange(count), np.arange(count))
+    camera = Camera(width=640, height=480, fx=500.0, fy=500.0, cx=319.5, cy=239.5)
+    return _autocast(partial(pruner.prune, matches, camera, camera), device, precision)
+
+
+def _depth(network: str, size: tuple[int, int], planes: int, device: torch.device, precision: str) -> Run:
+    module = BSMVSNet(BSMVSNetConfig.named(network)).to(device).eval()
+    images = torch.rand(1, 5, 3, size[1], size[0], device=device)
+    projections = torch.eye(4, device=device).repeat(1, 5, 1, 1)
+    projections[:, :, 0, 2], projections[:, :, 1, 2] = size[0] / 8, size[1] / 8
+    projections[:, :, (0, 1), (0, 1)] = size[0] / 4
+    projections[:, 1:, 0, 3] = torch.linspace(-5, 5, 4, device=device)
+    limits = (torch.tensor([value], device=device) for value in (1.0, 10.0))
+    depths = depth_hypotheses(*limits, planes, module.config.sampling)
+    return _autocast(torch.inference_mode()(partial(module, images, projections, depths)), device, precision)
+
+
+def _map_alignment(stages: str, device: torch.device, precision: str) -> Run:
+    network = cnn_geometric_lite().to(device).eval()
+    config = AlignerConfig(stages=stages, precision=precision)
+    aligner = FeatureAligner(network, "posfeat_lite", MAP_STRIDE, config)
+    return partial(aligner.align, _features(device, 0), _features(device, 1))
+
+
+def _image_alignment(trunk: str, stages: str, device: torch.device, precision: str) -> Run:
+    network = CNNGeometric(trunk, ("affine", "tps")).to(device).eval()
+    aligner = ImageAligner(network, AlignerConfig(stages=stages, precision=precision))
+    return partial(aligner.align, _image((640, 480)), _image((640, 480)))
+
+
+def _autocast(run: Run, device: torch.device, precision: str) -> Run:
+    if precision == "float32":
+        return run
+
+    def in_precision() -> object:
+        with torch.autocast(device.type, dtype=getattr(torch, precision)):
+            return run()
+
+    return in_precision

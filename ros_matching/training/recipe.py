@@ -1,0 +1,79 @@
+"""What a training recipe is: the data, the loss and the validation of one network. ``loop.train`` does the rest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from ros_matching.config import Config, parameter
+from ros_matching.training.data import DataFolder
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RecipeConfig(Config):
+    """What all recipes have; each derives its own, with its own defaults."""
+
+    steps: int = parameter(10000, "steps of the schedule; a time budget takes their place", minimum=1)
+    batch_size: int = parameter(4, "samples in a step, of each process", minimum=1)
+    learning_rate: float = parameter(1e-3, "at its peak; it falls along a cosine to a hundredth", minimum=0)
+    warmup: float = parameter(0.02, "share of the schedule over which the learning rate rises", minimum=0, maximum=0.5)
+    optimizer: str = parameter("adamw", "what updates the weights", choices=("adamw", "sgd"))
+    weight_decay: float = parameter(1e-4, "decoupled decay of matrices and kernels", minimum=0)
+    clip_norm: float = parameter(1.0, "longest gradient; 0 leaves it as it is", minimum=0)
+    ema_decay: float = parameter(
+        0.998, "of the moving average of the weights, which is what is validated and kept", minimum=0, maximum=1
+    )
+    seed: int = parameter(0, "of samples, initial weights and all else that is random", minimum=0)
+
+
+class Recipe(ABC):
+    """How one network is trained."""
+
+    name: ClassVar[str]  # on the command line
+    network_name: ClassVar[str]  # of the weights, as in networks.registry
+    description: ClassVar[str]  # of what the weights are good for, for their card
+    config_class: ClassVar[type[RecipeConfig]] = RecipeConfig
+    selection: ClassVar[str]  # which of the numbers of ``validate`` decides, the larger the better
+
+    def __init__(self, config: RecipeConfig, data: DataFolder) -> None:
+        self.config: Any = config
+        self.data = data
+
+    @abstractmethod
+    def make_network(self) -> nn.Module:
+        """The network whose whole state dict is kept, with its initial weights."""
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """What is trained: groups of ``params`` with a ``lr_scale`` relative to the learning rate."""
+        return [{"params": list(network.parameters()), "lr_scale": 1.0}]
+
+    @abstractmethod
+    def sample(self, index: int) -> dict[str, Tensor]:
+        """Training sample number ``index``, always the same: that is how a run resumes bit for bit."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch (samples stacked) and numbers to log, as tensors without gradient."""
+
+    def set_mode(self, network: nn.Module) -> None:
+        """Put ``network`` into the mode it is trained in."""
+        network.train()
+
+    @abstractmethod
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Numbers that tell how good the network is, on fixed data that is never trained on."""
+
+    @abstractmethod
+    def trained_on(self) -> str:
+        """The data and their terms, for the card of the weights."""
+
+    def generator(self, index: int) -> np.random.Generator:
+        """The source of all that is random in sample ``index``."""
+        return np.random.default_rng((self.config.seed, index))

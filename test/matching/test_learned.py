@@ -1,0 +1,183 @@
+"""The learned front ends with random weights: what holds whatever was learned."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ros_matching import load_matcher
+from ros_matching.datatypes import Camera
+from ros_matching.errors import CheckpointError, MatchingError
+from ros_matching.matching import LEARNED, PEERS, peers
+from ros_matching.networks import registry
+from ros_matching.networks.card import WeightsCard
+from ros_matching.networks.checkpoint import save_weights
+from ros_matching.networks.ncnet.network import consensus_network
+from ros_matching.networks.posfeat.nearest import nearest_neighbours
+from ros_matching.networks.posfeat.network import PoSFeat
+
+CAMERA = Camera(width=320, height=240, fx=280, fy=280, cx=159.5, cy=119.5)
+SIZE = (320, 240)
+
+
+def card(network: str) -> WeightsCard:
+    return WeightsCard(network, "random", "nothing", "none", "Apache-2.0")
+
+
+def counting_network() -> torch.nn.Module:
+    """Consensus by hand: the sum over neighbours that are displaced alike in both images."""
+    network = consensus_network("ncnet_lite")
+    first, last = network.consensus.layers
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        for row in range(3):
+            for column in range(3):
+                first.weight[0, 0, row, column, row, column] = 1
+        last.weight[0, 0, 1, 1, 1, 1] = 1
+    return network
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> object:
+    """A folder with weights of the lite networks; the description has the running statistics of some noise."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    networks = {name: registry.entry(name).make({}) for name in ("posfeat_lite", "ncmnet_lite")}
+    with torch.no_grad():
+        networks["posfeat_lite"].train()(torch.randn(4, 3, 64, 64))
+    for name, network in (networks | {"ncnet_lite": counting_network()}).items():
+        save_weights(folder / f"{name}.safetensors", network.state_dict(), card(name))
+    return folder
+
+
+def texture(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    image = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
+    for _ in range(300):
+        corners = rng.integers((0, 0), SIZE) + rng.integers(-25, 25, (5, 2))
+        cv2.fillPoly(image, [corners.astype(np.int32)], rng.integers(0, 256, 3).tolist())
+    return cv2.GaussianBlur(image, (0, 0), 0.8)
+
+
+@pytest.mark.parametrize(("backend", "tolerance_px"), [("posfeat", 1), ("posfeat+ncnet", 2)])
+def test_an_image_matches_itself_and_a_shifted_copy(backend, tolerance_px, weights):
+    matcher, image = load_matcher(backend, "cpu", weights), texture()
+    for shift in (0, 16):  # the detector works in cells of 4 pixels, the encoder in cells of 16
+        matches = matcher.match(image, np.roll(image, shift, axis=1))
+        moved = matches.points1 - matches.points0
+        assert len(matches) > 100
+        assert np.mean(np.abs(moved - (shift, 0)).max(axis=1) < tolerance_px) > 0.8
+        assert ((matches.scores >= 0) & (matches.scores <= 1)).all()
+        assert len(np.unique(matches.indices0)) == len(matches) == len(np.unique(matches.indices1))
+
+
+def test_indices_name_the_keypoints_that_match(weights):
+    matcher, image = load_matcher("posfeat", weights=weights), texture(1)
+    features0, features1 = matcher.extract(image), matcher.extract(np.roll(image, 4, axis=0))
+    matches = matcher.match_features(features0, features1)
+    np.testing.assert_array_equal(features0.keypoints_px[matches.indices0], matches.points0)
+    np.testing.assert_array_equal(features1.keypoints_px[matches.indices1], matches.points1)
+
+
+def test_nearest_neighbours_in_blocks_are_those_of_the_whole_table():
+    rng = torch.Generator().manual_seed(0)
+    first, second = (torch.nn.functional.normalize(torch.randn(n, 8, generator=rng), dim=1) for n in (57, 83))
+    table = (first @ second.T).numpy()
+    found = nearest_neighbours(first, second, block_entries=83 * 5)
+    ordered = np.sort(table, axis=1)
+    np.testing.assert_array_equal(found.column, table.argmax(axis=1))
+    np.testing.assert_allclose(found.cosine, ordered[:, -1], rtol=1e-5)
+    np.testing.assert_allclose(found.second, ordered[:, -2], rtol=1e-5)
+    np.testing.assert_array_equal(found.mutual, table.argmax(axis=0)[table.argmax(axis=1)] == np.arange(57))
+
+
+def test_front_ends_share_their_features_and_only_consensus_keeps_the_map(weights):
+    image = texture(2)
+    plain, pruned, consensus = (load_matcher(name, weights=weights) for name in (LEARNED[0], LEARNED[2], LEARNED[3]))
+    features = plain.extract(image)
+    assert features.dense_map is None
+    assert consensus.extract(image).dense_map is not None
+    assert len(plain.match_features(features, pruned.extract(image))) > 100
+    with pytest.raises(MatchingError, match="descriptor map"):
+        consensus.match_features(features, features)
+    with pytest.raises(MatchingError, match="'sift'"):
+        plain.match_features(features, load_matcher("sift").extract(image))
+
+
+def test_pruning_needs_cameras_and_enough_matches(weights):
+    """The network of random weights decides nothing here: it says what it thinks of the matches it is asked about."""
+    plain, pruning = (load_matcher(name, weights=weights) for name in ("posfeat", "posfeat+ncmnet"))
+    image, other = texture(3), np.roll(texture(3), 16, axis=1)
+    putative = plain.match(image, other)
+    np.testing.assert_array_equal(pruning.match(image, other).points1, putative.points1)
+    pruned = pruning.match(image, other, CAMERA, CAMERA)
+    pairs = set(zip(putative.indices0, putative.indices1, strict=True))
+    assert set(zip(pruned.indices0, pruned.indices1, strict=True)) <= pairs
+    few = load_matcher("posfeat+ncmnet", weights=weights, max_keypoints=50)
+    features = few.extract(image)
+    one = np.arange(20)
+    some = type(features)(features.keypoints[one], features.scores[one], features.descriptors[one], features.backend)
+    assert len(few.match_features(some, some, CAMERA, CAMERA)) == 20
+
+
+def test_guided_matches_find_what_lies_near_its_prediction(weights):
+    matcher, image = load_matcher("posfeat", weights=weights), texture(4)
+    known, seen = matcher.extract(image), matcher.extract(np.roll(image, 16, axis=0))
+    predictions = known.keypoints_px + np.array([0, 16]) + np.random.default_rng(0).normal(0, 1, (len(known), 2))
+    points, keypoints = matcher.match_guided(known.descriptors, predictions, seen, radius_px=6)
+    error_px = np.linalg.norm(seen.keypoints_px[keypoints] - known.keypoints_px[points] - (0, 16), axis=1)
+    assert len(points) > 0.5 * len(known)
+    assert np.mean(error_px < 2) > 0.9
+    assert len(np.unique(points)) == len(points) == len(np.unique(keypoints))
+
+
+@pytest.mark.parametrize("backend", LEARNED)
+def test_an_image_without_texture_has_no_features_and_no_pose(backend, weights):
+    matcher, flat = load_matcher(backend, weights=weights), np.full((120, 160, 3), 90, np.uint8)
+    assert len(matcher.extract(flat)) == 0
+    assert len(matcher.match(flat, texture(), CAMERA, CAMERA)) == 0
+    assert matcher.relative_pose(flat, flat, CAMERA, CAMERA) is None
+
+
+def test_weights_come_from_a_folder_or_from_files(weights, tmp_path):
+    torch.manual_seed(1)
+    full = PoSFeat()
+    save_weights(tmp_path / "mine.safetensors", full.state_dict(), card("posfeat"))
+    image = texture()[:64, :64]
+    given = load_matcher("posfeat+ncnet", weights=[weights, tmp_path / "mine.safetensors"])
+    assert given.extract(image).backend == "posfeat"
+    assert load_matcher("posfeat", weights=tmp_path / "mine.safetensors").extract(image).backend == "posfeat"
+    with pytest.raises(CheckpointError, match=r"no use for.*ncnet_lite"):
+        load_matcher("posfeat", weights=[weights, weights / "ncnet_lite.safetensors"])
+    with pytest.raises(CheckpointError, match=r"ros-matching train ncmnet'"):
+        load_matcher("posfeat+ncmnet", weights=[weights, tmp_path / "mine.safetensors"], variant="full")
+
+
+def test_missing_weights_and_wrong_arguments_are_refused_with_the_remedy(weights, tmp_path):
+    with pytest.raises(CheckpointError, match=r"posfeat_lite.*ros-matching train posfeat_lite"):
+        load_matcher("posfeat", weights=tmp_path)
+    (tmp_path / "posfeat_lite.safetensors").write_bytes((weights / "ncnet_lite.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="expected posfeat_lite"):
+        load_matcher("posfeat", weights=tmp_path)
+    with pytest.raises(MatchingError, match=r"'huge'.*lite, full"):
+        load_matcher("posfeat", weights=weights, variant="huge")
+    with pytest.raises(MatchingError, match="'gpu'"):
+        load_matcher("posfeat", "gpu", weights)
+    with pytest.raises(MatchingError, match="takes no weights"):
+        load_matcher("sift", weights=weights)
+    if not torch.cuda.is_available():
+        with pytest.raises(MatchingError, match="CUDA"):
+            load_matcher("posfeat", "cuda", weights)
+
+
+def test_the_number_of_keypoints_is_bounded_as_asked(weights):
+    image = texture(5)
+    assert len(load_matcher("posfeat", weights=weights, max_keypoints=64).extract(image)) == 64
+    assert len(load_matcher("orb", max_keypoints=64).extract(image)) <= 64
+
+
+def test_the_peers_are_those_that_their_module_makes():
+    assert peers.PEERS == PEERS
