@@ -50,25 +50,24 @@ def refine(
     return torch.where(good[:, None], moved, points1)
 
 
-def local_affinities(points0: Tensor, points1: Tensor, neighbours: int, rounds: int = 3) -> Tensor:
+def local_affinities(points0: Tensor, points1: Tensor, neighbours: int, rounds: int = 4) -> Tensor:
     """How the surroundings of each match map, (M, 2, 2), from its nearest neighbours among the matches.
 
-    Least squares with a prior of the identity that weighs as much as a few pixels do, and weights that leave false
-    neighbours out.
+    Least squares with a prior of the identity that weighs as much as a few pixels do, reweighted from there on so that
+    false neighbours are left out.
     """
     count = min(neighbours + 1, len(points0))
     nearest = torch.cdist(points0, points0).topk(count, largest=False).indices[:, 1:]
     from0, from1 = points0[nearest] - points0[:, None], points1[nearest] - points1[:, None]
     eye = torch.eye(2, dtype=points0.dtype, device=points0.device)
     prior = 100.0 * eye
-    weight = torch.ones_like(from0[..., 0])
+    affinity, scale = eye, 2.0 + 0.1 * from0.norm(dim=2)
     for _ in range(rounds):
+        residual = (from1 - from0 @ affinity.mT).norm(dim=2)
+        weight = 1 / (1 + (residual / scale) ** 2) ** 2
         weighted = weight[..., None] * from0
         normal = weighted.mT @ from0 + prior
         affinity = torch.linalg.solve(normal, weighted.mT @ from1 + prior).mT
-        residual = (from1 - from0 @ affinity.mT).norm(dim=2)
-        scale = 2.0 + 0.1 * from0.norm(dim=2)
-        weight = 1 / (1 + (residual / scale) ** 2) ** 2
     return affinity
 
 

@@ -42,7 +42,9 @@ class ConsensusTrainingConfig(RecipeConfig):
     strongest: int = parameter(10, "pairs kept for every cell of either image", minimum=1)
     weak_weight: float = parameter(0.0, "weight of the weak loss", minimum=0)
     strong_weight: float = parameter(1.0, "weight of the strong loss, which needs truth", minimum=0)
-    views: float = parameter(0.5, "share of pairs that are views of hololens_000, by depth; the rest are photos", minimum=0, maximum=1)
+    views: float = parameter(
+        0.5, "share of pairs that are views of hololens_000, by depth; the rest are photos", minimum=0, maximum=1
+    )
     description: str = parameter("", "weights of posfeat_lite; empty: those installed")
 
 
@@ -94,7 +96,9 @@ class LiteConsensus(Recipe):
         maps = self._maps(batch["images"])
         config, columns = self.config, maps.shape[-1]
         scores = [self._scores(network, *pair) for pair in maps]
-        found = torch.stack([_found(s, t, columns, self._cell_px) for s, t in zip(scores, batch["targets"], strict=True)])
+        found = torch.stack(
+            [_found(s, t, columns, self._cell_px) for s, t in zip(scores, batch["targets"], strict=True)]
+        )
         numbers = {"found": found.mean()}
         loss = scores[0].new_zeros(())
         if config.strong_weight:

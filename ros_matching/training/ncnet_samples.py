@@ -20,7 +20,9 @@ def cell_centres(width: int, height: int, cell_px: int) -> Tensor:
     return pixel_grid(width, height, cell_px) - 0.5
 
 
-def photo_cells(photos: Sequence[Path], size: tuple[int, int], cell_px: int, rng: np.random.Generator) -> dict[str, Tensor]:
+def photo_cells(
+    photos: Sequence[Path], size: tuple[int, int], cell_px: int, rng: np.random.Generator
+) -> dict[str, Tensor]:
     """Two views of one of the photos under a homography: ``images`` (2, 3, H, W) uint8, ``targets`` (2, N, 2).
 
     ``targets[0]`` are the pixels in view 1 of the cell centres of view 0, NaN where they are not seen, and
