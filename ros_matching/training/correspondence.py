@@ -33,7 +33,7 @@ def sample_depth(depth: Tensor, points_px: Tensor) -> Tensor:
     weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
     smooth = corners.amax(0) <= _SMOOTH * corners.amin(0)  # false where any is NaN
     blended = (weights / corners).sum(0).reciprocal()
-    nearest = corners.gather(0, weights.argmax(0, keepdim=True))[0]
+    nearest = flat.gather(-1, first + (fx > 0.5) * right + (fy > 0.5) * down)
     return torch.where(smooth, blended, nearest).masked_fill(~inside, torch.nan)
 
 
