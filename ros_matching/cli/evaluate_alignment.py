@@ -93,8 +93,7 @@ def measure(args: argparse.Namespace) -> Measurement:
     results = evaluate_alignment(aligners, alignment_pairs(photos, list(MODELS), tuple(args.pair_size), args.seed))
     total, hidden = len(aligners) * len(MODELS) * len(photos), hides_progress(args.quiet)
     done = list(tqdm(results, "alignment", total, unit="pair", disable=hidden, dynamic_ncols=True))
-    settings = {"pair_size": args.pair_size, "stages": args.stages, "photos": len(photos), "seed": args.seed}
-    return alignment_measurement(done, settings_of(args) | settings)
+    return alignment_measurement(done, settings_of(args))
 
 
 def _load_aligner(name: str, args: argparse.Namespace) -> Align:

@@ -75,8 +75,7 @@ def measure(args: argparse.Namespace) -> Measurement:
         name: evaluate_depth(estimate, tqdm(sets, name, unit="set", disable=hidden, dynamic_ncols=True))
         for name, estimate in estimators.items()
     }
-    settings = {"view_size": args.view_size, "views": args.views, "step": args.step, "planes": args.planes}
-    return depth_measurement(reports, source.name, settings_of(args) | settings)
+    return depth_measurement(reports, source.name, settings_of(args))
 
 
 def _source(args: argparse.Namespace) -> FrameSource:

@@ -20,6 +20,9 @@ from ros_matching.geometry.homography import estimate_homography
 _GRID = 20  # points along each side, from the first pixel to the last
 _WITHIN = 0.03  # of the side
 _CURVE_END = 0.2
+_NOTE = """\
+Errors are mean distances over a grid of points, in percent of the image's sides; an aligner that fails counts as one
+that does nothing."""
 
 Align = Callable[[np.ndarray, np.ndarray], "ImageTransform | None"]
 
@@ -97,7 +100,7 @@ def alignment_measurement(results: Sequence[AlignmentResult], settings: Mapping[
     for (model, aligner), group in groups.items():
         panels.setdefault(model, {})[aligner] = _cumulative([result.error for result in group])
     labels = "mean grid error [share of the side]", "share of the pairs"
-    table = Table("Alignment of photos after random transformations", _COLUMNS, rows)
+    table = Table("Alignment of photos after random transformations", _COLUMNS, rows, _NOTE)
     return Measurement("alignment", settings, [table], [Panel(name, *labels, lines) for name, lines in panels.items()])
 
 

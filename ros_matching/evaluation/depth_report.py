@@ -11,6 +11,9 @@ from ros_matching.evaluation.curves import Panel
 from ros_matching.evaluation.depth import INLIER_PERCENT, DepthReport
 from ros_matching.evaluation.tables import Column, Measurement, Table
 
+_NOTE = """\
+abs-rel: mean of |estimate - sensor| / sensor where there is an estimate; within: share of all pixels that the sensor
+knows."""
 _COLUMNS = (
     Column("sequence", "sequence"),
     Column("estimator", "estimator"),
@@ -33,7 +36,7 @@ def depth_measurement(reports: Mapping[str, DepthReport], sequence: str, setting
         for name, report in reports.items()
     }
     panel = Panel(sequence, "relative error [%]", "share of the known pixels", lines)
-    return Measurement("depth", settings, [Table("Depth against a sensor's", _COLUMNS, rows)], [panel])
+    return Measurement("depth", settings, [Table("Depth against a sensor's", _COLUMNS, rows, _NOTE)], [panel])
 
 
 def _row(sequence: str, name: str, report: DepthReport) -> dict[str, Any]:

@@ -10,6 +10,10 @@ from ros_matching.evaluation.pairs import PairResult
 from ros_matching.evaluation.pairs_figures import AUC_THRESHOLDS_DEG, PairFigures, pair_figures, recall_curve
 from ros_matching.evaluation.tables import Column, Measurement, Table
 
+_NOTE = """\
+AUC: with this package's pose; MAGSAC: with OpenCV's on the same matches; in percent, up to 5, 10 and 20 degrees of the
+larger of rotation and direction error. rot. and dir. are the median errors; right: matches within 2 px of the true
+epipolar geometry. Times are medians: of an image, of a pair, of a pose."""
 _HEADINGS = {"own": "AUC", "magsac": "MAGSAC"}  # of estimators whose name would not say it
 
 
@@ -23,9 +27,9 @@ def pairs_measurement(results: Sequence[PairResult], settings: Mapping[str, Any]
         whole.setdefault(one.sequence, one.gaps)  # the first of a sequence is of all its gaps
     together = [_row(one) for one in figures if one.gaps == whole[one.sequence]]
     by_gap = [_row(one) for one in figures if one.gaps != whole[one.sequence]]
-    tables = [Table("Relative pose, all gaps together", columns, together)]
+    tables = [Table("Relative pose, all gaps together", columns, together, "" if by_gap else _NOTE)]
     if by_gap:
-        tables.append(Table("Relative pose, by gap", columns, by_gap))
+        tables.append(Table("Relative pose, by gap", columns, by_gap, _NOTE))
     return Measurement("pairs", settings, tables, [_panel(sequence, results, estimators[0]) for sequence in whole])
 
 

@@ -49,7 +49,7 @@ def test_pairs_of_a_source_are_measured_and_written(tmp_path, capsys, monkeypatc
     ]
     assert whole["rows"][0]["precision"] > 0.9
     assert len(by_gap["rows"]) == 4
-    assert content["settings"]["max_keypoints"] == 2048
+    assert content["settings"]["keypoints"] == 2048
 
 
 @pytest.fixture
