@@ -11,6 +11,7 @@ from ros_matching.training.recipe import Recipe
 _RECIPES = {
     "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
     "posfeat_lite_detection": ("posfeat_detection", "LiteDetection"),
+    "ncnet_lite": ("ncnet", "LiteConsensus"),
     "ncmnet_lite": ("ncmnet", "LitePruning"),
     "ncmnet": ("ncmnet", "FullPruning"),
 }
