@@ -137,4 +137,4 @@ def test_training_lowers_the_loss(tmp_path):
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.98 * losses[0]
