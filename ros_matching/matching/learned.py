@@ -1,6 +1,6 @@
 """The learned front ends: PoSFeat's features; matched as mutual nearest neighbours or by NCNet; pruned by NCMNet.
 
-    posfeat                 mutual nearest neighbours; score: cosine of the descriptors
+    posfeat                 mutual nearest neighbours; score: one minus the ratio to the second nearest
     posfeat+ncnet           neighbourhood consensus; score: how nearly the cells are each other's best, times the cosine
     posfeat+ncmnet          nearest neighbours, pruned; score: NCMNet's confidence in the match
     posfeat+ncnet+ncmnet    consensus, pruned; score: NCMNet's confidence in the match
