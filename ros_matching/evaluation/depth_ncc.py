@@ -36,7 +36,9 @@ class PlaneSweep:
         """
         near, far = depth_range
         if not sources or not 0 < near < far:
-            raise GeometryError(f"a plane sweep needs sources and a range 0 < near < far, got {len(sources)}, {depth_range}")
+            raise GeometryError(
+                f"a plane sweep needs sources and a range 0 < near < far, got {len(sources)}, {depth_range}"
+            )
         depths = 1 / np.linspace(1 / near, 1 / far, self.planes)
         target = _Patches(_grey(reference), self.window_px)
         images = [_grey(source) for source in sources]
