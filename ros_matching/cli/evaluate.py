@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ros_matching.cli import evaluate_features, evaluate_pairs
+from ros_matching.cli import evaluate_features, evaluate_pairs, evaluate_pruning
 
-_MEASURES = {"features": evaluate_features, "pairs": evaluate_pairs}
+_MEASURES = {"features": evaluate_features, "pairs": evaluate_pairs, "pruning": evaluate_pruning}
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:

@@ -10,7 +10,10 @@ from ros_matching.training.recipe import Recipe
 # Module and class, imported when asked for.
 _RECIPES = {
     "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
+    "posfeat_lite_views": ("posfeat_description", "LiteViews"),
     "posfeat_lite_detection": ("posfeat_detection", "LiteDetection"),
+    "ncmnet_lite": ("ncmnet", "LitePruning"),
+    "ncmnet": ("ncmnet", "FullPruning"),
 }
 
 
