@@ -18,9 +18,9 @@ SMALL = {"width": 128, "height": 96, "groups": 1, "group_views": 3, "samples_per
 
 @pytest.fixture(scope="module")
 def plain_samples() -> list[ViewTuple]:
-    """Samples of six worlds without photometric effects."""
+    """Three samples of each of six worlds, without photometric effects."""
     source = WorldViews(config=WorldViewsConfig(**SMALL, views=2, distort=False, seed=3))
-    return [source.sample(index) for index in range(0, 18, 3)]
+    return [source.sample(index) for index in range(18)]
 
 
 def correspondences(sample: ViewTuple) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
