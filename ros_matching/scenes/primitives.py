@@ -8,7 +8,7 @@ moved forward is seen upright. Texture coordinates run along local x and y in me
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,11 +21,13 @@ class Surface:
     """What a primitive looks like: ``texture`` (S, S, 3) uint8 with S a power of two, mirrored where it repeats.
 
     ``size_m`` are the width and height that one copy of the texture covers, in metres; ``offset`` shifts it, in copies.
+    ``gloss`` is how much of the light's full brightness a highlight adds.
     """
 
     texture: np.ndarray
     size_m: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
+    gloss: float = 0.0
 
     def __post_init__(self) -> None:
         side = len(self.texture)
@@ -36,6 +38,8 @@ class Surface:
             )
         if min(self.size_m) <= 0:
             raise SceneError(f"Surface.size_m must be positive, got {self.size_m}")
+        if not 0 <= self.gloss <= 1:
+            raise SceneError(f"Surface.gloss must be between 0 and 1, got {self.gloss}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Box:
         faces_in_box[:, :3, :3] = FACES_IN_BOX
         faces_in_box[:, :3, 3] = -FACES_IN_BOX[:, :, 2] * self.half_size
         for index, pose in enumerate(self.world_from_local @ faces_in_box):
-            surface = Surface(self.surface.texture, self.surface.size_m, (u + 0.37 * index, v))
+            surface = replace(self.surface, offset=(u + 0.37 * index, v))
             half_right, half_down, _ = half_sizes[index].tolist()
             yield Rectangle(pose, (half_right, half_down), surface, one_sided=True)
 

@@ -18,8 +18,8 @@ SMALL = {"width": 128, "height": 96, "groups": 1, "group_views": 3, "samples_per
 
 @pytest.fixture(scope="module")
 def plain_samples() -> list[ViewTuple]:
-    """Three samples of each of six worlds, without photometric effects."""
-    source = WorldViews(config=WorldViewsConfig(**SMALL, views=2, distort=False, seed=3))
+    """Three samples of each of six worlds, without photometric effects and highlights."""
+    source = WorldViews(config=WorldViewsConfig(**SMALL, views=2, distort=False, glossy=0.0, seed=3))
     return [source.sample(index) for index in range(18)]
 
 
