@@ -49,7 +49,7 @@ def room_world(builder: SceneBuilder) -> World:
     rng = builder.rng
     length, width, height = rng.uniform(3.2, 8), rng.uniform(3, 6), rng.uniform(2.3, 3.2)
     _shell(builder, (length, width), 0.0, height)
-    for heading_deg, span, reach in ((0, width, length / 2), (90, length, width / 2)) * 1:
+    for heading_deg, span, reach in ((0, width, length / 2), (90, length, width / 2)):
         for turn in (0, 180):
             _pictures(builder, heading_deg + turn, span, reach, height)
             _row(builder, heading_deg + turn, span, reach)
@@ -103,7 +103,7 @@ def wall_world(builder: SceneBuilder) -> World:
     """Nearly a plane, at any scale: pictures on a wall, with or without relief, half a metre to twenty across."""
     rng = builder.rng
     size = float(np.exp(rng.uniform(np.log(0.5), np.log(20))))
-    surface = builder.surface("wall", size * rng.uniform(0.5, 1.5))
+    surface = builder.surface("wall", size * rng.uniform(0.7, 2.0))
     builder.wall(surface, (0.5 * size, 0.0, 0.0), 0.0, (6 * size, 4 * size))
     relief = rng.choice([0.0, 0.02, 0.1]) * size
     for _ in range(rng.integers(3, 14)):
@@ -123,13 +123,13 @@ def wall_world(builder: SceneBuilder) -> World:
 def _shell(builder: SceneBuilder, size: tuple[float, float], floor: float, ceiling: float) -> None:
     """Floor, ceiling and four walls; neighbouring walls are often alike."""
     rng = builder.rng
-    builder.floor("floor", (0, 0, floor), size, rng.uniform(0.8, 2.5))
-    builder.floor("wall", (0, 0, ceiling), size, rng.uniform(1.0, 3.0))
+    builder.floor("floor", (0, 0, floor), size, rng.uniform(1.2, 4.0))
+    builder.floor("wall", (0, 0, ceiling), size, rng.uniform(1.5, 5.0))
     for heading_deg, span, reach in ((0, size[1], size[0] / 2), (90, size[0], size[1] / 2)):
         for turn in (0, 180):
             forward = np.array([np.cos(np.radians(heading_deg + turn)), np.sin(np.radians(heading_deg + turn))])
             center = (*(forward * reach), (floor + ceiling) / 2)
-            surface = builder.surface("wall", rng.uniform(0.8, 3.0))
+            surface = builder.surface("wall", rng.uniform(1.2, 5.0))
             builder.wall(surface, center, heading_deg + turn, (span, ceiling - floor))
 
 

@@ -17,7 +17,7 @@ def street_world(builder: SceneBuilder) -> World:
     rng = builder.rng
     length, half = rng.uniform(20, 60), rng.uniform(4, 9)
     if rng.random() < 0.5:
-        builder.floor("ground", (0, 0, 0), (3 * length, 3 * length), rng.uniform(3, 8))
+        builder.floor("ground", (0, 0, 0), (3 * length, 3 * length), rng.uniform(4, 14))
     else:
         builder.add(_ground(builder, 2 * length, 64, rng.uniform(0.05, 0.25)))
     facade = None
@@ -67,7 +67,7 @@ def _ground(builder: SceneBuilder, extent: float, count: int, relief_m: float) -
     """Rolling ground of ``count`` grid points a side, about the origin."""
     rng, cell = builder.rng, extent / (count - 1)
     heights = relief_m * noise(rng, count, int(rng.integers(3, 8)), 5, rng.uniform(0.3, 0.55)).astype(np.float64)
-    surface = builder.surface("ground", rng.uniform(4, 10) if extent > 50 else rng.uniform(2, 6))
+    surface = builder.surface("ground", rng.uniform(6, 20) if extent > 50 else rng.uniform(4, 12))
     return HeightField((-extent / 2, -extent / 2, 0.0), heights, cell, surface)
 
 

@@ -16,6 +16,7 @@ from ros_matching.errors import SceneError
 from ros_matching.scenes.patterns import PATTERNS, noise
 
 _LARGE = {"wall", "floor", "ground", "facade"}
+_PATCHED = 0.6  # share of large textures that are made of several motifs
 _PATTERNS_FOR = {
     "wall": ("plaster", "bricks", "clutter", "tiles"),
     "floor": ("planks", "tiles", "carpet"),
@@ -63,6 +64,8 @@ class WorldTextures:
         motif = self._motif(kind, rng, 256)
         if draw < self._weak + self._repeated and kind != "picture":
             return repeated(motif, rng, side)
+        if kind in _LARGE and rng.random() < _PATCHED:
+            motif = patchwork([motif, *(self._motif(kind, rng, 256) for _ in range(3))], rng)
         return weathered(motif, rng, side)
 
     def _motif(self, kind: str, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -96,15 +99,22 @@ def repeated(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarr
     return np.clip(sheet * gain[..., None], 0, 255).astype(np.uint8)
 
 
+def patchwork(motifs: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Four motifs (S, S, 3) beside each other as (2S, 2S, 3), shifted round by any way."""
+    first, second, third, fourth = motifs
+    sheet = np.vstack([np.hstack([first, second]), np.hstack([third, fourth])])
+    return np.roll(sheet, rng.integers(len(sheet), size=2), (0, 1))
+
+
 def weathered(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
     """A motif enlarged to ``side``, with detail finer than its pixels and slowly varying light."""
-    image = cv2.resize(motif, (side, side), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    image = motif if len(motif) == side else cv2.resize(motif, (side, side), interpolation=cv2.INTER_CUBIC)
     gain = (
         1
         + np.float32(rng.uniform(0.0, 0.08)) * _wear(rng, side)
         + np.float32(rng.uniform(0.0, 0.12)) * _light(rng, side)
     )
-    return np.clip(image * gain[..., None], 0, 255).astype(np.uint8)
+    return np.clip(image * gain[..., None].astype(np.float32), 0, 255).astype(np.uint8)
 
 
 def cut_photo(path: Path, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -123,7 +133,7 @@ def cut_photo(path: Path, rng: np.random.Generator, side: int) -> np.ndarray:
 
 def _light(rng: np.random.Generator, side: int) -> np.ndarray:
     """Slowly varying brightness (side, side) of unit deviation."""
-    return noise(rng, side, 2, 2, 0.5)
+    return cv2.resize(noise(rng, 32, 2, 2, 0.5), (side, side), interpolation=cv2.INTER_LINEAR)
 
 
 def _wear(rng: np.random.Generator, side: int) -> np.ndarray:

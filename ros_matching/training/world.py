@@ -149,11 +149,14 @@ class WorldViews:
             parts.append((views.rgb.numpy(), views.depth.numpy(), moves[seen] & (seen >= 0)))
         images, depth, moving = (np.concatenate(column) for column in zip(*parts, strict=True))
         overlaps = _overlaps(depth, intrinsics, poses, config.group_views)
-        return _Rendered(images, depth, moving, intrinsics, poses, overlaps)
+        rendered = _Rendered(images, depth, moving, intrinsics, poses, overlaps)
+        if not len(rendered.first_views(config.views, self._vantage.min_overlap)):
+            raise TrainingError(f"what moves in a {world.name} hides too much of it from all views")
+        return rendered
 
     def _fingerprint(self) -> str:
         """A name for what decides how a world of some number looks."""
-        skipped = {"views", "samples_per_world", "interleave", "worlds", "distort"}
+        skipped = {"samples_per_world", "interleave", "worlds", "distort"}
         parts = {key: value for key, value in asdict(self.config).items() if key not in skipped}
         photos = [path.name for path in self._photos]
         text = json.dumps([_FORMAT, parts, asdict(self._vantage), photos], sort_keys=True)
@@ -173,10 +176,16 @@ class _Rendered:
 
     def choose(self, views: int, least: float, rng: np.random.Generator) -> list[int]:
         """A view and ``views - 1`` others that overlap with it by ``least`` at least."""
-        fits = (self.overlaps >= least) & ~np.eye(len(self.overlaps), dtype=bool)
-        first = int(rng.choice(np.flatnonzero(fits.sum(1) >= views - 1)))
-        others = rng.choice(np.flatnonzero(fits[first]), views - 1, replace=False)
+        first = int(rng.choice(self.first_views(views, least)))
+        others = rng.choice(np.flatnonzero(self._fits(least)[first]), views - 1, replace=False)
         return [first, *others.tolist()]
+
+    def first_views(self, views: int, least: float) -> np.ndarray:
+        """The numbers of those that overlap with ``views - 1`` others by ``least`` at least."""
+        return np.flatnonzero(self._fits(least).sum(1) >= views - 1)
+
+    def _fits(self, least: float) -> np.ndarray:
+        return (self.overlaps >= least) & ~np.eye(len(self.overlaps), dtype=bool)
 
     def save(self, path: Path) -> None:
         """Write to a file, all or nothing, whoever else writes the same."""
