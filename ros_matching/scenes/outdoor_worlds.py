@@ -9,13 +9,12 @@ from ros_matching.scenes.patterns import noise
 from ros_matching.scenes.primitives import HeightField
 from ros_matching.scenes.props import NATURE, STREET, Prop, cable, car, person
 from ros_matching.scenes.scene import FreeSpace, Light
-from ros_matching.scenes.textures import TextureSource
 from ros_matching.scenes.worlds import Mover, World
 
 
-def street_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def street_world(builder: SceneBuilder) -> World:
     """Two rows of houses with what stands in a street, on a flat or an uneven ground; cars and people move."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     length, half = rng.uniform(20, 60), rng.uniform(4, 9)
     if rng.random() < 0.5:
         builder.floor("ground", (0, 0, 0), (3 * length, 3 * length), rng.uniform(3, 8))
@@ -45,9 +44,9 @@ def street_world(textures: TextureSource, rng: np.random.Generator) -> World:
     return World("street", scene, (-length / 2, -half, 0.5), (length / 2, half, 4.0), tuple(movers))
 
 
-def terrain_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def terrain_world(builder: SceneBuilder) -> World:
     """Hills with trees, rocks and huts, seen by who walks or flies."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     extent = float(np.exp(rng.uniform(np.log(25), np.log(120))))
     builder.add(_ground(builder, extent, 128, extent * rng.uniform(0.01, 0.06)))
     _scatter(builder, NATURE, int(rng.integers(6, 25)), (0.4 * extent, 0.4 * extent))

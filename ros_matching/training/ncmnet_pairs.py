@@ -52,8 +52,8 @@ def match_set(
         for extract in extracts.values():
             parts[0].extend(filter(_is_useful, _training(data, extract, worlds, seed)))
             parts[1].extend(pair for pair in _validation(data, extract) if len(pair.matches) >= _MIN_MATCHES)
-        _write(path, MatchSet(*parts), settings)
-    return _read(path, settings)
+        save_matches(path, MatchSet(*parts), settings)
+    return load_matches(path, settings)
 
 
 def _training(data: DataFolder, extract: Extract, worlds: int, seed: int) -> Iterator[PosedMatches]:
@@ -91,14 +91,14 @@ def _resized(image: np.ndarray, camera: Camera) -> tuple[np.ndarray, Camera]:
     return (cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image), camera.scaled(*size)
 
 
-def rendered_views(rng: np.random.Generator) -> list[PosedView]:
-    """Views along a path through a random world, about half a second apart."""
+def rendered_views(rng: np.random.Generator, count: int = _WORLD_VIEWS) -> list[PosedView]:
+    """``count`` views along a path through a random world, about half a second apart."""
     scene = build_scene(str(rng.choice(list(SCENES))), ProceduralTextures(), seed=int(rng.integers(2**31)))
     width, height = _WORLD_SIZE
     focal = width / 2 / np.tan(np.radians(rng.uniform(50, 80)) / 2)
     camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
     fps = float(np.exp(rng.uniform(np.log(1), np.log(6))))
-    config = PathConfig(path="handheld", frames=_WORLD_VIEWS, fps=fps, seed=int(rng.integers(2**31)))
+    config = PathConfig(path="handheld", frames=count, fps=fps, seed=int(rng.integers(2**31)))
     poses = camera_path(scene, config)
     images = Renderer(scene, camera).render(poses).rgb.numpy()
     return [PosedView(image, camera, pose) for image, pose in zip(images, poses, strict=True)]
@@ -112,7 +112,8 @@ def _is_useful(pair: PosedMatches) -> bool:
     return np.count_nonzero(inlier) >= _MIN_INLIERS and inlier.mean() >= _MIN_INLIER_SHARE
 
 
-def _write(path: Path, pairs: MatchSet, settings: dict[str, Any]) -> None:
+def save_matches(path: Path, pairs: MatchSet, settings: dict[str, Any]) -> None:
+    """Write the pairs and the ``settings`` by which they were found, whole or not at all."""
     everything = [*pairs.training, *pairs.validation]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
@@ -127,7 +128,8 @@ def _write(path: Path, pairs: MatchSet, settings: dict[str, Any]) -> None:
     unfinished.replace(path)
 
 
-def _read(path: Path, settings: dict[str, Any]) -> MatchSet:
+def load_matches(path: Path, settings: dict[str, Any]) -> MatchSet:
+    """The pairs of a file; ``TrainingError`` where they were found by other ``settings``."""
     with np.load(path) as file:
         if (made := str(file["settings"])) != (asked := json.dumps(settings, sort_keys=True)):
             raise TrainingError(f"{path} was made with {made}, not {asked}; name another file, or remove it")

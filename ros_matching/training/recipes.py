@@ -12,6 +12,7 @@ _RECIPES = {
     "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
     "posfeat_lite_views": ("posfeat_description", "LiteViews"),
     "posfeat_lite_detection": ("posfeat_detection", "LiteDetection"),
+    "ncnet_lite": ("ncnet", "LiteConsensus"),
     "ncmnet_lite": ("ncmnet", "LitePruning"),
     "ncmnet": ("ncmnet", "FullPruning"),
 }

@@ -18,6 +18,7 @@ _COARSE_WIDTH = 64  # of the depth maps by which views are judged
 _ANCHORS = 8
 _ROUNDS = 4
 _TRIES = 8
+_FAR = 1e6
 _BARE = Surface(np.zeros((2, 2, 3), np.uint8))  # only depth is looked at
 
 
@@ -98,7 +99,7 @@ class VantageFinder:
         poses = _looking_at(eyes, targets, self._rolls(len(eyes)))
         depth = self._depth(poses, np.full(len(eyes), focal)).numpy()
         known = np.isfinite(depth).mean((1, 2)) > 0.6
-        near = np.nanquantile(np.where(np.isfinite(depth), depth, np.inf), 0.2, axis=(1, 2))
+        near = np.quantile(np.nan_to_num(depth, nan=_FAR), 0.2, axis=(1, 2))
         good = np.flatnonzero(known & (near > 1.5 * self._space.clearance_m))
         return (poses[good[0]], depth[good[0]]) if len(good) else None
 

@@ -22,7 +22,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera
 from ros_matching.errors import SceneError, TrainingError
 from ros_matching.evaluation.split import training_photos
-from ros_matching.scenes import Renderer
+from ros_matching.scenes import Renderer, SceneBuilder
 from ros_matching.scenes.indoor_worlds import corridor_world, room_world, table_world, wall_world
 from ros_matching.scenes.outdoor_worlds import street_world, terrain_world
 from ros_matching.scenes.weathered import WorldTextures
@@ -51,6 +51,7 @@ class WorldViewsConfig(Config):
     interleave: int = parameter(4, "worlds that successive samples come from, in turn", minimum=1)
     worlds: int = parameter(0, "number of different worlds, then the first comes again; 0: endless", minimum=0)
     distort: bool = parameter(True, "whether light, lens and sensor change the views")
+    glossy: float = parameter(0.15, "share of surfaces with highlights", minimum=0.0, maximum=1.0)
     antialias: bool = parameter(True, "whether edges are smoothed")
     seed: int = parameter(0, "which of the possible worlds and samples", minimum=0)
 
@@ -132,7 +133,8 @@ class WorldViews:
     def _render_with(self, rng: np.random.Generator) -> _Rendered:
         config = self.config
         size = config.width, config.height
-        world = random_world(LAYOUTS, WorldTextures(self._photos), rng, _SHARES)
+        builder = SceneBuilder(WorldTextures(self._photos), rng, glossy=config.glossy)
+        world = random_world(LAYOUTS, builder, _SHARES)
         finder = VantageFinder(world, size, self._vantage, rng)
         groups = [finder.group(config.group_views) for _ in range(config.groups)]
         poses = np.concatenate([group.world_from_camera for group in groups])

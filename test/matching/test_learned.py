@@ -10,7 +10,7 @@ import torch
 from ros_matching import load_matcher
 from ros_matching.datatypes import Camera
 from ros_matching.errors import CheckpointError, MatchingError
-from ros_matching.matching import LEARNED, PEERS, peers
+from ros_matching.matching import LEARNED
 from ros_matching.networks import registry
 from ros_matching.networks.card import WeightsCard
 from ros_matching.networks.checkpoint import save_weights
@@ -177,7 +177,3 @@ def test_the_number_of_keypoints_is_bounded_as_asked(weights):
     image = texture(5)
     assert len(load_matcher("posfeat", weights=weights, max_keypoints=64).extract(image)) == 64
     assert len(load_matcher("orb", max_keypoints=64).extract(image)) <= 64
-
-
-def test_the_peers_are_those_that_their_module_makes():
-    assert peers.PEERS == PEERS
