@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from ros_matching.cli import evaluate_features, evaluate_pairs, evaluate_pruning
+from ros_matching.cli import evaluate_alignment, evaluate_depth, evaluate_features, evaluate_pairs, evaluate_pruning
 
-_MEASURES = {"features": evaluate_features, "pairs": evaluate_pairs, "pruning": evaluate_pruning}
+_MEASURES = {
+    "features": evaluate_features,
+    "pairs": evaluate_pairs,
+    "pruning": evaluate_pruning,
+    "depth": evaluate_depth,
+    "alignment": evaluate_alignment,
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:

@@ -57,5 +57,4 @@ def measure(args: argparse.Namespace) -> Measurement:
     total = len(matchers) * len(photos)
     hidden = hides_progress(args.quiet)
     done = list(tqdm(results, "features", total, unit="pair", disable=hidden, dynamic_ncols=True))
-    settings = {"size_px": args.size, "max_keypoints": args.keypoints, "photos": len(photos), "seed": args.seed}
-    return features_measurement(done, settings_of(args) | settings)
+    return features_measurement(done, settings_of(args))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from ros_matching.matching.two_view import TwoViewMatcher
 
 _FRONT_ENDS = ("default", "sift", "orb")
+_NO_SETTINGS = {"command", "debug", "measure", "out", "quiet", "run"}
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -105,14 +104,11 @@ def data_folder(args: argparse.Namespace) -> Path:
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the figures were made with, for the report."""
+    """What the figures were made with, for the report: the arguments as they were understood, and the threads."""
     import torch
 
-    return {
-        "command": shlex.join(["ros-matching", *sys.argv[1:]]),
-        "threads": torch.get_num_threads(),
-        "device": args.device,
-    }
+    arguments = {key: value for key, value in vars(args).items() if key not in _NO_SETTINGS}
+    return arguments | {"threads": torch.get_num_threads()}
 
 
 def load_matcher(name: str, args: argparse.Namespace) -> TwoViewMatcher:

@@ -50,7 +50,7 @@ def measure(args: argparse.Namespace) -> Measurement:
     results: list[PairResult] = []
     for source, pair_set in pair_sets(args):
         results += _evaluate(matchers, source, pair_set, args)
-    return pairs_measurement(results, settings_of(args) | {"size_px": args.size, "max_keypoints": args.keypoints})
+    return pairs_measurement(results, settings_of(args))
 
 
 def _evaluate(

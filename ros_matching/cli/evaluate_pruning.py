@@ -77,8 +77,7 @@ def measure(args: argparse.Namespace) -> Measurement:
         results += evaluate_pruning(
             pruners, tqdm(pairs, source.name, total, unit="pair", disable=hidden, dynamic_ncols=True)
         )
-    settings = {"matcher": args.matcher, "size_px": args.size, "max_keypoints": args.keypoints}
-    return pruning_measurement(results, settings_of(args) | settings)
+    return pruning_measurement(results, settings_of(args))
 
 
 def _nearest_neighbours(args: argparse.Namespace) -> TwoViewMatcher:

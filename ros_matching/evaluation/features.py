@@ -20,6 +20,9 @@ from ros_matching.geometry.planar import map_points
 MMA_THRESHOLDS_PX = np.arange(1, 11)
 _REPEATED_PX = 3.0
 _SHOWN_PX = (1, 3, 5, 10)
+_NOTE = """\
+MMA: share of the matches within so many pixels, mean over the pairs; MMAscore: its mean over 1 to 10 px, weighted by
+2 - 0.1 t; repeat.: keypoints that are found again within 3 px. Times are medians, of an image and of a pair."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def feature_figures(results: Iterable[FeatureResult]) -> list[FeatureFigures]:
 def features_measurement(results: Sequence[FeatureResult], settings: Mapping[str, Any]) -> Measurement:
     """A table of all matchers, and their accuracy over the threshold."""
     figures = feature_figures(results)
-    table = Table("Photos under random homographies", _COLUMNS, [_row(one) for one in figures])
+    table = Table("Photos under random homographies", _COLUMNS, [_row(one) for one in figures], _NOTE)
     lines = {one.matcher: (MMA_THRESHOLDS_PX.astype(float), one.mma) for one in figures}
     return Measurement("features", settings, [table], [Panel("mean matching accuracy", "threshold [px]", "MMA", lines)])
 

@@ -124,11 +124,12 @@ def matched_pairs(
     if not pairs:
         gaps = ", ".join(map(str, pair_set.gaps))
         raise EvaluationError(f"{source.name} has too few frames ({len(source)}) for held-out pairs {gaps} apart")
-    starts = _starts_by_end(pairs)
-    begin, views = min(start for _, start, _ in pairs), dict[int, _View]()
+    starts, views = _starts_by_end(pairs), dict[int, _View]()
+    wanted = {row for _, start, end in pairs for row in (start, end)}
+    begin = min(wanted)
     for row, frame in enumerate(select_frames(source, begin), start=begin):
         views.pop(row - max(pair_set.gaps) - 1, None)
-        if frame.true_world_from_camera is None:
+        if row not in wanted or frame.true_world_from_camera is None:
             continue
         views[row] = _view(matchers, frame, size_px)
         for gap, start in starts.get(row, ()):

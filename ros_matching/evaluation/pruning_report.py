@@ -14,6 +14,10 @@ from ros_matching.evaluation.pairs_poses import PoseError
 from ros_matching.evaluation.pruning import PruningResult
 from ros_matching.evaluation.tables import Column, Measurement, Table
 
+_NOTE = """\
+All but ms in percent. A match is right within 0.01 of its true epipolar lines (normalised coordinates, root of the sum
+of both squares). mAP and AUC are of the pose that belongs to the pruner's essential matrix, "then own" and "then
+MAGSAC" of poses estimated on what it kept."""
 _MAP_STEP_DEG = 5
 _MAP_LIMITS_DEG = (5, 20)
 
@@ -33,7 +37,7 @@ def pruning_measurement(results: Sequence[PruningResult], settings: Mapping[str,
         groups.setdefault((result.sequence, result.pruner), []).append(result)
     if not groups:
         raise EvaluationError("no pair was measured; pruning needs pairs whose true directions are known")
-    table = Table("Pruning of putative matches", _COLUMNS, [_row(group) for group in groups.values()])
+    table = Table("Pruning of putative matches", _COLUMNS, [_row(group) for group in groups.values()], _NOTE)
     panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for (sequence, pruner), group in groups.items():
         errors = [result.after["own"].worst_deg for result in group]

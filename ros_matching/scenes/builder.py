@@ -13,19 +13,23 @@ from ros_matching.scenes.textures import TextureSource
 
 
 class SceneBuilder:
-    """Collects primitives. Lengths in metres, z up, headings in degrees about z from x towards y."""
+    """Collects primitives. Lengths in metres, z up, headings in degrees about z from x towards y.
 
-    def __init__(self, textures: TextureSource, rng: np.random.Generator) -> None:
+    ``glossy`` is the share of surfaces that are polished more or less.
+    """
+
+    def __init__(self, textures: TextureSource, rng: np.random.Generator, *, glossy: float = 0.0) -> None:
         self.rng = rng
-        self._textures = textures
+        self._textures, self._glossy = textures, glossy
         self._primitives: list[Primitive] = []
 
     def surface(self, kind: str, size_m: float | tuple[float, float]) -> Surface:
         """A texture of a kind, one copy covering ``size_m``, shifted at random if it covers a square."""
         texture = self._textures.texture(kind, self.rng)
+        gloss = self.rng.uniform(0.1, 0.8) if self._glossy and self.rng.random() < self._glossy else 0.0
         if isinstance(size_m, tuple):
-            return Surface(texture, size_m)
-        return Surface(texture, (size_m, size_m), tuple(self.rng.uniform(0, 2, 2)))
+            return Surface(texture, size_m, gloss=gloss)
+        return Surface(texture, (size_m, size_m), tuple(self.rng.uniform(0, 2, 2)), gloss)
 
     def floor(self, kind: str, center: tuple[float, float, float], size: tuple[float, float], texture_m: float) -> None:
         """A horizontal rectangle."""

@@ -7,13 +7,12 @@ import numpy as np
 from ros_matching.scenes.builder import SceneBuilder
 from ros_matching.scenes.props import FURNITURE, bottle, cable, person, plant, stack
 from ros_matching.scenes.scene import FreeSpace, Light
-from ros_matching.scenes.textures import TextureSource
 from ros_matching.scenes.worlds import Mover, World
 
 
-def table_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def table_world(builder: SceneBuilder) -> World:
     """A table top, at height 0, with objects of a few centimetres to decimetres; walls somewhere behind."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     size = rng.uniform(0.7, 1.6), rng.uniform(0.5, 1.0)
     builder.box(builder.surface("wood", rng.uniform(0.4, 1.2)), (0, 0, -0.02), (*size, 0.04))
     for x, y in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
@@ -45,12 +44,12 @@ def table_world(textures: TextureSource, rng: np.random.Generator) -> World:
     return World("table", scene, (-half[0], -half[1], 0.0), (half[0], half[1], 0.15), tuple(movers))
 
 
-def room_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def room_world(builder: SceneBuilder) -> World:
     """A furnished room of three to eight metres."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     length, width, height = rng.uniform(3.2, 8), rng.uniform(3, 6), rng.uniform(2.3, 3.2)
     _shell(builder, (length, width), 0.0, height)
-    for heading_deg, span, reach in ((0, width, length / 2), (90, length, width / 2)) * 1:
+    for heading_deg, span, reach in ((0, width, length / 2), (90, length, width / 2)):
         for turn in (0, 180):
             _pictures(builder, heading_deg + turn, span, reach, height)
             _row(builder, heading_deg + turn, span, reach)
@@ -70,9 +69,9 @@ def room_world(textures: TextureSource, rng: np.random.Generator) -> World:
     return World("room", scene, (-length / 2, -width / 2, 0.1), (length / 2, width / 2, 0.8 * height), movers)
 
 
-def corridor_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def corridor_world(builder: SceneBuilder) -> World:
     """A long passage with equal doors and lamps, pipes along it, and a few things in it."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     length, width, height = rng.uniform(8, 20), rng.uniform(1.5, 3.2), rng.uniform(2.2, 3.0)
     _shell(builder, (length, width), 0.0, height)
     door, panel = builder.surface("picture", (0.9, 2.0)), builder.surface("object", 0.6)
@@ -100,11 +99,11 @@ def corridor_world(textures: TextureSource, rng: np.random.Generator) -> World:
     return World("corridor", scene, (-length / 2, -width / 2, 0.3), (length / 2, width / 2, height - 0.3), movers)
 
 
-def wall_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def wall_world(builder: SceneBuilder) -> World:
     """Nearly a plane, at any scale: pictures on a wall, with or without relief, half a metre to twenty across."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     size = float(np.exp(rng.uniform(np.log(0.5), np.log(20))))
-    surface = builder.surface("wall", size * rng.uniform(0.5, 1.5))
+    surface = builder.surface("wall", size * rng.uniform(0.7, 2.0))
     builder.wall(surface, (0.5 * size, 0.0, 0.0), 0.0, (6 * size, 4 * size))
     relief = rng.choice([0.0, 0.02, 0.1]) * size
     for _ in range(rng.integers(3, 14)):
@@ -124,13 +123,13 @@ def wall_world(textures: TextureSource, rng: np.random.Generator) -> World:
 def _shell(builder: SceneBuilder, size: tuple[float, float], floor: float, ceiling: float) -> None:
     """Floor, ceiling and four walls; neighbouring walls are often alike."""
     rng = builder.rng
-    builder.floor("floor", (0, 0, floor), size, rng.uniform(0.8, 2.5))
-    builder.floor("wall", (0, 0, ceiling), size, rng.uniform(1.0, 3.0))
+    builder.floor("floor", (0, 0, floor), size, rng.uniform(1.2, 4.0))
+    builder.floor("wall", (0, 0, ceiling), size, rng.uniform(1.5, 5.0))
     for heading_deg, span, reach in ((0, size[1], size[0] / 2), (90, size[0], size[1] / 2)):
         for turn in (0, 180):
             forward = np.array([np.cos(np.radians(heading_deg + turn)), np.sin(np.radians(heading_deg + turn))])
             center = (*(forward * reach), (floor + ceiling) / 2)
-            surface = builder.surface("wall", rng.uniform(0.8, 3.0))
+            surface = builder.surface("wall", rng.uniform(1.2, 5.0))
             builder.wall(surface, center, heading_deg + turn, (span, ceiling - floor))
 
 

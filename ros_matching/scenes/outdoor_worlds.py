@@ -9,16 +9,15 @@ from ros_matching.scenes.patterns import noise
 from ros_matching.scenes.primitives import HeightField
 from ros_matching.scenes.props import NATURE, STREET, Prop, cable, car, person
 from ros_matching.scenes.scene import FreeSpace, Light
-from ros_matching.scenes.textures import TextureSource
 from ros_matching.scenes.worlds import Mover, World
 
 
-def street_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def street_world(builder: SceneBuilder) -> World:
     """Two rows of houses with what stands in a street, on a flat or an uneven ground; cars and people move."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     length, half = rng.uniform(20, 60), rng.uniform(4, 9)
     if rng.random() < 0.5:
-        builder.floor("ground", (0, 0, 0), (3 * length, 3 * length), rng.uniform(3, 8))
+        builder.floor("ground", (0, 0, 0), (3 * length, 3 * length), rng.uniform(4, 14))
     else:
         builder.add(_ground(builder, 2 * length, 64, rng.uniform(0.05, 0.25)))
     facade = None
@@ -45,9 +44,9 @@ def street_world(textures: TextureSource, rng: np.random.Generator) -> World:
     return World("street", scene, (-length / 2, -half, 0.5), (length / 2, half, 4.0), tuple(movers))
 
 
-def terrain_world(textures: TextureSource, rng: np.random.Generator) -> World:
+def terrain_world(builder: SceneBuilder) -> World:
     """Hills with trees, rocks and huts, seen by who walks or flies."""
-    builder = SceneBuilder(textures, rng)
+    rng = builder.rng
     extent = float(np.exp(rng.uniform(np.log(25), np.log(120))))
     builder.add(_ground(builder, extent, 128, extent * rng.uniform(0.01, 0.06)))
     _scatter(builder, NATURE, int(rng.integers(6, 25)), (0.4 * extent, 0.4 * extent))
@@ -68,7 +67,7 @@ def _ground(builder: SceneBuilder, extent: float, count: int, relief_m: float) -
     """Rolling ground of ``count`` grid points a side, about the origin."""
     rng, cell = builder.rng, extent / (count - 1)
     heights = relief_m * noise(rng, count, int(rng.integers(3, 8)), 5, rng.uniform(0.3, 0.55)).astype(np.float64)
-    surface = builder.surface("ground", rng.uniform(4, 10) if extent > 50 else rng.uniform(2, 6))
+    surface = builder.surface("ground", rng.uniform(6, 20) if extent > 50 else rng.uniform(4, 12))
     return HeightField((-extent / 2, -extent / 2, 0.0), heights, cell, surface)
 
 

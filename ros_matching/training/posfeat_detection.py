@@ -25,7 +25,7 @@ from ros_matching.networks.posfeat.keypoints import detect
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, photo_pair
-from ros_matching.training.posfeat_description import LiteDescription, normalised
+from ros_matching.training.posfeat_description import PHOTO_TERMS, normalised
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _CELL_PX = 8
@@ -159,8 +159,8 @@ class LiteDetection(Recipe):
         ]
 
     def trained_on(self) -> str:
-        """As the descriptors: photos under homographies."""
-        return LiteDescription.trained_on(self)
+        """The photos."""
+        return PHOTO_TERMS
 
 
 class Drawn(NamedTuple):

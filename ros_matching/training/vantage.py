@@ -15,9 +15,11 @@ from ros_matching.scenes.worlds import World
 from ros_matching.training.correspondence import overlap
 
 _COARSE_WIDTH = 64  # of the depth maps by which views are judged
-_ANCHORS = 8
+_ANCHORS = 5
 _ROUNDS = 4
 _TRIES = 8
+_FAR = 1e6
+_MARGIN = 1.2  # for what is judged at low resolution, and without what moves
 _BARE = Surface(np.zeros((2, 2, 3), np.uint8))  # only depth is looked at
 
 
@@ -26,7 +28,7 @@ class VantageConfig(Config):
     """How the views of a group differ from its first; distances are relative to the depth that it sees (median)."""
 
     min_baseline: float = parameter(0.02, "least distance to the first view, of its depth", minimum=0.0)
-    max_baseline: float = parameter(0.7, "greatest distance to the first view, of its depth", minimum=0.0)
+    max_baseline: float = parameter(0.9, "greatest distance to the first view, of its depth", minimum=0.0)
     gaze: float = parameter(0.15, "sigma of the shift of the point looked at, of its depth", minimum=0.0)
     roll_deg: float = parameter(6.0, "sigma of the usual roll", minimum=0.0, maximum=180.0)
     large_roll: float = parameter(0.2, "share of views with any roll up to large_roll_deg", minimum=0.0, maximum=1.0)
@@ -98,7 +100,7 @@ class VantageFinder:
         poses = _looking_at(eyes, targets, self._rolls(len(eyes)))
         depth = self._depth(poses, np.full(len(eyes), focal)).numpy()
         known = np.isfinite(depth).mean((1, 2)) > 0.6
-        near = np.nanquantile(np.where(np.isfinite(depth), depth, np.inf), 0.2, axis=(1, 2))
+        near = np.quantile(np.nan_to_num(depth, nan=_FAR), 0.2, axis=(1, 2))
         good = np.flatnonzero(known & (near > 1.5 * self._space.clearance_m))
         return (poses[good[0]], depth[good[0]]) if len(good) else None
 
@@ -125,7 +127,7 @@ class VantageFinder:
         a_from_b = torch.from_numpy(np.linalg.inv(anchor) @ poses).float()
         there = overlap(mine, theirs, k[:1], k[1:], b_from_a, step=2)
         back = overlap(theirs, mine, k[1:], k[:1], a_from_b, step=2)
-        return np.flatnonzero(torch.minimum(there, back).numpy() >= self._config.min_overlap)
+        return np.flatnonzero(torch.minimum(there, back).numpy() >= _MARGIN * self._config.min_overlap)
 
     def _depth(self, poses: np.ndarray, focals: np.ndarray) -> torch.Tensor:
         intrinsics = np.stack([self._matrix(focal, self._small_size) for focal in focals])

@@ -22,7 +22,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera
 from ros_matching.errors import SceneError, TrainingError
 from ros_matching.evaluation.split import training_photos
-from ros_matching.scenes import Renderer
+from ros_matching.scenes import Renderer, SceneBuilder
 from ros_matching.scenes.indoor_worlds import corridor_world, room_world, table_world, wall_world
 from ros_matching.scenes.outdoor_worlds import street_world, terrain_world
 from ros_matching.scenes.weathered import WorldTextures
@@ -51,6 +51,7 @@ class WorldViewsConfig(Config):
     interleave: int = parameter(4, "worlds that successive samples come from, in turn", minimum=1)
     worlds: int = parameter(0, "number of different worlds, then the first comes again; 0: endless", minimum=0)
     distort: bool = parameter(True, "whether light, lens and sensor change the views")
+    glossy: float = parameter(0.15, "share of surfaces with highlights", minimum=0.0, maximum=1.0)
     antialias: bool = parameter(True, "whether edges are smoothed")
     seed: int = parameter(0, "which of the possible worlds and samples", minimum=0)
 
@@ -132,7 +133,8 @@ class WorldViews:
     def _render_with(self, rng: np.random.Generator) -> _Rendered:
         config = self.config
         size = config.width, config.height
-        world = random_world(LAYOUTS, WorldTextures(self._photos), rng, _SHARES)
+        builder = SceneBuilder(WorldTextures(self._photos), rng, glossy=config.glossy)
+        world = random_world(LAYOUTS, builder, _SHARES)
         finder = VantageFinder(world, size, self._vantage, rng)
         groups = [finder.group(config.group_views) for _ in range(config.groups)]
         poses = np.concatenate([group.world_from_camera for group in groups])
@@ -147,11 +149,14 @@ class WorldViews:
             parts.append((views.rgb.numpy(), views.depth.numpy(), moves[seen] & (seen >= 0)))
         images, depth, moving = (np.concatenate(column) for column in zip(*parts, strict=True))
         overlaps = _overlaps(depth, intrinsics, poses, config.group_views)
-        return _Rendered(images, depth, moving, intrinsics, poses, overlaps)
+        rendered = _Rendered(images, depth, moving, intrinsics, poses, overlaps)
+        if not len(rendered.first_views(config.views, self._vantage.min_overlap)):
+            raise TrainingError(f"what moves in a {world.name} hides too much of it from all views")
+        return rendered
 
     def _fingerprint(self) -> str:
         """A name for what decides how a world of some number looks."""
-        skipped = {"views", "samples_per_world", "interleave", "worlds", "distort"}
+        skipped = {"samples_per_world", "interleave", "worlds", "distort"}
         parts = {key: value for key, value in asdict(self.config).items() if key not in skipped}
         photos = [path.name for path in self._photos]
         text = json.dumps([_FORMAT, parts, asdict(self._vantage), photos], sort_keys=True)
@@ -171,10 +176,16 @@ class _Rendered:
 
     def choose(self, views: int, least: float, rng: np.random.Generator) -> list[int]:
         """A view and ``views - 1`` others that overlap with it by ``least`` at least."""
-        fits = (self.overlaps >= least) & ~np.eye(len(self.overlaps), dtype=bool)
-        first = int(rng.choice(np.flatnonzero(fits.sum(1) >= views - 1)))
-        others = rng.choice(np.flatnonzero(fits[first]), views - 1, replace=False)
+        first = int(rng.choice(self.first_views(views, least)))
+        others = rng.choice(np.flatnonzero(self._fits(least)[first]), views - 1, replace=False)
         return [first, *others.tolist()]
+
+    def first_views(self, views: int, least: float) -> np.ndarray:
+        """The numbers of those that overlap with ``views - 1`` others by ``least`` at least."""
+        return np.flatnonzero(self._fits(least).sum(1) >= views - 1)
+
+    def _fits(self, least: float) -> np.ndarray:
+        return (self.overlaps >= least) & ~np.eye(len(self.overlaps), dtype=bool)
 
     def save(self, path: Path) -> None:
         """Write to a file, all or nothing, whoever else writes the same."""

@@ -11,7 +11,7 @@ import pytest
 from ros_matching.datatypes import Camera, Features, Frame, Matches
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.pairs import evaluate_pairs, reduced
-from ros_matching.evaluation.pairs_figures import pair_figures, pose_auc, recall_curve
+from ros_matching.evaluation.pairs_figures import auc_deviation, pair_figures, pose_auc, recall_curve
 from ros_matching.evaluation.pairs_poses import pose_error
 from ros_matching.evaluation.pairs_report import pairs_measurement
 from ros_matching.evaluation.split import PairSet
@@ -95,6 +95,13 @@ def test_the_curve_holds_what_the_area_is_made_of():
     np.testing.assert_allclose(y, [0, 0.25, 0.5, 0.5])
     with pytest.raises(EvaluationError, match="no pair"):
         recall_curve([], 5)
+
+
+def test_the_deviation_is_that_of_the_mean():
+    """Of errors of either 0 or 180 degrees the area is a share, whose deviation is known."""
+    errors = np.where(np.arange(100) < 36, 0.0, 180.0)
+    assert auc_deviation(errors, 5) == pytest.approx(np.sqrt(0.36 * 0.64 / 100), rel=0.15)
+    assert auc_deviation([1.0] * 10, 5) == pytest.approx(0)
 
 
 def test_an_error_is_the_angle_that_a_pose_is_off():

@@ -8,7 +8,7 @@ import pytest
 
 from ros_matching.datatypes import Camera
 from ros_matching.errors import SceneError
-from ros_matching.scenes import FreeSpace, Rectangle, Renderer, Scene, Sphere, Surface
+from ros_matching.scenes import FreeSpace, Rectangle, Renderer, Scene, SceneBuilder, Sphere, Surface
 from ros_matching.scenes.indoor_worlds import corridor_world, room_world, table_world, wall_world
 from ros_matching.scenes.outdoor_worlds import street_world, terrain_world
 from ros_matching.scenes.weathered import WorldTextures, cut_photo, repeated
@@ -28,7 +28,7 @@ class PlainTextures:
 def test_layouts_leave_room_for_cameras_and_vary(layout):
     sizes = set()
     for seed in range(4):
-        world = layout(PlainTextures(), np.random.default_rng(seed))
+        world = layout(SceneBuilder(PlainTextures(), np.random.default_rng(seed)))
         space = world.scene.free_space
         places = np.random.default_rng(0).uniform(space.lower, space.upper, (200, 3))
         places[:, 2] += world.scene.ground_height(places[:, :2])
@@ -39,7 +39,9 @@ def test_layouts_leave_room_for_cameras_and_vary(layout):
 
 
 def test_scales_span_two_decades():
-    worlds = [layout(PlainTextures(), np.random.default_rng(seed)) for layout in LAYOUTS for seed in range(5)]
+    worlds = [
+        layout(SceneBuilder(PlainTextures(), np.random.default_rng(seed))) for layout in LAYOUTS for seed in range(5)
+    ]
     extents = [np.linalg.norm(np.subtract(world.upper, world.lower)[:2]) for world in worlds]
     assert min(extents) < 1
     assert max(extents) > 40
@@ -47,7 +49,7 @@ def test_scales_span_two_decades():
 
 def test_the_generator_decides():
     first, again, other = (
-        random_world(LAYOUTS, PlainTextures(), np.random.default_rng(seed), None) for seed in (3, 3, 4)
+        random_world(LAYOUTS, SceneBuilder(PlainTextures(), np.random.default_rng(seed))) for seed in (3, 3, 4)
     )
     assert first.name == again.name
     assert len(first.scene.primitives) == len(again.scene.primitives)

@@ -18,9 +18,9 @@ SMALL = {"width": 128, "height": 96, "groups": 1, "group_views": 3, "samples_per
 
 @pytest.fixture(scope="module")
 def plain_samples() -> list[ViewTuple]:
-    """Samples of eight worlds without photometric effects."""
-    source = WorldViews(config=WorldViewsConfig(**SMALL, views=2, distort=False, seed=3))
-    return [source.sample(index) for index in range(0, 24, 3)]
+    """Three samples of each of six worlds, without photometric effects and highlights."""
+    source = WorldViews(config=WorldViewsConfig(**SMALL, views=2, distort=False, glossy=0.0, seed=3))
+    return [source.sample(index) for index in range(18)]
 
 
 def correspondences(sample: ViewTuple) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -77,14 +77,12 @@ def test_baselines_are_both_narrow_and_wide(plain_samples):
 
 def test_what_moves_is_marked_and_nowhere_valid():
     source = WorldViews(config=WorldViewsConfig(**SMALL, views=3, seed=5))
-    moving = 0
-    for index in range(0, 30, 3):
-        sample = source.sample(index)
-        moving += int(sample["moving"].sum())
-        points, _, valid = correspondences({name: value[:2] for name, value in sample.items()})
-        rows, columns = points[valid].long().flip(1).T
-        assert not sample["moving"][0][rows, columns].any()
-    assert moving > 0
+    samples = (source.sample(index) for index in range(0, 60, 3))
+    sample = next(sample for sample in samples if sample["moving"][0].any())
+    points, _, valid = correspondences({name: value[:2] for name, value in sample.items()})
+    rows, columns = points[valid].long().flip(1).T
+    assert valid.any()
+    assert not sample["moving"][0][rows, columns].any()
 
 
 def test_seed_and_index_decide_alone():
