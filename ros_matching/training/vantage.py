@@ -127,7 +127,8 @@ class VantageFinder:
         a_from_b = torch.from_numpy(np.linalg.inv(anchor) @ poses).float()
         there = overlap(mine, theirs, k[:1], k[1:], b_from_a, step=2)
         back = overlap(theirs, mine, k[1:], k[:1], a_from_b, step=2)
-        return np.flatnonzero(torch.minimum(there, back).numpy() >= _MARGIN * self._config.min_overlap)
+        least = self._config.min_overlap
+        return np.flatnonzero(torch.minimum(there, back).numpy() >= min(_MARGIN * least, (1 + least) / 2))
 
     def _depth(self, poses: np.ndarray, focals: np.ndarray) -> torch.Tensor:
         intrinsics = np.stack([self._matrix(focal, self._small_size) for focal in focals])
