@@ -11,6 +11,9 @@ from ros_matching.training.recipe import Recipe
 _RECIPES = {
     "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
     "posfeat_lite_detection": ("posfeat_detection", "LiteDetection"),
+    "cnn_geometric_lite": ("cnn_geometric", "CNNGeometricLiteRecipe"),
+    "pbs_mvsnet": ("pbs_mvsnet", "PBSMVSNetRecipe"),
+    "pbs_mvsnet_lite": ("pbs_mvsnet", "PBSMVSNetLiteRecipe"),
 }
 
 
