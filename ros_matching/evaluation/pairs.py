@@ -40,12 +40,38 @@ class Matcher(Protocol):
 
 
 @dataclass(frozen=True)
+class MatchedPair:
+    """What a matcher makes of one pair of frames, and the truth.
+
+    Cameras are those of the reduced images. ``camera1_from_camera0`` (4, 4) is the true motion, of whose translation
+    nothing is known where ``rotation_only``. ``extract_ms`` is for the second image.
+    """
+
+    matcher: str
+    sequence: str
+    gap: int
+    frames: tuple[int, int]
+    matches: Matches
+    camera0: Camera
+    camera1: Camera
+    camera1_from_camera0: np.ndarray
+    rotation_only: bool
+    extract_ms: float
+    match_ms: float
+
+    @property
+    def distance(self) -> float:
+        """The true distance between the cameras."""
+        return float(np.linalg.norm(self.camera1_from_camera0[:3, 3]))
+
+
+@dataclass(frozen=True)
 class PairResult:
     """One matcher on one pair of frames.
 
     ``distance`` is the true one between the cameras. ``precision`` is the share of the matches within 2 px of the true
-    epipolar geometry, NaN without matches or where the truth does not say. ``extract_ms`` is for the second image.
-    ``errors``, ``inliers`` and ``pose_ms`` are by estimator.
+    epipolar geometry, NaN without matches or where the truth does not say. ``errors``, ``inliers`` and ``pose_ms`` are
+    by estimator.
     """
 
     matcher: str
@@ -81,27 +107,36 @@ def evaluate_pairs(
     size_px: int = SIZE_PX,
     estimators: Mapping[str, PoseEstimator] = POSE_ESTIMATORS,
 ) -> Iterator[PairResult]:
+    """The relative poses that every matcher leads to, by every estimator; see ``matched_pairs``."""
+    for pair in matched_pairs(matchers, source, pair_set, size_px=size_px):
+        yield _result(pair, estimators)
+
+
+def matched_pairs(
+    matchers: Mapping[str, Matcher], source: FrameSource, pair_set: PairSet, *, size_px: int = SIZE_PX
+) -> Iterator[MatchedPair]:
     """Run every matcher on the pairs of a source with true poses, images reduced to ``size_px`` on their longer side.
 
-    Gives a result for each matcher and pair; pairs without a true pose are left out. Raises ``EvaluationError`` where
-    none is left.
+    Gives every pair of frames for one matcher after the other; pairs without a true pose are left out. Raises
+    ``EvaluationError`` where none is left.
     """
     pairs, found = pair_set.pairs(len(source)), False
     if not pairs:
         gaps = ", ".join(map(str, pair_set.gaps))
         raise EvaluationError(f"{source.name} has too few frames ({len(source)}) for held-out pairs {gaps} apart")
-    starts = _starts_by_end(pairs)
-    begin, views = min(start for _, start, _ in pairs), dict[int, _View]()
+    starts, views = _starts_by_end(pairs), dict[int, _View]()
+    wanted = {row for _, start, end in pairs for row in (start, end)}
+    begin = min(wanted)
     for row, frame in enumerate(select_frames(source, begin), start=begin):
         views.pop(row - max(pair_set.gaps) - 1, None)
-        if frame.true_world_from_camera is None:
+        if row not in wanted or frame.true_world_from_camera is None:
             continue
         views[row] = _view(matchers, frame, size_px)
         for gap, start in starts.get(row, ()):
             if start in views:
                 found = True
                 for name in matchers:
-                    yield _run(name, matchers[name], pair_set, gap, views[start], views[row], estimators)
+                    yield _matched(name, matchers[name], pair_set, gap, views[start], views[row])
     if not found:
         raise EvaluationError(f"{source.name} has no pair of frames with true poses")
 
@@ -134,44 +169,53 @@ def _view(matchers: Mapping[str, Matcher], frame: Frame, size_px: int) -> _View:
     return _View(frame.index, camera, frame.true_world_from_camera, features, extract_ms)
 
 
-def _run(
-    name: str,
-    matcher: Matcher,
-    pair_set: PairSet,
-    gap: int,
-    view0: _View,
-    view1: _View,
-    estimators: Mapping[str, PoseEstimator],
-) -> PairResult:
-    truth = invert(view1.world_from_camera) @ view0.world_from_camera
+def _matched(name: str, matcher: Matcher, pair_set: PairSet, gap: int, view0: _View, view1: _View) -> MatchedPair:
     began = time.perf_counter()
     matches = matcher.match_features(view0.features[name], view1.features[name], view0.camera, view1.camera)
     match_ms = 1e3 * (time.perf_counter() - began)
-    errors, inliers, pose_ms = {}, {}, {}
-    for estimator, estimate in estimators.items():
-        began = time.perf_counter()
-        pose = estimate(matches, view0.camera, view1.camera)
-        pose_ms[estimator] = 1e3 * (time.perf_counter() - began)
-        errors[estimator] = pose_error(None if pose is None else pose[0], truth, pair_set.rotation_only)
-        inliers[estimator] = 0 if pose is None else int(np.count_nonzero(pose[1]))
-    return PairResult(
+    return MatchedPair(
         matcher=name,
         sequence=pair_set.sequence,
         gap=gap,
         frames=(view0.index, view1.index),
-        distance=float(np.linalg.norm(truth[:3, 3])),
-        matches=len(matches),
-        precision=np.nan if pair_set.rotation_only else _precision(matches, truth, view0.camera, view1.camera),
+        matches=matches,
+        camera0=view0.camera,
+        camera1=view1.camera,
+        camera1_from_camera0=invert(view1.world_from_camera) @ view0.world_from_camera,
+        rotation_only=pair_set.rotation_only,
         extract_ms=view1.extract_ms[name],
         match_ms=match_ms,
+    )
+
+
+def _result(pair: MatchedPair, estimators: Mapping[str, PoseEstimator]) -> PairResult:
+    errors, inliers, pose_ms = {}, {}, {}
+    for name, estimate in estimators.items():
+        began = time.perf_counter()
+        pose = estimate(pair.matches, pair.camera0, pair.camera1)
+        pose_ms[name] = 1e3 * (time.perf_counter() - began)
+        errors[name] = pose_error(None if pose is None else pose[0], pair.camera1_from_camera0, pair.rotation_only)
+        inliers[name] = 0 if pose is None else int(np.count_nonzero(pose[1]))
+    return PairResult(
+        matcher=pair.matcher,
+        sequence=pair.sequence,
+        gap=pair.gap,
+        frames=pair.frames,
+        distance=pair.distance,
+        matches=len(pair.matches),
+        precision=_precision(pair),
+        extract_ms=pair.extract_ms,
+        match_ms=pair.match_ms,
         errors=errors,
         inliers=inliers,
         pose_ms=pose_ms,
     )
 
 
-def _precision(matches: Matches, truth: np.ndarray, camera0: Camera, camera1: Camera) -> float:
-    if len(matches) == 0 or not truth[:3, 3].any():
+def _precision(pair: MatchedPair) -> float:
+    if pair.rotation_only or pair.distance == 0 or len(pair.matches) == 0:
         return np.nan
-    fundamental = fundamental_from_essential(essential_from_pose(truth), camera0, camera1)
-    return float(np.mean(sampson_distance_px(fundamental, matches.points0, matches.points1) <= _EPIPOLAR_PX))
+    essential = essential_from_pose(pair.camera1_from_camera0)
+    fundamental = fundamental_from_essential(essential, pair.camera0, pair.camera1)
+    distance_px = sampson_distance_px(fundamental, pair.matches.points0, pair.matches.points1)
+    return float(np.mean(distance_px <= _EPIPOLAR_PX))

@@ -11,17 +11,20 @@ from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.pairs import PairResult
 
 AUC_THRESHOLDS_DEG = (5, 10, 20)
+_RESAMPLES = 200
 _MIN_DISTANCE = 0.01  # of the median distance between the cameras of a gap: below, the true direction is noise
 
 
 @dataclass(frozen=True)
 class PoseFigures:
-    """How good one estimator's poses are: ``auc`` in [0, 1] by threshold in degrees, errors in degrees, 180 failed.
+    """How good one estimator's poses are: ``auc`` in [0, 1] by threshold in degrees, median errors in degrees.
 
-    ``inliers`` are means over all pairs and ``ms`` a median; ``translation_deg`` is NaN where it was not asked for.
+    ``auc_deviation`` is the standard deviation that the choice of pairs gives each ``auc``: differences below it say
+    nothing. ``inliers`` are means over all pairs and ``ms`` a median; ``translation_deg`` is NaN where not asked for.
     """
 
     auc: Mapping[int, float]
+    auc_deviation: Mapping[int, float]
     rotation_deg: float
     translation_deg: float
     inliers: float
@@ -76,6 +79,13 @@ def pose_auc(errors_deg: Sequence[float] | np.ndarray, threshold_deg: float) -> 
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1])) / (2 * threshold_deg))
 
 
+def auc_deviation(errors_deg: Sequence[float] | np.ndarray, threshold_deg: float) -> float:
+    """The standard deviation of ``pose_auc`` over the choice of pairs, by bootstrap (Efron 1979), always alike."""
+    rng, errors = np.random.default_rng(0), np.asarray(errors_deg, dtype=np.float64)
+    resampled = rng.choice(errors, (_RESAMPLES, errors.size))
+    return float(np.std([pose_auc(sample, threshold_deg) for sample in resampled]))
+
+
 def recall_curve(errors_deg: Sequence[float] | np.ndarray, up_to_deg: float) -> tuple[np.ndarray, np.ndarray]:
     """Errors from 0 to ``up_to_deg``, and the share of all errors that are not larger.
 
@@ -118,6 +128,7 @@ def _pose_figures(results: Sequence[PairResult], estimator: str) -> PoseFigures:
     translations = [error.translation_deg for error in errors if np.isfinite(error.translation_deg)]
     return PoseFigures(
         auc={threshold: pose_auc(worst, threshold) for threshold in AUC_THRESHOLDS_DEG},
+        auc_deviation={threshold: auc_deviation(worst, threshold) for threshold in AUC_THRESHOLDS_DEG},
         rotation_deg=float(np.median([error.rotation_deg for error in errors])),
         translation_deg=float(np.median(translations)) if translations else np.nan,
         inliers=float(np.mean([result.inliers[estimator] for result in results])),

@@ -20,13 +20,15 @@ _HELD_OUT_PHOTO = 10  # every how many-th
 class PairSet:
     """Pairs of frames of one sequence, ``gaps`` frames apart; ``rotation_only`` where the truth is too noisy for more.
 
-    ``held_out`` takes the frames that training leaves alone; without it all frames are taken.
+    Every ``step``-th frame begins a pair for each gap. ``held_out`` takes the frames that training leaves alone;
+    without it all frames are taken.
     """
 
     sequence: str
     gaps: tuple[int, ...]
     rotation_only: bool = False
     held_out: bool = True
+    step: int = 1
 
     def __post_init__(self) -> None:
         if not self.gaps or min(self.gaps) < 1:
@@ -35,7 +37,8 @@ class PairSet:
     def pairs(self, count: int) -> list[tuple[int, int, int]]:
         """The pairs of a sequence of ``count`` frames as (gap, frame 0, frame 1), by gap."""
         frames = validation_frames(self.sequence, count) if self.held_out else range(count)
-        return [(gap, first, first + gap) for gap in self.gaps for first in frames if first + gap in frames]
+        starts = frames[:: self.step]
+        return [(gap, first, first + gap) for gap in self.gaps for first in starts if first + gap in frames]
 
 
 # The poses of redkitchen are those of another camera and noisy from frame to frame: translation directions of nearby
@@ -44,7 +47,7 @@ VALIDATION_PAIRS = (
     PairSet("hololens_000", (2, 4, 8)),
     PairSet("fox", (1, 2, 3)),
     PairSet("lund_door", (1, 2, 3)),
-    PairSet("redkitchen", (5, 10, 20), rotation_only=True),
+    PairSet("redkitchen", (5, 10, 20), rotation_only=True, step=5),
 )
 
 
@@ -64,9 +67,14 @@ def training_photos(folder: str | Path) -> list[Path]:
     return [photo for number, photo in enumerate(photos) if number % _HELD_OUT_PHOTO]
 
 
-def validation_photos(folder: str | Path) -> list[Path]:
-    """The photos in a folder and the folders in it that are never trained on."""
-    return _photos(Path(folder))[::_HELD_OUT_PHOTO]
+def validation_photos(folder: str | Path, count: int | None = None) -> list[Path]:
+    """The photos in a folder and the folders in it that are never trained on, or ``count`` of them, evenly spread."""
+    photos = _photos(Path(folder))[::_HELD_OUT_PHOTO]
+    if count is None:
+        return photos
+    if not 1 <= count <= len(photos):
+        raise EvaluationError(f"{count} photos were asked for; there are 1 to {len(photos)} held out in {folder}")
+    return [photos[number * len(photos) // count] for number in range(count)]
 
 
 def _photos(folder: Path) -> list[Path]:

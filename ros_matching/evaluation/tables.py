@@ -29,7 +29,7 @@ class Column:
     key: str
     heading: str
     form: str = ""
-    scale: float = 1.0
+    scale: float = 1
 
     def text(self, value: object) -> str:
         """A value as it stands in the table; unknown (``None`` or NaN) is empty."""
@@ -40,11 +40,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns and rows of values; a row may lack some of them, and may have others that only JSON shows."""
+    """Named columns and rows of values, and a ``note`` on what they are.
+
+    A row may lack some of the columns, and may have others that only JSON shows.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: Sequence[Mapping[str, Any]]
+    note: str = ""
 
     def markdown(self) -> str:
         """The table in Markdown, its columns aligned for the terminal; columns without any value are left out."""
@@ -76,8 +80,9 @@ class Measurement:
     panels: Sequence[Panel] = ()
 
     def markdown(self) -> str:
-        """All tables under their titles."""
-        return "\n\n".join(f"{table.title}\n\n{table.markdown()}" for table in self.tables)
+        """All tables under their titles, with their notes below them."""
+        parts = [(table.title, table.markdown(), table.note) for table in self.tables]
+        return "\n\n".join(text for part in parts for text in part if text)
 
 
 def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Path]:
@@ -113,6 +118,8 @@ def _jsonable(value: Any) -> Any:
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

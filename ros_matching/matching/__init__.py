@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 DEFAULT = "sift"  # the front end that "default" stands for
 CLASSICAL = ("sift", "orb")
 LEARNED = ("posfeat", "posfeat+ncnet", "posfeat+ncmnet", "posfeat+ncnet+ncmnet")
-BACKENDS = ("default", *CLASSICAL, *LEARNED)
+PEERS = ("xfeat", "aliked+lightglue", "disk+lightglue")  # other people's, to compare with
+BACKENDS = ("default", *CLASSICAL, *LEARNED, *PEERS)
 
 
 def load_matcher(
@@ -29,7 +30,8 @@ def load_matcher(
     """The front end of that name: ``default`` (now SIFT) or one of ``BACKENDS``.
 
     ``device`` is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; the classical front ends run on the CPU and
-    refuse ``cuda``. ``max_keypoints`` is the most that is kept of an image, if not the front end's own default.
+    refuse ``cuda``. ``max_keypoints`` is the most that is kept of an image, if not the front end's own default. Peers
+    need the extra ``peers``.
 
     The learned front ends take the weights that come with the package. ``weights`` says otherwise: a folder of them, or
     single files, each of which replaces that of its network; files of other variants, too. ``variant`` is ``lite`` or
@@ -40,12 +42,21 @@ def load_matcher(
         from ros_matching.matching.learned_loading import load_learned
 
         return load_learned(name, device, weights, variant, max_keypoints)
+    if name in CLASSICAL or name in PEERS:
+        _refuse_weights(name, weights)
+    if name in PEERS:
+        from ros_matching.matching.peers import load_peer
+
+        return load_peer(name, device, max_keypoints)
     if name not in CLASSICAL:
         raise MatchingError(f"no front end is called {name!r}; there are: {', '.join(BACKENDS)}")
     if device not in ("auto", "cpu"):
         raise MatchingError(f"front end {name!r} runs on the CPU only, got device {device!r}; use 'auto' or 'cpu'")
-    if weights is not None:
-        raise MatchingError(f"front end {name!r} has no weights, got {weights}; give them with a learned one")
     from ros_matching.matching.classical import load_classical
 
     return load_classical(name, max_keypoints)
+
+
+def _refuse_weights(name: str, weights: object) -> None:
+    if weights is not None:
+        raise MatchingError(f"front end {name!r} takes no weights of ours, got {weights}; give them to a learned one")

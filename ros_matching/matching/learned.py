@@ -1,9 +1,11 @@
 """The learned front ends: PoSFeat's features; matched as mutual nearest neighbours or by NCNet; pruned by NCMNet.
 
-    posfeat                 mutual nearest neighbours; score: cosine of the descriptors
+    posfeat                 mutual nearest neighbours; score: one minus the ratio to the second nearest
     posfeat+ncnet           neighbourhood consensus; score: how nearly the cells are each other's best, times the cosine
     posfeat+ncmnet          nearest neighbours, pruned; score: NCMNet's confidence in the match
     posfeat+ncnet+ncmnet    consensus, pruned; score: NCMNet's confidence in the match
+
+What is left at the end is refined: the second point moves to where the image looks like it does around the first.
 
 All of them extract the same features, so that one matcher takes another's. Pruning needs both cameras and as many
 matches as the network has to keep half of, twice; without, the matches stay what they are.
@@ -18,15 +20,18 @@ import torch
 from torch import Tensor
 
 from ros_matching.datatypes import Camera, Features, Matches
+from ros_matching.matching.refinement import RefinementConfig, refine
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 from ros_matching.networks.ncnet.matcher import ConsensusMatcher
 from ros_matching.networks.posfeat.extractor import PoSFeatExtractor
 from ros_matching.networks.posfeat.nearest import NearestMatcher
 
+_REFINEMENT = RefinementConfig()
+
 
 class LearnedMatcher(TwoViewMatcher):
-    """PoSFeat features, matched by ``matching`` and, where there is a ``pruner``, pruned.
+    """PoSFeat features, matched by ``matching``; where there is a ``pruner``, pruned; unless told otherwise, refined.
 
     Features stay on the device of the network: keypoints, scores, descriptors and, for neighbourhood consensus, the
     descriptor map are tensors there.
@@ -40,11 +45,13 @@ class LearnedMatcher(TwoViewMatcher):
         extractor: PoSFeatExtractor,
         matching: NearestMatcher | ConsensusMatcher,
         pruner: NCMNetPruner | None = None,
+        refinement: RefinementConfig | None = _REFINEMENT,
     ) -> None:
         self.name = name
         self._extractor = extractor
         self._matching = matching
         self._pruner = pruner
+        self._refinement = refinement
         self._keeps_map = isinstance(matching, ConsensusMatcher)
 
     @property
@@ -65,10 +72,16 @@ class LearnedMatcher(TwoViewMatcher):
         self._check_own(features0)
         self._check_own(features1)
         matches = self._matching.match(features0, features1)
-        if self._pruner is None or camera0 is None or camera1 is None:
-            return matches
-        pruned = self._pruner.prune(matches, camera0, camera1)
-        return matches if pruned is None else pruned.matches
+        if self._pruner is not None and camera0 is not None and camera1 is not None:
+            pruned = self._pruner.prune(matches, camera0, camera1)
+            matches = matches if pruned is None else pruned.matches
+        return matches if self._refinement is None else self._refined(matches, features0, features1)
+
+    @torch.inference_mode()
+    def _refined(self, matches: Matches, features0: Features, features1: Features) -> Matches:
+        grey0, grey1 = features0.grey, features1.grey
+        points = (torch.from_numpy(points).to(grey0.device) for points in (matches.points0, matches.points1))
+        return replace(matches, points1=refine(grey0, grey1, *points, self._refinement).cpu().numpy())
 
     @torch.inference_mode()
     def descriptor_distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:

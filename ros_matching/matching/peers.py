@@ -152,16 +152,16 @@ _MAKERS: dict[str, Callable[[torch.device, PeerConfig], TwoViewMatcher]] = {
     "aliked+lightglue": lambda device, config: LightGlueMatcher("aliked", device, config),
     "disk+lightglue": lambda device, config: LightGlueMatcher("disk", device, config),
 }
-PEERS = tuple(_MAKERS)
 
 
 def load_peer(name: str, device: str = "auto", max_keypoints: int | None = None) -> TwoViewMatcher:
-    """The peer of that name, one of ``PEERS``; ``device`` is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+    """The peer of that name, one of ``ros_matching.matching.PEERS``.
 
-    Raises ``MissingDependencyError`` where the package that brings it, or what that needs, is not installed.
+    ``device`` is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``. Raises ``MissingDependencyError`` where the
+    package that brings it, or what that needs, is not installed.
     """
     if name not in _MAKERS:
-        raise MatchingError(f"no peer is called {name!r}; there are: {', '.join(PEERS)}")
+        raise MatchingError(f"no peer is called {name!r}; there are: {', '.join(_MAKERS)}")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     config = PeerConfig() if max_keypoints is None else PeerConfig(max_keypoints=max_keypoints)
@@ -174,11 +174,11 @@ def _module(module: str, distribution: str, name: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        if error.name == module.partition(".")[0]:
-            remedy = f"pip install {distribution} (extra peers of ros_matching)"
-        else:
-            remedy = f"pip install {error.name}, of a build that fits the installed torch {torch.__version__}"
-        raise MissingDependencyError(f"front end {name!r} needs {error.name}; install it with: {remedy}") from error
+        missing = (error.name or module).partition(".")[0]
+        remedy = f"pip install {distribution} (extra peers of ros_matching)"
+        if missing != module.partition(".")[0]:  # what the distribution needs in turn
+            remedy = f"pip install {missing}, of a build that fits the installed torch {torch.__version__}"
+        raise MissingDependencyError(f"front end {name!r} needs {missing}; install it with: {remedy}") from error
 
 
 def _matches(features0: Features, features1: Features, rows: np.ndarray, scores: np.ndarray) -> Matches:

@@ -3,6 +3,8 @@
 scene = build_scene("room", ProceduralTextures(), seed=0)
 poses = camera_path(scene, PathConfig(path="loop", frames=100))
 views = render(scene, camera, poses[:8])
+
+Random worlds to train on, with things that move, are in ``scenes.worlds``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -11,24 +13,35 @@ from ros_matching.scenes.textures import TextureSource
 
 
 class SceneBuilder:
-    """Collects primitives. Lengths in metres, z up, headings in degrees about z from x towards y."""
+    """Collects primitives. Lengths in metres, z up, headings in degrees about z from x towards y.
 
-    def __init__(self, textures: TextureSource, rng: np.random.Generator) -> None:
+    ``glossy`` is the share of surfaces that are polished more or less.
+    """
+
+    def __init__(self, textures: TextureSource, rng: np.random.Generator, *, glossy: float = 0.0) -> None:
         self.rng = rng
-        self._textures = textures
+        self._textures, self._glossy = textures, glossy
         self._primitives: list[Primitive] = []
 
     def surface(self, kind: str, size_m: float | tuple[float, float]) -> Surface:
         """A texture of a kind, one copy covering ``size_m``, shifted at random if it covers a square."""
         texture = self._textures.texture(kind, self.rng)
+        gloss = self.rng.uniform(0.1, 0.8) if self._glossy and self.rng.random() < self._glossy else 0.0
         if isinstance(size_m, tuple):
-            return Surface(texture, size_m)
-        return Surface(texture, (size_m, size_m), tuple(self.rng.uniform(0, 2, 2)))
+            return Surface(texture, size_m, gloss=gloss)
+        return Surface(texture, (size_m, size_m), tuple(self.rng.uniform(0, 2, 2)), gloss)
 
     def floor(self, kind: str, center: tuple[float, float, float], size: tuple[float, float], texture_m: float) -> None:
         """A horizontal rectangle."""
         pose = _pose(center, np.diag([1.0, -1.0, -1.0]))
         self._primitives.append(Rectangle(pose, (size[0] / 2, size[1] / 2), self.surface(kind, texture_m)))
+
+    def floor_panel(
+        self, surface: Surface, center: tuple[float, float, float], heading_deg: float, size: tuple[float, float]
+    ) -> None:
+        """A sheet that lies flat, face up, of length and width."""
+        pose = _pose(center, _turned(heading_deg) @ np.diag([1.0, -1.0, -1.0]))
+        self._primitives.append(Rectangle(pose, (size[0] / 2, size[1] / 2), surface))
 
     def wall(
         self, surface: Surface, center: tuple[float, float, float], heading_deg: float, size: tuple[float, float]
@@ -52,6 +65,25 @@ class SceneBuilder:
         """An upright cylinder standing on its foot."""
         pose = _pose((foot[0], foot[1], foot[2] + height / 2), _turned(self.rng.uniform(0, 360)))
         self._primitives.append(Cylinder(pose, radius, height / 2, surface))
+
+    def rod(
+        self, surface: Surface, start: tuple[float, float, float], end: tuple[float, float, float], radius: float
+    ) -> None:
+        """A cylinder from one point to another."""
+        along = np.subtract(end, start)
+        length = float(np.linalg.norm(along))
+        pose = _pose(np.add(start, end) / 2, _upright(along / length))
+        self._primitives.append(Cylinder(pose, radius, length / 2, surface))
+
+    def panel(
+        self,
+        surface: Surface,
+        center: tuple[float, float, float],
+        rotation: np.ndarray,
+        half_size: tuple[float, float],
+    ) -> None:
+        """A rectangle at any attitude (3, 3)."""
+        self._primitives.append(Rectangle(_pose(center, rotation), half_size, surface))
 
     def sphere(self, surface: Surface, center: tuple[float, float, float], radius: float) -> None:
         """A ball in any orientation."""
@@ -96,6 +128,13 @@ class SceneBuilder:
         fields = [primitive for primitive in self._primitives if isinstance(primitive, HeightField)]
         return max((float(field.height(np.array([[x, y]]))[0]) for field in fields), default=0.0)
 
+    def apart(self, put: Callable[[], None]) -> tuple[Primitive, ...]:
+        """What ``put`` adds, taken out of the scene again: something that moves."""
+        before, self._primitives = self._primitives, []
+        put()
+        added, self._primitives = tuple(self._primitives), before
+        return added
+
     def build(self, light: Light, free_space: FreeSpace, *, with_sky: bool = False) -> Scene:
         """The scene of what was added."""
         sky = self._textures.texture("sky", self.rng) if with_sky else None
@@ -110,6 +149,13 @@ def _pose(position: tuple[float, float, float], rotation: np.ndarray) -> np.ndar
 
 def _turned(heading_deg: float) -> np.ndarray:
     return Rotation.from_euler("z", heading_deg, degrees=True).as_matrix()
+
+
+def _upright(direction: np.ndarray) -> np.ndarray:
+    """A rotation whose z axis is a unit direction."""
+    x = np.cross(direction, np.eye(3)[np.abs(direction).argmin()])
+    x /= np.linalg.norm(x)
+    return np.column_stack([x, np.cross(direction, x), direction])
 
 
 def _looking(heading_deg: float) -> np.ndarray:

@@ -8,7 +8,7 @@ moved forward is seen upright. Texture coordinates run along local x and y in me
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,11 +21,13 @@ class Surface:
     """What a primitive looks like: ``texture`` (S, S, 3) uint8 with S a power of two, mirrored where it repeats.
 
     ``size_m`` are the width and height that one copy of the texture covers, in metres; ``offset`` shifts it, in copies.
+    ``gloss`` is how much of the light's full brightness a highlight adds.
     """
 
     texture: np.ndarray
     size_m: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
+    gloss: float = 0.0
 
     def __post_init__(self) -> None:
         side = len(self.texture)
@@ -36,6 +38,8 @@ class Surface:
             )
         if min(self.size_m) <= 0:
             raise SceneError(f"Surface.size_m must be positive, got {self.size_m}")
+        if not 0 <= self.gloss <= 1:
+            raise SceneError(f"Surface.gloss must be between 0 and 1, got {self.gloss}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,19 @@ class Rectangle:
         return np.hypot(np.hypot(outside[:, 0], outside[:, 1]), local[:, 2])
 
 
+def _faces_in_box() -> np.ndarray:
+    """Rotations (6, 3, 3) whose columns point right, down and into the box, for who looks at its faces."""
+    rotations = []
+    for axis, sign in ((axis, sign) for axis in range(3) for sign in (1.0, -1.0)):
+        inward = -sign * np.eye(3)[axis]
+        down = np.array([0.0, 0.0, -1.0]) if axis < 2 else np.array([0.0, -1.0, 0.0])
+        rotations.append(np.column_stack([np.cross(down, inward), down, inward]))
+    return np.array(rotations)
+
+
+FACES_IN_BOX = _faces_in_box()
+
+
 @dataclass(frozen=True)
 class Box:
     """A solid box; ``half_size`` (hx, hy, hz) in metres along its own axes, of which z is its upward one."""
@@ -80,18 +97,15 @@ class Box:
 
     def faces(self) -> Iterator[Rectangle]:
         """Its six faces, one-sided, seen from outside; the texture is shifted sideways from face to face."""
-        for index, (axis, sign) in enumerate((a, s) for a in range(3) for s in (1.0, -1.0)):
-            inward = np.zeros(3)
-            inward[axis] = -sign
-            down = np.array([0.0, 0.0, -1.0]) if axis < 2 else np.array([0.0, -1.0, 0.0])
-            right = np.cross(down, inward)
-            face_in_box = np.eye(4)
-            face_in_box[:3, :3] = np.column_stack([right, down, inward])
-            face_in_box[:3, 3] = -inward * self.half_size
-            half_right, half_down = np.abs(right) @ self.half_size, np.abs(down) @ self.half_size
-            u, v = self.surface.offset
-            surface = Surface(self.surface.texture, self.surface.size_m, (u + 0.37 * index, v))
-            yield Rectangle(self.world_from_local @ face_in_box, (half_right, half_down), surface, one_sided=True)
+        u, v = self.surface.offset
+        half_sizes = np.abs(FACES_IN_BOX.transpose(0, 2, 1) @ self.half_size)  # right, down, inward
+        faces_in_box = np.tile(np.eye(4), (6, 1, 1))
+        faces_in_box[:, :3, :3] = FACES_IN_BOX
+        faces_in_box[:, :3, 3] = -FACES_IN_BOX[:, :, 2] * self.half_size
+        for index, pose in enumerate(self.world_from_local @ faces_in_box):
+            surface = replace(self.surface, offset=(u + 0.37 * index, v))
+            half_right, half_down, _ = half_sizes[index].tolist()
+            yield Rectangle(pose, (half_right, half_down), surface, one_sided=True)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,8 +156,8 @@ def _average(colors: torch.Tensor, mixed: torch.Tensor, per_pixel: int) -> torch
     return image
 
 
-def _batches_by_type(primitives: Sequence[Primitive]) -> list[tuple[type, list[tuple[int, Primitive]]]]:
-    """The primitives, with their places, by the class that intersects them; boxes become rectangles. Slow ones last."""
+def _batches_by_type(primitives: Sequence[Primitive]) -> list[tuple[Callable, list[tuple[int, Primitive]]]]:
+    """The primitives with their places, by what makes the batch that intersects them; boxes become rectangles."""
     rectangles, spheres, cylinders, fields = [], [], [], []
     for place, primitive in enumerate(primitives):
         match primitive:
@@ -173,5 +173,6 @@ def _batches_by_type(primitives: Sequence[Primitive]) -> list[tuple[type, list[t
                 fields.append((place, primitive))
             case _:
                 raise SceneError(f"Scene: {type(primitive).__name__} is not a primitive that can be rendered")
-    batches = [(Rectangles, rectangles), (Quadrics, spheres), (Quadrics, cylinders), (HeightFields, fields)]
+    # slow ones last: what lies behind the others need not be found
+    batches = [(Rectangles.of, rectangles), (Quadrics, spheres), (Quadrics, cylinders), (HeightFields, fields)]
     return [(kind, members) for kind, members in batches if members]

@@ -1,4 +1,4 @@
-"""The colour of what is seen: filtered texture times Lambert's law, and the sky."""
+"""The colour of what is seen: filtered texture times Lambert's law, highlights on what is glossy, and the sky."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ros_matching.scenes.mipmaps import MipMaps
 from ros_matching.scenes.primitives import Surface
 from ros_matching.scenes.scene import Light
 from ros_matching.scenes.shapes import Samples, SurfacePoints, dot
+
+_SHININESS = 60
 
 
 class SurfacesInView(Protocol):
@@ -44,6 +46,8 @@ class Shader:
         self._offsets = torch.from_numpy(offsets.T + 0.5).to(device)
         self._light = torch.tensor(light.position, dtype=torch.float32, device=device)[:, None]
         self._ambient = light.ambient
+        self._glosses = torch.tensor([surface.gloss for surface in every], device=device)
+        self._any_gloss = any(surface.gloss for surface in every)
 
     def colors(
         self,
@@ -59,6 +63,7 @@ class Shader:
         """
         uv, jacobian = (torch.empty(size, len(ids), device=ids.device) for size in (2, 4))
         brightness = torch.ones(len(ids), device=ids.device)
+        highlights = torch.zeros(len(ids), device=ids.device) if self._any_gloss else None
         first = 0
         for shape, count in zip(shapes, self._counts, strict=True):
             mine = ((ids >= first) & (ids < first + count)).nonzero().squeeze(1)
@@ -66,13 +71,18 @@ class Shader:
                 part = samples.select(mine)
                 points = shape.surface(part, ids.index_select(0, mine) - first)
                 uv[:, mine], jacobian[:, mine] = points.uv, points.jacobian
-                brightness[mine] = self._brightness(eyes.index_select(1, part.views), part, points.normals)
+                to_light = self._to_light(eyes.index_select(1, part.views), part)
+                brightness[mine] = self._brightness(part, points.normals, to_light)
+                if highlights is not None:
+                    gloss = self._glosses.index_select(0, ids.index_select(0, mine))
+                    highlights[mine] = gloss * _highlight(part, points.normals, to_light)
             first += count
         mine = (ids < 0).nonzero().squeeze(1)
         if len(mine):
             part = samples.select(mine)
             uv[:, mine], jacobian[:, mine] = _sky_coordinates(part.rays, rays.index_select(1, part.views))
-        return self._textured(torch.where(ids < 0, first, ids), uv, jacobian).mul_(brightness)
+        colors = self._textured(torch.where(ids < 0, first, ids), uv, jacobian).mul_(brightness)
+        return colors if highlights is None else colors.add_(highlights, alpha=255.0)
 
     def _textured(self, numbers: torch.Tensor, uv: torch.Tensor, jacobian: torch.Tensor) -> torch.Tensor:
         scales = self._scales.index_select(1, numbers)
@@ -80,13 +90,26 @@ class Shader:
         uv = self._offsets.index_select(1, numbers).addcmul_(uv, scales)
         return self._mipmaps.sample(self._textures[numbers], uv, jacobian)
 
-    def _brightness(self, eyes: torch.Tensor, samples: Samples, normals: torch.Tensor) -> torch.Tensor:
-        """Lambert's law (N,), for the side of the surface that the camera sees."""
+    def _to_light(self, eyes: torch.Tensor, samples: Samples) -> torch.Tensor:
+        """Unit vectors (3, N) from the samples to the light."""
         to_light = self._light - torch.addcdiv(eyes, samples.rays, samples.inverse_depth)
-        cosine = dot(to_light, normals).mul_(dot(to_light, to_light).rsqrt_())
+        return to_light.mul_(dot(to_light, to_light).rsqrt_())
+
+    def _brightness(self, samples: Samples, normals: torch.Tensor, to_light: torch.Tensor) -> torch.Tensor:
+        """Lambert's law (N,), for the side of the surface that the camera sees."""
+        cosine = dot(to_light, normals)
         away = dot(samples.rays, normals) > 0
         lambert = torch.where(away, -cosine, cosine).clamp_(min=0.0)
         return lambert.mul_(1.0 - self._ambient).add_(self._ambient)
+
+
+def _highlight(samples: Samples, normals: torch.Tensor, to_light: torch.Tensor) -> torch.Tensor:
+    """The mirror image of the light, blurred (N,): the halfway vector to the power of ``_SHININESS`` (Blinn 1977)."""
+    halfway = to_light - samples.rays * dot(samples.rays, samples.rays).rsqrt_()
+    cosine = dot(halfway, normals).abs_().mul_(dot(halfway, halfway).clamp_(min=1e-12).rsqrt_())
+    # from behind the surface the light does not reach the side that is seen
+    same_side = dot(samples.rays, normals) * dot(to_light, normals) < 0
+    return cosine.clamp_(max=1.0).pow_(_SHININESS).mul_(same_side)
 
 
 def _sky_coordinates(rays: torch.Tensor, ray_functions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

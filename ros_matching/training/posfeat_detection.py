@@ -25,7 +25,7 @@ from ros_matching.networks.posfeat.keypoints import detect
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, photo_pair
-from ros_matching.training.posfeat_description import LiteDescription, normalised
+from ros_matching.training.posfeat_description import PHOTO_TERMS, normalised
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _CELL_PX = 8
@@ -39,12 +39,12 @@ _PAPER_PENALTY = -0.001
 class DetectionConfig(RecipeConfig):
     """Settings of the training of the detection network."""
 
-    batch_size: int = parameter(4, "pairs in a step, of each process", minimum=1)
+    batch_size: int = parameter(3, "pairs in a step, of each process", minimum=1)
     learning_rate: float = parameter(2e-3, "at its peak; it falls along a cosine to a hundredth", minimum=0)
     width: int = parameter(320, "of the training images, a multiple of 16", minimum=64)
     height: int = parameter(240, "of the training images, a multiple of 16", minimum=64)
     imitation: float = parameter(1.0, "weight of the imitation of SIFT's keypoints", minimum=0)
-    policy: float = parameter(1.0, "weight of the policy gradient", minimum=0)
+    policy: float = parameter(4.0, "weight of the policy gradient", minimum=0)
     reward_px: float = parameter(2.0, "distance up to which two keypoints are of the same point", minimum=0.5)
     wrong_reward: float = parameter(-0.25, "reward of a match that is wrong", maximum=0)
     penalty: float = parameter(_PAPER_PENALTY, "reward of every keypoint, that it may be sparing", maximum=0)
@@ -159,8 +159,8 @@ class LiteDetection(Recipe):
         ]
 
     def trained_on(self) -> str:
-        """As the descriptors: photos under homographies."""
-        return LiteDescription.trained_on(self)
+        """The photos."""
+        return PHOTO_TERMS
 
 
 class Drawn(NamedTuple):

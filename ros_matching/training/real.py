@@ -1,10 +1,11 @@
 """Views of a real sequence with known poses, and sensor depth where it has that, for training.
 
-Only the frames that ``evaluation.split`` allows are ever read.
+Only the frames that ``evaluation.split`` allows are read, unless others are asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,19 +46,27 @@ class RealViewsConfig(Config):
 class RealViews:
     """Samples of one sequence: a frame, and others that see the same."""
 
-    def __init__(self, sequence: str | Path, config: RealViewsConfig = RealViewsConfig()) -> None:
-        """``sequence`` is a folder in the layout of ``io.folder``. Raises ``TrainingError`` where nothing is left."""
+    def __init__(
+        self,
+        sequence: str | Path,
+        config: RealViewsConfig = RealViewsConfig(),
+        frames: Callable[[str, int], range] = training_frames,
+    ) -> None:
+        """``sequence`` is a folder in the layout of ``io.folder``; ``frames`` says which of it, by name and length.
+
+        To validate, give ``evaluation.split.validation_frames``. Raises ``TrainingError`` where nothing is left.
+        """
         self.config = config
         path = Path(sequence).resolve()
         source = open_folder(path)
-        self._frames = source.select(training_frames(path.name, len(source)))
+        self._frames = source.select(frames(path.name, len(source)))
         posed = [(row, it) for row, it in enumerate(self._frames.records) if it.true_world_from_camera is not None]
         self._rows = [row for row, _ in posed]
         self._poses = np.array([record.true_world_from_camera for _, record in posed]).reshape(-1, 4, 4)
         self._has_depth = any(record.depth is not None for _, record in posed)
         if not self._references.size:
             raise TrainingError(
-                f"no frame of {path.name} that may be trained on has {config.views - 1} others within the limits of "
+                f"none of the frames of {path.name} to be taken has {config.views - 1} others within the limits of "
                 f"{config}; widen them"
             )
 

@@ -10,10 +10,14 @@ from ros_matching.training.recipe import Recipe
 # Module and class, imported when asked for.
 _RECIPES = {
     "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
+    "posfeat_lite_views": ("posfeat_description", "LiteViews"),
     "posfeat_lite_detection": ("posfeat_detection", "LiteDetection"),
     "cnn_geometric_lite": ("cnn_geometric", "CNNGeometricLiteRecipe"),
     "pbs_mvsnet": ("pbs_mvsnet", "PBSMVSNetRecipe"),
     "pbs_mvsnet_lite": ("pbs_mvsnet", "PBSMVSNetLiteRecipe"),
+    "ncnet_lite": ("ncnet", "LiteConsensus"),
+    "ncmnet_lite": ("ncmnet", "LitePruning"),
+    "ncmnet": ("ncmnet", "FullPruning"),
 }
 
 

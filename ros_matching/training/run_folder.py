@@ -27,6 +27,7 @@ class RunFolder:
 
     def __init__(self, folder: Path, recipe: Recipe, command: str, *, writes: bool = True) -> None:
         self.folder, self.recipe, self.command, self.writes = folder, recipe, command, writes
+        self._trained_on = recipe.trained_on()
         self.best_metrics: dict[str, float] = {}
 
     @property
@@ -54,6 +55,10 @@ class RunFolder:
         """Begin from weights of the same network; what made them becomes part of what makes ours."""
         card = load_weights(path, network, self.recipe.network_name)
         self.command = f"{card.command}; then {self.command}"
+        if self._trained_on not in card.trained_on:
+            self._trained_on = f"{card.trained_on}; {self._trained_on}"
+        else:
+            self._trained_on = card.trained_on
 
     def read_checkpoint(self, device: torch.device) -> dict[str, Any]:
         """What ``write_checkpoint`` wrote, if the recipe and its settings are still the same."""
@@ -99,7 +104,7 @@ class RunFolder:
         card = WeightsCard(
             network=self.recipe.network_name,
             description=self.recipe.description,
-            trained_on=self.recipe.trained_on(),
+            trained_on=self._trained_on,
             command=f"{self.command} ({step} steps in {seconds / 60:.0f} minutes, {time.strftime('%Y-%m-%d')})",
             licence=_LICENCE,
             metrics=metrics,

@@ -28,13 +28,19 @@ def test_the_facade_is_never_trained_on():
 def test_pairs_lie_wholly_in_the_held_out_part():
     pairs = PairSet("office", (1, 3)).pairs(25)
     assert pairs == [(1, 20, 21), (1, 21, 22), (1, 22, 23), (1, 23, 24), (3, 20, 23), (3, 21, 24)]
+    assert PairSet("office", (1, 3), step=3).pairs(25) == [(1, 20, 21), (1, 23, 24), (3, 20, 23)]
     assert PairSet("office", (24,), held_out=False).pairs(25) == [(24, 0, 24)]
 
 
 def test_the_validation_pairs_are_as_many_as_the_held_out_frames_give():
     counts = {"hololens_000": 273, "fox": 50, "lund_door": 12, "redkitchen": 700}
     sizes = {pair_set.sequence: len(pair_set.pairs(counts[pair_set.sequence])) for pair_set in VALIDATION_PAIRS}
-    assert sizes == {"hololens_000": 53 + 51 + 47, "fox": 9 + 8 + 7, "lund_door": 11 + 10 + 9, "redkitchen": 385}
+    assert sizes == {
+        "hololens_000": 53 + 51 + 47,
+        "fox": 9 + 8 + 7,
+        "lund_door": 11 + 10 + 9,
+        "redkitchen": 27 + 26 + 24,
+    }
 
 
 def test_every_tenth_photo_is_held_out_wherever_the_folder_lies(tmp_path):
@@ -47,6 +53,7 @@ def test_every_tenth_photo_is_held_out_wherever_the_folder_lies(tmp_path):
     held_out = [[path.relative_to(folder) for path in validation_photos(folder)] for folder in folders]
     assert held_out[0] == held_out[1]
     assert [path.as_posix() for path in held_out[0]] == ["x/00.jpg", "x/20.jpg", "y/15.jpg"]
+    assert [path.name for path in validation_photos(folders[0], 2)] == ["00.jpg", "20.jpg"]
     assert len(training_photos(folders[0])) == 22
     assert not set(training_photos(folders[0])) & set(validation_photos(folders[0]))
 
@@ -54,5 +61,8 @@ def test_every_tenth_photo_is_held_out_wherever_the_folder_lies(tmp_path):
 def test_wrong_input_is_refused(tmp_path):
     with pytest.raises(EvaluationError, match="no photos"):
         validation_photos(tmp_path)
+    (tmp_path / "1.png").touch()
+    with pytest.raises(EvaluationError, match="2 photos were asked for"):
+        validation_photos(tmp_path, 2)
     with pytest.raises(EvaluationError, match="gaps of one frame"):
         PairSet("office", (0,))

@@ -166,7 +166,7 @@ def test_missing_weights_and_wrong_arguments_are_refused_with_the_remedy(weights
         load_matcher("posfeat", weights=weights, variant="huge")
     with pytest.raises(MatchingError, match="'gpu'"):
         load_matcher("posfeat", "gpu", weights)
-    with pytest.raises(MatchingError, match="has no weights"):
+    with pytest.raises(MatchingError, match="takes no weights"):
         load_matcher("sift", weights=weights)
     if not torch.cuda.is_available():
         with pytest.raises(MatchingError, match="CUDA"):

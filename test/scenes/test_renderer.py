@@ -279,3 +279,21 @@ def test_wrong_shapes_of_what_is_given_by_view_are_refused(camera):
         renderer.render(pose()[None], intrinsics=camera.matrix)
     with pytest.raises(SceneError, match="present"):
         renderer.render(pose()[None], present=np.ones((1, 2), bool))
+
+
+def test_highlights_lie_where_the_mirror_shows_the_light(camera):
+    """At the peak the floor is a mirror: the lamp appears at its mirror image below the floor."""
+    texture = np.full((4, 4, 3), 60, np.uint8)
+    floor = Rectangle(pose(y=1.0, rotvec=(-np.pi / 2, 0.0, 0.0)), (50.0, 50.0), Surface(texture, gloss=0.5))
+    lamp, mirrored = (0.4, 0.0, 8.0), np.array([0.4, 2.0, 8.0])
+    views = render(Scene([floor], Light(lamp, ambient=1.0)), camera, pose()[None])
+    gray = views.rgb[0].float().mean(-1)
+    assert gray[views.primitives[0] == 0].min() == 60
+    assert 180 < gray.max() <= 60 + 128
+    row, column = divmod(int(gray.argmax()), camera.width)
+    np.testing.assert_allclose((column, row), camera.project(mirrored[None])[0], atol=2)
+
+
+def test_gloss_out_of_range_is_refused():
+    with pytest.raises(SceneError, match="gloss"):
+        Surface(np.zeros((2, 2, 3), np.uint8), gloss=1.5)

@@ -120,3 +120,16 @@ def test_overlap_is_the_share_of_common_surface(views):
     arguments = depth[:1], depth[1:2], k[:1], k[1:2], relative_pose(poses[:1], poses[1:2])
     _, valid = project_points(pixel_grid(96, 72)[None], *arguments[:1], *arguments[2:], depth[1:2], tolerance=0.05)
     assert abs(overlap(*arguments, step=4) - valid.float().mean()) < 0.03
+
+
+def test_digits_are_kept_under_autocast(views):
+    depth, k, poses = views
+    points = pixel_grid(96, 72, 4)[None]
+
+    def moved() -> torch.Tensor:
+        b_from_a = relative_pose(poses[:1], poses[1:2])
+        return project_points(points, depth[:1], k[:1], k[1:2], b_from_a, depth[1:2])[0]
+
+    exact = moved()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(moved(), exact, rtol=0, atol=0)

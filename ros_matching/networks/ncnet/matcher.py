@@ -72,9 +72,8 @@ class _View:
             )
         rows, columns = fine.shape[1:]
         self.grid = MapGrid(rows, columns, config.map_stride, config.map_sampling)
-        by_cell = fine.detach().float().permute(1, 2, 0).contiguous()
-        self.fine = by_cell / by_cell.norm(dim=2, keepdim=True).clamp(min=_NORM_EPS)
-        self.coarse = _pooled(self.fine, config.coarse_factor)
+        self.fine = unit_map(fine.detach().float())
+        self.coarse = coarse_map(self.fine, config.coarse_factor)
         self.keypoints = torch.as_tensor(features.keypoints, device=fine.device).detach().float()
         self.descriptors = torch.as_tensor(features.descriptors, device=fine.device).detach().float()
         self.points = self.grid.from_px(self.keypoints)  # in cells of the fine map
@@ -166,7 +165,13 @@ class ConsensusMatcher:
         )
 
 
-def _pooled(fine: Tensor, factor: int) -> Tensor:
+def unit_map(local: Tensor) -> Tensor:
+    """A descriptor map (D, h, w) as unit vectors (h, w, D)."""
+    by_cell = local.permute(1, 2, 0).contiguous()
+    return by_cell / by_cell.norm(dim=2, keepdim=True).clamp(min=_NORM_EPS)
+
+
+def coarse_map(fine: Tensor, factor: int) -> Tensor:
     """Sums (1, D, h', w') over factor x factor cells of (h, w, D); only directions matter."""
     rows, columns, _ = fine.shape
     fine = functional.pad(fine, (0, 0, 0, -columns % factor, 0, -rows % factor))

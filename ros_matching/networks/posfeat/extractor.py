@@ -66,9 +66,9 @@ class PoSFeatExtractor:
     def extract(self, image: np.ndarray) -> Features:
         """Features of an image (H, W, 3) uint8 RGB; possibly none.
 
-        Keypoints, scores, unit descriptors (N, 128) and the descriptor map (128, H/4, W/4), not normalised, are
-        tensors on the network's device; the strongest keypoint comes first. Raises ``MatchingError`` for another kind
-        of image or one with a side below 32 pixels.
+        Keypoints, scores, unit descriptors (N, 128), the descriptor map (128, H/4, W/4), not normalised, and the grey
+        image are tensors on the network's device; the strongest keypoint comes first. Raises ``MatchingError`` for
+        another kind of image or one with a side below 32 pixels.
         """
         levels = self._levels(image)
         with self._autocast():
@@ -81,7 +81,8 @@ class PoSFeatExtractor:
             allowed=self._textured(levels),
         )
         descriptors = self.network.sample(dense.descriptors, keypoints.points[None])[0]
-        return Features(keypoints.points, keypoints.scores, descriptors, self.network.name, dense.descriptors[0])
+        grey = levels.mean(dim=1).round().to(torch.uint8)[0]
+        return Features(keypoints.points, keypoints.scores, descriptors, self.network.name, dense.descriptors[0], grey)
 
     def _levels(self, image: np.ndarray) -> Tensor:
         """The part of the image that is used, (1, 3, H, W) from 0 to 255, channels last in memory."""

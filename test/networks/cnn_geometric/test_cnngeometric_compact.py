@@ -35,7 +35,7 @@ def test_an_untrained_head_finds_an_affine_warp_in_every_model(model: str) -> No
         theta = head(ideal_correlation())
     points = unit_grid(7, 7, like=theta)[None]
     expected = transform_points("affine", AFFINE, points)
-    assert (transform_points(model, theta, points) - expected).norm(dim=-1).max() < 0.03
+    assert (transform_points(model, theta, points) - expected).norm(dim=-1).max() < 0.06
 
 
 def test_cells_without_a_match_do_not_bend_the_fit() -> None:

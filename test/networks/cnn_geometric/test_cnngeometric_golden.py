@@ -91,6 +91,7 @@ def test_forward_is_the_parts_together_golden(network: CNNGeometric, golden: Map
     assert_equal(thetas["tps"], golden[f"{STORED[network.trunk_name]}/theta_tps"])
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("model", SHORT)
@@ -98,10 +99,12 @@ def test_forward_is_the_parts_together_golden(network: CNNGeometric, golden: Map
 def test_heads_golden(network: CNNGeometric, golden: Mapping, model: str, dtype: torch.dtype, training: bool) -> None:
     head = copy.deepcopy(network.heads[model]).to(dtype).train(training)
     correlation = torch.from_numpy(normal("cnngeo/headcorr", (2, 225, 15, 15))).abs().to(dtype)
-    # Statistics of 50 values whose deviation is a tenth of their size make much of float32's rounding: 1.6e-5 measured.
-    tolerance = 3e-5 if training and dtype == torch.float32 else TOLERANCE
     expected = golden[f"head/theta_{SHORT[model]}{'_bn_batchstats' if training else ''}"]
-    assert_equal(head(normalize(correlation)), expected, tolerance)
+    # Statistics of 50 values a tenth of their size apart magnify the rounding of the convolutions before them: the
+    # stored parameters are off the exact ones by 4.6e-6, what the AVX2 routine of oneDNN gives, which adds 11025
+    # products in a row, by 1.8e-5, and what PyTorch's own gives, by blocks, by 3e-6.
+    with torch.backends.mkldnn.flags(enabled=not training):
+        assert_equal(head(normalize(correlation)), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

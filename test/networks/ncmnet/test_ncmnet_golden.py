@@ -9,6 +9,7 @@ import pytest
 import torch
 from golden import normal
 from ncmnet_official import OFFICIAL_SHAPES, reference_network
+from torch.nn import functional
 
 from ros_matching.networks.ncmnet import network as network_module
 from ros_matching.networks.ncmnet.blocks import nearest_neighbours
@@ -80,15 +81,38 @@ def test_golden_neighbour_consistency_parts(golden: Golden, network: NCMNet) -> 
         check("embed_01", first.fuse(torch.from_numpy(normal("ncmnet/cat4", (2, 512, 40, 1)))[..., 0].mT))
 
 
-def test_golden_eight_point_and_residual(golden: Golden) -> None:
+def test_golden_eight_point(golden: Golden) -> None:
+    """Both minimise the same sum, theirs in single precision.
+
+    Its two smallest eigenvalues, 1e-7 and 9e-6 of 1, are within the rounding of the matrix (6e-8) of what turns one
+    eigenvector into the other by 1e-3: the same steps in single precision give theirs to 1.2e-7, in double ours.
+    """
     matches = torch.from_numpy(golden["unit/w8_xs"])
-    logits = torch.from_numpy(normal("ncmnet/lg", (2, 2, 50, 1)))[..., 0].mT
-    essential = weighted_eight_point(matches, log_weights_of(logits))
+    log_weights = log_weights_of(torch.from_numpy(normal("ncmnet/lg", (2, 2, 50, 1)))[..., 0].mT)
+    ours = weighted_eight_point(matches, log_weights)
     theirs = torch.from_numpy(golden["unit/w8_e"]).double().reshape(2, 3, 3)
-    sign = torch.sign((essential * theirs).sum(dim=(1, 2), keepdim=True))
-    # Theirs is of single precision, which for these eigenvalues (1e-7, 9e-6, of 1) leaves an error of 1e-3.
-    np.testing.assert_allclose(essential * sign, theirs, atol=2e-3)
-    np.testing.assert_allclose(symmetric_epipolar(theirs, matches), golden["unit/episym"], rtol=1e-3, atol=1e-7)
+    first, second = (functional.pad(x, (0, 1), value=1) for x in matches.double().split(2, dim=2))
+    weights = log_weights.softmax(dim=1)
+
+    def minimised(essential: torch.Tensor) -> torch.Tensor:
+        return (weights * torch.einsum("bni,bij,bnj->bn", second, essential, first).square()).sum(dim=1)
+
+    excess = minimised(functional.normalize(theirs, dim=(1, 2))) - minimised(ours)
+    assert (excess > 0).all()
+    assert (excess < 1e-10).all()
+    sign = torch.sign((ours * theirs).sum(dim=(1, 2), keepdim=True))
+    np.testing.assert_allclose(ours * sign, theirs, atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_golden_residual(golden: Golden, precision: str) -> None:
+    """Of their essential matrices; in float32 bit for bit the same as theirs."""
+    cases = [("unit/w8_e", "unit/w8_xs", "unit/episym", 2e-10)]
+    cases += [("n2000_forced/f32_e_hat_signfixed", "n2000/xs", "n2000_forced/f32_residual", 2e-5)]
+    for essential, matches, residual, tolerance in cases:
+        e, x = (torch.from_numpy(golden[name]).to(getattr(torch, precision)) for name in (essential, matches))
+        found = symmetric_epipolar(e.unflatten(1, (3, 3)), x)
+        np.testing.assert_allclose(found, golden[residual], rtol=1e-5, atol=tolerance)
 
 
 @pytest.mark.parametrize("case", ["n40", "n40b"])
@@ -151,18 +175,19 @@ def test_golden_2000_matches_with_forced_neighbours_float64(golden: Golden, netw
 
 @pytest.mark.usefixtures("forced")
 def test_golden_2000_matches_with_forced_neighbours_float32(golden: Golden, network: NCMNet) -> None:
-    """A few logits are ill-conditioned in single precision, by the unscaled attention.
+    """Within 0.02 but for single matches between which the unscaled attention wavers, on which nobody's float32 is.
 
-    The authors' own order of operations misses their outputs by 0.02 with one thread and by 0.05 with two. So the
-    tolerance of 0.02 is asked of all but one in 200, and over all logits an error no larger than that of theirs.
+    There theirs is off the exact logits by 0.016. The same 2000 matches in other orders, which changes the rounding of
+    sums and nothing else, give 1 to 4 such logits of 6500, up to 0.1 off the exact ones; in double precision with what
+    each layer gives rounded to float32 up to 0.016 remains. In general ours are closer to the exact ones than theirs.
     """
-    logits, essential, residual = verified(network, torch.from_numpy(golden["n2000/xs"]))
-    for i in range(5):
-        theirs, exact = golden[f"n2000_forced/f32_logits{i}"], golden[f"n2000_forced/f64_logits{i}"]
-        difference = np.abs(logits[i] - theirs)
-        assert np.quantile(difference, 0.995) < 2e-2
-        assert difference.max() < 0.1
-        assert np.std(logits[i] - exact) < 1.25 * np.std(theirs - exact)
-    np.testing.assert_allclose(essential.flatten(1), golden["n2000_forced/f32_e_hat_signfixed"], rtol=0, atol=2e-2)
-    # Near an epipole the residual magnifies the error of E: their single precision misses their double by 0.26.
-    assert np.quantile(np.abs(array(residual) - golden["n2000_forced/f32_residual"]), 0.99) < 2e-2
+    matches = torch.from_numpy(golden["n2000/xs"])
+    logits, essential, _ = verified(network, matches)
+    differences = np.empty(0)
+    for i, found in enumerate(logits):
+        stored, exact = golden[f"n2000_forced/f32_logits{i}"], golden[f"n2000_forced/f64_logits{i}"]
+        assert np.median(np.abs(found - exact)) < np.median(np.abs(stored - exact))
+        differences = np.append(differences, np.abs(found - stored))
+    assert np.count_nonzero(differences >= 2e-2) <= 5
+    assert differences.max() < 0.15
+    np.testing.assert_allclose(essential.flatten(1), golden["n2000_forced/f32_e_hat_signfixed"], rtol=0, atol=2e-3)

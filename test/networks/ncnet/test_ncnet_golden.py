@@ -125,13 +125,14 @@ def test_golden_weak_loss(normalization: str, dtype: torch.dtype, golden: Golden
         assert_close(table.grad, golden["loss/softmax_grad"], 1e-7)
 
 
-def test_golden_trunk_from_an_official_checkpoint(load_golden: Callable[[str], Golden]) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_golden_trunk_from_an_official_checkpoint(dtype: torch.dtype, load_golden: Callable[[str], Golden]) -> None:
     """CNNGeometric's reference outputs begin with the same trunk under the same keys."""
     golden = load_golden("cnngeometric")
     network = NCNet(SETTINGS["ncnet_ivd"])
     network.load_state_dict(from_official(official_state("ivd", trunk=fill_state_dict(trunk_shapes()))))
     with torch.no_grad():
-        features = network.trunk(torch.from_numpy(normal("cnngeo/source", (1, 3, 240, 240))))
+        features = network.trunk.to(dtype)(torch.from_numpy(normal("cnngeo/source", (1, 3, 240, 240))).to(dtype))
     assert_close(normalize(features)[:, :64], golden["resnet101/featA_first64ch"])
 
 

@@ -1,0 +1,128 @@
+"""The options that the measures of ``ros-matching evaluate`` share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ros_matching.cli.options import SOURCE_KINDS
+from ros_matching.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from ros_matching.evaluation.split import PairSet
+    from ros_matching.io import FrameSource
+    from ros_matching.matching.two_view import TwoViewMatcher
+
+_FRONT_ENDS = ("default", "sift", "orb")
+_NO_SETTINGS = {"command", "debug", "measure", "out", "quiet", "run"}
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Where data comes from and results go to."""
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="images with truth (default: $ROS_MATCHING_DATA)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the results there: Markdown, JSON and PNG")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def add_matcher_options(parser: argparse.ArgumentParser) -> None:
+    """Which front ends are measured, all of them under the same conditions."""
+    parser.add_argument(
+        "--matcher",
+        dest="matchers",
+        action="append",
+        default=[],
+        metavar="NAME[=WEIGHTS]",
+        help="front end to measure, a learned one with a weights file or folder of its own; may be repeated (default: "
+        f"{', '.join(_FRONT_ENDS)})",
+    )
+    add_front_end_options(parser)
+
+
+def add_front_end_options(parser: argparse.ArgumentParser) -> None:
+    """What all front ends are given."""
+    parser.add_argument(
+        "--weights", action="append", type=Path, default=[], metavar="FILE", help="weights for all learned front ends"
+    )
+    parser.add_argument(
+        "--size", type=int, default=640, metavar="PX", help="longest side; larger images are reduced (default: 640)"
+    )
+    parser.add_argument(
+        "--keypoints", type=int, default=2048, metavar="N", help="most keypoints an image (default: %(default)s)"
+    )
+
+
+def add_pair_options(parser: argparse.ArgumentParser) -> None:
+    """Which pairs of frames are taken."""
+    parser.add_argument(
+        "--sequence",
+        dest="sequences",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only the validation pairs of that sequence; may be repeated",
+    )
+    parser.add_argument("--source", metavar="SOURCE", help=f"pairs of all frames of a {SOURCE_KINDS} with true poses")
+    parser.add_argument(
+        "--gaps",
+        type=int,
+        nargs="+",
+        default=[1, 5, 10],
+        metavar="N",
+        help="frames from one image of a --source to the other (default: 1 5 10)",
+    )
+
+
+def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
+    """The pairs asked for, with their source: those of ``--source``, or the validation pairs of the data folder."""
+    from ros_matching.evaluation.split import VALIDATION_PAIRS, PairSet
+    from ros_matching.io import open_source
+
+    if args.source is not None:
+        source = open_source(args.source)
+        return [(source, PairSet(source.name, tuple(args.gaps), held_out=False))]
+    known = [pair_set.sequence for pair_set in VALIDATION_PAIRS]
+    unknown = sorted(set(args.sequences) - set(known))
+    if unknown:
+        raise EvaluationError(f"there are no validation pairs of {', '.join(unknown)}; there are of {', '.join(known)}")
+    root = data_folder(args)
+    wanted = [pair_set for pair_set in VALIDATION_PAIRS if pair_set.sequence in (args.sequences or known)]
+    return [(open_source(str(root / pair_set.sequence)), pair_set) for pair_set in wanted]
+
+
+def load_matchers(args: argparse.Namespace) -> dict[str, TwoViewMatcher]:
+    """The front ends asked for, by what they were called."""
+    return {name: load_matcher(name, args) for name in dict.fromkeys(args.matchers or _FRONT_ENDS)}
+
+
+def data_folder(args: argparse.Namespace) -> Path:
+    """The folder of images given, or that of the environment."""
+    from ros_matching.training.data import DataFolder
+
+    return DataFolder.found(args.data).root
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the figures were made with, for the report: the arguments as they were understood, and the threads."""
+    import torch
+
+    arguments = {key: value for key, value in vars(args).items() if key not in _NO_SETTINGS}
+    return arguments | {"threads": torch.get_num_threads()}
+
+
+def load_matcher(name: str, args: argparse.Namespace) -> TwoViewMatcher:
+    """The front end called ``NAME`` or ``NAME=WEIGHTS``."""
+    from ros_matching import matching
+
+    front_end, _, weights = name.partition("=")
+    learned = front_end in matching.LEARNED
+    if weights and not learned:
+        raise EvaluationError(f"front end {front_end!r} takes no weights, got {name!r}; give them with a learned one")
+    given = ([Path(weights)] if weights else []) + args.weights
+    return matching.load_matcher(
+        front_end,
+        device="cpu" if front_end in matching.CLASSICAL else args.device,
+        weights=given if learned and given else None,
+        max_keypoints=args.keypoints,
+    )

@@ -1,0 +1,118 @@
+"""Photometric refinement of matches: the second point moves until its surroundings look like those of the first.
+
+Keypoints of two images are found independently, each with an error of its own; a learned detector's are a third of a
+pixel or more. The image itself tells better. A match's neighbours tell how its surroundings are turned, scaled and
+sheared from one image to the other (a local affinity); a patch around the first point is then aligned with the second
+image by Gauss-Newton steps on the translation alone (inverse compositional, Baker and Matthews 2004), indifferent to
+brightness and contrast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ros_matching.config import Config, parameter
+
+_RADIUS_PX = 5
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class RefinementConfig(Config):
+    """Settings of the photometric refinement."""
+
+    iterations: int = parameter(6, "Gauss-Newton steps", minimum=1, maximum=50)
+    neighbours: int = parameter(12, "matches that tell the local affinity", minimum=3, maximum=64)
+    max_shift_px: float = parameter(2.0, "a point that would move farther stays where it is", minimum=0, maximum=10)
+    min_correlation: float = parameter(0.8, "of the aligned patches; below, a point stays", minimum=-1, maximum=1)
+    sigma_px: float = parameter(3.0, "spread of the weights of a patch's pixels", minimum=0.5, maximum=20)
+
+
+def refine(
+    grey0: Tensor, grey1: Tensor, points0: Tensor, points1: Tensor, config: RefinementConfig = RefinementConfig()
+) -> Tensor:
+    """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; grey images (H, W) of any range."""
+    if len(points0) < 4:
+        return points1
+    affinity = local_affinities(points0, points1, config.neighbours)
+    patch = _Patch(grey0.float(), points0, config.sigma_px)
+    grey1, moved = grey1.float(), points1
+    for _ in range(config.iterations):
+        step, _ = patch.step(grey1, moved, affinity)
+        moved = moved - (affinity @ step[..., None])[..., 0]
+    before, after = (patch.step(grey1, points, affinity)[1] for points in (points1, moved))
+    good = (after >= config.min_correlation) & (after >= before) & patch.is_textured
+    good &= (moved - points1).norm(dim=1) <= config.max_shift_px
+    return torch.where(good[:, None], moved, points1)
+
+
+def local_affinities(points0: Tensor, points1: Tensor, neighbours: int, rounds: int = 4) -> Tensor:
+    """How the surroundings of each match map, (M, 2, 2), from its nearest neighbours among the matches.
+
+    Least squares with a prior of the identity that weighs as much as a few pixels do, reweighted from there on so that
+    false neighbours are left out.
+    """
+    count = min(neighbours + 1, len(points0))
+    nearest = torch.cdist(points0, points0).topk(count, largest=False).indices[:, 1:]
+    from0, from1 = points0[nearest] - points0[:, None], points1[nearest] - points1[:, None]
+    eye = torch.eye(2, dtype=points0.dtype, device=points0.device)
+    prior = 100.0 * eye
+    affinity, scale = eye, 2.0 + 0.1 * from0.norm(dim=2)
+    for _ in range(rounds):
+        residual = (from1 - from0 @ affinity.mT).norm(dim=2)
+        weight = 1 / (1 + (residual / scale) ** 2) ** 2
+        weighted = weight[..., None] * from0
+        normal = weighted.mT @ from0 + prior
+        affinity = torch.linalg.solve(normal, weighted.mT @ from1 + prior).mT
+    return affinity
+
+
+class _Patch:
+    """The surroundings of points in the first image, and what is needed to align them."""
+
+    def __init__(self, grey: Tensor, points: Tensor, sigma_px: float) -> None:
+        offsets = torch.arange(-_RADIUS_PX, _RADIUS_PX + 1, dtype=points.dtype, device=points.device)
+        y, x = torch.meshgrid(offsets, offsets, indexing="ij")
+        self._grid = torch.stack([x.flatten(), y.flatten()], dim=1)
+        weight = torch.exp(-self._grid.square().sum(dim=1) / (2 * sigma_px**2))
+        self._weight = weight / weight.sum()
+        self._levels, self._deviation = self._normalised(_sample(grey, points[:, None] + self._grid))
+        half = 0.5
+        right, left, down, up = (
+            _sample(grey, points[:, None] + self._grid + points.new_tensor(step))
+            for step in ((half, 0), (-half, 0), (0, half), (0, -half))
+        )
+        gradient = torch.stack([right - left, down - up], dim=2) / self._deviation[..., None]
+        gradient = gradient - (self._weight[:, None] * gradient).sum(dim=1, keepdim=True)
+        self._weighted = self._weight[:, None] * gradient
+        hessian = self._weighted.mT @ gradient
+        smallest = torch.linalg.eigvalsh(hessian)[:, 0]
+        self.is_textured = (self._deviation[:, 0] > _TINY) & (smallest > 1e-3)
+        self._inverse = torch.linalg.inv(hessian + 1e-4 * torch.eye(2, dtype=points.dtype, device=points.device))
+
+    def step(self, grey: Tensor, points: Tensor, affinity: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the points (M, 2) are off, in pixels of the first image, and the correlation (M,) of the patches."""
+        levels, _ = self._normalised(_sample(grey, points[:, None] + self._grid @ affinity.mT))
+        difference = levels - self._levels
+        correlation = (self._weight * levels * self._levels).sum(dim=1)
+        return (self._inverse @ (self._weighted.mT @ difference[..., None]))[..., 0], correlation
+
+    def _normalised(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels (M, K) with mean zero and deviation one, and that deviation (M, 1)."""
+        levels = levels - (self._weight * levels).sum(dim=1, keepdim=True)
+        deviation = (self._weight * levels.square()).sum(dim=1, keepdim=True).sqrt()
+        return levels / deviation.clamp(min=_TINY), deviation
+
+
+def _sample(grey: Tensor, points: Tensor) -> Tensor:
+    """An image (H, W) at points (M, K, 2) in pixels: (M, K)."""
+    size = points.new_tensor([grey.shape[1], grey.shape[0]])
+    normalised = (2 * points + 1) / size - 1
+    read = functional.grid_sample(
+        grey[None, None], normalised[None].to(grey.dtype), padding_mode="border", align_corners=False
+    )
+    return read[0, 0]

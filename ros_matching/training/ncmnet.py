@@ -1,0 +1,152 @@
+"""Recipes of NCMNet: which matches fit the motion between two images.
+
+The paper's hybrid loss (eq. 8 to 10): balanced cross entropy of five sets of logits, with the adaptive temperature, and
+the epipolar geometry of the result. To it comes the supervision of the preliminary weights, which the published code
+leaves untrained. Matches come from real and rendered images by our own front end and by SIFT, and in part from thin air
+(``ncmnet_synthetic``), so that what is learned is not bound to one front end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ros_matching.config import parameter
+from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_epipolar, weighted_eight_point
+from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL, SupervisionConfig, geometry_loss, pruning_loss
+from ros_matching.networks.ncmnet.network import NCMNet, Pruning, ncmnet_lite, take_rows
+from ros_matching.training.ncmnet_front_ends import front_end
+from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches
+from ros_matching.training.ncmnet_pairs import TRAINING_GAPS, MatchSet, match_set
+from ros_matching.training.ncmnet_synthetic import synthetic_matches
+from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
+
+_VALIDATION_PAIRS = 80  # of the held-out ones, at least
+
+
+@dataclass(frozen=True)
+class PruningConfig(RecipeConfig):
+    """Settings of the training of NCMNet."""
+
+    batch_size: int = parameter(8, "samples in a step, of each process", minimum=1)
+    matches: int = parameter(320, "matches of each pair", minimum=64)
+    synthetic: float = parameter(0.3, "share of samples that are made without images", minimum=0, maximum=1)
+    pairs: str = parameter("ncmnet_pairs.npz", "file of the matches of image pairs, made if it is not there")
+    front_ends: str = parameter("posfeat_lite,sift", "what finds these matches, comma separated")
+    description: str = parameter("", "weights of posfeat_lite for that; empty: those installed")
+    max_keypoints: int = parameter(1500, "keypoints of an image for that", minimum=100)
+    worlds: int = parameter(80, "rendered worlds for that, eight views each", minimum=0)
+    geometry_weight: float = parameter(0.5, "weight of the epipolar geometry", minimum=0)
+    geometry_after: int = parameter(300, "steps without it at first", minimum=0)
+    preliminary_weight: float = parameter(0.3, "weight of the preliminary weights; 0 as published", minimum=0)
+    graph_weight: float = parameter(0.0, "weight of the global-graph spaces; 0 as published", minimum=0)
+
+
+class LitePruning(Recipe):
+    """``ncmnet_lite``."""
+
+    name = "ncmnet_lite"
+    network_name = "ncmnet_lite"
+    description = "NCMNet-lite: prunes putative matches of two calibrated images"
+    config_class = PruningConfig
+    selection = "f_score"
+
+    def make_network(self) -> nn.Module:
+        """As initialised."""
+        return ncmnet_lite()
+
+    @cached_property
+    def _pairs(self) -> MatchSet:
+        config = self.config
+        names = [name.strip() for name in config.front_ends.split(",")]
+        weights = Path(config.description) if config.description else None
+        kept = ("front_ends", "description", "max_keypoints", "worlds", "seed")
+        return match_set(
+            Path(config.pairs),
+            self.data,
+            {name: front_end(name, config.max_keypoints, weights) for name in names},
+            config.worlds,
+            config.seed,
+            {key: getattr(config, key) for key in kept},
+        )
+
+    def sample(self, index: int) -> dict[str, Tensor]:
+        """Of one pair, ``matches`` (N, 4), their ``residuals`` (N,), exact ones (400, 4), and its number."""
+        rng = self.generator(index)
+        if rng.random() < self.config.synthetic:
+            pair = synthetic_matches(self.config.matches, rng)
+        else:
+            pairs = self._pairs.training
+            pair = varied(pairs[int(rng.integers(len(pairs)))], self.config.matches, rng)
+        return _tensors(pair) | {"number": torch.tensor(index)}
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The hybrid loss; the geometry has a part in it after the first steps, when there is something to refine."""
+        config = self.config
+        pruning, essential = _estimate(network, batch["matches"])
+        parts = SupervisionConfig(
+            geometry_weight=0.0, preliminary_weight=config.preliminary_weight, graph_weight=config.graph_weight
+        )
+        classification = pruning_loss(pruning, batch["residuals"], essential, batch["virtual"], parts)
+        geometry = geometry_loss(essential, batch["virtual"])
+        begun = batch["number"].amin() >= config.geometry_after * config.batch_size
+        loss = classification + config.geometry_weight * begun * geometry
+        return loss, {"classification": classification.detach(), "geometry": geometry.detach()}
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Precision, recall and F-score of the verified matches, their means over held-out real pairs; and geometry."""
+        device = next(network.parameters()).device
+        rows = []
+        pairs = self._pairs.validation
+        for pair in pairs[:: max(len(pairs) // _VALIDATION_PAIRS, 1)]:
+            tensors = {key: value[None].to(device) for key, value in _tensors(pair).items()}
+            _, essential = _estimate(network, tensors["matches"])
+            kept = symmetric_epipolar(essential, tensors["matches"])[0] < INLIER_RESIDUAL
+            geometry = float(geometry_loss(essential, tensors["virtual"]))
+            rows.append([*_precision_recall(kept.cpu().numpy(), pair.residuals < INLIER_RESIDUAL), geometry])
+        means = np.mean(rows, axis=0)
+        return dict(zip(("precision", "recall", "f_score", "geometry"), map(float, means), strict=True))
+
+    def trained_on(self) -> str:
+        """The sequences, by what, and what was made."""
+        names = " and ".join(TRAINING_GAPS)
+        return (
+            f"matches by {self.config.front_ends} in {names} (the first four fifths; hololens_000 is sample data of "
+            "deep-video-mvs, MIT; fox a sample of instant-ngp) and in rendered worlds; synthetic matches"
+        )
+
+
+class FullPruning(LitePruning):
+    """``ncmnet``, the published size."""
+
+    name = "ncmnet"
+    network_name = "ncmnet"
+    description = "NCMNet: prunes putative matches of two calibrated images"
+
+    def make_network(self) -> nn.Module:
+        """As initialised."""
+        return NCMNet()
+
+
+def _estimate(network: nn.Module, matches: Tensor) -> tuple[Pruning, Tensor]:
+    pruning = network(matches)
+    essential = weighted_eight_point(take_rows(matches, pruning.kept2), log_weights_of(pruning.final))
+    return pruning, essential
+
+
+def _tensors(pair: PosedMatches) -> dict[str, Tensor]:
+    arrays = {"matches": pair.matches, "residuals": pair.residuals, "virtual": virtual_matches(pair.essential)}
+    return {key: torch.from_numpy(array).float() for key, array in arrays.items()}
+
+
+def _precision_recall(kept: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
+    """Precision, recall and their harmonic mean of the kept of M matches, of which some are right; 0 without any."""
+    both = np.count_nonzero(kept & right)
+    precision, recall = both / max(np.count_nonzero(kept), 1), both / max(np.count_nonzero(right), 1)
+    return precision, recall, 2 * precision * recall / max(precision + recall, 1e-12)

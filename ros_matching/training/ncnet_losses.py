@@ -1,0 +1,53 @@
+"""Strong supervision of neighbourhood consensus: where cells truly appear in the other image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_RIGHT_CELLS = 0.75  # a cell is found that lies no further from the true place, in cells, along either axis
+_EPS = 1e-6
+
+
+@torch.no_grad()
+def found_share(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
+    """The share of the cells with a target, of both images, whose best cell is the true one; a scalar.
+
+    ``scores`` (cells of 0, cells of 1); ``targets`` (2, N, 2) are x and y in cells of the other image, NaN unknown, of
+    the cells of 0 and of 1, both of which have ``columns``.
+    """
+    hits, known = [], []
+    for table, points in ((scores, targets[0]), (scores.T, targets[1])):
+        best, cell = table.max(dim=1)
+        place = torch.stack([cell % columns, cell // columns], dim=1)
+        near = (place - points).abs().amax(dim=1) <= _RIGHT_CELLS  # false where unknown
+        hits.append((near & (best > 0)).sum())
+        known.append(points.isfinite().all(dim=1).sum())
+    return sum(hits) / sum(known).clamp(min=1)
+
+
+def strong_loss(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
+    """Mean cross entropy of the four cells around the true place, by bilinear weights, over cells with a target.
+
+    The probability of a cell is its share of the scores, which are not negative, of all cells of the other image.
+    Arguments as for ``found_share``; 0 where no cell has a target.
+    """
+    losses = []
+    for table, points in ((scores, targets[0]), (scores.T, targets[1])):
+        rows = points.isfinite().all(dim=1).nonzero()[:, 0]
+        cells, weights = _around(points[rows], columns, table.shape[1] // columns)
+        shares = table[rows].gather(1, cells) / (table[rows].sum(dim=1, keepdim=True) + _EPS)
+        losses.append(-(weights * (shares + _EPS).log()).sum(dim=1))
+    each = torch.cat(losses)
+    return each.sum() / max(len(each), 1)
+
+
+def _around(points: Tensor, columns: int, rows: int) -> tuple[Tensor, Tensor]:
+    """The four cells (N, 4) around points (N, 2) of a map, counted row by row, and their bilinear weights (N, 4)."""
+    limit = points.new_tensor([columns - 1, rows - 1])
+    points = torch.minimum(points.clamp(min=0), limit)
+    corner = torch.minimum(points.floor(), limit - 1)
+    fx, fy = (points - corner).unbind(dim=1)
+    first = (corner[:, 1] * columns + corner[:, 0]).long()
+    cells = torch.stack([first, first + 1, first + columns, first + columns + 1], dim=1)
+    return cells, torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=1)

@@ -1,0 +1,76 @@
+"""Pairs of real views with known poses, for the description network."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ros_matching.training.correspondence import project_points, relative_pose
+from ros_matching.training.data import DataFolder
+from ros_matching.training.photometric import distort
+from ros_matching.training.photos import choose_points
+from ros_matching.training.real import RealViews, RealViewsConfig
+from ros_matching.training.views import ViewTuple
+
+_SENSOR_TOLERANCE = 0.05  # relative; two measurements of one surface from different places
+
+
+class RealPairs:
+    """Pairs of the sequences in a data folder: ``hololens_000`` with sensor depth, ``fox`` with poses alone."""
+
+    TERMS: ClassVar[str] = (
+        "the first 80 % of the frames of hololens_000 (deep-video-mvs sample data, MIT repository) and of fox "
+        "(instant-ngp sample)"
+    )
+
+    def __init__(self, data: DataFolder, size: tuple[int, int]) -> None:
+        self._data, self._size = data, size
+
+    def sample(
+        self, index: int, rng: np.random.Generator, count: int, corner_share: float, *, with_depth: bool
+    ) -> dict[str, Tensor]:
+        """A pair as ``LiteDescription.sample`` gives it, with ``count`` points."""
+        views = (self._with_depth if with_depth else self._with_poses).sample(index)
+        images = np.ascontiguousarray(views["images"].permute(0, 2, 3, 1).numpy())
+        inside = np.ones(images.shape[1:3], np.uint8)
+        points = [torch.from_numpy(choose_points(view, inside, count, corner_share, rng)).float() for view in images]
+        valid = torch.zeros(count, dtype=torch.bool)
+        b_from_a = relative_pose(*views["world_from_camera"])
+        if with_depth:
+            depth0, depth1 = views["depth"]
+            points[1], valid = project_points(
+                points[0], depth0, *views["intrinsics"], b_from_a, depth1, tolerance=_SENSOR_TOLERANCE
+            )
+            points[1] = torch.where(valid[:, None], points[1], 0.0)
+        distorted = np.stack([distort(view, rng) for view in images])
+        return {
+            "images": torch.from_numpy(distorted.transpose(0, 3, 1, 2).copy()),
+            "points": torch.stack(points),
+            "valid": valid,
+            "fundamental": torch.zeros(3, 3) if with_depth else fundamental(views, b_from_a),
+        }
+
+    @cached_property
+    def _with_depth(self) -> RealViews:
+        width, height = self._size
+        config = RealViewsConfig(width=width, height=height, max_gap=14, zoom=1.4, min_overlap=0.3)
+        return RealViews(self._data.sequence("hololens_000"), config)
+
+    @cached_property
+    def _with_poses(self) -> RealViews:
+        width, height = self._size
+        config = RealViewsConfig(width=width, height=height, max_gap=3, max_angle_deg=40.0)
+        return RealViews(self._data.sequence("fox"), config)
+
+
+def fundamental(views: ViewTuple, b_from_a: Tensor) -> Tensor:
+    """The fundamental matrix (3, 3) of the first two views, of unit norm: lines of b for pixels of a."""
+    x, y, z = b_from_a[:3, 3].double()
+    cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
+    from_a, from_b = torch.linalg.inv(views["intrinsics"].double())
+    matrix = from_b.T @ cross @ b_from_a[:3, :3].double() @ from_a
+    return (matrix / matrix.norm()).float()

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import ros_matching.evaluation.tables
+import ros_matching.io
+from ros_matching.cli.main import main
+from ros_matching.datatypes import Camera, Frame
+
+
+class Shifting:
+    """A wall of random texture, 10 away, that moves a pixel a frame as the camera moves sideways."""
+
+    name = "shifting"
+    camera = Camera(width=160, height=120, fx=100, fy=100, cx=79.5, cy=59.5)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Iterator[Frame]:
+        texture = np.random.default_rng(0).integers(0, 256, (120, 180, 3), dtype=np.uint8)
+        texture = cv2.GaussianBlur(texture, (0, 0), 1.5)
+        for index in range(len(self)):
+            pose = np.eye(4)
+            pose[0, 3] = 0.1 * index
+            image = np.ascontiguousarray(texture[:, index : index + 160])
+            yield Frame(index, index, image, self.camera, pose, np.full((120, 160), 10, np.float32))
+
+
+def test_pairs_of_a_source_are_measured_and_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: Shifting())
+    monkeypatch.setattr(ros_matching.evaluation.tables, "plot_panels", lambda panels, path: path.touch())
+    command = ["evaluate", "pairs", "--source", "shifting", "--gaps", "1", "2", "--matcher", "sift", "--matcher", "orb"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "AUC@5" in output
+    assert f"written to {tmp_path}: pairs.md, pairs.json, pairs.png" in output
+    content = json.loads((tmp_path / "pairs.json").read_text())
+    whole, by_gap = content["tables"]
+    assert [(row["matcher"], row["gaps"], row["pairs"]) for row in whole["rows"]] == [
+        ("sift", "1 2", 5),
+        ("orb", "1 2", 5),
+    ]
+    assert whole["rows"][0]["precision"] > 0.9
+    assert len(by_gap["rows"]) == 4
+    assert content["settings"]["keypoints"] == 2048
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A data folder with eleven photos, two of which are held out."""
+    folder = tmp_path / "data"
+    (folder / "photos").mkdir(parents=True)
+    for number in range(11):
+        noise = np.random.default_rng(number).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"photos/{number:02d}.png"), cv2.GaussianBlur(noise, (0, 0), 1.5))
+    return folder
+
+
+def evaluate(measure: str, *arguments: str) -> list[dict]:
+    """Run ``ros-matching evaluate`` and give the rows of the table that it writes."""
+    out = Path(arguments[arguments.index("--out") + 1])
+    assert main(["evaluate", measure, *arguments, "--quiet"]) == 0
+    return json.loads((out / f"{measure}.json").read_text())["tables"][0]["rows"]
+
+
+def test_features_of_held_out_photos(data, tmp_path):
+    rows = evaluate("features", "--data", str(data), "--matcher", "sift", "--matcher", "orb", "--out", str(tmp_path))
+    assert [(row["matcher"], row["pairs"]) for row in rows] == [("sift", 2), ("orb", 2)]
+    assert rows[0]["mma3"] > 0.5
+
+
+def test_alignment_of_held_out_photos(data, tmp_path):
+    size = ("--pair-size", "160", "120", "--photos", "1")
+    rows = evaluate("alignment", "--data", str(data), "--matcher", "sift", *size, "--out", str(tmp_path))
+    assert {row["aligner"] for row in rows} == {"none", "sift, homography"}
+    assert [row["pairs"] for row in rows] == [1] * 6 + [3] * 2
+
+
+def test_pruning_and_depth_of_a_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: Shifting())
+    rows = evaluate("pruning", "--source", "shifting", "--gaps", "2", "--out", str(tmp_path))
+    assert [(row["pruner"], row["pairs"]) for row in rows] == [("none", 2), ("own RANSAC", 2), ("MAGSAC", 2)]
+    assert rows[0]["precision"] > 0.9
+    views = ("--views", "3", "--view-size", "128", "96", "--planes", "9", "--step", "1")
+    [row] = evaluate("depth", "--source", "shifting", *views, "--out", str(tmp_path))
+    assert (row["estimator"], row["views"]) == ("ncc", 4)
+    assert row["abs_rel"] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pruning", "--pruner", "oanet"], "no pruner is called 'oanet'"),
+        (["depth", "--estimator", "colmap"], "no depth estimator is called 'colmap'"),
+        (["alignment", "--aligner", "dgc"], "no aligner is called 'dgc'"),
+        (["features", "--photos", "3"], "3 photos were asked for"),
+        (["alignment", "--aligner", "cnn_geometric_lite=/nowhere.safetensors"], "/nowhere.safetensors"),
+    ],
+)
+def test_what_is_not_there_is_named(arguments, message, data, capsys):
+    assert main(["evaluate", *arguments, "--data", str(data)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sequence", "kitchen"], "no validation pairs of kitchen"),
+        (["--source", "shifting", "--gaps", "0"], "gaps of one frame or more"),
+        (["--source", "shifting", "--gaps", "9"], "too few frames"),
+        (["--matcher", "sift=a.safetensors"], "'sift' takes no weights"),
+        (["--matcher", "surf"], "no front end is called 'surf'"),
+        (["--data", "/nowhere"], "no data folder /nowhere"),
+    ],
+)
+def test_wrong_input_is_refused(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: Shifting())
+    assert main(["evaluate", "pairs", *arguments]) == 2
+    assert message in capsys.readouterr().err

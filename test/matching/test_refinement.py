@@ -1,0 +1,70 @@
+"""Photometric refinement against a known warp."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ros_matching.matching.refinement import RefinementConfig, local_affinities, refine
+
+SIZE = 240
+
+
+def texture(seed: int = 0) -> np.ndarray:
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(SIZE, SIZE)), (0, 0), 2.0)
+    return (128 + 40 * noise / noise.std()).clip(0, 255).astype(np.float32)
+
+
+def scene(angle_deg: float, scale: float, count: int = 150) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Two views of a texture, points of the first, and where they truly are in the second."""
+    matrix = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), angle_deg, scale)
+    matrix[:, 2] += 3.3, -2.1
+    image0 = texture()
+    image1 = cv2.warpAffine(image0, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC) * 0.7 + 30
+    points0 = np.random.default_rng(1).uniform(60, SIZE - 60, (count, 2))
+    points1 = points0 @ matrix[:, :2].T + matrix[:, 2]
+    return (*map(torch.from_numpy, (image0, image1, points0, points1)),)
+
+
+def errors(points: Tensor, truth: Tensor) -> np.ndarray:
+    return (points - truth).norm(dim=1).numpy()
+
+
+@pytest.mark.parametrize(("angle_deg", "scale"), [(0.0, 1.0), (12.0, 1.0), (-25.0, 0.85), (5.0, 1.25)])
+def test_noisy_points_come_within_a_tenth_of_a_pixel(angle_deg: float, scale: float) -> None:
+    image0, image1, points0, truth = scene(angle_deg, scale)
+    noisy = truth + torch.from_numpy(np.random.default_rng(2).normal(0, 0.5, truth.shape))
+    refined = refine(image0, image1, points0, noisy)
+    assert np.median(errors(noisy, truth)) > 0.4
+    assert np.median(errors(refined, truth)) < 0.1
+    assert np.quantile(errors(refined, truth), 0.9) < 0.25
+
+
+def test_local_affinities_ignore_false_neighbours() -> None:
+    _, _, points0, truth = scene(20.0, 1.2)
+    wrong = truth.clone()
+    wrong[::4] += torch.tensor([60.0, -40.0])
+    affinity = local_affinities(points0, wrong, 12)
+    right = np.ones(len(wrong), bool)
+    right[::4] = False
+    radians = np.radians(-20.0)
+    expected = 1.2 * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    assert np.median(np.abs(affinity[right].numpy() - expected).max(axis=(1, 2))) < 0.1
+
+
+def test_points_without_texture_or_of_other_places_stay() -> None:
+    image0, image1, points0, truth = scene(0.0, 1.0)
+    flat = torch.full_like(image0, 100.0)
+    assert torch.equal(refine(flat, flat, points0, truth), truth)
+    elsewhere = truth.flip(0)
+    moved = errors(refine(image0, image1, points0, elsewhere), elsewhere)
+    assert (moved == 0).mean() > 0.8
+    assert moved.max() <= RefinementConfig().max_shift_px
+
+
+def test_few_matches_are_left_alone() -> None:
+    image0, image1, points0, truth = scene(0.0, 1.0, count=3)
+    assert torch.equal(refine(image0, image1, points0, truth), truth)

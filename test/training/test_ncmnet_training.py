@@ -1,0 +1,140 @@
+"""What NCMNet is trained on: exact where it says so, the same for the same seed, and supervising what it claims to."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from ros_matching.errors import TrainingError
+from ros_matching.geometry.se3 import exp_so3, pose_from
+from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL
+from ros_matching.training.data import DataFolder
+from ros_matching.training.ncmnet import LitePruning, PruningConfig
+from ros_matching.training.ncmnet_front_ends import front_end, posed_matches
+from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches
+from ros_matching.training.ncmnet_pairs import MatchSet, load_matches, rendered_views, save_matches
+from ros_matching.training.ncmnet_synthetic import synthetic_matches
+
+POSE = pose_from(exp_so3(np.array([0.1, -0.2, 0.05])), np.array([0.4, 0.1, -0.2]))
+GRID = np.stack(np.meshgrid(np.arange(-1, 1, 0.1), np.arange(-1, 1, 0.1)), axis=-1).reshape(1, -1, 2)
+
+
+def exact_matches(count: int = 200, seed: int = 0) -> PosedMatches:
+    points = np.random.default_rng(seed).uniform([-1, -1, 2], [1, 1, 6], (count, 3))
+    moved = points @ POSE[:3, :3].T + POSE[:3, 3]
+    return PosedMatches(np.concatenate([points[:, :2] / points[:, 2:], moved[:, :2] / moved[:, 2:]], axis=1), POSE)
+
+
+def recipe(tmp_path, **settings) -> LitePruning:
+    settings = {"batch_size": 2, "matches": 96, "synthetic": 1.0, **settings}
+    return LitePruning(PruningConfig(**settings), DataFolder(tmp_path))
+
+
+def test_variations_keep_right_matches_right_and_wrong_ones_as_wrong():
+    pair = exact_matches()
+    pair.matches[:50, 3] += 0.1
+    assert (pair.residuals[50:] < 1e-20).all()
+    assert (pair.residuals[:50] > INLIER_RESIDUAL).mean() > 0.9
+    for other in (pair.mirrored(), pair.swapped(), pair.rolled(0.4, -0.3)):
+        np.testing.assert_allclose(other.residuals, pair.residuals, atol=1e-12)
+        assert np.linalg.det(other.camera1_from_camera0[:3, :3]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("there", [40, 500])
+def test_varied_pairs_have_as_many_matches_as_asked(there):
+    for seed in range(6):
+        pair = varied(exact_matches(there), 120, np.random.default_rng(seed))
+        right = np.count_nonzero(pair.residuals < INLIER_RESIDUAL)
+        assert pair.matches.shape == (120, 4)
+        assert 0.3 * min(there, 120) < right
+
+
+def test_virtual_matches_are_exact_and_the_nearest_to_the_grid():
+    essential = exact_matches().essential
+    found = virtual_matches(essential)
+    assert PosedMatches(found, POSE).residuals.max() < 1e-20
+    best = np.concatenate([p[0] for p in cv2.correctMatches(essential, GRID, GRID)], axis=1)
+    moved, least = (np.linalg.norm(m - np.tile(GRID[0], 2), axis=1) for m in (found, best))
+    assert np.median(moved / np.maximum(least, 1e-9)) < 1.01
+    assert np.percentile(moved - least, 95) < 0.01
+
+
+def test_synthetic_matches_are_partly_right_and_repeatable():
+    shares = []
+    for seed in range(40):
+        pair = synthetic_matches(200, np.random.default_rng(seed))
+        assert pair.matches.shape == (200, 4)
+        assert np.isfinite(pair.matches).all()
+        shares.append(np.mean(pair.residuals < INLIER_RESIDUAL))
+    assert np.percentile(shares, 10) < 0.35 < 0.65 < np.percentile(shares, 90)
+    again = synthetic_matches(200, np.random.default_rng(39))
+    np.testing.assert_array_equal(again.matches, pair.matches)
+
+
+def test_rendered_views_are_matched_under_their_true_motion():
+    views = rendered_views(np.random.default_rng(4), count=3)
+    pairs = list(posed_matches(views, [(0, 1), (1, 2)], front_end("sift", 500)))
+    for pair in pairs:
+        assert len(pair.matches) > 30
+        assert np.mean(pair.residuals < INLIER_RESIDUAL) > 0.4
+
+
+def test_matches_are_read_as_they_were_written_and_only_by_the_same_settings(tmp_path):
+    pairs = MatchSet([exact_matches(30), exact_matches(50, seed=1)], [exact_matches(20, seed=2)])
+    save_matches(tmp_path / "sub" / "pairs.npz", pairs, {"seed": 0})
+    found = load_matches(tmp_path / "sub" / "pairs.npz", {"seed": 0})
+    for one, other in zip([*found.training, *found.validation], [*pairs.training, *pairs.validation], strict=True):
+        np.testing.assert_allclose(one.matches, other.matches, atol=1e-6)
+        np.testing.assert_array_equal(one.camera1_from_camera0, other.camera1_from_camera0)
+    with pytest.raises(TrainingError, match="name another file"):
+        load_matches(tmp_path / "sub" / "pairs.npz", {"seed": 1})
+
+
+def test_samples_depend_on_their_number_alone(tmp_path):
+    one, other = recipe(tmp_path), recipe(tmp_path)
+    other.sample(3)
+    for key, value in one.sample(5).items():
+        torch.testing.assert_close(value, other.sample(5)[key], rtol=0, atol=0)
+    assert not torch.equal(one.sample(5)["matches"], one.sample(6)["matches"])
+
+
+def test_the_preliminary_weights_learn_where_they_are_supervised(tmp_path):
+    torch.manual_seed(0)
+    for weight, learns in ((0.0, False), (0.3, True)):
+        it = recipe(tmp_path, preliminary_weight=weight)
+        network = it.make_network().train()
+        it.loss(network, default_collate([it.sample(i) for i in range(2)]))[0].backward()
+        gradient = network.coarse.round1.preliminary.weight.grad
+        assert (gradient is not None and bool(gradient.any())) is learns
+
+
+def test_the_geometry_begins_to_count_after_the_first_steps(tmp_path):
+    it = recipe(tmp_path, geometry_after=10, preliminary_weight=0.0, geometry_weight=2.0)
+    torch.manual_seed(0)
+    network = it.make_network().eval()
+    losses = []
+    for number in (19, 20):
+        batch = default_collate([it.sample(0) | {"number": torch.tensor(number)}] * 2)
+        losses.append(it.loss(network, batch))
+    (before, numbers), (after, _) = losses
+    torch.testing.assert_close(before.detach().float(), numbers["classification"])
+    torch.testing.assert_close((after - before).detach(), 2 * numbers["geometry"])
+
+
+def test_training_lowers_the_loss(tmp_path):
+    it = recipe(tmp_path, preliminary_weight=0.0, matches=64)
+    torch.manual_seed(0)
+    network = it.make_network().train()
+    batch = default_collate([it.sample(i) for i in range(2)])
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(6):
+        loss, _ = it.loss(network, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.98 * losses[0]
