@@ -28,9 +28,9 @@ _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 class PoSFeatConfig(Config):
     """Settings of the PoSFeat front end. The score is softplus of a logit of unit variance over the image.
 
-    The lite network's scores, computed at a quarter of the size, are off by a pixel: ``LITE`` has the Hessian tell where
-    a keypoint is, and the score how good it is. On held-out photos under homographies 39 % of the keypoints are so found
-    again within a pixel instead of 24 % (SIFT's: 42 %).
+    The lite network's scores, computed at a quarter of the size, are off by a pixel: ``LITE`` has the Hessian tell
+    where a keypoint is, and the score how good it is. On held-out photos under homographies 36 % of the keypoints are
+    so found again within a pixel instead of 24 % (SIFT's: 42 %).
     """
 
     max_keypoints: int = parameter(2048, "strongest keypoints kept per image", minimum=50, maximum=20480)
