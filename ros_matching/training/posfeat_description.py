@@ -27,7 +27,7 @@ from ros_matching.networks.published import read_published
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, choose_points, map_points, photo_pair
 from ros_matching.training.posfeat_losses import contrastive, epipolar
-from ros_matching.training.posfeat_views import RealPairs
+from ros_matching.training.posfeat_views import RealPairs, WorldPairs
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _VALIDATION_PAIRS = 48
@@ -49,6 +49,7 @@ class DescriptionConfig(RecipeConfig):
     exclude_px: float = parameter(6.0, "cells nearer to the true point are neither right nor wrong", minimum=4)
     photo_share: float = parameter(1.0, "weight of photos under homographies", minimum=0)
     depth_share: float = parameter(0.0, "weight of real views with sensor depth", minimum=0)
+    world_share: float = parameter(0.0, "weight of rendered views", minimum=0)
     pose_share: float = parameter(0.0, "weight of real views of which only the poses are known", minimum=0)
     epipolar_weight: float = parameter(0.05, "of the loss of views with known poses, in pixels", minimum=0)
 
@@ -96,16 +97,22 @@ class LiteDescription(Recipe):
     def _real(self) -> RealPairs:
         return RealPairs(self.data, (self.config.width, self.config.height))
 
+    @cached_property
+    def _worlds(self) -> WorldPairs:
+        return WorldPairs(self.data, (self.config.width, self.config.height))
+
     def sample(self, index: int) -> dict[str, Tensor]:
         """A pair: ``images`` (2, 3, H, W) uint8, ``points`` (2, N, 2), which of them are ``valid`` (N,) partners.
 
         ``fundamental`` (3, 3) takes pixels of the first view to lines of the second; zero where poses are unknown.
         """
         rng, config = self.generator(index), self.config
-        shares = np.array([config.photo_share, config.depth_share, config.pose_share])
-        kind = rng.choice(3, p=shares / shares.sum())
+        shares = np.array([config.photo_share, config.depth_share, config.pose_share, config.world_share])
+        kind = rng.choice(4, p=shares / shares.sum())
         if kind == 0:
             return photo_sample(rng.choice(self._photos, 2), rng, config)
+        if kind == 3:
+            return self._worlds.sample(index, rng, config.points, config.corner_share)
         return self._real.sample(index, rng, config.points, config.corner_share, with_depth=kind == 1)
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -150,8 +157,10 @@ class LiteDescription(Recipe):
 
     def trained_on(self) -> str:
         """The encoder's origin, the photos and the views."""
-        views = f"; {RealPairs.TERMS}" if self.config.depth_share or self.config.pose_share else ""
-        return f"encoder: {_ENCODER_TERMS}; {PHOTO_TERMS}{views}"
+        config = self.config
+        views = f"; {RealPairs.TERMS}" if config.depth_share or config.pose_share else ""
+        worlds = f"; {WorldPairs.TERMS}" if config.world_share else ""
+        return f"encoder: {_ENCODER_TERMS}; {PHOTO_TERMS}{views}{worlds}"
 
 
 class LiteViews(LiteDescription):

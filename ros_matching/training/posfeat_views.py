@@ -1,4 +1,4 @@
-"""Pairs of real views with known poses, for the description network."""
+"""Pairs of views with known depth or poses, for the description network."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ros_matching.training.correspondence import project_points, relative_pose
+from ros_matching.training.correspondence import DEPTH_TOLERANCE, project_points, relative_pose
 from ros_matching.training.data import DataFolder
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import choose_points
 from ros_matching.training.real import RealViews, RealViewsConfig
 from ros_matching.training.views import ViewTuple
+from ros_matching.training.world import WorldViews, WorldViewsConfig
 
 _SENSOR_TOLERANCE = 0.05  # relative; two measurements of one surface from different places
 
@@ -35,24 +36,7 @@ class RealPairs:
     ) -> dict[str, Tensor]:
         """A pair as ``LiteDescription.sample`` gives it, with ``count`` points."""
         views = (self._with_depth if with_depth else self._with_poses).sample(index)
-        images = np.ascontiguousarray(views["images"].permute(0, 2, 3, 1).numpy())
-        inside = np.ones(images.shape[1:3], np.uint8)
-        points = [torch.from_numpy(choose_points(view, inside, count, corner_share, rng)).float() for view in images]
-        valid = torch.zeros(count, dtype=torch.bool)
-        b_from_a = relative_pose(*views["world_from_camera"])
-        if with_depth:
-            depth0, depth1 = views["depth"]
-            points[1], valid = project_points(
-                points[0], depth0, *views["intrinsics"], b_from_a, depth1, tolerance=_SENSOR_TOLERANCE
-            )
-            points[1] = torch.where(valid[:, None], points[1], 0.0)
-        distorted = np.stack([distort(view, rng) for view in images])
-        return {
-            "images": torch.from_numpy(distorted.transpose(0, 3, 1, 2).copy()),
-            "points": torch.stack(points),
-            "valid": valid,
-            "fundamental": torch.zeros(3, 3) if with_depth else fundamental(views, b_from_a),
-        }
+        return _pair(views, rng, count, corner_share, tolerance=_SENSOR_TOLERANCE if with_depth else None)
 
     @cached_property
     def _with_depth(self) -> RealViews:
@@ -65,6 +49,52 @@ class RealPairs:
         width, height = self._size
         config = RealViewsConfig(width=width, height=height, max_gap=3, max_angle_deg=40.0)
         return RealViews(self._data.sequence("fox"), config)
+
+
+class WorldPairs:
+    """Pairs of rendered views, with exact depth; textures are the photos of the data folder."""
+
+    TERMS: ClassVar[str] = "rendered worlds (ros_matching.scenes) with these photos as textures"
+
+    def __init__(self, data: DataFolder, size: tuple[int, int]) -> None:
+        width, height = size
+        # The corners to look for are chosen before light and lens change the views.
+        self._views = WorldViews(data.photos, WorldViewsConfig(width=width, height=height, distort=False))
+
+    def sample(self, index: int, rng: np.random.Generator, count: int, corner_share: float) -> dict[str, Tensor]:
+        """A pair as ``LiteDescription.sample`` gives it, with ``count`` points."""
+        return _pair(self._views.sample(index), rng, count, corner_share, tolerance=DEPTH_TOLERANCE)
+
+
+def _pair(
+    views: ViewTuple, rng: np.random.Generator, count: int, corner_share: float, tolerance: float | None
+) -> dict[str, Tensor]:
+    """Two views with points: partners by depth to a relative ``tolerance``, or without one the epipolar geometry."""
+    images = np.ascontiguousarray(views["images"].permute(0, 2, 3, 1).numpy())
+    inside = np.ones(images.shape[1:3], np.uint8)
+    points = [torch.from_numpy(choose_points(view, inside, count, corner_share, rng)).float() for view in images]
+    valid = torch.zeros(count, dtype=torch.bool)
+    b_from_a = relative_pose(*views["world_from_camera"])
+    if tolerance is not None:
+        (depth0, depth1), (moving0, moving1) = views["depth"], views["moving"]
+        points[1], valid = project_points(
+            points[0],
+            depth0,
+            *views["intrinsics"],
+            b_from_a,
+            depth1,
+            moving_a=moving0,
+            moving_b=moving1,
+            tolerance=tolerance,
+        )
+        points[1] = torch.where(valid[:, None], points[1], 0.0)
+    distorted = np.stack([distort(view, rng) for view in images])
+    return {
+        "images": torch.from_numpy(distorted.transpose(0, 3, 1, 2).copy()),
+        "points": torch.stack(points),
+        "valid": valid,
+        "fundamental": fundamental(views, b_from_a) if tolerance is None else torch.zeros(3, 3),
+    }
 
 
 def fundamental(views: ViewTuple, b_from_a: Tensor) -> Tensor:
