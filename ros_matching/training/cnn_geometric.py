@@ -43,14 +43,14 @@ class CNNGeometricTraining(RecipeConfig):
     """Settings of the training."""
 
     batch_size: int = parameter(6, "photos in a step, of each process; three pairs each", minimum=1)
-    learning_rate: float = parameter(2e-3, "at its peak; it falls along a cosine to a hundredth", minimum=0)
+    learning_rate: float = parameter(5e-4, "at its peak; it falls along a cosine to a hundredth", minimum=0)
     ema_decay: float = parameter(
         0.99, "of the moving average of the weights, which is what is validated and kept", minimum=0, maximum=1
     )
     width: int = parameter(240, "of the images, a multiple of 16", minimum=64)
     height: int = parameter(176, "of the images, a multiple of 16", minimum=64)
     head: str = parameter("compact", "what regresses the parameters", choices=("compact", "paper"))
-    joint: bool = parameter(True, "every head learns from the warps of all models")
+    joint: bool = parameter(False, "every head learns from the warps of all models")
     strength: float = parameter(1.0, "of the warps; 1 as published", minimum=0.0, maximum=1.5)
     photometric: float = parameter(0.5, "probability that a view is distorted", minimum=0, maximum=1)
     kept: int = parameter(
@@ -71,6 +71,14 @@ class CNNGeometricLiteRecipe(Recipe):
     def make_network(self) -> nn.Module:
         """The heads with random weights, each beginning at the identity."""
         return CNNGeometric("descriptor_map", MODELS, self.config.head)
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """The compact heads' last layers slower: they begin at zero, where the fit alone is nearly right."""
+        last = [p for head in network.heads.values() for p in head.linear.parameters()]
+        known = set(map(id, last))
+        others = [p for p in network.parameters() if id(p) not in known]
+        scale = 0.05 if self.config.head == "compact" else 1.0
+        return [{"params": others, "lr_scale": 1.0}, {"params": last, "lr_scale": scale}]
 
     def sample(self, index: int) -> dict[str, Tensor]:
         """``maps`` (1 + 3, 128, 15, 15), the source's first; ``goals`` (3, 400, 2), where the loss's grid goes."""

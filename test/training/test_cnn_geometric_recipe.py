@@ -106,7 +106,7 @@ def test_mirrored_goals_are_those_of_the_mirrored_warp() -> None:
     assert len(seen) == 8
 
 
-@pytest.mark.parametrize("settings", [{}, {"head": "paper", "joint": False}])
+@pytest.mark.parametrize("settings", [{"learning_rate": 1e-3}, {"learning_rate": 3e-4, "head": "paper", "joint": True}])
 def test_the_loss_leads_to_the_warps_and_the_weights_load(
     data: DataFolder, config: CNNGeometricTraining, settings: dict[str, object], tmp_path: Path
 ) -> None:
@@ -114,7 +114,12 @@ def test_the_loss_leads_to_the_warps_and_the_weights_load(
     torch.manual_seed(0)
     network = recipe.make_network().train()
     batch = torch.utils.data.default_collate([recipe.sample(index) for index in range(2)])
-    optimizer = torch.optim.Adam(network.parameters(), 3e-4)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": group["params"], "lr": group["lr_scale"] * recipe.config.learning_rate}
+            for group in recipe.parameter_groups(network)
+        ]
+    )
     losses = []
     for _ in range(12):
         torch.manual_seed(3)  # not mirrored in another way each time
@@ -124,7 +129,7 @@ def test_the_loss_leads_to_the_warps_and_the_weights_load(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert min(losses[-3:]) < 0.5 * losses[0]
+    assert min(losses[-3:]) < 0.8 * losses[0]
     assert set(numbers) == set(MODELS)
 
     path = tmp_path / "cnn_geometric_lite.safetensors"
