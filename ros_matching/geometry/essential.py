@@ -8,6 +8,7 @@ import numpy as np
 from ros_matching.datatypes import Camera, RelativePose
 from ros_matching.geometry.checks import as_correspondences
 from ros_matching.geometry.epipolar import fundamental_from_essential, sampson_distance_px
+from ros_matching.geometry.homography import decompose_homography, estimate_homography
 from ros_matching.geometry.pose_refinement import refine_relative_pose
 from ros_matching.geometry.se3 import pose_from
 from ros_matching.geometry.two_view import (
@@ -43,8 +44,10 @@ def estimate_relative_pose(
     """The motion between two cameras from matched pixels (M, 2), some of them wrong, up to scale.
 
     Five-point RANSAC, the one of four poses that has the points in front of both cameras, then robust refinement with
-    ``weights`` (M,), relative inverse variances. ``None`` with fewer than five matches, or where the matches do not
-    single out a pose (too few agree, or too little parallax to tell front from behind).
+    ``weights`` (M,), relative inverse variances. Where most of the scene is a plane, RANSAC may choose an essential
+    matrix that explains as many matches and is far off; so the motions that a homography may stand for are refined
+    too, and what explains most matches in the end is taken. ``None`` with fewer than five matches, or where the matches
+    do not single out a pose (too few agree, or too little parallax to tell front from behind).
     """
     estimate = estimate_essential(points0, points1, camera0, camera1, threshold_px)
     if estimate is None:
@@ -52,7 +55,21 @@ def estimate_relative_pose(
     view = recover_pose(estimate[0], points0, points1, camera0, camera1, estimate[1])
     if view is None:
         return None
-    return refine_relative_pose(view.camera1_from_camera0, points0, points1, camera0, camera1, threshold_px, weights)
+    views = [view, *_plane_motions(points0, points1, camera0, camera1)]
+    refined = [
+        refine_relative_pose(view.camera1_from_camera0, points0, points1, camera0, camera1, threshold_px, weights)
+        for view in views
+    ]
+    poses = [pose for pose in refined if pose is not None]
+    return max(poses, key=lambda pose: np.count_nonzero(pose.inliers), default=None)
+
+
+def _plane_motions(points0: np.ndarray, points1: np.ndarray, camera0: Camera, camera1: Camera) -> list[TwoViewGeometry]:
+    """The two likeliest motions of the homography of the matches, if there is one."""
+    found = estimate_homography(points0, points1)
+    if found is None:
+        return []
+    return decompose_homography(found[0], points0, points1, camera0, camera1, found[1])[:2]
 
 
 def estimate_essential(
