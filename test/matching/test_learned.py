@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -79,7 +81,8 @@ def test_indices_name_the_keypoints_that_match(weights):
     features0, features1 = matcher.extract(image), matcher.extract(np.roll(image, 4, axis=0))
     matches = matcher.match_features(features0, features1)
     np.testing.assert_array_equal(features0.keypoints_px[matches.indices0], matches.points0)
-    np.testing.assert_array_equal(features1.keypoints_px[matches.indices1], matches.points1)
+    refined_by = np.linalg.norm(features1.keypoints_px[matches.indices1] - matches.points1, axis=1)
+    assert np.median(refined_by) < 1
 
 
 def test_nearest_neighbours_in_blocks_are_those_of_the_whole_table():
@@ -118,8 +121,8 @@ def test_pruning_needs_cameras_and_enough_matches(weights):
     assert set(zip(pruned.indices0, pruned.indices1, strict=True)) <= pairs
     few = load_matcher("posfeat+ncmnet", weights=weights, max_keypoints=50)
     features = few.extract(image)
-    one = np.arange(20)
-    some = type(features)(features.keypoints[one], features.scores[one], features.descriptors[one], features.backend)
+    first = {name: getattr(features, name)[:20] for name in ("keypoints", "scores", "descriptors")}
+    some = replace(features, **first)
     assert len(few.match_features(some, some, CAMERA, CAMERA)) == 20
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 
-_TINY = 1e-6
+_TINY = 1e-6  # rounding of 1 - cos: what is nearer is equal
 _BLOCK_ENTRIES = 2**24  # cosines held at a time: 64 MB
 
 
@@ -22,7 +22,7 @@ class NearestConfig(Config):
 
     min_cosine: float = parameter(0.0, "cosine of two descriptors below which they do not match", minimum=-1, maximum=1)
     ratio: float = parameter(
-        1.0, "largest ratio of the nearest to the second distance; 1 keeps all", minimum=0.1, maximum=1
+        0.95, "largest ratio of the nearest to the second distance; 1 keeps all", minimum=0.1, maximum=1
     )
 
 
@@ -56,7 +56,7 @@ class NearestMatcher:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), nothing, nothing)
         found = nearest_neighbours(features0.descriptors, features1.descriptors)
         # Of unit vectors, the squared distance is 2 - 2 cos.
-        ratio = ((1 - found.cosine).clamp(min=0) / (1 - found.second).clamp(min=_TINY)).sqrt()
+        ratio = ((1 - found.cosine + _TINY).clamp(min=0) / (1 - found.second + _TINY).clamp(min=_TINY)).sqrt()
         keep = found.mutual & (found.cosine >= self.config.min_cosine) & (ratio <= self.config.ratio)
         columns = torch.where(keep, found.column, -1)
         packed = torch.stack([columns.double(), 1 - ratio.double()]).cpu().numpy()  # one copy, one wait

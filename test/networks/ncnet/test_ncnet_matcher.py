@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import ConfigError, MatchingError
+from ros_matching.networks.ncnet.gating import CoarseMap, gate
 from ros_matching.networks.ncnet.grid import MapGrid
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
 from ros_matching.networks.ncnet.network import consensus_network
@@ -57,7 +58,7 @@ MOTIONS = {
 def test_points_seen_twice_are_matched_to_a_fraction_of_a_pixel(name: str, form: str) -> None:
     px1_from_px0 = MOTIONS[name]
     view0, view1 = two_views(px1_from_px0)
-    matches = ConsensusMatcher(voting_network(), ConsensusConfig(form=form)).match(view0, view1)
+    matches = ConsensusMatcher(voting_network(), ConsensusConfig(form=form, readout="refined")).match(view0, view1)
     errors = errors_px(matches, px1_from_px0)
     assert np.median(errors) < 0.4
     assert errors.max() < 2
@@ -70,9 +71,45 @@ def test_points_seen_twice_are_matched_to_a_fraction_of_a_pixel(name: str, form:
     assert ((matches.scores >= 0.2) & (matches.scores <= 1)).all()
 
 
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+@pytest.mark.parametrize("name", MOTIONS)
+def test_gated_matches_are_the_true_keypoints(name: str, form: str) -> None:
+    view0, view1 = two_views(MOTIONS[name])
+    matches = ConsensusMatcher(voting_network(), ConsensusConfig(form=form)).match(view0, view1)
+    right = errors_px(matches, MOTIONS[name]) < 1e-3
+    assert np.count_nonzero(right) > 0.9 * SEEN_TWICE
+    assert matches.scores[right].min() > 0.5 > np.median(matches.scores[~right])
+    np.testing.assert_array_equal(matches.points0, view0.keypoints_px[matches.indices0])
+    np.testing.assert_array_equal(matches.points1, view1.keypoints_px[matches.indices1])
+    assert len(np.unique(matches.indices0)) == len(np.unique(matches.indices1)) == len(matches)
+
+
+def test_the_gate_tells_keypoints_apart_that_look_alike() -> None:
+    """Every keypoint has a double far away, with the same descriptor; only their surroundings differ."""
+    view0, view1 = two_views(MOTIONS["shift"])
+    count = SEEN_TWICE // 2
+    rows = np.concatenate([np.arange(count), np.arange(count), np.arange(2 * count, 250)])
+    view0, view1 = (dataclasses.replace(v, descriptors=v.descriptors[rows]) for v in (view0, view1))
+    matches = ConsensusMatcher(voting_network()).match(view0, view1)
+    among = matches.indices0 < 2 * count
+    assert np.mean(errors_px(matches, MOTIONS["shift"])[among] < 1e-3) > 0.9
+    assert np.median(matches.scores[among]) < 0.05  # by themselves they are not distinctive
+
+
+def test_the_gate_lets_through_what_agrees_both_ways() -> None:
+    """Three cells in a row in either image: 0 goes to 1 and back, 1 to 2, which prefers 0, and 2 nowhere."""
+    consensus = torch.tensor([[0.0, 0.9, 0.8], [0.0, 0.2, 0.5], [0.0, 0.0, 0.0]])
+    row = CoarseMap(torch.tensor([0, 1, 2]), rows=1, columns=3)
+    exact = torch.zeros(3, 3, dtype=torch.bool)
+    exact[0, 1] = True
+    assert torch.equal(gate(consensus, row, row, reach=0), exact)
+    wide = gate(consensus, row, row, reach=1)
+    assert torch.equal(wide, torch.tensor([[False, True, True], [False, True, True], [False, False, False]]))
+
+
 def test_unrefined_matches_end_at_keypoints() -> None:
     view0, view1 = two_views(MOTIONS["shift"])
-    matches = ConsensusMatcher(voting_network(), ConsensusConfig(refine=False)).match(view0, view1)
+    matches = ConsensusMatcher(voting_network(), ConsensusConfig(readout="agreed")).match(view0, view1)
     np.testing.assert_array_equal(matches.points1, view1.keypoints_px[matches.indices1])
 
 
@@ -80,7 +117,7 @@ def test_unrefined_matches_end_at_keypoints() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_costs_no_precision(dtype: torch.dtype, form: str) -> None:
     view0, view1 = two_views(MOTIONS["turn"])
-    matcher = ConsensusMatcher(voting_network(), ConsensusConfig(form=form))
+    matcher = ConsensusMatcher(voting_network(), ConsensusConfig(form=form, readout="refined"))
     full = matcher.match(view0, view1)
     with torch.autocast("cpu", dtype=dtype):
         matches = matcher.match(view0, view1)
@@ -102,7 +139,8 @@ def test_unrelated_images_hardly_match() -> None:
     view0, _ = two_views(motion())
     other = DescriptorField(seed=8)
     view1 = features(other, scattered(250, SIZE, 4), torch.eye(3), SIZE)
-    assert len(ConsensusMatcher(voting_network()).match(view0, view1)) < 5
+    matcher = ConsensusMatcher(voting_network(), ConsensusConfig(readout="refined"))
+    assert len(matcher.match(view0, view1)) < 5
 
 
 @pytest.mark.parametrize("form", ["sparse", "dense"])
@@ -120,7 +158,7 @@ def test_consensus_outvotes_single_cells_that_look_alike(form: str) -> None:
     table[fooled, torch.randint(0, len(cells), (len(fooled),), generator=generator)] = 0.8
     assert (table.argmax(dim=1)[sources] == truth).float().mean() < 0.7
 
-    matcher = ConsensusMatcher(voting_network(), ConsensusConfig(form=form))
+    matcher = ConsensusMatcher(voting_network(), ConsensusConfig(form=form, readout="refined"))
     scores = matcher.consensus(table.reshape(1, 1, rows, columns, rows, columns))
     assert (scores.argmax(dim=1)[sources] == truth).float().mean() > 0.97
 
@@ -135,8 +173,10 @@ def test_without_keypoints_there_are_no_matches() -> None:
 
 
 def test_a_flat_world_has_no_matches() -> None:
-    flat = Features(scattered(50, SIZE, 0), torch.ones(50), torch.ones(50, 8), "world", torch.ones(8, 60, 80))
-    assert len(ConsensusMatcher(voting_network()).match(flat, flat)) == 0
+    descriptors = torch.full((50, 8), 8**-0.5)
+    flat = Features(scattered(50, SIZE, 0), torch.ones(50), descriptors, "world", torch.ones(8, 60, 80))
+    assert len(ConsensusMatcher(voting_network(), ConsensusConfig(readout="refined")).match(flat, flat)) == 0
+    assert ConsensusMatcher(voting_network()).match(flat, flat).scores.max(initial=0) < 0.01
 
 
 def test_features_that_cannot_be_matched_are_refused() -> None:

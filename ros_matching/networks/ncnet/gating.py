@@ -1,0 +1,63 @@
+"""Consensus as a gate: keypoints match only where their surroundings do.
+
+Of the keypoints of two images, those pairs are let through whose coarse cells agree by consensus, in both directions,
+to within a few cells; among these, mutual nearest descriptors match. The points stay what the detector found, which is
+more accurate than what can be read from a map of one cell for four pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_TINY = 1e-6  # rounding of 1 - cos: what is nearer is equal
+
+
+class CoarseMap(NamedTuple):
+    """The keypoints of an image on its coarse map: their ``cells`` (N,), counted row by row, of rows x columns."""
+
+    cells: Tensor
+    rows: int
+    columns: int
+
+    @property
+    def places(self) -> Tensor:
+        """Row and column (cells, 2) of every cell."""
+        number = torch.arange(self.rows * self.columns, device=self.cells.device)
+        return torch.stack([number // self.columns, number % self.columns], dim=1)
+
+
+def gate(consensus: Tensor, map0: CoarseMap, map1: CoarseMap, reach: int) -> Tensor:
+    """Which keypoints (N0, N1) bool may match, by the consensus (cells of image 0, cells of image 1), not negative.
+
+    The cell of each is at most ``reach`` rows and columns from the best cell of the other.
+    """
+    forth = _near(consensus, map1, reach)
+    back = _near(consensus.T, map0, reach).T
+    return (forth & back)[map0.cells][:, map1.cells]
+
+
+def gated_nearest(descriptors0: Tensor, descriptors1: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Nearest neighbours of unit vectors (N0, D) and (N1, D) among the ``allowed`` (N0, N1); one-to-one where mutual.
+
+    Of every one of (N0, D): its nearest, whether it is that one's nearest, and one minus the ratio of the distance to
+    that of the best of all others, allowed or not: how distinctive it is by itself. Not below 0.
+    """
+    cosines = descriptors0 @ descriptors1.mT
+    gated = cosines.masked_fill(~allowed, -torch.inf)
+    best, column = gated.max(dim=1)
+    row = gated.argmax(dim=0)
+    mutual = (row[column] == torch.arange(len(column), device=column.device)) & best.isfinite()
+    second = cosines.scatter_(1, column[:, None], -torch.inf).amax(dim=1)
+    # Of unit vectors, the squared distance is 2 - 2 cos.
+    ratio = ((1 - best + _TINY).clamp(min=0) / (1 - second + _TINY).clamp(min=_TINY)).sqrt()
+    return column, mutual, (1 - ratio).clamp(min=0)
+
+
+def _near(consensus: Tensor, other: CoarseMap, reach: int) -> Tensor:
+    """Which cells of the other image are within reach of the best one of each cell, if it has any; (cells, cells)."""
+    best, cell = consensus.max(dim=1)
+    distance = (other.places[cell][:, None] - other.places).abs().amax(dim=2)
+    return (distance <= reach) & (best > 0)[:, None]
