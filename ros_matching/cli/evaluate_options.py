@@ -43,7 +43,12 @@ def add_matcher_options(parser: argparse.ArgumentParser) -> None:
 def add_front_end_options(parser: argparse.ArgumentParser) -> None:
     """What all front ends are given."""
     parser.add_argument(
-        "--weights", action="append", type=Path, default=[], metavar="FILE", help="weights for all learned front ends"
+        "--weights",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="weights file, or folder of them, for all learned front ends; may be repeated",
     )
     parser.add_argument(
         "--size", type=int, default=640, metavar="PX", help="longest side; larger images are reduced (default: 640)"
@@ -119,10 +124,17 @@ def load_matcher(name: str, args: argparse.Namespace) -> TwoViewMatcher:
     learned = front_end in matching.LEARNED
     if weights and not learned:
         raise EvaluationError(f"front end {front_end!r} takes no weights, got {name!r}; give them with a learned one")
-    given = ([Path(weights)] if weights else []) + args.weights
+    given = ([Path(weights)] if weights else []) + [path for path in args.weights if _is_part(path, front_end)]
     return matching.load_matcher(
         front_end,
         device="cpu" if front_end in matching.CLASSICAL else args.device,
         weights=given if learned and given else None,
         max_keypoints=args.keypoints,
     )
+
+
+def _is_part(weights: Path, front_end: str) -> bool:
+    """Whether a folder, or a file with weights of one of the networks that a front end is made of."""
+    from ros_matching.networks.checkpoint import read_card
+
+    return weights.is_dir() or read_card(weights).network.partition("_")[0] in front_end.split("+")

@@ -16,7 +16,9 @@ _DASHES = ("-", "--", ":")
 _PANEL_INCHES = (4.2, 3.4)
 _LEGEND_INCHES = 0.25  # a row
 _PANELS_PER_ROW = 4
-_NAMES_PER_ROW = 5
+_MAX_NAMES_PER_ROW = 5
+_CHARACTERS_PER_INCH = 11
+_LINE_CHARACTERS = 6  # as wide as the line before a name in the legend
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def plot_panels(panels: Sequence[Panel], path: str | Path) -> None:
         ) from error
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     columns = min(len(panels), _PANELS_PER_ROW)
-    rows, legend_rows = -(-len(panels) // columns), -(-len(names) // _NAMES_PER_ROW)
+    names_per_row = _names_per_row(names, _PANEL_INCHES[0] * columns)
+    rows, legend_rows = -(-len(panels) // columns), -(-len(names) // names_per_row)
     heights = [_PANEL_INCHES[1]] * rows + [_LEGEND_INCHES * legend_rows]
     figure = Figure(figsize=(_PANEL_INCHES[0] * columns, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -60,5 +63,13 @@ def plot_panels(panels: Sequence[Panel], path: str | Path) -> None:
         axes.margins(x=0)
     legend = figure.add_subplot(grid[rows, :])
     legend.set_axis_off()
-    legend.legend(handles.values(), handles.keys(), loc="center", ncol=_NAMES_PER_ROW, frameon=False)
+    # Names may be wider than the picture; they shall not squeeze the diagrams.
+    legend.legend(handles.values(), handles.keys(), loc="center", ncol=names_per_row, frameon=False).set_in_layout(
+        False
+    )
     figure.savefig(path, dpi=110)
+
+
+def _names_per_row(names: Sequence[str], width_inches: float) -> int:
+    longest = max(map(len, names), default=0) + _LINE_CHARACTERS
+    return min(max(int(width_inches * _CHARACTERS_PER_INCH / longest), 1), _MAX_NAMES_PER_ROW)

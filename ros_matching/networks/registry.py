@@ -121,9 +121,9 @@ def _ncmnet_lite(state: Mapping[str, Tensor]) -> nn.Module:
 def _cnn_geometric(state: Mapping[str, Tensor]) -> nn.Module:
     """With the trunk, or none, and the heads that the state dict has."""
     from ros_matching.networks.cnn_geometric.network import CNNGeometric
-    from ros_matching.networks.cnn_geometric.official import architecture
+    from ros_matching.networks.cnn_geometric.official import architecture, head_of
 
-    return CNNGeometric(*architecture(state))
+    return CNNGeometric(*architecture(state), head_of(state))
 
 
 def _pbs_mvsnet(name: str) -> Make:

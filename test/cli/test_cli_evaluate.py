@@ -7,11 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import ros_matching.evaluation.tables
 import ros_matching.io
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera, Frame
+from ros_matching.networks.card import WeightsCard
+from ros_matching.networks.checkpoint import save_weights
+from ros_matching.networks.cnn_geometric.network import cnn_geometric_lite
+from ros_matching.networks.registry import entry
 
 
 class Shifting:
@@ -33,9 +38,13 @@ class Shifting:
             yield Frame(index, index, image, self.camera, pose, np.full((120, 160), 10, np.float32))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_drawn(monkeypatch) -> None:
+    monkeypatch.setattr(ros_matching.evaluation.tables, "plot_panels", lambda panels, path: path.touch())
+
+
 def test_pairs_of_a_source_are_measured_and_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: Shifting())
-    monkeypatch.setattr(ros_matching.evaluation.tables, "plot_panels", lambda panels, path: path.touch())
     command = ["evaluate", "pairs", "--source", "shifting", "--gaps", "1", "2", "--matcher", "sift", "--matcher", "orb"]
     assert main([*command, "--out", str(tmp_path)]) == 0
     output = capsys.readouterr().out
@@ -50,6 +59,8 @@ def test_pairs_of_a_source_are_measured_and_written(tmp_path, capsys, monkeypatc
     assert whole["rows"][0]["precision"] > 0.9
     assert len(by_gap["rows"]) == 4
     assert content["settings"]["keypoints"] == 2048
+    assert [(pair["matcher"], pair["frames"]) for pair in content["details"][:2]] == [("sift", [0, 1]), ("orb", [0, 1])]
+    assert set(content["details"][0]["errors"]["own"]) == {"rotation_deg", "translation_deg"}
 
 
 @pytest.fixture
@@ -92,6 +103,45 @@ def test_pruning_and_depth_of_a_source(tmp_path, monkeypatch):
     [row] = evaluate("depth", "--source", "shifting", *views, "--out", str(tmp_path))
     assert (row["estimator"], row["views"]) == ("ncc", 4)
     assert row["abs_rel"] < 0.02
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A folder with weights of the lite networks, as they are before any training."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    networks = {name: entry(name).make({}) for name in ("posfeat_lite", "ncmnet_lite", "pbs_mvsnet_lite")}
+    networks["cnn_geometric_lite"] = cnn_geometric_lite()
+    for name, network in networks.items():
+        network.train()
+        if name == "posfeat_lite":
+            network(torch.randn(2, 3, 64, 64))  # statistics that keep its maps alive
+        card = WeightsCard(name, "random", "nothing", "none", "Apache-2.0")
+        save_weights(folder / f"{name}.safetensors", network.state_dict(), card)
+    return folder
+
+
+def test_networks_of_files_and_folders_are_measured(data, weights, tmp_path, monkeypatch):
+    """Untrained, they find nothing; but all parts fit each other."""
+    monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: Shifting())
+    files = {name: weights / f"{name}.safetensors" for name in ("posfeat_lite", "ncmnet_lite")}
+    given = [f"--weights={path}" for path in files.values()]
+    source = ("--source", "shifting", "--gaps", "2", "--out", str(tmp_path))
+    learned = ("--matcher", "posfeat", "--matcher", "posfeat+ncmnet", "--matcher", f"posfeat={weights}")
+    names = [row["matcher"] for row in evaluate("pairs", *learned, *given, *source)]
+    assert names == ["posfeat", "posfeat+ncmnet", f"posfeat={weights}"]
+    pruner = f"ncmnet_lite={files['ncmnet_lite']}"
+    rows = evaluate("pruning", "--matcher", "posfeat", "--pruner", pruner, *given, *source)
+    assert rows[-1]["pruner"] == pruner
+    estimator = f"pbs_mvsnet_lite={weights / 'pbs_mvsnet_lite.safetensors'}"
+    views = ("--views", "3", "--view-size", "64", "64", "--planes", "16", "--step", "4")
+    assert [
+        row["estimator"] for row in evaluate("depth", "--estimator", estimator, *views, *source[:2], *source[-2:])
+    ] == ["ncc", estimator]
+    aligner = f"cnn_geometric_lite={weights / 'cnn_geometric_lite.safetensors'}"
+    photos = ("--data", str(data), "--photos", "1", *source[-2:])
+    rows = evaluate("alignment", "--aligner", aligner, f"--weights={weights}", *photos)
+    assert rows[1]["aligner"] == aligner
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ros_matching.evaluation.curves import Panel
+from ros_matching.evaluation.curves import Panel, plot_panels
 from ros_matching.evaluation.tables import Column, Measurement, Table, write_measurement
 
 COLUMNS = (
@@ -49,3 +49,13 @@ def test_a_measurement_is_written_as_markdown_json_and_picture(tmp_path):
     assert content["tables"][0]["rows"][1] == {"matcher": "a longer one", "share": None, "count": 10}
     assert content["versions"]["numpy"] == np.__version__
     assert written[2].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_picture_bears_long_names_and_a_single_line(tmp_path):
+    pytest.importorskip("matplotlib")
+    x = np.arange(3.0)
+    for number, name in enumerate(["a", 40 * "long name "]):
+        path = tmp_path / f"{number}.png"
+        plot_panels([Panel("panel", "x", "y", {name: (x, x), "other": (x, x)})], path)
+        assert path.stat().st_size > 5000

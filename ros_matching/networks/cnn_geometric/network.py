@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.errors import ConfigError
+from ros_matching.networks.cnn_geometric.compact import CompactHead
 from ros_matching.networks.cnn_geometric.transforms import PARAMETERS, identity
 from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE, TRUNKS
 
@@ -25,17 +26,17 @@ class CNNGeometric(nn.Module):
     The published networks have one head each; a trunk that several heads share runs once for all of them.
     """
 
-    def __init__(self, trunk: str = "vgg16", models: Sequence[str] = ("affine",)) -> None:
+    def __init__(self, trunk: str = "vgg16", models: Sequence[str] = ("affine",), head: str = "paper") -> None:
         super().__init__()
         unknown = sorted(set(models) - set(PARAMETERS))
-        if trunk not in TRUNKS or unknown or not models:
+        if trunk not in TRUNKS or unknown or not models or head not in HEADS:
             raise ConfigError(
-                f"CNNGeometric has the trunks {', '.join(TRUNKS)} and the models {', '.join(PARAMETERS)}, "
-                f"got trunk {trunk!r} and models {list(models)}"
+                f"CNNGeometric has the trunks {', '.join(TRUNKS)}, the models {', '.join(PARAMETERS)} and the heads "
+                f"{', '.join(HEADS)}, got trunk {trunk!r}, models {list(models)} and head {head!r}"
             )
         self.trunk_name = trunk
         self.trunk = TRUNKS[trunk]().requires_grad_(False)
-        self.heads = nn.ModuleDict({model: RegressionHead(model) for model in models})
+        self.heads = nn.ModuleDict({model: HEADS[head](model) for model in models})
         self.train(False)
 
     def train(self, mode: bool = True) -> CNNGeometric:
@@ -66,8 +67,8 @@ class CNNGeometric(nn.Module):
 
 
 def cnn_geometric_lite(models: Sequence[str] = ("affine", "tps")) -> CNNGeometric:
-    """The heads alone, on the descriptor maps of another network: no second trunk beside that of the keypoints."""
-    return CNNGeometric("descriptor_map", models)
+    """Compact heads alone, on the descriptor maps of another network: no second trunk beside that of the keypoints."""
+    return CNNGeometric("descriptor_map", models, head="compact")
 
 
 class RegressionHead(nn.Module):
@@ -93,6 +94,9 @@ class RegressionHead(nn.Module):
         x = functional.relu(self.norm2(self.conv2(x)))
         with torch.autocast(device_type=x.device.type, enabled=False):
             return self.linear(x.flatten(1).to(self.linear.weight.dtype))
+
+
+HEADS = {"paper": RegressionHead, "compact": CompactHead}
 
 
 def correlate(source: Tensor, target: Tensor) -> Tensor:

@@ -49,6 +49,11 @@ def architecture(state: Mapping[str, Tensor]) -> tuple[str, tuple[str, ...]]:
     return trunk, models
 
 
+def head_of(state: Mapping[str, Tensor]) -> str:
+    """Which head a state dict of ours has, as ``CNNGeometric`` takes it."""
+    return "compact" if any(".body." in key for key in state) else "paper"
+
+
 def _converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     keys = {key.removeprefix("module.") for key in state}
     trunk, layers = ("resnet101", _RESNET101) if f"{_TRUNK}.4.0.conv1.weight" in keys else ("vgg16", _VGG16)

@@ -5,20 +5,22 @@ All in unit coordinates, see ``transforms``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ros_matching.networks.cnn_geometric.transforms import sampling_grid, transform_points, unit_grid
 
-_LOSS_GRID = 20  # points along each side
+LOSS_GRID = 20  # points along each side
 _PADDING = 0.5  # of the image's sides, mirrored on each of them
 _CROP = 9 / 16  # of the image's sides, what the pair shows of it
 
 
 def grid_loss(model: str, theta: Tensor, true_theta: Tensor) -> Tensor:
     """Mean squared distance between where two transformations (B, P) take a grid of points (equation 4)."""
-    points = unit_grid(_LOSS_GRID, _LOSS_GRID, like=theta).expand(len(theta), -1, 2)
+    points = unit_grid(LOSS_GRID, LOSS_GRID, like=theta).expand(len(theta), -1, 2)
     difference = transform_points(model, theta, points) - transform_points(model, true_theta, points)
     return difference.square().sum(dim=-1).mean()
 
@@ -41,6 +43,17 @@ def synthetic_pair(
     else:  # the published code spans these grids from pixel centre to pixel centre in any case
         target = sampling_grid(model, theta, size, size)
     return tuple(functional.grid_sample(padded, grid * scale, align_corners=align_corners) for grid in (source, target))
+
+
+def synthetic_views(image: Tensor, warps: Sequence[tuple[str, Tensor]], size: tuple[int, int]) -> list[Tensor]:
+    """What each warp, (model, theta), shows of images (B, C, H, W): views (B, C, *size), not only square ones.
+
+    As ``synthetic_pair``, whose source is the view of the identity: theta takes a view's points to that one.
+    """
+    padded = pad_symmetric(image, round(_PADDING * image.shape[2]), round(_PADDING * image.shape[3]))
+    scale = _CROP / (1 + 2 * _PADDING)
+    grids = [sampling_grid(model, theta.to(image), *size) for model, theta in warps]
+    return [functional.grid_sample(padded, grid * scale, align_corners=True) for grid in grids]
 
 
 def pad_symmetric(image: Tensor, rows: int, columns: int) -> Tensor:

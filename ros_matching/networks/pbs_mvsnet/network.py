@@ -38,7 +38,7 @@ class BSMVSNetConfig(Config):
 
     @staticmethod
     def named(name: str) -> BSMVSNetConfig:
-        """``pbs_mvsnet`` (the paper's) or ``pbs_mvsnet_lite`` (half the channels, a quarter of the work)."""
+        """``pbs_mvsnet`` (the paper's) or ``pbs_mvsnet_lite`` (half the channels, finer costs)."""
         if name not in _VARIANTS:
             raise ConfigError(f"no depth network is called {name!r}; there are: {', '.join(_VARIANTS)}")
         return _VARIANTS[name]
@@ -46,7 +46,7 @@ class BSMVSNetConfig(Config):
 
 _VARIANTS = {
     "pbs_mvsnet": BSMVSNetConfig(),
-    "pbs_mvsnet_lite": BSMVSNetConfig(feature_width=4, cost_width=4, detail=True),
+    "pbs_mvsnet_lite": BSMVSNetConfig(feature_width=4, cost_width=4, detail=True, confidence_window=8),
 }
 
 

@@ -7,19 +7,33 @@ that map, the first feature map and the image into a score for every pixel. They
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ros_matching.config import Config, parameter
 from ros_matching.errors import MatchingError
+from ros_matching.networks.posfeat.priors import PRIORS
 from ros_matching.networks.posfeat.sampling import sample_published
 
 STRIDE = 16  # image sizes are multiples of it
 DESCRIPTOR_DIM = 128
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, as is the deviation
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+_ACTIVATIONS = {"softplus": functional.softplus, "sigmoid": torch.sigmoid}
+
+
+@dataclass(frozen=True)
+class DetectionConfig(Config):
+    """What the authors' code lets choose of the detection network; the defaults are the published one."""
+
+    prior: str = parameter("none", "hand-made prior that leads the scores", choices=tuple(PRIORS))
+    activation: str = parameter("softplus", "what makes scores of the normalised logits", choices=tuple(_ACTIVATIONS))
 
 
 class DenseFeatures(NamedTuple):
@@ -53,10 +67,10 @@ class PoSFeat(nn.Module):
 
     name = "posfeat"
 
-    def __init__(self) -> None:
+    def __init__(self, detection: DetectionConfig | None = None) -> None:
         super().__init__()
         self.description = DescriptionNetwork()
-        self.detection = DetectionNetwork()
+        self.detection = DetectionNetwork(detection)
 
     def forward(self, image: Tensor) -> DenseFeatures:
         """Scores for every pixel and descriptors for every fourth."""
@@ -114,12 +128,13 @@ class DetectionNetwork(nn.Module):
     """A shallow network from descriptors, stem features and image to a score for every pixel.
 
     Its instance normalisations take the statistics of the image at hand, in training and after: the logits have zero
-    mean and unit variance over every image, so a threshold on the score picks a share of the pixels. The authors' code
-    can weigh the scores by hand-made priors; in the published network these are all one, and they are left away.
+    mean and unit variance over every image, so a threshold on the score picks a share of the pixels. A prior, if there
+    is one, weighs what the network sees of the features and of the image, and in the end the scores.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: DetectionConfig | None = None) -> None:
         super().__init__()
+        self.config = config or DetectionConfig()
         self.map_conv = nn.Conv2d(DESCRIPTOR_DIM + 64, 192, kernel_size=3, padding=1)
         self.image_conv = nn.Conv2d(3, 64, kernel_size=3, padding=1)
         self.joint_conv = nn.Conv2d(192 + 64, 128, kernel_size=3, padding=1)
@@ -128,12 +143,19 @@ class DetectionNetwork(nn.Module):
 
     def forward(self, image: Tensor, local: Tensor, stem: Tensor) -> Tensor:
         """Scores (B, 1, H, W); no gradient goes back into the description network."""
-        x = torch.cat([local, stem], dim=1).detach()
-        x = self.prelu(instance_norm(self.map_conv(x)))
-        x = functional.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        features, size = torch.cat([local, stem], dim=1).detach(), image.shape[-2:]
+        weights = None
+        if prior := PRIORS[self.config.prior]:
+            with torch.autocast(device_type=image.device.type, enabled=False):
+                of_features, of_image = prior(full_precision(features)), prior(full_precision(image))
+            features, image = features * of_features, image * of_image
+            weights = _resized(of_features.mean(dim=1, keepdim=True), size) * of_image.mean(dim=1, keepdim=True)
+
+        x = _resized(self.prelu(instance_norm(self.map_conv(features))), size)
         x = torch.cat([x, instance_norm(self.image_conv(image))], dim=1)
         x = self.prelu(instance_norm(self.joint_conv(x)))
-        return functional.softplus(instance_norm(self.score_conv(x)))
+        score = _ACTIVATIONS[self.config.activation](instance_norm(self.score_conv(x)))
+        return score if weights is None else score * weights
 
 
 def instance_norm(x: Tensor) -> Tensor:
@@ -197,6 +219,10 @@ def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential
     first = Bottleneck(channels, width, stride, project=True)
     rest = (Bottleneck(width * Bottleneck.expansion, width, 1, project=False) for _ in range(blocks - 1))
     return nn.Sequential(first, *rest)
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def _doubled(x: Tensor) -> Tensor:

@@ -105,3 +105,20 @@ def test_gradients():
     net = BiSeNet3d(2, 1).double().eval()
     volume = torch.randn(1, 2, 5, 6, 7, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(net, volume, fast_mode=True)
+
+
+@pytest.mark.parametrize(("detail", "planes_of_a_cost"), [(False, 8), (True, 2)])
+def test_costs_have_knots_as_far_apart_as_their_stride(detail, planes_of_a_cost):
+    """Between the middles of two blocks the costs are linear in depth: only there can their slope change."""
+    torch.manual_seed(0)
+    net = BiSeNet3d(4, 2, detail).double().eval()
+    cost = net(torch.randn(1, 4, 32, 24, 40, dtype=torch.float64))
+    assert cost.shape == (1, 32, 24, 40)
+    bends = cost.diff(n=2, dim=1).abs() > 1e-9 * cost.abs().max()
+    share = bends.double().mean(dim=(0, 2, 3))
+    middle = (planes_of_a_cost - 1) / 2
+    # Second difference j is about plane j + 1, and bent by a middle less than a plane away.
+    away = torch.remainder(torch.arange(1, 31) - middle, planes_of_a_cost)
+    knots = torch.minimum(away, planes_of_a_cost - away) < 1
+    assert not (share[~knots] > 0).any()
+    assert (share[knots] > 0).double().mean() > 0.8

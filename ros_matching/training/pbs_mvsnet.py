@@ -1,0 +1,259 @@
+"""PBS-MVSNet's recipe: L1 on depth at the pyramid's levels, from drawn scenes and real views with sensor depth.
+
+The paper trains on DTU with equation 7, the mean |d - d_truth|. Here it is counted in hypotheses (``index error``), so
+that near and far scenes weigh the same; on top of it, switchable, comes the cross-entropy of the hypotheses' softmax
+with the true one, which teaches a distribution with one peak where L1 is content with a right mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ros_matching.config import parameter
+from ros_matching.evaluation.depth import evaluate_depth
+from ros_matching.evaluation.depth_views import DepthViews, DepthViewsConfig, depth_views
+from ros_matching.evaluation.split import training_photos, validation_frames
+from ros_matching.io import open_source
+from ros_matching.networks.pbs_mvsnet.consistency import project, unproject
+from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
+from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet, BSMVSNetConfig, feature_intrinsics
+from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
+from ros_matching.networks.pbs_mvsnet.warping import pixel_grid
+from ros_matching.training.pbs_mvsnet_views import DrawnViews, SequenceViews, mirrored, part
+from ros_matching.training.photometric import PhotometricConfig, distort
+from ros_matching.training.real import RealViewsConfig
+from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
+from ros_matching.training.views import ViewSource, ViewTuple
+
+SEQUENCE = "hololens_000"
+_REAL_SIZE = (512, 320)  # of the views of which a part is taken
+_QUANTILE = 0.02
+_MIN_SEEN = 0.05  # share of pixels with a truth below which a sample is no use
+
+
+@dataclass(frozen=True)
+class PBSMVSNetTraining(RecipeConfig):
+    """Settings of the training."""
+
+    batch_size: int = parameter(2, "samples in a step, of each process", minimum=1)
+    learning_rate: float = parameter(2e-3, "at its peak; it falls along a cosine to a hundredth", minimum=0)
+    width: int = parameter(192, "pixels across of the images", minimum=64)
+    height: int = parameter(128, "pixels down of the images", minimum=64)
+    views: int = parameter(4, "views of a sample, the reference among them", minimum=2, maximum=16)
+    planes: int = parameter(32, "depth hypotheses", minimum=16)
+    levels: int = parameter(1, "levels of the pyramid, each half the size, that the loss is taken at", minimum=1)
+    real: float = parameter(0.6, "share of real views with sensor depth; the others are drawn", minimum=0, maximum=1)
+    photometric: float = parameter(0.5, "probability that the views of a sample are distorted", minimum=0, maximum=1)
+    loss: str = parameter("l1", "of the depth: in hypotheses, or relative", choices=("l1", "smooth_l1", "relative"))
+    cross_entropy: float = parameter(0.5, "weight of the hypotheses' cross-entropy beside it", minimum=0)
+
+
+class PBSMVSNetLiteRecipe(Recipe):
+    """Trains ``pbs_mvsnet_lite``."""
+
+    name = "pbs_mvsnet_lite"
+    network_name = "pbs_mvsnet_lite"
+    description = "depth of keyframes from posed neighbours, on a CPU"
+    config_class = PBSMVSNetTraining
+    selection = "score"
+
+    def make_network(self) -> nn.Module:
+        """The network with random weights."""
+        return BSMVSNet(BSMVSNetConfig.named(self.network_name))
+
+    def sample(self, index: int) -> dict[str, Tensor]:
+        """``images`` (V, 3, H, W) uint8, ``projections`` (V, 4, 4), ``depth`` (H/4, W/4), ``range`` (2,)."""
+        rng = self.generator(index)
+        for attempt in range(10):
+            views = self._views(index * 10 + attempt, rng)
+            if rng.random() < self.config.photometric:
+                views["images"] = _distorted(views["images"], rng)
+            sample = training_sample(views, rng)
+            if torch.isfinite(sample["depth"]).float().mean() > _MIN_SEEN:
+                break
+        return sample
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the levels of the pyramid."""
+        images, projections, depth = batch["images"].float() / 255, batch["projections"], batch["depth"]
+        near, far = batch["range"].unbind(1)
+        hypotheses = depth_hypotheses(near, far, self.config.planes, network.config.sampling)
+        losses, numbers = [], {}
+        for level in range(self.config.levels):
+            if level:
+                images = functional.avg_pool2d(images.flatten(0, 1), 2).unflatten(0, images.shape[:2])
+                projections, depth = halved(projections), depth[:, ::2, ::2]
+            cost = network.costs(network.features(images), projections, hypotheses)
+            value, numbers_here = self._loss(cost, depth, near, far, network.config.sampling)
+            losses.append(value)
+            numbers.update({f"{name}_{level}": number for name, number in numbers_here.items()})
+        return torch.stack(losses).mean(), numbers
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Errors on real views; the score is the share within 5 % less the relative error."""
+        estimator = DepthEstimator(network, DepthConfig(planes=64))
+        report = evaluate_depth(estimator.estimate, self._validation_views)
+        return {
+            "score": report.inliers[5] - report.abs_rel,
+            "abs_rel": report.abs_rel,
+            "median_rel": report.median_rel,
+            "within_1": report.inliers[1],
+            "within_2": report.inliers[2],
+            "within_5": report.inliers[5],
+            "confident_abs_rel": report.confident_abs_rel,
+        }
+
+    def trained_on(self) -> str:
+        """The data and their terms."""
+        return (
+            f"the first 80 % of {SEQUENCE} (deep-video-mvs sample data, MIT repository) with its depth sensor; drawn "
+            "scenes of planes and boxes with photos of BSDS500 (research) and ImageNet (non-commercial)"
+        )
+
+    def _loss(
+        self, cost: Tensor, depth: Tensor, near: Tensor, far: Tensor, sampling: str
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        planes = cost.shape[1]
+        truth = hypothesis_index(depth, near, far, planes, sampling)
+        valid = (truth >= 0) & (truth <= planes - 1)
+        truth = torch.where(valid, truth, 0)
+        log_probability = functional.log_softmax(-cost.float(), dim=1)
+        steps = torch.arange(planes, dtype=truth.dtype, device=truth.device)
+        index = torch.einsum("bdhw,d->bhw", log_probability.exp(), steps)
+        count = valid.sum().clamp(min=1)
+        error = (index - truth).abs()
+        mean_error = torch.where(valid, error, 0).sum() / count
+        value = torch.where(valid, self._penalty(index, truth, near, far, planes, sampling), 0).sum() / count
+        if self.config.cross_entropy:
+            entropy = torch.where(valid, _cross_entropy(log_probability, truth), 0).sum() / count
+            value = value + self.config.cross_entropy * entropy
+        return value, {"index_error": mean_error.detach()}
+
+    def _penalty(self, index: Tensor, truth: Tensor, near: Tensor, far: Tensor, planes: int, sampling: str) -> Tensor:
+        if self.config.loss == "l1":
+            return (index - truth).abs()
+        if self.config.loss == "smooth_l1":
+            return functional.smooth_l1_loss(index, truth, reduction="none")
+        depth, true_depth = (depth_of_index(x, near, far, planes, sampling) for x in (index, truth))
+        return 10 * (depth / true_depth).log().abs()
+
+    def _views(self, index: int, rng: np.random.Generator) -> ViewTuple:
+        if rng.random() < self.config.real:
+            views = part(self._real.sample(index), self.config.width, self.config.height, rng)
+            return mirrored(views) if rng.random() < 0.5 else views
+        return self._drawn.sample(index)
+
+    @cached_property
+    def _real(self) -> ViewSource:
+        limits = RealViewsConfig(
+            views=self.config.views,
+            width=_REAL_SIZE[0],
+            height=_REAL_SIZE[1],
+            max_gap=1000,
+            min_overlap=0.4,
+            max_angle_deg=30.0,
+            min_baseline=0.04,
+            max_baseline=0.4,
+            seed=self.config.seed,
+        )
+        return SequenceViews(self.data.sequence(SEQUENCE), limits)
+
+    @cached_property
+    def _drawn(self) -> ViewSource:
+        photos = training_photos(self.data.photos)
+        return DrawnViews(photos, self.config.views, self.config.width, self.config.height, self.config.seed)
+
+    @cached_property
+    def _validation_views(self) -> list[DepthViews]:
+        folder = self.data.sequence(SEQUENCE)
+        source = open_source(str(folder))
+        frames = list(source.select(validation_frames(folder.name, len(source))))
+        return depth_views(frames, DepthViewsConfig(step=5))
+
+
+class PBSMVSNetRecipe(PBSMVSNetLiteRecipe):
+    """Trains ``pbs_mvsnet``, the paper's."""
+
+    name = "pbs_mvsnet"
+    network_name = "pbs_mvsnet"
+    description = "depth of keyframes from posed neighbours"
+
+
+def training_sample(views: ViewTuple, rng: np.random.Generator) -> dict[str, Tensor]:
+    """What the network is given of views, and the truth: see ``PBSMVSNetLiteRecipe.sample``.
+
+    Depth that no source sees is unknown. The range is that of robust quantiles of the depth, widened at random.
+    """
+    intrinsics = feature_intrinsics(views["intrinsics"].double())
+    camera_from_world = torch.linalg.inv(views["world_from_camera"].double())
+    projections = camera_from_world.clone()
+    projections[:, :3] = intrinsics @ camera_from_world[:, :3]
+    depth = views["depth"][0, ::FEATURE_STRIDE, ::FEATURE_STRIDE].double()
+    known = depth[torch.isfinite(depth)]
+    if len(known) == 0:
+        near, far = 1.0, 2.0
+    else:
+        near, far = torch.quantile(known, torch.tensor([_QUANTILE, 1 - _QUANTILE]).double()).tolist()
+    range_ = torch.tensor([near / np.exp(rng.uniform(0.02, 0.5)), far * np.exp(rng.uniform(0.02, 0.5))])
+    seen = _seen(depth, intrinsics, camera_from_world)
+    return {
+        "images": views["images"],
+        "projections": projections.float(),
+        "depth": torch.where(seen, depth, torch.nan).float(),
+        "range": range_.float(),
+    }
+
+
+def hypothesis_index(depth: Tensor, near: Tensor, far: Tensor, planes: int, sampling: str) -> Tensor:
+    """Where depths (B, h, w) lie among the hypotheses of ``depth_hypotheses``; NaN stays."""
+    near, far = near[:, None, None], far[:, None, None]
+    if sampling == "linear":
+        return (depth - near) / (far - near) * (planes - 1)
+    return (1 / near - 1 / depth) / (1 / near - 1 / far) * planes
+
+
+def depth_of_index(index: Tensor, near: Tensor, far: Tensor, planes: int, sampling: str) -> Tensor:
+    """The inverse of ``hypothesis_index``."""
+    near, far = near[:, None, None], far[:, None, None]
+    if sampling == "linear":
+        return near + (far - near) * index / (planes - 1)
+    return 1 / (1 / near - (1 / near - 1 / far) * index / planes)
+
+
+def halved(projections: Tensor) -> Tensor:
+    """Projections to feature maps (..., 4, 4) for images of half the size: pixel u becomes (u + 1/2) / 2 - 1/2."""
+    scale = torch.diag(projections.new_tensor([0.5, 0.5, 1, 1]))
+    scale[:2, 2] = -0.25 / FEATURE_STRIDE
+    return scale @ projections
+
+
+def _cross_entropy(log_probability: Tensor, truth: Tensor) -> Tensor:
+    """That of the two hypotheses on both sides of the truth (B, h, w), by their nearness."""
+    below = truth.floor().long().clamp(max=log_probability.shape[1] - 2).unsqueeze(1)
+    share = truth - below.squeeze(1)
+    lower, upper = (log_probability.gather(1, row).squeeze(1) for row in (below, below + 1))
+    return -((1 - share) * lower + share * upper)
+
+
+def _seen(depth: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tensor:
+    """Which points (h, w) are inside of at least one source's image."""
+    height, width = depth.shape
+    points = unproject(pixel_grid(height, width, like=depth), depth.flatten(), intrinsics[0])
+    seen = torch.zeros(height * width, dtype=torch.bool)
+    for matrix, pose in zip(intrinsics[1:], camera_from_world[1:], strict=True):
+        (u, v), _ = project(pose[:3, :3] @ points + pose[:3, 3:], matrix)
+        seen |= (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
+    return seen.view(height, width)
+
+
+def _distorted(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Each view as another camera would have taken it."""
+    config = PhotometricConfig(exposure_stops=0.25, gamma=0.08, saturation=0.1, motion_px=6.0)
+    views = [distort(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), rng, config) for image in images]
+    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()
