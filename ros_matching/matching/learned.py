@@ -1,9 +1,9 @@
 """The learned front ends: PoSFeat's features; matched as mutual nearest neighbours or by NCNet; pruned by NCMNet.
 
     posfeat                 mutual nearest neighbours; score: one minus the ratio to the second nearest
-    posfeat+ncnet           neighbourhood consensus; score: how nearly the cells are each other's best, times the cosine
-    posfeat+ncmnet          nearest neighbours, pruned; score: NCMNet's confidence in the match
-    posfeat+ncnet+ncmnet    consensus, pruned; score: NCMNet's confidence in the match
+    posfeat+ncnet           nearest neighbours among keypoints that neighbourhood consensus lets through; the same score
+    posfeat+ncmnet          nearest neighbours, pruned; score: the same, times NCMNet's confidence in the match
+    posfeat+ncnet+ncmnet    both
 
 What is left at the end is refined: the second point moves to where the image looks like it does around the first.
 
@@ -74,7 +74,8 @@ class LearnedMatcher(TwoViewMatcher):
         matches = self._matching.match(features0, features1)
         if self._pruner is not None and camera0 is not None and camera1 is not None:
             pruned = self._pruner.prune(matches, camera0, camera1)
-            matches = matches if pruned is None else pruned.matches
+            if pruned is not None:
+                matches = replace(pruned.matches, scores=pruned.matches.scores * matches.scores[pruned.rows])
         return matches if self._refinement is None else self._refined(matches, features0, features1)
 
     @torch.inference_mode()

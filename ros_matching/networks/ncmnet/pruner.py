@@ -26,11 +26,17 @@ class NCMNetPrunerConfig(Config):
         minimum=1e-8,
         maximum=1,
     )
+    min_confidence: float = parameter(
+        0.2,
+        "a match of more confidence is kept even where it does not fit; 1 keeps only what fits, as published",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclass(frozen=True)
 class PrunedMatches:
-    """The matches that fit the motion that NCMNet found.
+    """The matches that NCMNet keeps: those that fit the motion it found, and those it is confident of.
 
     ``matches`` (M of them), whose scores are the network's confidence in each; ``rows`` (M,) of the putative matches
     they are; ``essential`` (3, 3) with singular values 1, 1, 0 and ``y1^T E y0 = 0`` for viewing rays.
@@ -42,7 +48,11 @@ class PrunedMatches:
 
 
 class NCMNetPruner:
-    """Finds the essential matrix in the best quarter of the matches and keeps all matches that fit it.
+    """Finds the essential matrix in the best quarter of the matches, and keeps what fits it or deserves confidence.
+
+    What fits alone is fewer wrong matches, but as the matrix is no better than its quarter of the matches, many good
+    ones go, too, and relative poses by RANSAC on the rest are worse (AUC@5 of 24 and 80 on two sequences, for 32 and 89
+    without pruning).
 
     Runs on the device of the network, which it puts into evaluation mode.
     """
@@ -57,7 +67,7 @@ class NCMNetPruner:
         return self._network.config.min_matches
 
     def prune(self, matches: Matches, camera0: Camera, camera1: Camera) -> PrunedMatches | None:
-        """The ``matches`` of two undistorted images that fit one motion; ``None`` for fewer than ``min_matches``."""
+        """The best of the ``matches`` of two undistorted images; ``None`` for fewer than ``min_matches``."""
         if len(matches) < self.min_matches:
             return None
         rays = [camera0.unproject(matches.points0)[:, :2], camera1.unproject(matches.points1)[:, :2]]
@@ -68,7 +78,8 @@ class NCMNetPruner:
                 f"matches must be finite, but {len(bad)} of {len(matches)} are not (first: {bad[0]}); leave them out"
             )
         essential, residuals, scores = self._infer(normalised)
-        rows = np.flatnonzero(residuals < self.config.max_residual)
+        fits = residuals < self.config.max_residual
+        rows = np.flatnonzero(fits | (scores > self.config.min_confidence))
         kept = Matches(
             points0=matches.points0[rows],
             points1=matches.points1[rows],

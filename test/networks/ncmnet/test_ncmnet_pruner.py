@@ -70,12 +70,25 @@ def test_verification_recovers_right_matches_that_the_network_dropped() -> None:
     assert (pruned.matches.scores[:20] < 0.5).all()
 
 
+def test_confidence_keeps_what_does_not_fit_unless_it_is_told_not_to() -> None:
+    matches, right = scene(200, wrong=40)
+    rated = right | (np.arange(200) >= 190)  # ten wrong ones get the network's confidence
+    both = NCMNetPruner(Oracle(rated)).prune(matches, CAMERA0, CAMERA1)
+    np.testing.assert_array_equal(np.isin(np.arange(190, 200), both.rows), True)
+    published = NCMNetPruner(Oracle(right), NCMNetPrunerConfig(min_confidence=1.0)).prune(matches, CAMERA0, CAMERA1)
+    np.testing.assert_array_equal(published.rows, np.flatnonzero(right))
+
+
 def test_the_residual_limit_is_that_of_the_configuration() -> None:
     matches, right = scene(200, wrong=40)
     points1 = matches.points1 + np.random.default_rng(1).normal(0, 0.3, (200, 2))
     noisy = replace(matches, points1=points1)
     counts = [
-        len(NCMNetPruner(Oracle(right), NCMNetPrunerConfig(limit)).prune(noisy, CAMERA0, CAMERA1).matches)
+        len(
+            NCMNetPruner(Oracle(right), NCMNetPrunerConfig(limit, min_confidence=1.0))
+            .prune(noisy, CAMERA0, CAMERA1)
+            .matches
+        )
         for limit in (1e-7, 1e-6, 1e-4)
     ]
     assert 0 < counts[0] < counts[1] < counts[2] <= 200
