@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ros_matching.evaluation.curves import Panel
@@ -31,7 +32,8 @@ def pairs_measurement(results: Sequence[PairResult], settings: Mapping[str, Any]
     tables = [Table("Relative pose, all gaps together", columns, together, "" if by_gap else _NOTE)]
     if by_gap:
         tables.append(Table("Relative pose, by gap", columns, by_gap, _NOTE))
-    return Measurement("pairs", settings, tables, [_panel(sequence, results, estimators[0]) for sequence in whole])
+    panels = [_panel(sequence, results, estimators[0]) for sequence in whole]
+    return Measurement("pairs", settings, tables, panels, [asdict(result) for result in results])
 
 
 def _columns(estimators: Sequence[str]) -> tuple[Column, ...]:

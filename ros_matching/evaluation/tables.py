@@ -72,12 +72,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a measurement gave: tables to read, panels to look at, and the settings that it was made with."""
+    """What a measurement gave: tables to read, panels to look at, and the settings that it was made with.
+
+    ``details`` are the single results behind the tables, which only JSON holds.
+    """
 
     name: str
     settings: Mapping[str, Any]
     tables: Sequence[Table]
     panels: Sequence[Panel] = ()
+    details: Sequence[Mapping[str, Any]] = ()
 
     def markdown(self) -> str:
         """All tables under their titles, with their notes below them."""
@@ -99,6 +103,7 @@ def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Pat
         "settings": measurement.settings,
         "versions": library_versions(),
         "tables": [{"title": table.title, "rows": [dict(row) for row in table.rows]} for table in measurement.tables],
+        "details": list(measurement.details),
     }
     values.write_text(json.dumps(_jsonable(content), indent=2) + "\n", encoding="utf-8")
     picture.unlink(missing_ok=True)

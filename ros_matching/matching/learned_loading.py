@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from ros_matching.networks.installed import load_named, weights_file
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
 from ros_matching.networks.ncnet.network import NCNet
-from ros_matching.networks.posfeat.extractor import PoSFeatConfig, PoSFeatExtractor
+from ros_matching.networks.posfeat.extractor import LITE, PoSFeatConfig, PoSFeatExtractor
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.nearest import NearestMatcher
 
@@ -45,7 +46,9 @@ def load_learned(
         stage: load_named(path, network).to(where)
         for stage, (path, network) in _files(name.split("+"), weights, variant).items()
     }
-    config = PoSFeatConfig() if max_keypoints is None else PoSFeatConfig(max_keypoints=max_keypoints)
+    config = LITE if isinstance(networks["posfeat"], PoSFeatLite) else PoSFeatConfig()
+    if max_keypoints is not None:
+        config = replace(config, max_keypoints=max_keypoints)
     extractor = PoSFeatExtractor(networks["posfeat"], config)
     matching = _consensus(networks["ncnet"], extractor) if "ncnet" in networks else NearestMatcher()
     pruner = NCMNetPruner(networks["ncmnet"]) if "ncmnet" in networks else None

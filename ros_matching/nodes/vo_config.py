@@ -11,7 +11,7 @@ from ros_matching.config import Config, parameter
 class VoConfig(Config):
     """What ``vo_node`` listens to, which frames it speaks of, and what it keeps."""
 
-    backend: str = parameter("default", "the front end: default, or the name of one, such as sift or orb")
+    backend: str = parameter("default", "the front end: default (learned), or the name of one, such as sift or orb")
     device: str = parameter("auto", "where the front end runs: auto, cpu, cuda or cuda:N")
     autostart: bool = parameter(
         False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"

@@ -59,6 +59,8 @@ def test_pairs_of_a_source_are_measured_and_written(tmp_path, capsys, monkeypatc
     assert whole["rows"][0]["precision"] > 0.9
     assert len(by_gap["rows"]) == 4
     assert content["settings"]["keypoints"] == 2048
+    assert [(pair["matcher"], pair["frames"]) for pair in content["details"][:2]] == [("sift", [0, 1]), ("orb", [0, 1])]
+    assert set(content["details"][0]["errors"]["own"]) == {"rotation_deg", "translation_deg"}
 
 
 @pytest.fixture

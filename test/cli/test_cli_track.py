@@ -100,7 +100,7 @@ def test_a_run_is_tracked_reported_and_written(track, tmp_path, capsys):
     code, report = track(FakeSource(), blind=range(20, 24))
     assert code == 0
     assert report["source"] == "corridor"
-    assert report["backend"] == "sift"
+    assert report["backend"] == "posfeat"
     assert (report["frames"], report["tracked"], report["initializing"], report["lost"]) == (40, 31, 5, 4)
     assert report["lost_ranges"] == [[20, 23]]
     assert report["scale"] == pytest.approx(1 / SCALE)
@@ -199,7 +199,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_opened(track, capsys):
 def test_a_device_that_a_front_end_cannot_use_is_refused(track, capsys):
     code, _ = track(FakeSource(), "--device", "tpu")
     assert code == 2
-    assert "got device 'tpu'" in capsys.readouterr().err
+    assert "no device is called 'tpu'" in capsys.readouterr().err
 
 
 def test_alignment_is_the_users_choice(track):

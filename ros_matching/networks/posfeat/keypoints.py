@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_MAX_SHIFT_PX = 0.75
 BORDER_PX = 1  # keypoints keep this distance, so that each has a full 3x3 neighbourhood
 
 
@@ -62,6 +63,43 @@ def detect(
     return [_strongest(image[0], keep[0], max_keypoints) for image, keep in zip(score, mask, strict=True)]
 
 
+def detect_on_response(
+    response: Tensor,
+    score: Tensor,
+    radius: int,
+    min_response: float,
+    max_keypoints: int,
+    allowed: Tensor | None = None,
+) -> list[Keypoints]:
+    """Keypoints at the maxima of another map than that of the scores, which then says which of them are the best.
+
+    As ``detect``, with ``response`` (B, 1, H, W) in its place; keypoints are ranked by the score times the root of the
+    response, and refined by a quadratic surface through the response.
+    """
+    mask = local_maxima(response, radius) & (response > min_response)
+    if allowed is not None:
+        mask &= allowed
+    rank = response.sqrt() * score
+    return [_ranked(*(x[0] for x in image), max_keypoints) for image in zip(response, rank, score, mask, strict=True)]
+
+
+def _ranked(response: Tensor, rank: Tensor, score: Tensor, mask: Tensor, max_keypoints: int) -> Keypoints:
+    index = mask.flatten().nonzero()[:, 0]
+    index = index[rank.flatten()[index].argsort(descending=True, stable=True)[:max_keypoints]]
+    return Keypoints(_centre(index, response.shape[1]) + _peak(response, index), score.flatten()[index])
+
+
+def _peak(response: Tensor, index: Tensor) -> Tensor:
+    """Where the quadratic surface through the 3x3 neighbourhood peaks, (N, 2) from the middle, less than a pixel."""
+    p = response.flatten()[_around(response, index)].unflatten(1, (3, 3))
+    gx, gy = (p[:, 1, 2] - p[:, 1, 0]) / 2, (p[:, 2, 1] - p[:, 0, 1]) / 2
+    xx, yy = p[:, 1, 2] + p[:, 1, 0] - 2 * p[:, 1, 1], p[:, 2, 1] + p[:, 0, 1] - 2 * p[:, 1, 1]
+    xy = (p[:, 2, 2] + p[:, 0, 0] - p[:, 0, 2] - p[:, 2, 0]) / 4
+    determinant = xx * yy - xy * xy
+    shift = torch.stack([xy * gy - yy * gx, xy * gx - xx * gy], dim=1) / determinant.clamp(min=1e-20)[:, None]
+    return torch.where((determinant > 0)[:, None], shift.clamp(-_MAX_SHIFT_PX, _MAX_SHIFT_PX), 0.0)
+
+
 def _strongest(score: Tensor, mask: Tensor, max_keypoints: int) -> Keypoints:
     index = mask.flatten().nonzero()[:, 0]
     values = score.flatten()[index]
@@ -71,12 +109,19 @@ def _strongest(score: Tensor, mask: Tensor, max_keypoints: int) -> Keypoints:
 
 def _refined(score: Tensor, index: Tensor) -> Keypoints:
     """The centroid of the scores in the 3x3 neighbourhood, less than a pixel away, and the maximum there."""
-    width = score.shape[1]
+    values = score.flatten()[_around(score, index)]
     step = torch.arange(-1, 2, device=score.device)
-    around = index[:, None] + (step[:, None] * width + step).flatten()
-    values = score.flatten()[around]
     dy, dx = torch.meshgrid(step.to(values), step.to(values), indexing="ij")
     offsets = torch.stack([dx.flatten(), dy.flatten()], dim=1)
     shift = (values @ offsets) / values.sum(dim=1, keepdim=True)
-    centre = torch.stack([index % width, torch.div(index, width, rounding_mode="floor")], dim=1)
-    return Keypoints(centre + shift, values.amax(dim=1))
+    return Keypoints(_centre(index, score.shape[1]) + shift, values.amax(dim=1))
+
+
+def _around(score: Tensor, index: Tensor) -> Tensor:
+    """The flat indices (N, 9) of the 3x3 neighbourhood, row by row."""
+    step = torch.arange(-1, 2, device=score.device)
+    return index[:, None] + (step[:, None] * score.shape[1] + step).flatten()
+
+
+def _centre(index: Tensor, width: int) -> Tensor:
+    return torch.stack([index % width, torch.div(index, width, rounding_mode="floor")], dim=1)

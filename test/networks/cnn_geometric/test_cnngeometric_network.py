@@ -39,7 +39,7 @@ def test_maps_of_any_two_sizes_and_lengths_of_descriptors_are_taken() -> None:
         thetas = network(source, target)
         scaled = network(3 * source, target)
     assert {model: theta.shape for model, theta in thetas.items()} == {"affine": (2, 6), "tps": (2, 18)}
-    torch.testing.assert_close(scaled, thetas)  # descriptors count by direction
+    torch.testing.assert_close(scaled, thetas, rtol=0, atol=1e-4)  # descriptors count by direction
 
 
 def test_training_reaches_the_heads_alone() -> None:

@@ -173,9 +173,8 @@ def test_without_keypoints_there_are_no_matches() -> None:
 
 
 def test_a_flat_world_has_no_matches() -> None:
-    flat = Features(
-        scattered(50, SIZE, 0), torch.ones(50), torch.full((50, 8), 8**-0.5), "world", torch.ones(8, 60, 80)
-    )
+    descriptors = torch.full((50, 8), 8**-0.5)
+    flat = Features(scattered(50, SIZE, 0), torch.ones(50), descriptors, "world", torch.ones(8, 60, 80))
     assert len(ConsensusMatcher(voting_network(), ConsensusConfig(readout="refined")).match(flat, flat)) == 0
     assert ConsensusMatcher(voting_network()).match(flat, flat).scores.max(initial=0) < 0.01
 

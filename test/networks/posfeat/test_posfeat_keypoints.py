@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ros_matching.networks.posfeat.keypoints import detect, local_maxima
+from ros_matching.networks.posfeat.keypoints import detect, detect_on_response, local_maxima
 
 
 def bumps(centres: list[tuple[float, float]], heights: list[float], height: int = 48, width: int = 64) -> Tensor:
@@ -74,3 +74,17 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
     together = detect(torch.cat([one, two]), 3, 0.5, 100)
     for apart, found in zip([one, two], together, strict=True):
         assert torch.equal(detect(apart, 3, 0.5, 100)[0].points, found.points)
+
+
+def test_maxima_of_a_response_are_ranked_by_the_score_and_found_between_pixels() -> None:
+    centres = [(10.3, 12.0), (40.0, 30.4), (25.0, 40.0)]
+    response = bumps(centres, [1.0, 1.0, 1.0]) - 0.01
+    score = torch.full_like(response, 1.0)
+    score[..., 30, 40], score[..., 40, 25] = 3.0, 2.0
+    [found] = detect_on_response(response, score, radius=3, min_response=0.1, max_keypoints=2)
+    torch.testing.assert_close(found.points, torch.tensor([centres[1], centres[2]]), rtol=0, atol=0.05)
+    torch.testing.assert_close(found.scores, torch.tensor([3.0, 2.0]))
+    allowed = torch.zeros_like(response, dtype=torch.bool)
+    allowed[..., :20, :] = True
+    [found] = detect_on_response(response, score, 3, 0.1, 10, allowed)
+    torch.testing.assert_close(found.points, torch.tensor([centres[0]]), rtol=0, atol=0.05)
