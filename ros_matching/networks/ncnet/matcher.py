@@ -15,10 +15,9 @@ them alone. Together:
      match is a pair of keypoints that so find each other, from either image, within a few pixels.
    - "agreed": the same, but the point in the second image is its keypoint.
 
-Relative poses are better by the gate, which keeps what the detector found: AUC@5 on frames of a headset, and around an
-object, 32 and 93, for 28 and 84 "refined", 26 and 80 "agreed", and 30 and 86 by nearest neighbours alone (descriptors
-of PoSFeat-lite at SIFT's keypoints; 33 and 24 pairs). "Refined" has the fewest wrong matches: 71 % are right on the
-headset, for 54 and 51 %.
+Relative poses are better by the gate, which keeps what the detector found; "refined" has the fewest wrong matches. With
+the first weights the gate has not earned its place yet: nearest neighbours alone lead to poses that are as good or
+better (``docs/benchmarks.md``).
 
 The numbers that led here, for two images of 640 x 480 on one core: a dense consensus at 1/8 would cost 16 times as much
 as at 1/16, and there the smaller of the authors' networks takes 1.2 s on all pairs, 42 ms on the 10 strongest of every
