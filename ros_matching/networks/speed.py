@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,7 +26,7 @@ from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatche
 from ros_matching.networks.ncnet.network import consensus_network
 from ros_matching.networks.pbs_mvsnet.network import BSMVSNet, BSMVSNetConfig
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
-from ros_matching.networks.posfeat.extractor import PoSFeatConfig, PoSFeatExtractor
+from ros_matching.networks.posfeat.extractor import LITE, PoSFeatConfig, PoSFeatExtractor
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.network import DESCRIPTOR_DIM, PoSFeat
 from ros_matching.networks.posfeat.sampling import MAP_STRIDE
@@ -105,8 +105,8 @@ def _image(size: tuple[int, int]) -> np.ndarray:
 
 
 def _extraction(network: str, size: tuple[int, int], device: torch.device, precision: str) -> Run:
-    module = PoSFeat() if network == "posfeat" else PoSFeatLite()
-    extractor = PoSFeatExtractor(module.to(device).eval(), PoSFeatConfig(precision=precision))
+    module, config = (PoSFeat(), PoSFeatConfig()) if network == "posfeat" else (PoSFeatLite(), LITE)
+    extractor = PoSFeatExtractor(module.to(device).eval(), replace(config, precision=precision))
     return partial(extractor.extract, _image(size))
 
 
