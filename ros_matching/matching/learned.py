@@ -81,8 +81,8 @@ class LearnedMatcher(TwoViewMatcher):
     @torch.inference_mode()
     def _refined(self, matches: Matches, features0: Features, features1: Features) -> Matches:
         grey0, grey1 = features0.grey, features1.grey
-        points = (torch.from_numpy(points).to(grey0.device) for points in (matches.points0, matches.points1))
-        return replace(matches, points1=refine(grey0, grey1, *points, self._refinement).cpu().numpy())
+        points = (torch.from_numpy(points).to(grey0.device).float() for points in (matches.points0, matches.points1))
+        return replace(matches, points1=refine(grey0, grey1, *points, self._refinement).double().cpu().numpy())
 
     @torch.inference_mode()
     def descriptor_distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:

@@ -71,21 +71,22 @@ def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries
 
     Ties go to the first one.
     """
-    count = len(descriptors1)
-    size = max(1, block_entries // count)
+    count0, count1 = len(descriptors0), len(descriptors1)
+    size = max(1, block_entries // count1)
     columns, cosines, seconds = [], [], []
-    best = descriptors0.new_full((count,), -torch.inf)
-    best_row = torch.zeros(count, dtype=torch.long, device=descriptors0.device)
-    for first in range(0, len(descriptors0), size):
+    best = descriptors0.new_full((count1,), -torch.inf)
+    for first in range(0, count0, size):
         table = descriptors0[first : first + size] @ descriptors1.mT
-        of_column, row = table.max(dim=0)
-        best_row = torch.where(of_column > best, row + first, best_row)
-        best = torch.maximum(best, of_column)
+        # Values alone: where the maximum of a column lies takes ten times as long to find, and follows from the rows.
+        best = torch.maximum(best, table.amax(dim=0))
         cosine, column = table.max(dim=1)
         table.scatter_(1, column[:, None], -torch.inf)
         columns.append(column)
         cosines.append(cosine)
         seconds.append(table.amax(dim=1))
-    column = torch.cat(columns)
-    mutual = best_row[column] == torch.arange(len(descriptors0), device=column.device)
-    return Neighbours(column, torch.cat(cosines), torch.cat(seconds), mutual)
+    column, cosine = torch.cat(columns), torch.cat(cosines)
+    rows = torch.arange(count0, device=column.device)
+    reaches_best = cosine == best[column]
+    candidate = torch.where(reaches_best, rows, count0)
+    first_row = column.new_full((count1,), count0).scatter_reduce_(0, column, candidate, "amin")
+    return Neighbours(column, cosine, torch.cat(seconds), reaches_best & (first_row[column] == rows))
