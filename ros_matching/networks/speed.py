@@ -30,6 +30,7 @@ from ros_matching.networks.posfeat.extractor import LITE, PoSFeatConfig, PoSFeat
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.network import DESCRIPTOR_DIM, PoSFeat
 from ros_matching.networks.posfeat.sampling import MAP_STRIDE
+from ros_matching.networks.precision import autocast
 
 Run = Callable[[], object]
 Make = Callable[[torch.device, str], Run]
@@ -163,11 +164,8 @@ def _image_alignment(trunk: str, stages: str, device: torch.device, precision: s
 
 
 def _autocast(run: Run, device: torch.device, precision: str) -> Run:
-    if precision == "float32":
-        return run
-
     def in_precision() -> object:
-        with torch.autocast(device.type, dtype=getattr(torch, precision)):
+        with autocast(device, precision):
             return run()
 
     return in_precision

@@ -25,9 +25,9 @@ from ros_matching.networks.cnn_geometric.network import CNNGeometric
 from ros_matching.networks.cnn_geometric.supervision import LOSS_GRID, synthetic_views
 from ros_matching.networks.cnn_geometric.transforms import identity, transform_points, unit_grid
 from ros_matching.networks.cnn_geometric.trunks import DescriptorMapTrunk
+from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.installed import load_installed, load_named
 from ros_matching.networks.posfeat.folding import folded
-from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN
 from ros_matching.training.photometric import PhotometricConfig, distort
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
@@ -135,7 +135,7 @@ class CNNGeometricLiteRecipe(Recipe):
     @torch.no_grad()
     def _maps(self, images: Tensor) -> Tensor:
         """Descriptor maps (B, 128, 15, 15), averaged as the network does, of images (B, 3, H, W) uint8."""
-        mean, deviation = (255 * torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+        mean, deviation = level_statistics()
         pixels = ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
         return DescriptorMapTrunk()(self._descriptors(pixels).local).contiguous()
 

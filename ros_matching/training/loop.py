@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ros_matching.errors import TrainingError
+from ros_matching.networks.precision import autocast
 from ros_matching.training.processes import Processes
 from ros_matching.training.recipe import Batch, Recipe
 from ros_matching.training.run_folder import RunFolder
@@ -129,8 +129,7 @@ class _Run:
             group["lr"] = rate * group["lr_scale"]
         self.recipe.set_mode(self.network)
         batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-        half = self.options.precision == "bfloat16"
-        with torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext():
+        with autocast(device, self.options.precision):
             loss, numbers = self.objective(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

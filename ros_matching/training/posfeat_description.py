@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from ros_matching.config import parameter
 from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.split import training_photos, validation_photos
+from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.posfeat.efficientnet_lite import from_imagenet
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN, PoSFeat
+from ros_matching.networks.posfeat.network import PoSFeat
 from ros_matching.networks.published import read_published
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, choose_points, map_points, photo_pair
@@ -223,8 +224,7 @@ def photo_sample(photos: Sequence[Path], rng: np.random.Generator, config: Descr
 
 def normalised(images: Tensor) -> Tensor:
     """Images (B, 3, H, W) uint8 as the networks take them, channels last in memory."""
-    mean = 255 * torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
-    deviation = 255 * torch.tensor(IMAGENET_DEVIATION, device=images.device).view(3, 1, 1)
+    mean, deviation = level_statistics(images.device)
     return ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
 
 

@@ -8,7 +8,6 @@ one has aligned; the whole takes a point of image 0 through the spline first, th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +21,8 @@ from ros_matching.errors import ConfigError, MatchingError
 from ros_matching.networks.cnn_geometric.network import CNNGeometric
 from ros_matching.networks.cnn_geometric.transforms import compose, matrix_of, warp
 from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE, IMAGE_SIZE
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+from ros_matching.networks.imagenet import level_statistics
+from ros_matching.networks.precision import PRECISIONS, autocast
 
 _STAGES = ("affine", "homography", "homography_matrix", "tps", "affine+tps", "homography+tps", "homography_matrix+tps")
 _CHECKED_POINTS = 9  # along each side, where the transform must neither fold nor all but vanish
@@ -42,9 +40,7 @@ class AlignerConfig(Config):
     iterations: int = parameter(
         1, "how often each stage is estimated, on what it aligned before", minimum=1, maximum=10
     )
-    precision: str = parameter(
-        "float32", "number format of the convolutions", choices=("float32", "float16", "bfloat16")
-    )
+    precision: str = parameter("float32", "number format of the convolutions", choices=PRECISIONS)
 
 
 class _Aligner:
@@ -59,9 +55,7 @@ class _Aligner:
         self.device = next(network.parameters()).device
 
     def _transform(self, input0: Tensor, input1: Tensor, region0: Region, region1: Region) -> ImageTransform | None:
-        half = self.config.precision != "float32"
-        dtype = getattr(torch, self.config.precision)
-        with torch.autocast(self.device.type, dtype=dtype) if half else nullcontext():
+        with autocast(self.device, self.config.precision):
             stages = estimate(self.network, input1, input0, self.config.stages.split("+"), self.config.iterations)
         return image_transform(stages, region0, region1)
 
@@ -73,8 +67,7 @@ class ImageAligner(_Aligner):
 
     def __init__(self, network: CNNGeometric, config: AlignerConfig | None = None) -> None:
         super().__init__(network, config)
-        self._mean = 255 * torch.tensor(IMAGENET_MEAN, device=self.device).view(3, 1, 1)
-        self._deviation = 255 * torch.tensor(IMAGENET_DEVIATION, device=self.device).view(3, 1, 1)
+        self._mean, self._deviation = level_statistics(self.device)
 
     def align(self, image0: np.ndarray, image1: np.ndarray) -> ImageTransform | None:
         """The transform between two images (H, W, 3) uint8 RGB; ``None`` where what is found folds image 0.

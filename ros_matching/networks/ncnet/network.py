@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.errors import MatchingError
-from ros_matching.networks.ncnet.trunk import ResNet101Trunk
+from ros_matching.networks.precision import full_precision
+from ros_matching.networks.resnet import ResNet101Trunk
 
 _NORM_EPS = 1e-6
 MUTUAL_EPS = 1e-5
@@ -49,11 +50,6 @@ class FilteredCorrelation(NamedTuple):
 
     scores: Tensor
     offsets: Tensor | None
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32; the rest as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def normalize(features: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ros_matching.networks.ncnet.network import MUTUAL_EPS, ConsensusNetwork, full_precision
+from ros_matching.networks.ncnet.network import MUTUAL_EPS, ConsensusNetwork
+from ros_matching.networks.precision import full_precision
 
 
 class Pairs(NamedTuple):

@@ -19,10 +19,10 @@ from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet
 from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
 from ros_matching.networks.pbs_mvsnet.regularization import STRIDE
+from ros_matching.networks.precision import PRECISIONS, autocast
 
 _MAX_LEVELS = 4
 _MIN_LEVEL_SIDE_PX = 128  # a smaller image leaves its depth map with fewer than 32 rows
-_PRECISIONS = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DepthConfig(Config):
 
     planes: int = parameter(64, "depth hypotheses, best a multiple of 16", minimum=8, maximum=1024)
     levels: int = parameter(0, "levels of the pyramid, each half the size; 0: by image size", minimum=0, maximum=4)
-    precision: str = parameter("float32", "arithmetic of the convolutions", choices=tuple(_PRECISIONS))
+    precision: str = parameter("float32", "arithmetic of the convolutions", choices=PRECISIONS)
 
 
 class DepthEstimator:
@@ -75,8 +75,7 @@ class DepthEstimator:
         poses = [invert(view.world_from_camera) @ reference.world_from_camera for view in views]
         near, far = (torch.tensor([value], dtype=torch.float32, device=self._device) for value in depth_range)
         depths = depth_hypotheses(near, far, self.config.planes, self._network.config.sampling)
-        precision = _PRECISIONS[self.config.precision]
-        with torch.autocast(self._device.type, dtype=precision, enabled=precision is not None):
+        with autocast(self._device, self.config.precision):
             estimate = self._network(images, self._projections(feature_cameras, poses), depths)
         camera = feature_cameras[0]
         depth, confidence = (x[0, : camera.height, : camera.width].cpu() for x in (estimate.depth, estimate.confidence))

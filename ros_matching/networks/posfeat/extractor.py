@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +12,16 @@ from torch.nn import functional
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features
 from ros_matching.errors import MatchingError
+from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.posfeat.folding import folded
 from ros_matching.networks.posfeat.hessian import hessian_response
 from ros_matching.networks.posfeat.keypoints import Keypoints, detect, detect_on_response
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN, STRIDE, PoSFeat
+from ros_matching.networks.posfeat.network import STRIDE, PoSFeat
+from ros_matching.networks.precision import PRECISIONS, autocast
 
 MIN_SIDE_PX = 2 * STRIDE
 _CONTRAST_CELL_PX = 4
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ class PoSFeatConfig(Config):
     min_contrast: float = parameter(
         2.0, "standard deviation of the grey levels (0 to 255) around a keypoint below which it is dropped", minimum=0
     )
-    precision: str = parameter(
-        "float32", "number format of the convolutions", choices=("float32", "float16", "bfloat16")
-    )
+    precision: str = parameter("float32", "number format of the convolutions", choices=PRECISIONS)
 
 
 LITE = PoSFeatConfig(localization="hessian", nms_radius_px=2)
@@ -75,8 +73,7 @@ class PoSFeatExtractor:
         self.config = config or PoSFeatConfig()
         self.network = folded(network).to(memory_format=torch.channels_last)
         self.device = next(network.parameters()).device
-        self._mean = 255 * torch.tensor(IMAGENET_MEAN, device=self.device).view(3, 1, 1)
-        self._deviation = 255 * torch.tensor(IMAGENET_DEVIATION, device=self.device).view(3, 1, 1)
+        self._mean, self._deviation = level_statistics(self.device)
 
     @torch.inference_mode()
     def extract(self, image: np.ndarray) -> Features:
@@ -87,7 +84,7 @@ class PoSFeatExtractor:
         another kind of image or one with a side below 32 pixels.
         """
         levels = self._levels(image)
-        with self._autocast():
+        with autocast(self.device, self.config.precision):
             dense = self.network((levels - self._mean) / self._deviation)
         [keypoints] = self._keypoints(dense.score, levels)
         descriptors = self.network.sample(dense.descriptors, keypoints.points[None])[0]
@@ -127,8 +124,3 @@ class PoSFeatExtractor:
         mean, square = moments.split(1, dim=1)
         textured = square - mean.square() >= self.config.min_contrast**2
         return textured.repeat_interleave(_CONTRAST_CELL_PX, dim=-1).repeat_interleave(_CONTRAST_CELL_PX, dim=-2)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.config.precision])

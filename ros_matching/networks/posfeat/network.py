@@ -18,11 +18,10 @@ from ros_matching.config import Config, parameter
 from ros_matching.errors import MatchingError
 from ros_matching.networks.posfeat.priors import PRIORS
 from ros_matching.networks.posfeat.sampling import sample_published
+from ros_matching.networks.precision import full_precision
 
 STRIDE = 16  # image sizes are multiples of it
 DESCRIPTOR_DIM = 128
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, as is the deviation
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 _ACTIVATIONS = {"softplus": functional.softplus, "sigmoid": torch.sigmoid}
@@ -52,11 +51,6 @@ class DescriptionMaps(NamedTuple):
     local: Tensor
     stem: Tensor
     coarse: Tensor | None
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """At least float32: what the normalisations need, which accumulate over whole images."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class PoSFeat(nn.Module):
@@ -164,7 +158,7 @@ def instance_norm(x: Tensor) -> Tensor:
     Torch's own first copies what is stored channels-last: 1.5 s for one 640x480 image on one core.
     """
     with torch.autocast(device_type=x.device.type, enabled=False):
-        x = full_precision(x)
+        x = full_precision(x)  # sums over whole images
         x = x - x.mean(dim=(2, 3), keepdim=True)
         return x * (x.square().mean(dim=(2, 3), keepdim=True) + 1e-5).rsqrt()
 

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ros_matching.errors import CheckpointError, MatchingError
+from ros_matching.networks.imagenet import IMAGENET_DEVIATION, IMAGENET_MEAN
 from ros_matching.networks.posfeat.efficientnet_lite import EfficientNetLite0, from_imagenet
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.network import IMAGENET_DEVIATION, IMAGENET_MEAN, PoSFeat, instance_norm
+from ros_matching.networks.posfeat.network import PoSFeat, instance_norm
 from ros_matching.networks.posfeat.official import from_official
 
 NETWORKS = pytest.mark.parametrize("network_class", [PoSFeat, PoSFeatLite])
