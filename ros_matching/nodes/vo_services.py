@@ -10,8 +10,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.nodes.parameters import read_config
-from ros_matching.nodes.pipeline import VoPipeline
 from ros_matching.nodes.vo_config import VoConfig
+from ros_matching.nodes.vo_pipeline import VoPipeline
 
 
 class VoServices:

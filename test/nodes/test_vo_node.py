@@ -69,7 +69,7 @@ BASE_FROM_CAMERA = pose_from(exp_so3([-1.2, 0.3, -1.5]), np.array([0.4, -0.1, 0.
 @pytest.fixture
 def start(context, monkeypatch):
     """Bring up vo_node with these parameters, and its peer, and give (node, tracker, peer)."""
-    monkeypatch.setattr("ros_matching.nodes.vo_node._DIAGNOSTICS_PERIOD_S", 0.1)
+    monkeypatch.setattr("ros_matching.nodes.managed_node.DIAGNOSTICS_PERIOD_S", 0.1)
     with contextlib.ExitStack() as stack:
 
         def start(*, listen_to=None, latched_info=False, settle=True, **parameters):
@@ -151,7 +151,7 @@ def test_the_keyframe_and_the_debug_image(start):
 
 
 def test_nobody_gets_what_nobody_asked_for(start, monkeypatch):
-    monkeypatch.setattr("ros_matching.nodes.outputs.draw_tracks", None)
+    monkeypatch.setattr("ros_matching.nodes.vo_outputs.draw_tracks", None)
     monkeypatch.setattr("ros_matching.nodes.vo_messages.keyframe_to_msg", None)
     _, _, peer = start(listen_to=("vo_status", "odom", "/diagnostics"))
     peer.send_frame(0)
@@ -228,7 +228,7 @@ def test_the_newest_image_wins_and_drops_are_counted(start):
     peer.send_frame(0)
     tracker.gate = threading.Event()
     peer.images.publish(frame_messages(1)[0])
-    _wait_until(lambda: node._statistics.received == 2 and node._worker._slot is None)
+    _wait_until(lambda: node._statistics.received == 2 and node._worker.waiting == 0)
     for number in (2, 3, 4):
         peer.images.publish(frame_messages(number)[0])
         _wait_until(lambda number=number: node._statistics.received == number + 1)
