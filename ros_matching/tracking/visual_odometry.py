@@ -11,6 +11,7 @@ from ros_matching.datatypes import Camera, Features, Frame, ScaleState
 from ros_matching.errors import TrackingError
 from ros_matching.geometry.se3 import interpolate, invert
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
@@ -19,7 +20,6 @@ from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
-from ros_matching.tracking.stages import StageTimer
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
 _LOG = logging.getLogger(__name__)
