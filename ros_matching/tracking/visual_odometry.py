@@ -114,7 +114,10 @@ class VisualOdometry:
 
     def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:
         keyframe = self._map.add_keyframe(
-            frame, features, localization.camera_from_world, localization.landmark_ids.copy()
+            frame,
+            features.moved(localization.points_px),
+            localization.camera_from_world,
+            localization.landmark_ids.copy(),
         )
         self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
         self._mapper.adjust(self._map, keyframe)
