@@ -20,6 +20,7 @@ from ros_matching.tracking.localization import Localization, Localizer
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.tracking.stages import StageTimer
+from ros_matching.tracking.turning import TurningStart
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class VisualOdometry:
         self._config = config or TrackingConfig()
         self._stages = StageTimer()
         self._initializer = TwoViewInitializer(matcher, self._config)
+        self._start = TurningStart()
         self._localizer = Localizer(matcher, self._config, self._stages)
         self._mapper = LocalMapper(matcher, self._config)
         self._recovery = Recovery(self._localizer, self._config)
@@ -64,6 +66,7 @@ class VisualOdometry:
         self._lost_frames = 0
         self._maps_begun = 0
         self._initializer.reset()
+        self._start.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
         """Process the next frame; frames come in order of time, from one camera.
@@ -108,6 +111,7 @@ class VisualOdometry:
             counts=replace(counts, landmarks=len(self._map.positions), keyframes=len(self._map.keyframes)),
             parallax_deg=parallax,
             new_keyframe=None if keyframe is None else self._map.export(keyframe, ScaleState.UP_TO_SCALE),
+            rotation_only=localization.rotation_only,
             reference_points_px=localization.matches.points0,
             tracked_points_px=localization.matches.points1,
         )
@@ -151,7 +155,7 @@ class VisualOdometry:
             begun = self._begin_map(outcome) if isinstance(outcome, InitialReconstruction) else outcome
         if not isinstance(begun, Waiting):
             return begun
-        return TrackingResult(
+        result = TrackingResult(
             frame.index,
             frame.stamp_ns,
             TrackingStatus.INITIALIZING,
@@ -159,17 +163,38 @@ class VisualOdometry:
             counts=replace(self._counts(features), matches=begun.matches),
             parallax_deg=begun.parallax_deg,
         )
+        return result if self._map is not None else self._turned_result(result, begun)
+
+    def _turned_result(self, result: TrackingResult, waiting: Waiting) -> TrackingResult:
+        """Before the first map: the pose of a camera that has only turned since the first image."""
+        continues = self._start.has_posed
+        turned = self._start.follow(waiting.turn, becomes_reference=waiting.new_reference)
+        if turned is None:
+            return result
+        self._maps_begun += not continues
+        previous_from_current, relative_covariance = turned.motion or (None, None)
+        return replace(
+            result,
+            status=TrackingStatus.TRACKING,
+            world_from_camera=turned.world_from_camera,
+            covariance=turned.covariance,
+            previous_from_current=previous_from_current,
+            relative_covariance=relative_covariance,
+            counts=replace(result.counts, inliers=turned.inliers, maps=self._maps_begun),
+            rotation_only=True,
+        )
 
     def _begin_map(self, first: InitialReconstruction) -> TrackingResult | Waiting:
         """A map from two views; the first one's camera is the world, or stands where the last map was left."""
-        world_from_first = np.eye(4) if self._last is None else self._last.world_from_camera
+        world_from_first = self._start.world_from_reference if self._map is None else self._last.world_from_camera
         depth = 1.0 if self._map is None else self._map.typical_depth
         local_map = LocalMap(first.frame1.camera, self._config.max_keyframes)
         keyframe = self._mapper.begin(local_map, first, world_from_first, depth)
         if keyframe is None:
             return Waiting("the first map did not survive its adjustment", len(first.matches))
+        continues = self._map is None and self._start.has_posed
         self._map, self._reference, self._last = local_map, keyframe, None
-        self._maps_begun += 1
+        self._maps_begun += not continues
         if self._maps_begun > 1:
             _LOG.warning(
                 "frame %d: map %d begun after a loss; its scale is a guess", keyframe.frame.index, self._maps_begun

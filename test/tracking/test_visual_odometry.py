@@ -57,18 +57,6 @@ def test_the_first_landmarks_have_median_depth_one():
     assert np.median(first.new_keyframe.sparse_depths) == pytest.approx(1, abs=0.1)
 
 
-def test_standing_still_begins_no_map():
-    results = run(PointWorld(cloud(), np.repeat(walk(1), 60, axis=0)))
-    assert {r.status for r in results} == {INITIALIZING}
-    assert all(r.world_from_camera is None for r in results)
-    assert "still" in results[-1].reason
-
-
-def test_turning_on_the_spot_begins_no_map():
-    results = run(PointWorld(cloud(), turn(60, 50)))
-    assert {r.status for r in results} == {INITIALIZING}
-
-
 def test_standing_still_does_not_drift():
     path = walk(120)
     path[60:] = path[60]
