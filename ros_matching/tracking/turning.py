@@ -85,6 +85,13 @@ class TurningStart:
         self._last: TurnedPose | None = None
         self.has_posed = False
 
+    @property
+    def drift(self) -> np.ndarray:
+        """The covariance (7, 7) over ``(dt, dr, ds)`` of where the reference image stands; its scale is the unit."""
+        drift = np.zeros((7, 7))
+        drift[:6, :6] = _covariance(self._parallax_rad)
+        return drift
+
     def follow(self, turn: Turn | None, *, becomes_reference: bool) -> TurnedPose | None:
         """The pose of the next image by its turn since the reference image; ``None`` where it did not only turn.
 
