@@ -11,7 +11,7 @@ with their epipolar geometry, the points off the plane decide, and while their v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,9 +25,12 @@ from ros_matching.geometry.se3 import angle_between_deg, rotation_angle_deg
 from ros_matching.geometry.two_view import TwoViewGeometry, two_view_geometry
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.turning import Turn, turn_from
 
 # The camera has not moved enough while a pure rotation explains this share of the matches that any motion explains.
 _ROTATION_SHARE = 0.5
+# A camera that only turns hands the reference on after so much, long before the first image is out of its sight.
+_HAND_ON_DEG = 12.0
 # Two motions are one if their directions and rotations differ by less.
 _SAME_DIRECTION_DEG = 10.0
 _SAME_ROTATION_DEG = 1.0
@@ -52,11 +55,17 @@ class InitialReconstruction:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Why there is no reconstruction yet, and how many matches there were with the reference image."""
+    """Why there is no reconstruction yet, and how many matches there were with the reference image.
+
+    ``turn`` from the reference image to this one, if the camera only turned; ``new_reference`` if later images are
+    compared with this one.
+    """
 
     reason: str
     matches: int = 0
     parallax_deg: float = float("nan")
+    turn: Turn | None = None
+    new_reference: bool = False
 
 
 class TwoViewInitializer:
@@ -75,7 +84,7 @@ class TwoViewInitializer:
         """Try with this frame as the second view; it becomes the reference where the old one is out of sight."""
         if self._reference is None:
             self._reference = (frame, features)
-            return Waiting("took the first image as the reference")
+            return Waiting("took the first image as the reference", new_reference=True)
         frame0, features0 = self._reference
         camera = frame.camera
         matches = self._matcher.match_features(features0, features, frame0.camera, camera)
@@ -85,10 +94,14 @@ class TwoViewInitializer:
                 f"only {len(matches)} matches with the reference image ({self._config.init_min_matches} needed); "
                 "took the current image as the new reference",
                 len(matches),
+                new_reference=True,
             )
         outcome = self._reconstruct(matches, camera)
         if isinstance(outcome, Waiting):
-            return outcome
+            if outcome.turn is None or outcome.turn.angle_deg < _HAND_ON_DEG:
+                return outcome
+            self._reference = (frame, features)
+            return replace(outcome, new_reference=True)
         self._reference = None
         return InitialReconstruction(frame0, features0, frame, features, matches, outcome)
 
@@ -99,8 +112,11 @@ class TwoViewInitializer:
         essential = estimate_essential(points0, points1, camera, camera, threshold_px)
         rotation = estimate_rotation(points0, points1, camera, camera, threshold_px)
         explained = 0 if essential is None else np.count_nonzero(essential[1])
-        if rotation is not None and np.count_nonzero(rotation[1]) > _ROTATION_SHARE * explained:
-            return Waiting("no parallax: the camera stands still, only turns, or sees only far things", count)
+        turned = 0 if rotation is None else np.count_nonzero(rotation[1])
+        if turned > _ROTATION_SHARE * explained:
+            turn = turn_from(rotation[0], matches.select(rotation[1]), camera, threshold_px)
+            reason = "no parallax: the camera stands still, only turns, or sees only far things"
+            return Waiting(reason, count, turn=turn if turned >= config.init_min_matches / 2 else None)
         if essential is None:
             return Waiting("no motion explains the matches", count)
         geometry = _select_geometry(essential, matches, camera, threshold_px)
