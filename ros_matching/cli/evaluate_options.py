@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ros_matching.matching.two_view import TwoViewMatcher
 
 _FRONT_ENDS = ("default", "sift", "orb")
+_SOURCE_GAPS = (1, 5, 10)
 _NO_SETTINGS = {"command", "debug", "measure", "out", "quiet", "run"}
 
 
@@ -73,27 +75,44 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
         "--gaps",
         type=int,
         nargs="+",
-        default=[1, 5, 10],
         metavar="N",
-        help="frames from one image of a --source to the other (default: 1 5 10)",
+        help="frames from one image of a pair to the other (default: those of each sequence; of a --source, 1 5 10)",
+    )
+    parser.add_argument(
+        "--part",
+        choices=("held-out", "training"),
+        default="held-out",
+        help="frames of the data folder that no training has touched, to report figures on, or the others, to choose "
+        "settings on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--step", type=int, metavar="N", help="every how many-th frame begins a pair (default: that of each sequence)"
     )
 
 
 def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
-    """The pairs asked for, with their source: those of ``--source``, or the validation pairs of the data folder."""
+    """The pairs asked for, with their source: those of ``--source``, or of sequences in the data folder."""
     from ros_matching.evaluation.split import VALIDATION_PAIRS, PairSet
     from ros_matching.io import open_source
 
+    changes = {"gaps": None if args.gaps is None else tuple(args.gaps), "step": args.step}
+    changes = {key: value for key, value in changes.items() if value is not None}
     if args.source is not None:
         source = open_source(args.source)
-        return [(source, PairSet(source.name, tuple(args.gaps), held_out=False))]
-    known = [pair_set.sequence for pair_set in VALIDATION_PAIRS]
+        return [(source, PairSet(source.name, **({"gaps": _SOURCE_GAPS} | changes), part="all"))]
+    known = [pair_set.sequence for pair_set in VALIDATION_PAIRS if args.part == "held-out" or pair_set.is_trained_on]
     unknown = sorted(set(args.sequences) - set(known))
     if unknown:
-        raise EvaluationError(f"there are no validation pairs of {', '.join(unknown)}; there are of {', '.join(known)}")
+        raise EvaluationError(
+            f"there are no {args.part} pairs of {', '.join(unknown)}; there are of {', '.join(known)}"
+        )
     root = data_folder(args)
     wanted = [pair_set for pair_set in VALIDATION_PAIRS if pair_set.sequence in (args.sequences or known)]
-    return [(open_source(str(root / pair_set.sequence)), pair_set) for pair_set in wanted]
+    return [
+        (open_source(str(root / pair_set.sequence)), replace(pair_set, part=args.part, **changes))
+        for pair_set in wanted
+        if pair_set.sequence in known
+    ]
 
 
 def load_matchers(args: argparse.Namespace) -> dict[str, TwoViewMatcher]:

@@ -123,7 +123,8 @@ def matched_pairs(
     pairs, found = pair_set.pairs(len(source)), False
     if not pairs:
         gaps = ", ".join(map(str, pair_set.gaps))
-        raise EvaluationError(f"{source.name} has too few frames ({len(source)}) for held-out pairs {gaps} apart")
+        frames = f"{len(source)}, of which the {pair_set.part} part is taken"
+        raise EvaluationError(f"{source.name} has too few frames ({frames}) for pairs {gaps} apart")
     starts, views = _starts_by_end(pairs), dict[int, _View]()
     wanted = {row for _, start, end in pairs for row in (start, end)}
     begin = min(wanted)

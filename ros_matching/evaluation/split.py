@@ -13,6 +13,7 @@ from ros_matching.errors import EvaluationError
 from ros_matching.io.images import IMAGE_SUFFIXES
 
 NEVER_TRAINED = frozenset({"lund_door"})
+PARTS = ("held-out", "training", "all")
 _HELD_OUT_PHOTO = 10  # every how many-th
 
 
@@ -20,23 +21,31 @@ _HELD_OUT_PHOTO = 10  # every how many-th
 class PairSet:
     """Pairs of frames of one sequence, ``gaps`` frames apart; ``rotation_only`` where the truth is too noisy for more.
 
-    Every ``step``-th frame begins a pair for each gap. ``held_out`` takes the frames that training leaves alone;
-    without it all frames are taken.
+    Every ``step``-th frame begins a pair for each gap. ``part`` of the frames, one of ``PARTS``: those that training
+    leaves alone, which figures are reported on; those it may use, to choose settings on; or all.
     """
 
     sequence: str
     gaps: tuple[int, ...]
     rotation_only: bool = False
-    held_out: bool = True
+    part: str = "held-out"
     step: int = 1
 
     def __post_init__(self) -> None:
         if not self.gaps or min(self.gaps) < 1:
             raise EvaluationError(f"pairs of {self.sequence} need gaps of one frame or more, got {self.gaps}")
+        if self.part not in PARTS:
+            raise EvaluationError(f"no part of a sequence is called {self.part!r}; there are: {', '.join(PARTS)}")
+
+    @property
+    def is_trained_on(self) -> bool:
+        """Whether trainings may use a part of the sequence."""
+        return self.sequence not in NEVER_TRAINED
 
     def pairs(self, count: int) -> list[tuple[int, int, int]]:
         """The pairs of a sequence of ``count`` frames as (gap, frame 0, frame 1), by gap."""
-        frames = validation_frames(self.sequence, count) if self.held_out else range(count)
+        cut = training_frames(self.sequence, count).stop
+        frames = {"held-out": range(cut, count), "training": range(cut), "all": range(count)}[self.part]
         starts = frames[:: self.step]
         return [(gap, first, first + gap) for gap in self.gaps for first in starts if first + gap in frames]
 

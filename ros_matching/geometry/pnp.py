@@ -92,7 +92,7 @@ def refine_pose(
         error = np.hypot(*residual)
         residual[np.isinf(residual)] = 0.0  # behind the camera: no derivative, no pull
         robust = huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, 2.0 * threshold_px)
-        step = _solve(residual, jacobian, _bounded_leverage(weights * robust, jacobian[0, 0]))
+        step = _solve(residual, jacobian, bounded_leverage(weights * robust, jacobian[0, 0]))
         if step is None:
             return None
         pose = _move_camera(pose, step)
@@ -142,7 +142,7 @@ def _solve(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np
     return -np.linalg.solve(information, weighted @ residual.ravel())
 
 
-def _bounded_leverage(weight: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
+def bounded_leverage(weight: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
     """The weights (N,), lowered so that no point alone decides on the camera's position.
 
     A point's say grows with the square of its inverse depth (N,), in any unit. One landmark that is wrongly
@@ -193,7 +193,7 @@ def _evaluate(
     jacobian = jacobian[:, :, inliers]
     weight = weights[inliers] * (count / weights[inliers].sum())
     variance = max(_MIN_NOISE_PX**2, weight @ squared[inliers] / max(2 * count - 6, 1))
-    weight = _bounded_leverage(weight, jacobian[0, 0])
+    weight = bounded_leverage(weight, jacobian[0, 0])
     covariance = _inverse((jacobian * weight).reshape(6, -1) @ jacobian.reshape(6, -1).T)
     if covariance is None:
         return None

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros_matching.nodes.problems import Problem, ProblemLog
+from ros_matching.nodes.quality_of_service import telling_incompatibility
 from ros_matching.nodes.vo_config import VoConfig
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
 
 _TYPES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
 
@@ -90,24 +86,12 @@ class ImageInput:
             reliability=ReliabilityPolicy.RELIABLE if latched else ReliabilityPolicy.BEST_EFFORT,
             durability=durability,
         )
-        full_name = self._node.resolve_topic_name(topic)
         return self._node.create_subscription(
             message_type,
             topic,
             callback,
             qos,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._on_incompatible(full_name, event)
-            ),
+            event_callbacks=telling_incompatibility(self._node, topic, self._problems),
             # Those of a latched subscription follow the publisher; the overrides are for the ordinary one.
             qos_overriding_options=None if latched else QoSOverridingOptions.with_default_policies(),
-        )
-
-    def _on_incompatible(self, topic: str, event) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self._problems.report(
-            Problem.QOS,
-            f"a publisher on {topic} offers an incompatible quality of service ({policy}), so nothing comes from it; "
-            f"set the parameter qos_overrides.{topic}.subscription.{policy.split('_')[0].lower()} to what it offers "
-            "(ros2 topic info -v)",
         )

@@ -53,12 +53,17 @@ class Observations:
 
 
 class LocalMap:
-    """Keyframes in order of time and their landmarks: ``positions`` (N, 3) and ``descriptors`` (N, D) by id."""
+    """Keyframes in order of time and their landmarks: ``positions`` (N, 3) and ``descriptors`` (N, D) by id.
+
+    Ids are rows and change when landmarks go; ``serials`` (N,) say which landmark it is for good.
+    """
 
     def __init__(self, camera: Camera, max_keyframes: int) -> None:
         self.camera = camera
         self.keyframes: list[MapKeyframe] = []
         self.positions = np.zeros((0, 3))
+        self.serials = np.zeros(0, np.intp)
+        self.next_serial = 0
         self.descriptors: Array | None = None  # of the kind and on the device of the features
         self._max_keyframes = max_keyframes
         self._next_keyframe_id = 0
@@ -92,6 +97,8 @@ class LocalMap:
         ids = len(self.positions) + np.arange(len(positions))
         descriptors = keyframe1.features.descriptors[keypoints1]
         self.positions = np.concatenate([self.positions, positions])
+        self.serials = np.concatenate([self.serials, self.next_serial + np.arange(len(positions))])
+        self.next_serial += len(positions)
         self.descriptors = descriptors if self.descriptors is None else concatenated(self.descriptors, descriptors)
         keyframe0.landmark_ids[keypoints0] = ids
         keyframe1.landmark_ids[keypoints1] = ids
@@ -150,7 +157,7 @@ class LocalMap:
         for keyframe in self.keyframes:
             mine = keyframe.landmark_ids != NO_LANDMARK
             keyframe.landmark_ids[mine] = new_ids[keyframe.landmark_ids[mine]]
-        self.positions = self.positions[alive]
+        self.positions, self.serials = self.positions[alive], self.serials[alive]
         if self.descriptors is not None:
             self.descriptors = self.descriptors[alive]
         self._note_depth()

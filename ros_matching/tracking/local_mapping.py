@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ros_matching.datatypes import Matches
@@ -15,6 +17,21 @@ from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, 
 
 # A keyframe takes part in an adjustment only if it sees this many of the landmarks.
 _MIN_SHARED = 10
+
+
+@dataclass(frozen=True)
+class Window:
+    """What an adjustment is about: ``problem``, whose cameras are ``keyframes`` and points ``landmarks`` (P,), by id.
+
+    Its observations are those ``rows`` (O,) of ``seen``, the sightings of all keyframes.
+    """
+
+    keyframes: list[MapKeyframe]
+    landmarks: np.ndarray
+    seen: Observations
+    rows: np.ndarray
+    problem: BundleProblem
+    config: BundleConfig
 
 
 class LocalMapper:
@@ -70,10 +87,21 @@ class LocalMapper:
     def adjust(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
         """Bundle adjustment of the newest keyframes; older ones that see the same landmarks hold the gauge."""
         local_map.remove_unsupported()
+        window = self.window(local_map, keyframe)
+        if window is None:
+            return
+        result = bundle_adjust(window.problem, window.config)
+        for member, pose in zip(window.keyframes, result.camera_from_world, strict=True):
+            member.camera_from_world = pose
+        local_map.positions[window.landmarks] = result.points
+        self._drop_outliers(local_map, window, result.errors_px)
+
+    def window(self, local_map: LocalMap, keyframe: MapKeyframe) -> Window | None:
+        """The newest keyframes with all that holds them; ``None`` where the given one sees too little to be moved."""
         recent = local_map.keyframes[-self._config.window_keyframes :]
         window = [k for k in recent if len(k.seen) >= _MIN_SHARED]
         if keyframe not in window:
-            return
+            return None
         moving = {k.id for k in window}
         wanted = np.zeros(len(local_map.positions), dtype=bool)
         for member in window:
@@ -87,23 +115,17 @@ class LocalMapper:
         landmarks, point_index = np.unique(seen.landmark[rows], return_inverse=True)
         fixed = np.array([k.id not in moving for k in keyframes])
         fixed[0] = True  # the scale needs no anchor: no step changes it, as the cost is flat along it
-        result = bundle_adjust(
-            BundleProblem(
-                camera_from_world=np.stack([k.camera_from_world for k in keyframes]),
-                points=local_map.positions[landmarks],
-                camera_index=seen.keyframe[rows],
-                point_index=point_index,
-                points_px=seen.points_px[rows],
-                weights=np.ones(len(rows)),
-                fixed_cameras=fixed,
-                camera=local_map.camera,
-            ),
-            self._bundle_config,
+        problem = BundleProblem(
+            camera_from_world=np.stack([k.camera_from_world for k in keyframes]),
+            points=local_map.positions[landmarks],
+            camera_index=seen.keyframe[rows],
+            point_index=point_index,
+            points_px=seen.points_px[rows],
+            weights=np.ones(len(rows)),
+            fixed_cameras=fixed,
+            camera=local_map.camera,
         )
-        for member, pose in zip(keyframes, result.camera_from_world, strict=True):
-            member.camera_from_world = pose
-        local_map.positions[landmarks] = result.points
-        self._drop_outliers(local_map, keyframes, seen, rows, result.errors_px)
+        return Window(keyframes, landmarks, seen, rows, problem, self._bundle_config)
 
     def _neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
         neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)
@@ -158,16 +180,10 @@ class LocalMapper:
         )
         return rows[error_px < self._config.threshold_px(local_map.camera)]
 
-    def _drop_outliers(
-        self,
-        local_map: LocalMap,
-        keyframes: list[MapKeyframe],
-        seen: Observations,
-        rows: np.ndarray,
-        errors_px: np.ndarray,
-    ) -> None:
-        bad = rows[~(errors_px < self._config.threshold_px(local_map.camera))]
-        for number, member in enumerate(keyframes):
+    def _drop_outliers(self, local_map: LocalMap, window: Window, errors_px: np.ndarray) -> None:
+        seen = window.seen
+        bad = window.rows[~(errors_px < self._config.threshold_px(local_map.camera))]
+        for number, member in enumerate(window.keyframes):
             mine = bad[seen.keyframe[bad] == number]
             member.landmark_ids[seen.keypoint[mine]] = NO_LANDMARK
         local_map.remove_unsupported()

@@ -15,7 +15,7 @@ from ros_matching.datatypes import Features, Matches
 from ros_matching.geometry.essential import estimate_relative_pose
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.rotation import estimate_rotation
-from ros_matching.geometry.se3 import invert, pose_from, transform
+from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
 from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
@@ -40,10 +40,11 @@ class Localization:
 
     ``landmark_ids`` (K,) says for each keypoint of the image which landmark it sees. ``matches`` are those with
     ``reference``. ``rotation_only`` marks a pose at the reference's position: its matches show no parallax.
+    ``covariance`` (6, 6), of world_from_camera, comes with a pose that does not rest on its landmarks alone.
     """
 
     camera_from_world: np.ndarray
-    covariance: np.ndarray  # (6, 6) of world_from_camera
+    covariance: np.ndarray | None
     landmark_ids: np.ndarray
     reference: MapKeyframe
     matches: Matches
@@ -95,17 +96,6 @@ class Localizer:
         return self._turn(local_map, features, reference, matches, prediction, min_inliers) or self._two_view(
             local_map, features, reference, matches, min_inliers
         )
-
-    def covariance(self, local_map: LocalMap, keyframe: MapKeyframe) -> np.ndarray:
-        """Covariance (6, 6) of the world_from_camera of a keyframe, its landmarks taken as exact."""
-        estimate = refine_pose(
-            keyframe.camera_from_world,
-            local_map.positions[keyframe.seen],
-            keyframe.features.keypoints_px[keyframe.landmark_ids != NO_LANDMARK],
-            local_map.camera,
-            self._config.threshold_px(local_map.camera),
-        )
-        return np.full((6, 6), np.nan) if estimate is None else estimate.covariance
 
     def _solve_pnp(
         self,
@@ -168,7 +158,7 @@ class Localizer:
         if refined is None:
             return None
         landmark_ids[seen[~refined.inliers]] = NO_LANDMARK
-        return Localization(refined.camera_from_world, refined.covariance, landmark_ids, reference, matches)
+        return Localization(refined.camera_from_world, None, landmark_ids, reference, matches)
 
     def _turn(
         self,
@@ -223,7 +213,9 @@ class Localizer:
         turned = (
             transform(reference.camera_from_world, local_map.positions[ids]) @ motion.camera1_from_camera0[:3, :3].T
         )
-        length = _motion_length(turned, motion.camera1_from_camera0[:3, 3], camera.unproject(matches.points1[rows]))
+        length, length_sigma = _motion_length(
+            turned, motion.camera1_from_camera0[:3, 3], camera.unproject(matches.points1[rows])
+        )
         current_from_reference = pose_from(
             motion.camera1_from_camera0[:3, :3], length * motion.camera1_from_camera0[:3, 3]
         )
@@ -237,9 +229,7 @@ class Localizer:
         found = self._refine(local_map, features, reference, matches, pose, landmark_ids.copy())
         if found is not None and found.inliers >= min_inliers:
             return found
-        covariance = motion.covariance.copy()
-        covariance[:3] *= length
-        covariance[:, :3] *= length
+        covariance = _two_view_covariance(reference, current_from_reference, motion.covariance, length_sigma)
         return Localization(pose, covariance, landmark_ids, reference, matches.select(motion.inliers))
 
 
@@ -247,7 +237,32 @@ def _distance(camera_from_world: np.ndarray, reference: MapKeyframe) -> float:
     return float(np.linalg.norm(invert(camera_from_world)[:3, 3] - reference.center))
 
 
-def _motion_length(turned: np.ndarray, direction: np.ndarray, rays: np.ndarray) -> float:
-    """The length s for which points ``turned + s * direction`` (N, 3) lie on their viewing rays (N, 3); the median."""
+def _motion_length(turned: np.ndarray, direction: np.ndarray, rays: np.ndarray) -> tuple[float, float]:
+    """The length s for which points ``turned + s * direction`` (N, 3) lie on their viewing rays (N, 3), and its sigma.
+
+    It is the median over the points; their spread tells its standard deviation, which for medians is 1.25 times a
+    mean's.
+    """
     across = np.cross(rays, direction)
-    return float(np.median(-np.sum(np.cross(rays, turned) * across, axis=1) / np.sum(across**2, axis=1)))
+    lengths = -np.sum(np.cross(rays, turned) * across, axis=1) / np.sum(across**2, axis=1)
+    length = np.median(lengths)
+    spread = 1.4826 * np.median(np.abs(lengths - length))
+    return float(length), float(1.25 * spread / np.sqrt(len(lengths)))
+
+
+def _two_view_covariance(
+    reference: MapKeyframe, current_from_reference: np.ndarray, of_direction: np.ndarray, length_sigma: float
+) -> np.ndarray:
+    """The covariance (6, 6) of world_from_camera of a motion from a keyframe, taken as exact, whose length is scaled.
+
+    ``of_direction`` (6, 6) is that of the motion with a translation of length one.
+    """
+    length = np.linalg.norm(current_from_reference[:3, 3])
+    covariance = of_direction.copy()
+    covariance[:3] *= length
+    covariance[:, :3] *= length
+    direction = current_from_reference[:3, 3] / length
+    covariance[:3, :3] += length_sigma**2 * np.outer(direction, direction)
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = reference.camera_from_world[:3, :3].T
+    return turn @ invert_covariance(current_from_reference, covariance) @ turn.T

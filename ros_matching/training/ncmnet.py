@@ -2,8 +2,8 @@
 
 The paper's hybrid loss (eq. 8 to 10): balanced cross entropy of five sets of logits, with the adaptive temperature, and
 the epipolar geometry of the result. To it comes the supervision of the preliminary weights, which the published code
-leaves untrained. Matches come from real and rendered images by our own front end and by SIFT, and in part from thin air
-(``ncmnet_synthetic``), so that what is learned is not bound to one front end.
+leaves untrained. Matches come from real and rendered images by our own front ends and by SIFT, and in part from thin
+air (``ncmnet_synthetic``), so that what is learned is not bound to one front end.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from ros_matching.config import parameter
 from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_epipolar, weighted_eight_point
 from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL, SupervisionConfig, geometry_loss, pruning_loss
 from ros_matching.networks.ncmnet.network import NCMNet, Pruning, ncmnet_lite, take_rows
-from ros_matching.training.ncmnet_front_ends import front_end
+from ros_matching.training.ncmnet_front_ends import FRONT_ENDS, front_end
 from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches
 from ros_matching.training.ncmnet_pairs import TRAINING_GAPS, MatchSet, match_set
 from ros_matching.training.ncmnet_synthetic import synthetic_matches
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
-_VALIDATION_PAIRS = 80  # of the held-out ones, at least
+_VALIDATION_PAIRS = 120  # at least, where there are as many
+_CONFIDENT = 0.2  # as the pruner has it
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,14 @@ class PruningConfig(RecipeConfig):
     """Settings of the training of NCMNet."""
 
     batch_size: int = parameter(8, "samples in a step, of each process", minimum=1)
-    matches: int = parameter(320, "matches of each pair", minimum=64)
-    synthetic: float = parameter(0.3, "share of samples that are made without images", minimum=0, maximum=1)
+    matches: int = parameter(512, "most matches of each pair; from step to step another number", minimum=64)
+    min_matches: int = parameter(160, "fewest matches of each pair", minimum=64)
+    synthetic: float = parameter(0.25, "share of samples that are made without images", minimum=0, maximum=1)
     pairs: str = parameter("ncmnet_pairs.npz", "file of the matches of image pairs, made if it is not there")
-    front_ends: str = parameter("posfeat_lite,sift", "what finds these matches, comma separated")
+    front_ends: str = parameter(",".join(FRONT_ENDS), "what finds these matches, comma separated")
     description: str = parameter("", "weights of posfeat_lite for that; empty: those installed")
-    max_keypoints: int = parameter(1500, "keypoints of an image for that", minimum=100)
-    worlds: int = parameter(80, "rendered worlds for that, eight views each", minimum=0)
+    max_keypoints: int = parameter(2048, "keypoints of an image for that", minimum=100)
+    worlds: int = parameter(120, "rendered worlds for that, six views each", minimum=0)
     geometry_weight: float = parameter(0.5, "weight of the epipolar geometry", minimum=0)
     geometry_after: int = parameter(300, "steps without it at first", minimum=0)
     preliminary_weight: float = parameter(0.3, "weight of the preliminary weights; 0 as published", minimum=0)
@@ -54,7 +56,7 @@ class LitePruning(Recipe):
     network_name = "ncmnet_lite"
     description = "NCMNet-lite: prunes putative matches of two calibrated images"
     config_class = PruningConfig
-    selection = "f_score"
+    selection = "average_precision"
 
     def make_network(self) -> nn.Module:
         """As initialised."""
@@ -78,12 +80,18 @@ class LitePruning(Recipe):
     def sample(self, index: int) -> dict[str, Tensor]:
         """Of one pair, ``matches`` (N, 4), their ``residuals`` (N,), exact ones (400, 4), and its number."""
         rng = self.generator(index)
+        count = self._count(index // self.config.batch_size)
         if rng.random() < self.config.synthetic:
-            pair = synthetic_matches(self.config.matches, rng)
+            pair = synthetic_matches(count, rng)
         else:
             pairs = self._pairs.training
-            pair = varied(pairs[int(rng.integers(len(pairs)))], self.config.matches, rng)
+            pair = varied(pairs[int(rng.integers(len(pairs)))], count, rng)
         return _tensors(pair) | {"number": torch.tensor(index)}
+
+    def _count(self, batch: int) -> int:
+        """The number of matches of all pairs of a batch: how near neighbours are should not matter."""
+        least, most = sorted((self.config.min_matches, self.config.matches))
+        return round(least * (most / least) ** np.random.default_rng((self.config.seed, 1, batch)).random())
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The hybrid loss; the geometry has a part in it after the first steps, when there is something to refine."""
@@ -100,25 +108,34 @@ class LitePruning(Recipe):
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Precision, recall and F-score of the verified matches, their means over held-out real pairs; and geometry."""
+        """Means over pairs of frames and worlds that are not trained on, nor reported.
+
+        ``average_precision`` of the confidence in each match, by which poses are weighed; ``recall`` and ``precision``
+        of the confident ones; ``f_score`` of what fits the essential matrix, and ``geometry``, how right that is.
+        """
         device = next(network.parameters()).device
         rows = []
         pairs = self._pairs.validation
         for pair in pairs[:: max(len(pairs) // _VALIDATION_PAIRS, 1)]:
             tensors = {key: value[None].to(device) for key, value in _tensors(pair).items()}
-            _, essential = _estimate(network, tensors["matches"])
-            kept = symmetric_epipolar(essential, tensors["matches"])[0] < INLIER_RESIDUAL
+            pruning, essential = _estimate(network, tensors["matches"])
+            confidence = torch.sigmoid(pruning.logits[1].double())[0].cpu().numpy()
+            fits = (symmetric_epipolar(essential, tensors["matches"])[0] < INLIER_RESIDUAL).cpu().numpy()
+            right = pair.residuals < INLIER_RESIDUAL
+            precision, recall, _ = precision_recall(confidence > _CONFIDENT, right)
+            _, _, f_score = precision_recall(fits, right)
             geometry = float(geometry_loss(essential, tensors["virtual"]))
-            rows.append([*_precision_recall(kept.cpu().numpy(), pair.residuals < INLIER_RESIDUAL), geometry])
-        means = np.mean(rows, axis=0)
-        return dict(zip(("precision", "recall", "f_score", "geometry"), map(float, means), strict=True))
+            rows.append([average_precision(confidence, right), recall, precision, f_score, geometry])
+        names = ("average_precision", "recall", "precision", "f_score", "geometry")
+        return dict(zip(names, map(float, np.mean(rows, axis=0)), strict=True))
 
     def trained_on(self) -> str:
         """The sequences, by what, and what was made."""
         names = " and ".join(TRAINING_GAPS)
         return (
-            f"matches by {self.config.front_ends} in {names} (the first four fifths; hololens_000 is sample data of "
-            "deep-video-mvs, MIT; fox a sample of instant-ngp) and in rendered worlds; synthetic matches"
+            f"matches by {self.config.front_ends} in {names} (the first two thirds; hololens_000 is sample data of "
+            "deep-video-mvs, MIT; fox a sample of instant-ngp) and in rendered worlds with photos of BSDS500 "
+            "(research) and ImageNet (non-commercial) as textures; synthetic matches"
         )
 
 
@@ -145,8 +162,15 @@ def _tensors(pair: PosedMatches) -> dict[str, Tensor]:
     return {key: torch.from_numpy(array).float() for key, array in arrays.items()}
 
 
-def _precision_recall(kept: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
+def precision_recall(kept: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
     """Precision, recall and their harmonic mean of the kept of M matches, of which some are right; 0 without any."""
     both = np.count_nonzero(kept & right)
     precision, recall = both / max(np.count_nonzero(kept), 1), both / max(np.count_nonzero(right), 1)
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-12)
+
+
+def average_precision(confidence: np.ndarray, right: np.ndarray) -> float:
+    """The mean, over the right of M matches, of the precision among all that are as confident; 0 without any."""
+    right = right[np.argsort(-confidence, kind="stable")]
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
+    return float(precision[right].mean()) if right.any() else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +11,22 @@ import cv2
 import numpy as np
 import torch
 
-from ros_matching.datatypes import Camera, Features
+from ros_matching.datatypes import Camera, Features, Matches
+from ros_matching.errors import TrainingError
 from ros_matching.networks.installed import load_named, weights_file
-from ros_matching.networks.posfeat.extractor import PoSFeatConfig, PoSFeatExtractor
+from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
+from ros_matching.networks.posfeat.extractor import LITE, PoSFeatExtractor
 from ros_matching.networks.posfeat.nearest import NearestMatcher
 from ros_matching.training.ncmnet_matches import PosedMatches
 
-FRONT_ENDS = ("posfeat_lite", "sift")
+FRONT_ENDS = ("posfeat_lite", "posfeat_lite+ncnet_lite", "sift")
 
-Extract = Callable[[np.ndarray], Features]
+
+class FrontEnd(NamedTuple):
+    """``extract`` describes an image (H, W, 3) uint8 RGB, ``match`` finds putative matches of two so described."""
+
+    extract: Callable[[np.ndarray], Features]
+    match: Callable[[Features, Features], Matches]
 
 
 class PosedView(NamedTuple):
@@ -29,28 +37,28 @@ class PosedView(NamedTuple):
     world_from_camera: np.ndarray
 
 
-def front_end(name: str, max_keypoints: int, weights: Path | None = None) -> Extract:
-    """Keypoints and unit descriptors of images, by PoSFeat-lite with ``weights`` (else those installed) or by SIFT."""
+def front_end(name: str, max_keypoints: int, weights: Path | None = None) -> FrontEnd:
+    """One of ``FRONT_ENDS``, as the package's own of that make; PoSFeat-lite with ``weights``, else those installed."""
     if name == "sift":
-        return _RootSift(max_keypoints)
-    network = load_named(weights or weights_file(name), name)
-    extractor = PoSFeatExtractor(network, PoSFeatConfig(max_keypoints=max_keypoints))
-
-    def extract(image: np.ndarray) -> Features:
-        features = extractor.extract(image)
-        return Features(features.keypoints, features.scores, features.descriptors, features.backend)
-
-    return extract
+        return FrontEnd(_RootSift(max_keypoints), NearestMatcher().match)
+    if name not in FRONT_ENDS:
+        raise TrainingError(f"no front end to train on is called {name!r}; there are: {', '.join(FRONT_ENDS)}")
+    features, _, consensus = name.partition("+")
+    network = load_named(weights or weights_file(features), features)
+    extractor = PoSFeatExtractor(network, replace(LITE, max_keypoints=max_keypoints))
+    if consensus:
+        gate = ConsensusMatcher(load_named(weights_file(consensus), consensus), ConsensusConfig(map_sampling="aligned"))
+        return FrontEnd(extractor.extract, gate.match)
+    return FrontEnd(lambda image: replace(extractor.extract(image), dense_map=None), NearestMatcher().match)
 
 
 def posed_matches(
-    views: Sequence[PosedView], pairs: Iterable[tuple[int, int]], extract: Extract
+    views: Sequence[PosedView], pairs: Iterable[tuple[int, int]], front_end: FrontEnd
 ) -> Iterator[PosedMatches]:
-    """The mutual nearest neighbours of ``pairs`` of the ``views``; every view is described once."""
-    features = [extract(view.image) for view in views]
-    nearest = NearestMatcher()
+    """The putative matches of ``pairs`` of the ``views``; every view is described once."""
+    described = {row: front_end.extract(views[row].image) for row in sorted({row for pair in pairs for row in pair})}
     for first, second in pairs:
-        matches = nearest.match(features[first], features[second])
+        matches = front_end.match(described[first], described[second])
         view0, view1 = views[first], views[second]
         rays = view0.camera.unproject(matches.points0)[:, :2], view1.camera.unproject(matches.points1)[:, :2]
         pose = np.linalg.inv(view1.world_from_camera) @ view0.world_from_camera

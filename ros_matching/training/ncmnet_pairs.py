@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,70 +14,74 @@ from tqdm import tqdm
 
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import TrainingError
-from ros_matching.evaluation.split import VALIDATION_PAIRS, training_frames
+from ros_matching.evaluation.split import training_frames
 from ros_matching.io.folder import open_folder
 from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL
-from ros_matching.scenes import SCENES, PathConfig, ProceduralTextures, Renderer, build_scene, camera_path
 from ros_matching.training.data import DataFolder
-from ros_matching.training.ncmnet_front_ends import Extract, PosedView, posed_matches
+from ros_matching.training.ncmnet_front_ends import FrontEnd, PosedView, posed_matches
 from ros_matching.training.ncmnet_matches import PosedMatches
+from ros_matching.training.views import ViewTuple
+from ros_matching.training.world import WorldViews, WorldViewsConfig
 
 # Sequences whose poses are good enough, and how many frames the two views of a pair are apart.
-TRAINING_GAPS = {"hololens_000": (1, 2, 3, 4, 6, 8, 12), "fox": (1, 2, 3, 4, 5, 6)}
+TRAINING_GAPS = {"hololens_000": (1, 2, 4, 8, 12, 16), "fox": (1, 2, 3, 4, 5, 6)}
+_SELECTION_SHARE = 6  # of the frames that may be trained on, and of the worlds, every how many-th is for choosing
 _LONGEST_SIDE_PX = 640
 _MIN_MATCHES = 60
 _MIN_INLIERS = 25
 _MIN_INLIER_SHARE = 0.08
-_WORLD_VIEWS = 8
-_WORLD_GAPS = (1, 2, 3, 4)
-_WORLD_SIZE = (320, 240)
+_WORLD_VIEWS = 6
+
+Views = tuple[list[PosedView], list[tuple[int, int]]]  # and the pairs of them to match
 
 
 class MatchSet(NamedTuple):
-    """Pairs to train on and pairs to validate on."""
+    """Pairs to train on, and pairs of other frames and worlds by which to choose the best weights.
+
+    Neither are of the frames that matchers are compared on.
+    """
 
     training: list[PosedMatches]
     validation: list[PosedMatches]
 
 
 def match_set(
-    path: Path, data: DataFolder, extracts: dict[str, Extract], worlds: int, seed: int, settings: dict[str, Any]
+    path: Path, data: DataFolder, front_ends: Mapping[str, FrontEnd], worlds: int, seed: int, settings: dict[str, Any]
 ) -> MatchSet:
-    """The pairs in the file ``path``, which is made if it is not there, by all front ends in ``extracts``.
+    """The pairs in the file ``path``, which is made if it is not there, by all ``front_ends``.
 
     ``worlds`` is how many rendered worlds to take. Raises ``TrainingError`` for a file made with other ``settings``.
     """
     if not path.is_file():
         parts: tuple[list[PosedMatches], list[PosedMatches]] = ([], [])
-        for extract in extracts.values():
-            parts[0].extend(filter(_is_useful, _training(data, extract, worlds, seed)))
-            parts[1].extend(pair for pair in _validation(data, extract) if len(pair.matches) >= _MIN_MATCHES)
+        for is_validation, (views, pairs) in _all_views(data, worlds, seed):
+            for name, front_end in front_ends.items():
+                found = posed_matches(views, tqdm(pairs, desc=name, disable=None, leave=False), front_end)
+                parts[is_validation].extend(filter(_is_useful, found))
         save_matches(path, MatchSet(*parts), settings)
     return load_matches(path, settings)
 
 
-def _training(data: DataFolder, extract: Extract, worlds: int, seed: int) -> Iterator[PosedMatches]:
+def _all_views(data: DataFolder, worlds: int, seed: int) -> Iterator[tuple[bool, Views]]:
+    """All views with their pairs, and whether they are for choosing."""
     for name, gaps in TRAINING_GAPS.items():
         source = open_folder(data.sequence(name))
-        frames = training_frames(name, len(source))
-        views = _views(source.select(frames))
-        pairs = [(row, row + gap) for gap in gaps for row in range(len(views) - gap)]
-        yield from posed_matches(views, tqdm(pairs, desc=name, disable=None), extract)
+        allowed = training_frames(name, len(source))
+        cut = len(allowed) - len(allowed) // _SELECTION_SHARE
+        for is_validation, frames in ((False, allowed[:cut]), (True, allowed[cut:])):
+            views = _views(source.select(frames))
+            yield is_validation, (views, [(row, row + gap) for gap in gaps for row in range(len(views) - gap)])
+    rendered = WorldViews(data.photos, _worlds_config(worlds, seed)) if worlds else None
     for number in tqdm(range(worlds), desc="worlds", disable=None):
-        views = rendered_views(np.random.default_rng((seed, number)))
-        pairs = [(row, row + gap) for gap in _WORLD_GAPS for row in range(len(views) - gap)]
-        yield from posed_matches(views, pairs, extract)
+        views = posed_views(rendered.sample(number))
+        yield number % _SELECTION_SHARE == 0, (views, [(0, row) for row in range(1, len(views))])
 
 
-def _validation(data: DataFolder, extract: Extract) -> Iterator[PosedMatches]:
-    """The pairs on which matchers are compared, where their poses are good enough."""
-    for chosen in VALIDATION_PAIRS:
-        if not chosen.rotation_only:
-            source = open_folder(data.sequence(chosen.sequence))
-            rows = [(first, second) for _, first, second in chosen.pairs(len(source))]
-            start = min(min(pair) for pair in rows)
-            views = _views(source.select(range(start, len(source))))
-            yield from posed_matches(views, [(first - start, second - start) for first, second in rows], extract)
+def _worlds_config(worlds: int, seed: int) -> WorldViewsConfig:
+    """One sample of each world, of views that all see what the first sees."""
+    return WorldViewsConfig(
+        views=_WORLD_VIEWS, groups=1, group_views=_WORLD_VIEWS, samples_per_world=1, interleave=1, seed=seed
+    )
 
 
 def _views(frames: Iterable[Frame]) -> list[PosedView]:
@@ -91,17 +95,13 @@ def _resized(image: np.ndarray, camera: Camera) -> tuple[np.ndarray, Camera]:
     return (cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image), camera.scaled(*size)
 
 
-def rendered_views(rng: np.random.Generator, count: int = _WORLD_VIEWS) -> list[PosedView]:
-    """``count`` views along a path through a random world, about half a second apart."""
-    scene = build_scene(str(rng.choice(list(SCENES))), ProceduralTextures(), seed=int(rng.integers(2**31)))
-    width, height = _WORLD_SIZE
-    focal = width / 2 / np.tan(np.radians(rng.uniform(50, 80)) / 2)
-    camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
-    fps = float(np.exp(rng.uniform(np.log(1), np.log(6))))
-    config = PathConfig(path="handheld", frames=count, fps=fps, seed=int(rng.integers(2**31)))
-    poses = camera_path(scene, config)
-    images = Renderer(scene, camera).render(poses).rgb.numpy()
-    return [PosedView(image, camera, pose) for image, pose in zip(images, poses, strict=True)]
+def posed_views(views: ViewTuple) -> list[PosedView]:
+    """The images of a sample with their cameras and poses."""
+    images = np.ascontiguousarray(views["images"].permute(0, 2, 3, 1).numpy())
+    height, width = images.shape[1:3]
+    intrinsics, poses = views["intrinsics"].double().numpy(), views["world_from_camera"].double().numpy()
+    cameras = [Camera(width, height, k[0, 0], k[1, 1], k[0, 2], k[1, 2]) for k in intrinsics]
+    return [PosedView(*each) for each in zip(images, cameras, poses, strict=True)]
 
 
 def _is_useful(pair: PosedMatches) -> bool:

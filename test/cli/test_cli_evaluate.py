@@ -63,6 +63,19 @@ def test_pairs_of_a_source_are_measured_and_written(tmp_path, capsys, monkeypatc
     assert set(content["details"][0]["errors"]["own"]) == {"rotation_deg", "translation_deg"}
 
 
+def test_settings_can_be_chosen_on_the_frames_of_training(data, tmp_path, monkeypatch):
+    class Longer(Shifting):
+        def __len__(self) -> int:
+            return 10
+
+    monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: Longer())
+    command = ("--data", str(data), "--sequence", "fox", "--matcher", "orb", "--gaps", "1")
+    for part, step, frames in (("held-out", 1, [8]), ("training", 2, [0, 2, 4, 6])):
+        assert main(["evaluate", "pairs", *command, "--part", part, "--step", str(step), "--out", str(tmp_path)]) == 0
+        details = json.loads((tmp_path / "pairs.json").read_text())["details"]
+        assert [pair["frames"][0] for pair in details] == frames
+
+
 @pytest.fixture
 def data(tmp_path) -> Path:
     """A data folder with eleven photos, two of which are held out."""
@@ -162,7 +175,8 @@ def test_what_is_not_there_is_named(arguments, message, data, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sequence", "kitchen"], "no validation pairs of kitchen"),
+        (["--sequence", "kitchen"], "no held-out pairs of kitchen"),
+        (["--sequence", "lund_door", "--part", "training"], "no training pairs of lund_door"),
         (["--source", "shifting", "--gaps", "0"], "gaps of one frame or more"),
         (["--source", "shifting", "--gaps", "9"], "too few frames"),
         (["--matcher", "sift=a.safetensors"], "'sift' takes no weights"),

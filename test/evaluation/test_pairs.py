@@ -118,7 +118,7 @@ def test_an_error_is_the_angle_that_a_pose_is_off():
 
 @pytest.mark.parametrize("size_px", [640, 333])
 def test_perfect_matches_have_no_error_at_any_size(size_px):
-    pair_set = PairSet("walk", (1, 3), held_out=False)
+    pair_set = PairSet("walk", (1, 3), part="all")
     results = list(evaluate_pairs({"oracle": Oracle()}, Walk(), pair_set, size_px=size_px))
     assert [(result.gap, *result.frames) for result in results[:4]] == [(1, 0, 1), (1, 1, 2), (1, 2, 3), (3, 0, 3)]
     whole, gap1, gap3 = pair_figures(results)
@@ -131,7 +131,7 @@ def test_perfect_matches_have_no_error_at_any_size(size_px):
 
 def test_wrong_matches_are_counted():
     outliers = Oracle(outliers=0.3)
-    [figures] = pair_figures(evaluate_pairs({"oracle": outliers}, Walk(), PairSet("walk", (3,), held_out=False)))
+    [figures] = pair_figures(evaluate_pairs({"oracle": outliers}, Walk(), PairSet("walk", (3,), part="all")))
     assert figures.precision == pytest.approx(0.7**2, abs=0.05)  # both points must be right
     assert figures.poses["own"].inliers == pytest.approx(200 * 0.7**2, abs=15)
     assert figures.poses["own"].auc[5] > 0.85
@@ -145,7 +145,7 @@ def test_frames_are_extracted_once_and_only_those_held_out():
 
 
 def test_a_wrong_rotation_is_found_out():
-    results = list(evaluate_pairs({"turned": Oracle(6.0)}, Walk(), PairSet("walk", (1, 2), held_out=False)))
+    results = list(evaluate_pairs({"turned": Oracle(6.0)}, Walk(), PairSet("walk", (1, 2), part="all")))
     figures = {one.gaps: one.poses["own"] for one in pair_figures(results)}
     assert figures[1,].rotation_deg == pytest.approx(6, abs=0.5)
     assert figures[1,].auc[5] == 0
@@ -155,7 +155,7 @@ def test_a_wrong_rotation_is_found_out():
 
 
 def test_without_matches_every_pose_fails_and_without_pairs_there_is_an_error():
-    [figures] = pair_figures(evaluate_pairs({"blind": Blind()}, Walk(), PairSet("walk", (1,), held_out=False)))
+    [figures] = pair_figures(evaluate_pairs({"blind": Blind()}, Walk(), PairSet("walk", (1,), part="all")))
     assert figures.matches == 0
     assert np.isnan(figures.precision)
     assert figures.poses["own"].auc == figures.poses["magsac"].auc == {5: 0, 10: 0, 20: 0}
@@ -163,13 +163,11 @@ def test_without_matches_every_pose_fails_and_without_pairs_there_is_an_error():
     with pytest.raises(EvaluationError, match="too few frames"):
         list(evaluate_pairs({"oracle": Oracle()}, Walk(5), PairSet("walk", (1,))))
     with pytest.raises(EvaluationError, match="no pair of frames with true poses"):
-        list(
-            evaluate_pairs({"oracle": Oracle()}, Walk(5, frozenset(range(1, 5))), PairSet("walk", (1,), held_out=False))
-        )
+        list(evaluate_pairs({"oracle": Oracle()}, Walk(5, frozenset(range(1, 5))), PairSet("walk", (1,), part="all")))
 
 
 def test_pairs_without_truth_or_motion_do_not_count():
-    still = PairSet("walk", (1,), held_out=False)
+    still = PairSet("walk", (1,), part="all")
     results = list(evaluate_pairs({"oracle": Oracle()}, Walk(unknown=frozenset({4})), still))
     assert len(results) == 7
     results.append(replace(results[0], distance=1e-4 * results[0].distance))
@@ -177,7 +175,7 @@ def test_pairs_without_truth_or_motion_do_not_count():
 
 
 def test_where_the_truth_is_noisy_only_rotation_counts():
-    pair_set = PairSet("walk", (1,), rotation_only=True, held_out=False)
+    pair_set = PairSet("walk", (1,), rotation_only=True, part="all")
     [figures] = pair_figures(evaluate_pairs({"oracle": Oracle()}, Walk(), pair_set))
     assert np.isnan(figures.poses["own"].translation_deg)
     assert np.isnan(figures.precision)
@@ -188,7 +186,7 @@ def test_the_report_has_a_table_by_gap_only_where_there_are_several():
     def measure(*gaps: int):
         matchers = {"oracle": Oracle(), "blind": Blind()}
         return pairs_measurement(
-            list(evaluate_pairs(matchers, Walk(), PairSet("walk", gaps, held_out=False))), {"size_px": 640}
+            list(evaluate_pairs(matchers, Walk(), PairSet("walk", gaps, part="all"))), {"size_px": 640}
         )
 
     whole, by_gap = measure(1, 2).tables

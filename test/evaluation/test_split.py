@@ -29,7 +29,8 @@ def test_pairs_lie_wholly_in_the_held_out_part():
     pairs = PairSet("office", (1, 3)).pairs(25)
     assert pairs == [(1, 20, 21), (1, 21, 22), (1, 22, 23), (1, 23, 24), (3, 20, 23), (3, 21, 24)]
     assert PairSet("office", (1, 3), step=3).pairs(25) == [(1, 20, 21), (1, 23, 24), (3, 20, 23)]
-    assert PairSet("office", (24,), held_out=False).pairs(25) == [(24, 0, 24)]
+    assert PairSet("office", (24,), part="all").pairs(25) == [(24, 0, 24)]
+    assert PairSet("office", (19,), part="training").pairs(25) == [(19, 0, 19)]
 
 
 def test_the_validation_pairs_are_as_many_as_the_held_out_frames_give():

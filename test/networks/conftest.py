@@ -1,4 +1,4 @@
-"""Where the reference outputs lie."""
+"""Where the reference outputs lie, and a network of our own among the known ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_network import tiny
+
+from ros_matching.networks import registry
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -24,3 +27,16 @@ def load_golden() -> Callable[[str], Mapping[str, np.ndarray]]:
         return np.load(file)
 
     return load
+
+
+@pytest.fixture
+def entry(monkeypatch) -> registry.NetworkEntry:
+    """``tiny`` among the networks, whose authors publish it with "net." before each key, whole or in two parts."""
+
+    class Entry(registry.NetworkEntry):
+        def from_official(self, *states):
+            return {key.removeprefix("net."): value for state in states for key, value in state.items()}
+
+    entry = Entry("tiny", "tiny", lambda state: tiny(len(state["0.bias"])), licence="MIT")
+    monkeypatch.setattr(registry, "networks", lambda: {"tiny": entry})
+    return entry

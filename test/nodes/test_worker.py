@@ -1,4 +1,4 @@
-"""One thread, one slot, the newest wins."""
+"""One thread and its queue."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from ros_matching.errors import NodeError
 from ros_matching.nodes.worker import Worker
 
 
@@ -87,3 +88,53 @@ def test_an_exception_is_told_and_the_thread_lives_on():
     assert finished.wait(10)
     worker.stop()
     assert seen == ["no good"]
+
+
+def test_a_longer_queue_keeps_the_order_and_drops_the_oldest(gate, errors):
+    worker = Worker(gate, errors.append, "test", queue_length=2)
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    assert [worker.submit(item) for item in (1, 2, 3, 4)] == [False, False, True, True]
+    assert worker.waiting == 2
+    gate.may_end.release(3)
+    assert [gate.began.acquire(timeout=10) for _ in range(2)] == [True, True]
+    worker.stop()
+    assert gate.done == [0, 3, 4]
+
+
+def test_an_errand_goes_ahead_of_what_waits_and_never_beside_the_work(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    done = worker.run(lambda: list(gate.done))
+    failed = worker.run(lambda: 1 / 0)
+    assert not done.done()
+    gate.may_end.release()
+    assert done.result(timeout=10) == [0]
+    assert isinstance(failed.exception(timeout=10), ZeroDivisionError)
+    gate.may_end.release()
+
+
+def test_after_the_end_an_errand_is_refused(worker):
+    worker.stop()
+    with pytest.raises(NodeError, match="taken down"):
+        worker.run(lambda: None).result(timeout=10)
+
+
+def test_forgetting_waits_for_the_item_at_work_alone(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    threading.Timer(0.05, gate.may_end.release).start()
+    assert worker.forget() == 1
+    assert (gate.done, worker.is_idle) == ([0], True)
+
+
+def test_the_thread_is_prepared_first():
+    seen = []
+    worker = Worker(
+        seen.append, lambda error: None, "test", prepare=lambda: seen.append(threading.current_thread().name)
+    )
+    worker.run(lambda: None).result(timeout=10)
+    worker.stop()
+    assert seen == ["test"]

@@ -26,18 +26,6 @@ from ros_matching.training.data import DataFolder
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
-    root = tmp_path_factory.mktemp("data")
-    (root / "photos").mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        photo = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(root / "photos" / f"{number}.png"), photo)
-    return DataFolder(root)
-
-
-@pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> CNNGeometricTraining:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "posfeat_lite.safetensors"

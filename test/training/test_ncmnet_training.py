@@ -12,11 +12,12 @@ from ros_matching.errors import TrainingError
 from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL
 from ros_matching.training.data import DataFolder
-from ros_matching.training.ncmnet import LitePruning, PruningConfig
+from ros_matching.training.ncmnet import LitePruning, PruningConfig, average_precision, precision_recall
 from ros_matching.training.ncmnet_front_ends import front_end, posed_matches
 from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches
-from ros_matching.training.ncmnet_pairs import MatchSet, load_matches, rendered_views, save_matches
+from ros_matching.training.ncmnet_pairs import MatchSet, load_matches, posed_views, save_matches
 from ros_matching.training.ncmnet_synthetic import synthetic_matches
+from ros_matching.training.world import WorldViews, WorldViewsConfig
 
 POSE = pose_from(exp_so3(np.array([0.1, -0.2, 0.05])), np.array([0.4, 0.1, -0.2]))
 GRID = np.stack(np.meshgrid(np.arange(-1, 1, 0.1), np.arange(-1, 1, 0.1)), axis=-1).reshape(1, -1, 2)
@@ -29,7 +30,7 @@ def exact_matches(count: int = 200, seed: int = 0) -> PosedMatches:
 
 
 def recipe(tmp_path, **settings) -> LitePruning:
-    settings = {"batch_size": 2, "matches": 96, "synthetic": 1.0, **settings}
+    settings = {"batch_size": 2, "matches": 96, "min_matches": 96, "synthetic": 1.0, **settings}
     return LitePruning(PruningConfig(**settings), DataFolder(tmp_path))
 
 
@@ -74,12 +75,18 @@ def test_synthetic_matches_are_partly_right_and_repeatable():
     np.testing.assert_array_equal(again.matches, pair.matches)
 
 
-def test_rendered_views_are_matched_under_their_true_motion():
-    views = rendered_views(np.random.default_rng(4), count=3)
-    pairs = list(posed_matches(views, [(0, 1), (1, 2)], front_end("sift", 500)))
-    for pair in pairs:
+@pytest.mark.parametrize("name", ["sift", "posfeat_lite", "posfeat_lite+ncnet_lite"])
+def test_rendered_views_are_matched_under_their_true_motion(name):
+    config = WorldViewsConfig(views=3, width=192, height=144, groups=1, group_views=3, distort=False, seed=4)
+    views = posed_views(WorldViews(config=config).sample(0))
+    for pair in posed_matches(views, [(0, 1), (0, 2)], front_end(name, 500)):
         assert len(pair.matches) > 30
         assert np.mean(pair.residuals < INLIER_RESIDUAL) > 0.4
+
+
+def test_front_ends_that_are_not_there_are_named():
+    with pytest.raises(TrainingError, match="called 'surf'; there are: posfeat_lite, "):
+        front_end("surf", 500)
 
 
 def test_matches_are_read_as_they_were_written_and_only_by_the_same_settings(tmp_path):
@@ -99,6 +106,22 @@ def test_samples_depend_on_their_number_alone(tmp_path):
     for key, value in one.sample(5).items():
         torch.testing.assert_close(value, other.sample(5)[key], rtol=0, atol=0)
     assert not torch.equal(one.sample(5)["matches"], one.sample(6)["matches"])
+
+
+def test_the_samples_of_a_step_have_as_many_matches_and_those_of_others_another_number(tmp_path):
+    it = recipe(tmp_path, matches=300, min_matches=100)
+    counts = [[len(it.sample(2 * step + sample)["matches"]) for sample in range(2)] for step in range(8)]
+    assert all(one == other for one, other in counts)
+    assert len({one for one, _ in counts}) > 4
+    assert all(100 <= one <= 300 for one, _ in counts)
+
+
+def test_precision_and_recall_of_the_kept_and_of_the_most_confident():
+    right = np.array([True, False, True, True])
+    np.testing.assert_allclose(precision_recall(np.array([True, True, True, False]), right), [2 / 3, 2 / 3, 2 / 3])
+    assert average_precision(np.array([0.9, 0.1, 0.8, 0.7]), right) == 1
+    assert average_precision(np.array([0.7, 0.9, 0.8, 0.1]), right) == pytest.approx((1 / 2 + 2 / 3 + 3 / 4) / 3)
+    assert average_precision(np.ones(4), np.zeros(4, bool)) == 0
 
 
 def test_the_preliminary_weights_learn_where_they_are_supervised(tmp_path):
@@ -125,7 +148,7 @@ def test_the_geometry_begins_to_count_after_the_first_steps(tmp_path):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    it = recipe(tmp_path, preliminary_weight=0.0, matches=64)
+    it = recipe(tmp_path, preliminary_weight=0.0, matches=64, min_matches=64)
     torch.manual_seed(0)
     network = it.make_network().train()
     batch = default_collate([it.sample(i) for i in range(2)])

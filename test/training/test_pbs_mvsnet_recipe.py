@@ -31,18 +31,6 @@ SMALL = PBSMVSNetTraining(width=96, height=64, views=3, planes=16, real=0.0, pho
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
-    root = tmp_path_factory.mktemp("data")
-    (root / "photos").mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        coarse = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
-        photo = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(root / "photos" / f"{number}.png"), photo)
-    return DataFolder(root)
-
-
-@pytest.fixture(scope="module")
 def drawn(data: DataFolder) -> ViewTuple:
     return DrawnViews(sorted(data.photos.iterdir()), 3, 192, 128, seed=1).sample(3)
 

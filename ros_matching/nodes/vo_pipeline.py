@@ -18,11 +18,11 @@ from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.nodes.conversions import stamp_ns_from_msg
 from ros_matching.nodes.frame_input import FrameInput
 from ros_matching.nodes.mounting import Mounting
-from ros_matching.nodes.outputs import VoOutputs
 from ros_matching.nodes.problems import Problem, ProblemLog, RefusedImageError
-from ros_matching.nodes.statistics import VoStatistics
 from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_messages import status_to_msg
+from ros_matching.nodes.vo_outputs import VoOutputs
+from ros_matching.nodes.vo_statistics import VoStatistics
 from ros_matching.tracking.result import TrackingResult, TrackingStatus
 
 _WARM_UP_SIZE = (240, 320, 3)

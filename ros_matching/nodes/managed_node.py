@@ -1,0 +1,213 @@
+"""What the lifecycle nodes of this package have in common: ``ManagedNode``, and ``run_node`` for their executables."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from ros_matching.config import Config
+from ros_matching.errors import RosMatchingError
+from ros_matching.nodes.diagnostics import Report, diagnostic_status
+from ros_matching.nodes.lifecycle_guard import refuse_wrong_transitions
+from ros_matching.nodes.parameters import declare_config, read_config, reason_to_refuse
+from ros_matching.nodes.problems import Problem, ProblemLog
+from ros_matching.nodes.ros_logging import RosLogHandler
+
+DIAGNOSTICS_PERIOD_S = 1.0
+
+
+class ManagedNode(LifecycleNode, ABC):
+    """A lifecycle node with parameters out of configurations and diagnostics; a failed transition leaves nothing.
+
+    A node states the class variables and writes the abstract methods. In ``_configure`` and ``_activate`` it puts what
+    is to be taken down again on the stacks ``_configured`` and ``_active``; both run under the lock.
+    """
+
+    NAME: ClassVar[str]
+    TITLE: ClassVar[str]  # in the diagnostics
+    CONFIGS: ClassVar[tuple[tuple[str, type[Config]], ...]]  # prefix and class
+    LIVE_SETTINGS: ClassVar[Collection[str]] = frozenset()  # may be set while configured
+    LIBRARY: ClassVar[str]  # what its Python log is called
+
+    def __init__(self, **node_options: Any) -> None:
+        """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
+        super().__init__(self.NAME, **node_options)
+        self._state = "unconfigured"
+        for prefix, config_class in self.CONFIGS:
+            declare_config(self, config_class, prefix)
+            read_config(self, config_class, prefix)
+        refuse_wrong_transitions(self)
+        logger = self.get_logger()
+        self._log_handler = RosLogHandler(logger)
+        logging.getLogger(self.LIBRARY).addHandler(self._log_handler)
+        self._problems = ProblemLog(lambda text: logger.error(text), lambda text: logger.warning(text))
+        self._configured, self._active = ExitStack(), ExitStack()
+        # A transition may come from another thread than the executor's.
+        self._lifecycle_lock = threading.RLock()
+        self.add_on_set_parameters_callback(self._on_parameters)
+        # Neither a lifecycle publisher nor the ROS clock: what is wrong is told while inactive or without /clock, too.
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def state(self) -> str:
+        """The lifecycle state: unconfigured, inactive or active."""
+        return self._state
+
+    def bring_up(self) -> bool:
+        """Configure and activate, without a lifecycle manager; False when that failed, and the log says why."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def destroy_node(self) -> None:
+        """Stop the work, then take the node down."""
+        self._clean_up()
+        logging.getLogger(self.LIBRARY).removeHandler(self._log_handler)
+        super().destroy_node()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the networks and set up all that does not depend on messages coming."""
+        self._problems.forget()
+        return self._transition("configure", self._configure, "inactive", undo=self._clean_up)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start the work."""
+        super().on_activate(state)  # opens the publishers, before the first message can come
+        return self._transition("activate", self._activate, "active", undo=lambda: self.on_deactivate(state))
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Finish the message at work and take no more."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the networks and all memory of the run."""
+        self._clean_up()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As deactivate and cleanup."""
+        self._clean_up()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured; the log has said why."""
+        self._clean_up()
+        return TransitionCallbackReturn.SUCCESS
+
+    @abstractmethod
+    def _configure(self) -> None:
+        """Set up what lasts from configure to cleanup."""
+
+    @abstractmethod
+    def _activate(self) -> None:
+        """Set up what lasts from activate to deactivate."""
+
+    @abstractmethod
+    def _watch(self) -> None:
+        """Look for problems: called every ``DIAGNOSTICS_PERIOD_S`` while active."""
+
+    @abstractmethod
+    def _report(self) -> tuple[str, Report]:
+        """The name of the hardware, and how the node is doing."""
+
+    def _stop(self) -> None:
+        with self._lifecycle_lock:
+            self._active.close()
+            if self._state == "active":
+                self._state = "inactive"
+
+    def _clean_up(self) -> None:
+        with self._lifecycle_lock:
+            self._stop()
+            self._configured.close()
+            self._state = "unconfigured"
+        torch = sys.modules.get("torch")  # only where a network has loaded it
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _transition(
+        self, name: str, work: Callable[[], None], state: str, undo: Callable[[], Any]
+    ) -> TransitionCallbackReturn:
+        """Run a transition, or log why it failed and undo it; rclpy would swallow an exception without a word."""
+        try:
+            with self._lifecycle_lock:
+                work()
+                self._state = state
+            return TransitionCallbackReturn.SUCCESS
+        except RosMatchingError as error:
+            self.get_logger().error(f"cannot {name}: {error}")
+            result = TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f"cannot {name}:\n{traceback.format_exc()}")
+            result = TransitionCallbackReturn.ERROR
+        undo()
+        return result
+
+    def _on_worker_error(self, error: Exception) -> None:
+        if self.context.ok():  # at the end of the process the context may go before the worker
+            text = f"publishing a result failed ({type(error).__name__}: {error}); please report this"
+            self._problems.report(Problem.OUTPUT, text, "".join(traceback.format_exception(error)))
+
+    def _on_timer(self) -> None:
+        with self._lifecycle_lock:
+            if self.state == "active":
+                self._watch()
+            hardware_id, report = self._report()
+        status = diagnostic_status(
+            name=f"{self.get_fully_qualified_name().lstrip('/')}: {self.TITLE}",
+            hardware_id=hardware_id,
+            lifecycle_state=self.state,
+            report=report,
+            problems=self._problems.present(),
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        is_fixed = self.state != "unconfigured"
+        reason = reason_to_refuse(self, self.CONFIGS, changes, self.LIVE_SETTINGS if is_fixed else None)
+        return SetParametersResult(successful=not reason, reason=reason)
+
+
+def run_node(
+    make: type[ManagedNode],
+    args: list[str] | None = None,
+    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+) -> int:
+    """Run a node in a process of its own; the exit status is 1 when it could not start."""
+    rclpy.init(args=args)
+    try:
+        node = make()
+    except RosMatchingError as error:
+        print(f"{make.NAME}: {error}", file=sys.stderr)
+        rclpy.shutdown()
+        return 1
+    try:
+        if node.get_parameter("autostart").value:
+            node.bring_up()
+        executor = make_executor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        if rclpy.ok():  # a signal may have shut it down; Humble has no try_shutdown
+            rclpy.shutdown()
+    return 0

@@ -1,0 +1,49 @@
+"""What ``vo_node`` says of itself on /diagnostics."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from ros_matching.nodes.diagnostics import Report, rates, timings
+from ros_matching.nodes.vo_statistics import VoStatistics
+from ros_matching.tracking.result import TrackingResult, TrackingStatus
+
+_LOST_REMEDY = "bring the camera back to what it saw last, or call ~/reset to start anew"
+
+
+def vo_report(statistics: VoStatistics) -> Report:
+    """How the odometry is doing; rates and timings are since the last call."""
+    window, last = statistics.take_window(), statistics.last
+    counts = {
+        "frames received": str(statistics.received),
+        "frames dropped": str(statistics.dropped),
+        "frames tracked": str(statistics.tracked),
+        "frames lost": str(statistics.lost),
+        "frames refused or paused": str(statistics.refused),
+    }
+    tracking = {} if last is None else _tracking(last)
+    return Report(*_verdict(last), {**rates(window), **counts, **timings(window), **tracking})
+
+
+def _verdict(last: TrackingResult | None) -> tuple[bytes, str]:
+    if last is None:
+        return DiagnosticStatus.OK, "waiting for the first image"
+    if last.status is TrackingStatus.LOST:
+        return DiagnosticStatus.WARN, f"lost: {last.reason}; {_LOST_REMEDY}"
+    return DiagnosticStatus.OK, last.status.value + (f": {last.reason}" if last.reason else "")
+
+
+def _tracking(result: TrackingResult) -> dict[str, str]:
+    counts = result.counts
+    return {
+        "tracking state": result.status.value,
+        "reason": result.reason,
+        "scale": result.scale.value,
+        "keypoints": str(counts.keypoints),
+        "matches": str(counts.matches),
+        "inliers": str(counts.inliers),
+        "landmarks": str(counts.landmarks),
+        "keyframes": str(counts.keyframes),
+        "maps begun": str(counts.maps),
+        "parallax deg": f"{result.parallax_deg:.2f}",
+    }
