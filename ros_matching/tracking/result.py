@@ -36,14 +36,14 @@ class TrackingResult:
 
     ``world_from_camera`` (4, 4) with ``covariance`` (6, 6), and ``previous_from_current`` (4, 4), the pose of this
     camera in the previous frame's camera, with ``relative_covariance`` (6, 6), are ``None`` unless known. The world is
-    the first keyframe's camera frame; its unit is told by ``scale``. ``reference_points_px`` and ``tracked_points_px``
+    the first image's camera frame; its unit is told by ``scale``. ``reference_points_px`` and ``tracked_points_px``
     (M, 2) are the inlying correspondences with the reference keyframe, for drawing.
     """
 
     frame_index: int
     stamp_ns: int
     status: TrackingStatus
-    reason: str  # why the status is not TRACKING; empty when it is
+    reason: str  # why the status is not TRACKING, or what to know about a pose; empty when there is nothing to say
     world_from_camera: np.ndarray | None = None
     covariance: np.ndarray | None = None
     previous_from_current: np.ndarray | None = None
@@ -53,6 +53,7 @@ class TrackingResult:
     counts: TrackingCounts = field(default_factory=TrackingCounts)
     parallax_deg: float = float("nan")
     stage_ms: dict[str, float] = field(default_factory=dict)
+    rotation_only: bool = False  # the camera was seen to turn only: its position is that of before, and so uncertain
     new_keyframe: Keyframe | None = None
     reference_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     tracked_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))

@@ -20,6 +20,7 @@ from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
+from ros_matching.tracking.turning import TurningStart
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class VisualOdometry:
         self._config = config or TrackingConfig()
         self._stages = StageTimer()
         self._initializer = TwoViewInitializer(matcher, self._config)
+        self._start = TurningStart()
         self._localizer = Localizer(matcher, self._config, self._stages)
         self._mapper = LocalMapper(matcher, self._config)
         self._recovery = Recovery(self._localizer, self._config)
@@ -66,6 +68,7 @@ class VisualOdometry:
         self._lost_frames = 0
         self._maps_begun = 0
         self._initializer.reset()
+        self._start.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
         """Process the next frame; frames come in order of time, from one camera.
@@ -96,7 +99,7 @@ class VisualOdometry:
         counts = self._counts(features, localization)
         parallax = median_parallax_deg(self._map, localization)
         keyframe = None
-        belief = self._believe(localization, features)
+        belief = self._believe(localization)
         motion = self._motion_to(belief)
         if needs_keyframe(self._map, localization, self._config):
             with self._stages("map"):
@@ -111,13 +114,17 @@ class VisualOdometry:
             counts=replace(counts, landmarks=len(self._map.positions), keyframes=len(self._map.keyframes)),
             parallax_deg=parallax,
             new_keyframe=None if keyframe is None else self._map.export(keyframe, ScaleState.UP_TO_SCALE),
+            rotation_only=localization.rotation_only,
             reference_points_px=localization.matches.points0,
             tracked_points_px=localization.matches.points1,
         )
 
     def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:
         keyframe = self._map.add_keyframe(
-            frame, features, localization.camera_from_world, localization.landmark_ids.copy()
+            frame,
+            features.moved(localization.points_px),
+            localization.camera_from_world,
+            localization.landmark_ids.copy(),
         )
         self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
         self._mapper.adjust(self._map, keyframe)
@@ -129,7 +136,7 @@ class VisualOdometry:
         if window is not None:
             self._uncertainty.adjusted(self._map, window)
 
-    def _believe(self, localization: Localization, features: Features) -> PoseBelief:
+    def _believe(self, localization: Localization) -> PoseBelief:
         """What the tracker knows of the error of a pose in the map as it is."""
         pose = localization.camera_from_world
         if localization.covariance is not None:
@@ -137,14 +144,17 @@ class VisualOdometry:
         rows = np.flatnonzero(localization.landmark_ids != NO_LANDMARK)
         threshold_px = self._config.threshold_px(self._map.camera)
         return self._uncertainty.localized(
-            self._map, pose, localization.landmark_ids[rows], features.keypoints_px[rows], threshold_px
+            self._map, pose, localization.landmark_ids[rows], localization.points_px[rows], threshold_px
         )
 
     def _believe_keyframe(self, keyframe: MapKeyframe, localization: Localization | None = None) -> PoseBelief:
         """The same of a keyframe, after the adjustment."""
         covariance = None if localization is None else localization.covariance
-        adjusted = Localization(keyframe.camera_from_world, covariance, keyframe.landmark_ids, keyframe, None)
-        return self._believe(adjusted, keyframe.features)
+        points_px = keyframe.features.keypoints_px
+        adjusted = Localization(
+            keyframe.camera_from_world, covariance, keyframe.landmark_ids, points_px, keyframe, None
+        )
+        return self._believe(adjusted)
 
     def _best_reference(self, localization: Localization) -> MapKeyframe:
         """The keyframe that sees the most of what this frame sees; the newer one of equals."""
@@ -177,7 +187,7 @@ class VisualOdometry:
             begun = self._begin_map(outcome) if isinstance(outcome, InitialReconstruction) else outcome
         if not isinstance(begun, Waiting):
             return begun
-        return TrackingResult(
+        result = TrackingResult(
             frame.index,
             frame.stamp_ns,
             TrackingStatus.INITIALIZING,
@@ -185,10 +195,30 @@ class VisualOdometry:
             counts=replace(self._counts(features), matches=begun.matches),
             parallax_deg=begun.parallax_deg,
         )
+        return result if self._map is not None else self._turned_result(result, begun)
+
+    def _turned_result(self, result: TrackingResult, waiting: Waiting) -> TrackingResult:
+        """Before the first map: the pose of a camera that has only turned since the first image."""
+        continues = self._start.has_posed
+        turned = self._start.follow(waiting.turn, becomes_reference=waiting.new_reference)
+        if turned is None:
+            return result
+        self._maps_begun += not continues
+        previous_from_current, relative_covariance = turned.motion or (None, None)
+        return replace(
+            result,
+            status=TrackingStatus.TRACKING,
+            world_from_camera=turned.world_from_camera,
+            covariance=turned.covariance,
+            previous_from_current=previous_from_current,
+            relative_covariance=relative_covariance,
+            counts=replace(result.counts, inliers=turned.inliers, maps=self._maps_begun),
+            rotation_only=True,
+        )
 
     def _begin_map(self, first: InitialReconstruction) -> TrackingResult | Waiting:
         """A map from two views; the first one's camera is the world, or stands where the last map was left."""
-        world_from_first, depth, drift = np.eye(4), 1.0, np.zeros((7, 7))
+        world_from_first, depth, drift = self._start.world_from_reference, 1.0, self._start.drift
         if self._map is not None:
             world_from_first, depth = self._last.world_from_camera, self._map.typical_depth
             drift = self._uncertainty.drift_after_loss(world_from_first[:3, 3], depth)
@@ -196,8 +226,9 @@ class VisualOdometry:
         keyframe = self._mapper.begin(local_map, first, world_from_first, depth)
         if keyframe is None:
             return Waiting("the first map did not survive its adjustment", len(first.matches))
+        continues = self._map is None and self._start.has_posed
         self._map, self._reference, self._last = local_map, keyframe, None
-        self._maps_begun += 1
+        self._maps_begun += not continues
         if self._maps_begun > 1:
             _LOG.warning(
                 "frame %d: map %d begun after a loss; its scale is a guess", keyframe.frame.index, self._maps_begun
