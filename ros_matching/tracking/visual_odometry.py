@@ -11,6 +11,7 @@ from ros_matching.datatypes import Camera, Features, Frame, ScaleState
 from ros_matching.errors import TrackingError
 from ros_matching.geometry.se3 import interpolate, invert
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.diagnosis import what_is_wrong
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
@@ -20,7 +21,6 @@ from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
-from ros_matching.tracking.stages import StageTimer
 from ros_matching.tracking.turning import TurningStart
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
@@ -100,7 +100,7 @@ class VisualOdometry:
         counts = self._counts(features, localization)
         parallax = median_parallax_deg(self._map, localization)
         keyframe = None
-        belief = self._believe(localization, features)
+        belief = self._believe(localization)
         motion = self._motion_to(belief)
         if needs_keyframe(self._map, localization, self._config):
             with self._stages("map"):
@@ -122,7 +122,10 @@ class VisualOdometry:
 
     def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:
         keyframe = self._map.add_keyframe(
-            frame, features, localization.camera_from_world, localization.landmark_ids.copy()
+            frame,
+            features.moved(localization.points_px),
+            localization.camera_from_world,
+            localization.landmark_ids.copy(),
         )
         self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
         self._mapper.adjust(self._map, keyframe)
@@ -134,7 +137,7 @@ class VisualOdometry:
         if window is not None:
             self._uncertainty.adjusted(self._map, window)
 
-    def _believe(self, localization: Localization, features: Features) -> PoseBelief:
+    def _believe(self, localization: Localization) -> PoseBelief:
         """What the tracker knows of the error of a pose in the map as it is."""
         pose = localization.camera_from_world
         if localization.covariance is not None:
@@ -142,14 +145,17 @@ class VisualOdometry:
         rows = np.flatnonzero(localization.landmark_ids != NO_LANDMARK)
         threshold_px = self._config.threshold_px(self._map.camera)
         return self._uncertainty.localized(
-            self._map, pose, localization.landmark_ids[rows], features.keypoints_px[rows], threshold_px
+            self._map, pose, localization.landmark_ids[rows], localization.points_px[rows], threshold_px
         )
 
     def _believe_keyframe(self, keyframe: MapKeyframe, localization: Localization | None = None) -> PoseBelief:
         """The same of a keyframe, after the adjustment."""
         covariance = None if localization is None else localization.covariance
-        adjusted = Localization(keyframe.camera_from_world, covariance, keyframe.landmark_ids, keyframe, None)
-        return self._believe(adjusted, keyframe.features)
+        points_px = keyframe.features.keypoints_px
+        adjusted = Localization(
+            keyframe.camera_from_world, covariance, keyframe.landmark_ids, points_px, keyframe, None
+        )
+        return self._believe(adjusted)
 
     def _best_reference(self, localization: Localization) -> MapKeyframe:
         """The keyframe that sees the most of what this frame sees; the newer one of equals."""
