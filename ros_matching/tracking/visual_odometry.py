@@ -13,6 +13,7 @@ from ros_matching.geometry.se3 import interpolate, invert, pose_from
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.diagnosis import what_is_wrong
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
@@ -65,7 +66,7 @@ class VisualOdometry:
         self._start = TurningStart()
         self._localizer = Localizer(matcher, self._config, self._stages)
         self._mapper = LocalMapper(matcher, self._config)
-        self._recovery = Recovery(self._localizer, self._config)
+        self._recovery = Recovery(matcher, self._localizer, self._config, self._stages)
         self._uncertainty = PoseUncertainty()
         self.reset()
 
@@ -114,7 +115,7 @@ class VisualOdometry:
     def _localize(self, frame: Frame, features: Features) -> Localization | None:
         """The pose in the map, from the reference keyframe or, when lost, from any recent one."""
         if self._lost_frames:
-            return self._recovery.search(self._map, features, self._reference)
+            return self._recovery.search(self._map, features)
         prediction = self._predict(frame.stamp_ns)
         return self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
 
@@ -190,7 +191,7 @@ class VisualOdometry:
         """A frame without a pose: say so, and after a while begin a new map where the old one was left."""
         self._lost_frames += 1
         reason = (
-            f"no pose agrees with the map for {self._lost_frames} frame(s); "
+            f"{what_is_wrong(frame, features, self._reference.frame)}; lost for {self._lost_frames} frame(s): "
             "show the camera a place it has seen, or move it sideways slowly to begin a new map"
         )
         if self._lost_frames >= self._config.reinitialize_after:
