@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import threading
 from collections.abc import Callable
 
@@ -22,11 +23,15 @@ class Problem(enum.Enum):
     MOUNTING = "mounting"
     QOS = "quality of service"
     TRACKER = "tracker"
+    KEYFRAME = "keyframe"
+    MAPPER = "mapper"
     OUTPUT = "output"
 
 
-ERRORS = frozenset({Problem.CAMERA_INFO, Problem.IMAGE, Problem.STAMP, Problem.TRACKER, Problem.OUTPUT})
+ERRORS = frozenset({Problem.CAMERA_INFO, Problem.IMAGE, Problem.STAMP, Problem.TRACKER, Problem.MAPPER, Problem.OUTPUT})
 """What keeps poses from coming, or is a fault of ours; the other problems are warnings."""
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 class RefusedImageError(NodeError):
@@ -38,7 +43,7 @@ class RefusedImageError(NodeError):
 
 
 class ProblemLog:
-    """Keeps the present problems, for several threads. A text is logged the first time that it is reported."""
+    """Keeps the present problems, for several threads. A text is logged the first time, whatever the numbers in it."""
 
     def __init__(self, log_error: Callable[[str], object], log_warning: Callable[[str], object]) -> None:
         self._log_error = log_error
@@ -51,11 +56,12 @@ class ProblemLog:
         """State a problem, with its remedy; repeating it is cheap and silent. ``detail`` goes to the log only."""
         with self._lock:
             self._present[problem] = text
-            is_new = text not in self._logged
+            kind = _NUMBER.sub("#", text)
+            is_new = kind not in self._logged
             if is_new:
                 if len(self._logged) >= _MOST_REMEMBERED:
                     self._logged.clear()
-                self._logged.add(text)
+                self._logged.add(kind)
         if is_new:
             log = self._log_error if problem in ERRORS else self._log_warning
             log(f"{text}\n{detail}" if detail else text)

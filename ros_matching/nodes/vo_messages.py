@@ -26,11 +26,12 @@ _STATES = {
     TrackingStatus.TRACKING: VoStatus.TRACKING,
     TrackingStatus.LOST: VoStatus.LOST,
 }
-_SCALES = {
+SCALES = {
     ScaleState.UP_TO_SCALE: VoStatus.UP_TO_SCALE,
     ScaleState.ANCHORED: VoStatus.ANCHORED,
     ScaleState.METRIC: VoStatus.METRIC,
 }
+"""The number of a scale state, in ``VoStatus`` and ``Keyframe``."""
 
 
 def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
@@ -40,7 +41,7 @@ def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
         header=header,
         state=_STATES[result.status],
         reason=result.reason,
-        scale=_SCALES[result.scale],
+        scale=SCALES[result.scale],
         scale_source=result.scale_source,
         keypoints=counts.keypoints,
         matches=counts.matches,
@@ -96,7 +97,7 @@ def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, cam
         header=Header(stamp=stamp, frame_id=odom_frame),
         id=keyframe.id,
         pose=pose_to_msg(mounting.odom_from_camera(keyframe.world_from_camera)),
-        scale=_SCALES[keyframe.scale],
+        scale=SCALES[keyframe.scale],
         image=image_to_msg(keyframe.frame.image, camera_header),
         camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
         sparse_points=field_array(sparse, "f"),

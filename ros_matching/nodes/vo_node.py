@@ -16,6 +16,7 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_matching import load_matcher
+from ros_matching.errors import NodeError
 from ros_matching.nodes.calibration import CalibrationInput
 from ros_matching.nodes.diagnostics import Report
 from ros_matching.nodes.frame_input import FrameInput
@@ -61,7 +62,7 @@ class VoNode(ManagedNode):
         self._matcher: Any = None
         self._pipeline: VoPipeline | None = None
         self._worker: Worker[ReceivedImage] | None = None
-        self._vo_services = VoServices(self, lambda: self._pipeline)
+        self._vo_services = VoServices(self, self._configured_pipeline)
 
     def _configure(self) -> None:
         self._config, tracking = (read_config(self, config_class, prefix) for prefix, config_class in self.CONFIGS)
@@ -102,6 +103,11 @@ class VoNode(ManagedNode):
         self._input = ImageInput(self, self._config, self._problems, self._on_image, self._calibration.update)
         self._active.callback(self._input.destroy)
         self.get_logger().info(f"active, listening to {' and '.join(self._input.topics)}")
+
+    def _configured_pipeline(self) -> VoPipeline:
+        if self._pipeline is None:
+            raise NodeError("the node is unconfigured; configure and activate it first (ros2 lifecycle set)")
+        return self._pipeline
 
     def _forget(self) -> None:
         self._pipeline = self._matcher = None

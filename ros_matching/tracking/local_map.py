@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Features, Frame, Keyframe, ScaleState, concatenated
+from ros_matching.datatypes import Camera, Features, Frame, Keyframe, Matches, ScaleState, concatenated
 from ros_matching.geometry.se3 import invert, pose_from, transform
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ class MapKeyframe:
         """The landmarks that the keyframe sees, by id."""
         return self.landmark_ids[self.landmark_ids != NO_LANDMARK]
 
+    def see(self, keypoints: np.ndarray, landmark_ids: np.ndarray, points_px: np.ndarray) -> None:
+        """Let keypoints (N,) see landmarks (N,), at pixels (N, 2) that are more exact than the detector's."""
+        moved = self.features.keypoints_px.copy()
+        moved[keypoints] = points_px
+        self.features = self.features.moved(moved)
+        self.landmark_ids[keypoints] = landmark_ids
+
 
 @dataclass(frozen=True)
 class Observations:
@@ -53,12 +60,17 @@ class Observations:
 
 
 class LocalMap:
-    """Keyframes in order of time and their landmarks: ``positions`` (N, 3) and ``descriptors`` (N, D) by id."""
+    """Keyframes in order of time and their landmarks: ``positions`` (N, 3) and ``descriptors`` (N, D) by id.
+
+    Ids are rows and change when landmarks go; ``serials`` (N,) say which landmark it is for good.
+    """
 
     def __init__(self, camera: Camera, max_keyframes: int) -> None:
         self.camera = camera
         self.keyframes: list[MapKeyframe] = []
         self.positions = np.zeros((0, 3))
+        self.serials = np.zeros(0, np.intp)
+        self.next_serial = 0
         self.descriptors: Array | None = None  # of the kind and on the device of the features
         self._max_keyframes = max_keyframes
         self._next_keyframe_id = 0
@@ -84,17 +96,18 @@ class LocalMap:
         self,
         positions: np.ndarray,
         keyframe0: MapKeyframe,
-        keypoints0: np.ndarray,
         keyframe1: MapKeyframe,
-        keypoints1: np.ndarray,
+        matches: Matches,
     ) -> None:
-        """Add landmarks (N, 3), each seen by one keypoint row (N,) in each of two keyframes."""
+        """Add landmarks (N, 3), each seen by both sides of one of the matches (N) of two keyframes."""
         ids = len(self.positions) + np.arange(len(positions))
-        descriptors = keyframe1.features.descriptors[keypoints1]
+        descriptors = keyframe1.features.descriptors[matches.indices1]
         self.positions = np.concatenate([self.positions, positions])
+        self.serials = np.concatenate([self.serials, self.next_serial + np.arange(len(positions))])
+        self.next_serial += len(positions)
         self.descriptors = descriptors if self.descriptors is None else concatenated(self.descriptors, descriptors)
-        keyframe0.landmark_ids[keypoints0] = ids
-        keyframe1.landmark_ids[keypoints1] = ids
+        keyframe0.see(matches.indices0, ids, matches.points0)
+        keyframe1.see(matches.indices1, ids, matches.points1)
 
     def merge(self, kept: np.ndarray, dropped: np.ndarray) -> None:
         """Let landmarks ``kept`` (N,) take over what ``dropped`` (N,) were seen by."""
@@ -124,6 +137,25 @@ class LocalMap:
         order = np.argsort(-shared, kind="stable")
         return [self.keyframes[row] for row in order if shared[row] > 0 and self.keyframes[row] is not keyframe][:count]
 
+    def sightings(
+        self, landmark_ids: np.ndarray, first: MapKeyframe
+    ) -> list[tuple[MapKeyframe, np.ndarray, np.ndarray]]:
+        """Where landmarks (N,) were last seen: keyframes, each with rows of ``landmark_ids`` and of its keypoints.
+
+        Each landmark comes once: in ``first``, if that sees it, else in the newest keyframe that does.
+        """
+        wanted = np.full(len(self.positions), NO_LANDMARK)
+        wanted[landmark_ids] = np.arange(len(landmark_ids))
+        found = []
+        for keyframe in [first, *reversed(self.keyframes)]:
+            keypoints = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
+            ids = keyframe.landmark_ids[keypoints]
+            mine = wanted[ids] != NO_LANDMARK
+            if mine.any():
+                found.append((keyframe, wanted[ids[mine]], keypoints[mine]))
+                wanted[ids[mine]] = NO_LANDMARK
+        return found
+
     def observations(self, keyframes: list[MapKeyframe]) -> Observations:
         """All sightings of landmarks in the given keyframes."""
         rows = [np.flatnonzero(k.landmark_ids != NO_LANDMARK) for k in keyframes]
@@ -150,7 +182,7 @@ class LocalMap:
         for keyframe in self.keyframes:
             mine = keyframe.landmark_ids != NO_LANDMARK
             keyframe.landmark_ids[mine] = new_ids[keyframe.landmark_ids[mine]]
-        self.positions = self.positions[alive]
+        self.positions, self.serials = self.positions[alive], self.serials[alive]
         if self.descriptors is not None:
             self.descriptors = self.descriptors[alive]
         self._note_depth()
@@ -158,10 +190,15 @@ class LocalMap:
     def scale_to_depth(self, depth: float) -> None:
         """Scale the map about its first keyframe so that the median depth of that keyframe's landmarks is ``depth``."""
         first = self.keyframes[0]
-        factor = depth / _median_depth(first, self.positions)
-        self.positions = first.center + factor * (self.positions - first.center)
-        for keyframe in self.keyframes[1:]:
-            center = first.center + factor * (keyframe.center - first.center)
+        self.rescale(depth / _median_depth(first, self.positions), first.center)
+
+    def rescale(self, factor: float, about: np.ndarray) -> None:
+        """Multiply all lengths by ``factor``; the point ``about`` (3,) of the world stays where it is."""
+        if factor == 1.0:
+            return
+        self.positions = about + factor * (self.positions - about)
+        for keyframe in self.keyframes:
+            center = about + factor * (keyframe.center - about)
             rotation = keyframe.camera_from_world[:3, :3]
             keyframe.camera_from_world = pose_from(rotation, -rotation @ center)
         self._note_depth()

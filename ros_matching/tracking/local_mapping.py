@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ros_matching.datatypes import Matches
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, bundle_adjust
-from ros_matching.geometry.se3 import invert, transform
+from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
+from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
@@ -15,6 +18,21 @@ from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, 
 
 # A keyframe takes part in an adjustment only if it sees this many of the landmarks.
 _MIN_SHARED = 10
+
+
+@dataclass(frozen=True)
+class Window:
+    """What an adjustment is about: ``problem``, whose cameras are ``keyframes`` and points ``landmarks`` (P,), by id.
+
+    Its observations are those ``rows`` (O,) of ``seen``, the sightings of all keyframes.
+    """
+
+    keyframes: list[MapKeyframe]
+    landmarks: np.ndarray
+    seen: Observations
+    rows: np.ndarray
+    problem: BundleProblem
+    config: BundleConfig
 
 
 class LocalMapper:
@@ -45,7 +63,7 @@ class LocalMapper:
             np.full(len(first.features1), NO_LANDMARK),
         )
         positions = transform(world_from_first, geometry.points[good])
-        local_map.add_landmarks(positions, keyframe0, matches.indices0[good], keyframe1, matches.indices1[good])
+        local_map.add_landmarks(positions, keyframe0, keyframe1, matches.select(good))
         self.adjust(local_map, keyframe1)
         if len(local_map.positions) < self._config.init_min_points:
             return None
@@ -63,17 +81,30 @@ class LocalMapper:
         for neighbour in self._neighbours(local_map, keyframe):
             matches = (known_matches or {}).get(neighbour.id)
             if matches is None:
-                matches = self._matcher.match_features(neighbour.features, keyframe.features, camera, camera)
+                matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera)
+            matches = matches.select(self._worthwhile(local_map, neighbour, keyframe, matches))
+            matches = self._matcher.refined(matches, neighbour.features, keyframe.features)
             self._triangulate(local_map, neighbour, keyframe, matches)
             self._share(local_map, neighbour, keyframe, matches)
 
     def adjust(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
         """Bundle adjustment of the newest keyframes; older ones that see the same landmarks hold the gauge."""
         local_map.remove_unsupported()
+        window = self.window(local_map, keyframe)
+        if window is None:
+            return
+        result = bundle_adjust(window.problem, window.config)
+        for member, pose in zip(window.keyframes, result.camera_from_world, strict=True):
+            member.camera_from_world = pose
+        local_map.positions[window.landmarks] = result.points
+        self._drop_outliers(local_map, window, result.errors_px)
+
+    def window(self, local_map: LocalMap, keyframe: MapKeyframe) -> Window | None:
+        """The newest keyframes with all that holds them; ``None`` where the given one sees too little to be moved."""
         recent = local_map.keyframes[-self._config.window_keyframes :]
         window = [k for k in recent if len(k.seen) >= _MIN_SHARED]
         if keyframe not in window:
-            return
+            return None
         moving = {k.id for k in window}
         wanted = np.zeros(len(local_map.positions), dtype=bool)
         for member in window:
@@ -87,28 +118,41 @@ class LocalMapper:
         landmarks, point_index = np.unique(seen.landmark[rows], return_inverse=True)
         fixed = np.array([k.id not in moving for k in keyframes])
         fixed[0] = True  # the scale needs no anchor: no step changes it, as the cost is flat along it
-        result = bundle_adjust(
-            BundleProblem(
-                camera_from_world=np.stack([k.camera_from_world for k in keyframes]),
-                points=local_map.positions[landmarks],
-                camera_index=seen.keyframe[rows],
-                point_index=point_index,
-                points_px=seen.points_px[rows],
-                weights=np.ones(len(rows)),
-                fixed_cameras=fixed,
-                camera=local_map.camera,
-            ),
-            self._bundle_config,
+        problem = BundleProblem(
+            camera_from_world=np.stack([k.camera_from_world for k in keyframes]),
+            points=local_map.positions[landmarks],
+            camera_index=seen.keyframe[rows],
+            point_index=point_index,
+            points_px=seen.points_px[rows],
+            weights=np.ones(len(rows)),
+            fixed_cameras=fixed,
+            camera=local_map.camera,
         )
-        for member, pose in zip(keyframes, result.camera_from_world, strict=True):
-            member.camera_from_world = pose
-        local_map.positions[landmarks] = result.points
-        self._drop_outliers(local_map, keyframes, seen, rows, result.errors_px)
+        return Window(keyframes, landmarks, seen, rows, problem, self._bundle_config)
 
     def _neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
         neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)
         previous = local_map.keyframes[-2]
         return neighbours if previous in neighbours else [previous, *neighbours[: self._config.neighbour_keyframes - 1]]
+
+    def _worthwhile(
+        self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches
+    ) -> np.ndarray:
+        """Rows of the matches that may tell something new: near their epipolar lines, and not of one landmark already.
+
+        Where neither side has a landmark, only with the parallax that a new one needs.
+        """
+        camera = local_map.camera
+        keyframe_from_neighbour = keyframe.camera_from_world @ invert(neighbour.camera_from_world)
+        near = np.ones(len(matches), dtype=bool)
+        if keyframe_from_neighbour[:3, 3].any():  # a camera that only turned has no epipolar lines
+            fundamental = fundamental_from_essential(essential_from_pose(keyframe_from_neighbour), camera, camera)
+            distance_px = sampson_distance_px(fundamental, matches.points0, matches.points1)
+            near = distance_px < 2 * self._config.threshold_px(camera)
+        ids0, ids1 = neighbour.landmark_ids[matches.indices0], keyframe.landmark_ids[matches.indices1]
+        turned = camera.unproject(matches.points0) @ keyframe_from_neighbour[:3, :3].T
+        apart = angle_between_deg(turned, camera.unproject(matches.points1)) > self._config.min_parallax_deg
+        return np.flatnonzero(near & np.where(ids0 == ids1, (ids0 == NO_LANDMARK) & apart, True))
 
     def _triangulate(
         self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches
@@ -131,8 +175,7 @@ class LocalMapper:
             good = (error_px < self._config.threshold_px(local_map.camera)) & (
                 parallax_deg(positions, neighbour.center, keyframe.center) > self._config.min_parallax_deg
             )
-        rows = np.flatnonzero(new)[good]
-        local_map.add_landmarks(positions[good], neighbour, matches.indices0[rows], keyframe, matches.indices1[rows])
+        local_map.add_landmarks(positions[good], neighbour, keyframe, matches.select(np.flatnonzero(new)[good]))
 
     def _share(self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches) -> None:
         """Let both sides of a match see one landmark where it projects well into both."""
@@ -142,9 +185,11 @@ class LocalMapper:
         only1 = (ids0 == NO_LANDMARK) & (ids1 != NO_LANDMARK)
         both = (ids0 != NO_LANDMARK) & (ids1 != NO_LANDMARK) & (ids0 != ids1)
         adopt = self._fits(local_map, keyframe, ids0, matches.points1, only0)
-        keyframe.landmark_ids[rows1[adopt]] = ids0[adopt]
-        adopt = self._fits(local_map, neighbour, ids1, matches.points0, only1)
-        neighbour.landmark_ids[rows0[adopt]] = ids1[adopt]
+        keyframe.see(rows1[adopt], ids0[adopt], matches.points1[adopt])
+        # The keyframe sees the landmark beside where the match says, so the neighbour does by as much.
+        points0 = matches.points0 - (matches.points1 - keyframe.features.keypoints_px[rows1])
+        adopt = self._fits(local_map, neighbour, ids1, points0, only1)
+        neighbour.see(rows0[adopt], ids1[adopt], points0[adopt])
         same = self._fits(local_map, keyframe, ids0, matches.points1, both)
         local_map.merge(ids0[same], ids1[same])
 
@@ -158,16 +203,10 @@ class LocalMapper:
         )
         return rows[error_px < self._config.threshold_px(local_map.camera)]
 
-    def _drop_outliers(
-        self,
-        local_map: LocalMap,
-        keyframes: list[MapKeyframe],
-        seen: Observations,
-        rows: np.ndarray,
-        errors_px: np.ndarray,
-    ) -> None:
-        bad = rows[~(errors_px < self._config.threshold_px(local_map.camera))]
-        for number, member in enumerate(keyframes):
+    def _drop_outliers(self, local_map: LocalMap, window: Window, errors_px: np.ndarray) -> None:
+        seen = window.seen
+        bad = window.rows[~(errors_px < self._config.threshold_px(local_map.camera))]
+        for number, member in enumerate(window.keyframes):
             mine = bad[seen.keyframe[bad] == number]
             member.landmark_ids[seen.keypoint[mine]] = NO_LANDMARK
         local_map.remove_unsupported()

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry, Path
-from rclpy.node import Node
+from node_peer import TIMEOUT_S, Peer
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
 from ros_matching.datatypes import Camera, Frame, Keyframe, ScaleState
@@ -30,7 +25,6 @@ CAMERA = Camera(64, 48, 60.0, 61.0, 31.5, 23.5)
 CAMERA_FRAME = "eye"
 START_NS = 1_700_000_000_123_456_789
 PERIOD_NS = 33_333_333
-TIMEOUT_S = 30.0
 
 RELATIVE = pose_from(exp_so3([0.0, 0.02, 0.0]), np.array([0.0, 0.0, 0.1]))
 RELATIVE_COVARIANCE = np.diag([1.0, 2, 3, 4, 5, 6]) * 1e-4
@@ -108,47 +102,20 @@ class KnownTracker:
         )
 
 
-class Peer(Node):
+class VoPeer(Peer):
     """Publishes pictures as a camera does, and keeps all that vo_node publishes."""
 
     def __init__(self, context, *, listen_to=tuple(OUTPUTS), latched_info: bool = False, compressed=False) -> None:
-        super().__init__("peer", context=context)
-        self.received: defaultdict[str, list] = defaultdict(list)
-        self._arrival = threading.Condition()
-        for topic in listen_to:
-            self.create_subscription(OUTPUTS[topic], topic, lambda msg, topic=topic: self._keep(topic, msg), 100)
+        super().__init__(context, "vo_node", {topic: OUTPUTS[topic] for topic in listen_to})
         image_type, image_topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.images = self.create_publisher(image_type, image_topic, 10)
         self.infos = self.create_publisher(CameraInfo, "camera_info", latched if latched_info else 10)
         self.static_transforms = self.create_publisher(TFMessage, "/tf_static", latched)
 
-    def _keep(self, topic: str, msg: Any) -> None:
-        with self._arrival:
-            self.received[topic].append(msg)
-            self._arrival.notify_all()
-
-    def wait(self, condition: Callable[[], Any], what: str) -> Any:
-        """Wait until ``condition`` is true, and return its value."""
-        with self._arrival:
-            assert self._arrival.wait_for(condition, TIMEOUT_S), f"{what} did not come; got {self.summary()}"
-            return condition()
-
-    def summary(self) -> dict[str, int]:
-        return {topic: len(messages) for topic, messages in self.received.items()}
-
-    def wait_until_matched(self) -> None:
-        """Wait until vo_node, which is active, has found this node's publishers and this node its."""
-        deadline = time.monotonic() + TIMEOUT_S
-        publishers = (self.images, self.infos)
-        while not all(publisher.get_subscription_count() for publisher in publishers) or not all(
-            self.count_publishers(topic) for topic in self._output_topics()
-        ):
-            assert time.monotonic() < deadline, "vo_node was not discovered"
-            time.sleep(0.01)
-
-    def _output_topics(self) -> list[str]:
-        return [s.topic_name for s in self.subscriptions if "parameter" not in s.topic_name]
+    def settle(self) -> None:
+        """Wait until vo_node and this node have found each other."""
+        self.wait_until_matched(self.images, self.infos)
 
     def send(self, msg: Any, info: CameraInfo | None) -> VoStatus:
         """Publish a picture, with its CameraInfo if any, and wait for its status."""
@@ -170,31 +137,6 @@ class Peer(Node):
             lambda: next((s for s in reversed(statuses) if stamp_ns_from_msg(s.header.stamp) == stamp_ns), None),
             f"the status of stamp {stamp_ns}",
         )
-
-    def last(self, topic: str, count: int = 1) -> Any:
-        """The newest message of a topic, once there are ``count``."""
-        return self.wait(lambda: len(self.received[topic]) >= count and self.received[topic][-1], topic)
-
-    def diagnosis(self, words: str) -> Any:
-        """The first diagnostic status from now on whose message has these words."""
-        start = len(self.received["/diagnostics"])
-        return self.wait(
-            lambda: next(
-                (a.status[0] for a in self.received["/diagnostics"][start:] if words in a.status[0].message), None
-            ),
-            f"a diagnosis with {words!r}",
-        )
-
-    def call(self, name: str, request: Any = None) -> Any:
-        """Call a service of vo_node."""
-        service_type = {SetBool.Request: SetBool, ChangeState.Request: ChangeState}.get(type(request), Trigger)
-        client = self.create_client(service_type, f"vo_node/{name}")
-        assert client.wait_for_service(TIMEOUT_S)
-        done = threading.Event()
-        future = client.call_async(request or Trigger.Request())
-        future.add_done_callback(lambda _: done.set())
-        assert done.wait(TIMEOUT_S)
-        return future.result()
 
 
 def stamp_ns(number: int) -> int:

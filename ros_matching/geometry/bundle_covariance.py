@@ -1,0 +1,114 @@
+"""How certain the result of a bundle adjustment is: the joint covariance of its cameras, and of the points given them.
+
+At the optimum the cameras' steps c and the points' steps p have the information matrix ``[[U, W], [W^T, V]] / sigma^2``
+(Triggs et al., "Bundle Adjustment - A Modern Synthesis", 1999, sections 6 and 8). Its inverse factors into
+
+    cov(c) = sigma^2 (U - W V^-1 W^T)^-1,       p = -V^-1 W^T c + q,       cov(q) = sigma^2 V^-1,
+
+with q independent of c and from point to point. So what all points have in common, which no number of them averages
+out, comes from the cameras alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
+from ros_matching.geometry.normal_equations import Linearisation, Observations
+from ros_matching.geometry.robust import cauchy_weight, huber_weight
+
+_WEIGHTS = {"huber": huber_weight, "cauchy": cauchy_weight}
+_FLAT = 1e-9  # share of the largest eigenvalue of the scaled information below which a direction is not observed
+_MIN_POINT_CONDITION = 1e-10
+
+
+@dataclass(frozen=True)
+class BundleCovariance:
+    """Uncertainty of F free cameras and P points, in the order of the problem.
+
+    ``free_cameras`` (F,) are the rows of the problem's cameras that were not fixed; ``cameras`` (6F, 6F) is the joint
+    covariance of their steps ``(v, w)`` of ``X -> Exp(w) X + v``; ``points_by_cameras`` (P, 3, 6F) says how the points
+    go with them and ``points`` (P, 3, 3) is what each point adds of its own. ``sigma_px`` is the noise of one
+    coordinate of an observation, as the residuals show it. Directions that nothing observes, such as the scale where
+    only one camera is fixed, have no variance: they are the gauge.
+    """
+
+    free_cameras: np.ndarray
+    cameras: np.ndarray
+    points_by_cameras: np.ndarray
+    points: np.ndarray
+    sigma_px: float
+
+    def rescaled(self, factor: float) -> BundleCovariance:
+        """The same of the problem with all its lengths multiplied by ``factor``."""
+        steps = step_lengths(factor, len(self.free_cameras))
+        return replace(
+            self,
+            cameras=self.cameras * np.outer(steps, steps),
+            points_by_cameras=factor * self.points_by_cameras / steps,
+            points=factor**2 * self.points,
+        )
+
+
+def step_lengths(factor: float, cameras: int) -> np.ndarray:
+    """By what the steps ``(v, w)`` of so many cameras, (6F,), are multiplied when lengths are by ``factor``."""
+    return np.tile([factor] * 3 + [1.0] * 3, cameras)
+
+
+def bundle_covariance(
+    problem: BundleProblem, config: BundleConfig | None = None, min_sigma_px: float = 0.0
+) -> BundleCovariance:
+    """The covariance of an adjusted problem, whose cameras and points are at the optimum.
+
+    ``config`` is that of the adjustment, for its robust weights. The noise is never taken to be less than
+    ``min_sigma_px``.
+    """
+    config = config or BundleConfig()
+    observations = Observations.of(problem)
+    residuals = observations.residuals(problem.camera_from_world, problem.points)
+    weight = observations.weights * _WEIGHTS[config.loss](residuals.error_px, config.loss_scale_px)
+    linear = Linearisation.of(observations, residuals, problem.camera_from_world, weight)
+    free, count = observations.free_cameras, len(problem.points)
+    unknowns = 6 * len(free)
+    freedom = max(2 * len(weight) - unknowns - 3 * count, 1)
+    sigma_px = max(min_sigma_px, float(np.sqrt(weight @ np.sum(residuals.residual**2, axis=0) / freedom)))
+    point_inverse = _inverses(linear.point_blocks)
+    cross = _dense_cross(linear, count)
+    by_cameras = -np.einsum("pij,apj->pia", point_inverse, cross, optimize=True)
+    information = cross.reshape(unknowns, 3 * count) @ by_cameras.reshape(3 * count, unknowns)
+    for slot in range(len(free)):
+        block = slice(6 * slot, 6 * slot + 6)
+        information[block, block] += linear.camera_blocks[slot]
+    return BundleCovariance(
+        free, sigma_px**2 * _observed_inverse(information), by_cameras, sigma_px**2 * point_inverse, sigma_px
+    )
+
+
+def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:
+    """W as (6F, P, 3): zero where a camera does not see a point."""
+    observations = linear.observations
+    dense = np.zeros((6 * len(observations.free_cameras), count, 3))
+    for slot, camera in enumerate(observations.free_cameras):
+        rows = observations.point_index[observations.starts[camera] : observations.starts[camera + 1]]
+        dense[6 * slot : 6 * slot + 6, rows] = linear.cross[slot]
+    return dense
+
+
+def _inverses(blocks: np.ndarray) -> np.ndarray:
+    """Inverses (P, 3, 3) of symmetric blocks, their smallest eigenvalues held at a share of the largest."""
+    values, vectors = np.linalg.eigh(blocks)
+    values = np.maximum(values, np.maximum(_MIN_POINT_CONDITION * values[:, -1:], 1e-300))
+    return np.einsum("pij,pj,pkj->pik", vectors, 1.0 / values, vectors, optimize=True)
+
+
+def _observed_inverse(information: np.ndarray) -> np.ndarray:
+    """The pseudo-inverse of a symmetric matrix, whatever the units of its rows: flat directions get no variance."""
+    if not len(information):
+        return information
+    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(information), 1e-300))
+    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    observed = values > _FLAT * values[-1]
+    half = scale[:, None] * vectors[:, observed] / np.sqrt(values[observed])
+    return half @ half.T

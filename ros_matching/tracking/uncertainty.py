@@ -1,0 +1,304 @@
+"""How certain the tracker is of its poses.
+
+All errors are steps that lead from the estimate to the truth: of a camera ``(v, w)`` of ``X -> Exp(w) X + v`` in its
+own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
+
+1. The map. A bundle adjustment of the window gives the joint covariance C of the keyframes' steps c, and per landmark
+   ``x_j = B_j c + q_j`` with q_j independent of each other and of c (``geometry.bundle_covariance``). The q_j average
+   out over many landmarks, the B_j c do not.
+2. A frame localised in the map solves ``sum_j J_j^T w_j (r_j + J_j e + A_j x_j) = 0`` for its step e, with the
+   derivatives J_j and A_j of residual r_j by pose and landmark, H = sum_j J_j^T w_j J_j:
+
+       e = M c + sum_j G_j u_j,    G_j = -H^-1 J_j^T w_j,    M = sum_j G_j A_j B_j.
+
+   u_j = A_j q_j + pixel noise has the variance ``s (sigma^2 + tr(A_j cov(q_j) A_j^T) / 2)`` in each coordinate, with
+   the frame's factor s such that the residuals are as large as that says.
+3. The motion between two frames of one map. Both errors contain c and the same q_j, and the pixel noise of one landmark
+   is alike in consecutive images. The correlation rho of the u_j is that of the residuals of the landmarks both see:
+
+       e_a - e_b = (M_a - M_b) c + sum_j (G_aj u_aj - G_bj u_bj),    cov(u_aj, u_bj) = rho sqrt(var u_aj var u_bj),
+
+   each carried to the axes of a. Where the map was adjusted between the two, what that moved the frame by is an error
+   of known size.
+4. The drift. The window hangs on a fixed keyframe, which has an error of its own from the time when it moved: six of
+   pose and one of scale, as a window's scale is the one its fixed part has. A keyframe's error is that of its fixed
+   keyframe, carried rigidly and with the scale, and what the window adds; so it grows along the chain. The gauge is the
+   first keyframe, without error; its map's scale is the unit.
+
+``CALIBRATION`` holds the factors by which the true variances exceed the formal ones (matches are wrong together, not
+one by one, and the window is not the whole past); they were found on rendered sequences, others than those reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance, step_lengths
+from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian
+from ros_matching.geometry.robust import tukey_variance
+from ros_matching.geometry.se3 import invert, local, skew
+from ros_matching.tracking.local_map import LocalMap, MapKeyframe
+from ros_matching.tracking.local_mapping import Window
+
+_MIN_LANDMARKS = 6
+_MIN_SIGMA_PX = 0.05
+_PRIOR_NOISE = 0.2  # of a coordinate as a share of the threshold for inliers, before a map has told it
+_MAX_CORRELATION = 0.98
+_MAX_CONDITION = 1e12
+# What is known of where a new map begins, after a loss: the camera is about where it was last seen, in typical depths,
+# turned by less than this, and the scale carries over roughly.
+_LOSS_SIGMAS = 1.0, 1.0, 0.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factors on formal variances: of the residuals' noise, of the window's common error, and of what drift adds."""
+
+    noise: float = 1.0
+    common: float = 1.0
+    drift: float = 1.0
+
+
+CALIBRATION = Calibration()
+
+
+@dataclass(frozen=True)
+class PoseBelief:
+    """A camera pose in the map with where its error comes from; K landmarks, F moving keyframes of map ``version``.
+
+    ``serials`` (K,), ``gains`` (K, 6, 2) the G_j, ``variances`` (K,) of the u_j in square pixels, ``residuals`` (K, 2),
+    ``by_map`` (6, 6F) the M, ``own`` (6, 6) what is independent of the map.
+    """
+
+    camera_from_world: np.ndarray
+    version: int
+    serials: np.ndarray
+    gains: np.ndarray
+    variances: np.ndarray
+    residuals: np.ndarray
+    by_map: np.ndarray
+    own: np.ndarray
+
+    @property
+    def noise(self) -> np.ndarray:
+        """The covariance (6, 6) of the step, but for what the map contributes."""
+        return self.own + np.einsum("kia,k,kja->ij", self.gains, self.variances, self.gains, optimize=True)
+
+    def rescaled(self, factor: float) -> PoseBelief:
+        """The same, after all lengths were multiplied by ``factor`` about this camera."""
+        step = step_lengths(factor, 1)
+        by_map = step[:, None] * self.by_map / step_lengths(factor, self.by_map.shape[1] // 6)
+        gains, own = step[:, None] * self.gains, np.outer(step, step) * self.own
+        return replace(self, gains=gains, by_map=by_map, own=own)
+
+
+class PoseUncertainty:
+    """Follows the errors of one tracker's map and gives the covariances of its poses."""
+
+    def __init__(self, calibration: Calibration = CALIBRATION) -> None:
+        self._calibration = calibration
+        self._version = 0
+        self._drift: dict[int, np.ndarray] = {}  # (7, 7) over (dt, dr, ds) by keyframe id
+        self._anchor: MapKeyframe | None = None
+        self._free_scale = 0.0
+        self._map: BundleCovariance | None = None
+        self._row_of_serial = np.zeros(0, np.intp)
+
+    def begin(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
+        """A new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
+        self._drift = {keyframe.id: drift}
+        self._anchor, self._map, self._free_scale = keyframe, None, 0.0
+        self._row_of_serial = np.zeros(0, np.intp)
+        self._version += 1
+
+    def adjusted(self, local_map: LocalMap, window: Window) -> None:
+        """The map was adjusted: take the window's errors anew."""
+        self._version += 1
+        covariance = bundle_covariance(window.problem, window.config, _MIN_SIGMA_PX)
+        self._map = covariance
+        serials = local_map.serials[window.landmarks]
+        self._row_of_serial = np.full(local_map.next_serial, -1, np.intp)
+        self._row_of_serial[serials] = np.arange(len(serials))
+        self._hang(local_map, window)
+        alive = {keyframe.id for keyframe in local_map.keyframes}
+        self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
+
+    def rescale(self, factor: float) -> None:
+        """All lengths were multiplied by ``factor``, as the unit was measured; so the drift of scale begins anew."""
+        lengths = np.append(step_lengths(factor, 1), 0.0)
+        self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
+        self._free_scale = 0.0
+        if self._map is not None:
+            self._map = self._map.rescaled(factor)
+
+    def _hang(self, local_map: LocalMap, window: Window) -> None:
+        """Hang the window on its newest fixed keyframe, and carry the drift on to those that move."""
+        fixed = [k for k, is_fixed in zip(window.keyframes, window.problem.fixed_cameras, strict=True) if is_fixed]
+        self._anchor, self._free_scale = max(fixed, key=lambda k: k.id), 0.0
+        moving = [window.keyframes[row] for row in self._map.free_cameras]
+        chains = [self._chain(local_map, keyframe, slot) for slot, keyframe in enumerate(moving)]
+        added = [self._calibration.drift * (chain @ self._map.cameras @ chain.T) for chain in chains]
+        if len(fixed) == 1:
+            # Nothing holds the scale: it is as uncertain as depths are against baselines, for the window as a whole.
+            self._free_scale = float(added[-1][6, 6])
+            for own in added:
+                own[6] = own[:, 6] = 0.0
+        for keyframe, own in zip(moving, added, strict=True):
+            self._drift[keyframe.id] = self._carried(keyframe.center) + own
+
+    def localized(
+        self,
+        local_map: LocalMap,
+        camera_from_world: np.ndarray,
+        landmark_ids: np.ndarray,
+        points_px: np.ndarray,
+        threshold_px: float,
+    ) -> PoseBelief:
+        """What is known of a pose by the landmarks (K,) it sees at pixels (K, 2); NaN where they do not tell it."""
+        camera, positions = local_map.camera, local_map.positions[landmark_ids]
+        residual, jacobian = residuals_and_jacobian(camera_from_world, positions, points_px, camera)
+        good = np.isfinite(residual).all(axis=0)
+        if np.count_nonzero(good) < _MIN_LANDMARKS:
+            return self.independent(camera_from_world, np.full((6, 6), np.nan))
+        landmark_ids, residual, jacobian = landmark_ids[good], residual[:, good], jacobian[:, :, good]
+        error, cutoff_px = np.hypot(*residual), 2.0 * threshold_px
+        weight = bounded_leverage((error < cutoff_px).astype(np.float64), jacobian[0, 0])
+        weighted = jacobian * weight
+        information = weighted.reshape(6, -1) @ jacobian.reshape(6, -1).T
+        if not np.linalg.cond(information) < _MAX_CONDITION:
+            return self.independent(camera_from_world, np.full((6, 6), np.nan))
+        gains = -np.einsum("ij,jan->nia", np.linalg.inv(information), weighted, optimize=True)
+        by_point = np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3])
+        serials = local_map.serials[landmark_ids]
+        variances, by_map = self._through_map(serials, gains, by_point)
+        expected_px = _PRIOR_NOISE * threshold_px if self._map is None else self._map.sigma_px
+        seen = tukey_variance(error, cutoff_px, np.ones(len(error)), 2, 6, expected_px)
+        variances *= self._calibration.noise * seen / np.mean(variances)
+        return PoseBelief(
+            camera_from_world, self._version, serials, gains, variances, residual.T, by_map, np.zeros((6, 6))
+        )
+
+    def independent(self, camera_from_world: np.ndarray, covariance: np.ndarray) -> PoseBelief:
+        """A pose that does not rest on landmarks, with the covariance (6, 6) of its world_from_camera."""
+        turn = _step_from_world(camera_from_world)
+        return PoseBelief(
+            camera_from_world,
+            self._version,
+            np.zeros(0, np.intp),
+            np.zeros((0, 6, 2)),
+            np.zeros(0),
+            np.zeros((0, 2)),
+            np.zeros((6, 0 if self._map is None else len(self._map.cameras))),
+            turn @ covariance @ turn.T,
+        )
+
+    def world_covariance(self, belief: PoseBelief) -> np.ndarray:
+        """The covariance (6, 6) of ``world_from_camera``, drift included."""
+        turn = _step_from_world(belief.camera_from_world).T
+        step = belief.noise + self._common(belief.by_map)
+        return turn @ step @ turn.T + self._carried(invert(belief.camera_from_world)[:3, 3])[:6, :6]
+
+    def relative_covariance(self, before: PoseBelief, now: PoseBelief) -> np.ndarray:
+        """The covariance (6, 6) of ``before_from_now``, for two poses in the map as it is."""
+        before_from_now = before.camera_from_world @ invert(now.camera_from_world)
+        of_before, of_now = np.eye(6), np.zeros((6, 6))
+        of_before[:3, 3:] = -skew(before_from_now[:3, 3])
+        of_now[:3, :3] = of_now[3:, 3:] = before_from_now[:3, :3]
+        covariance = of_before @ before.noise @ of_before.T + of_now @ now.noise @ of_now.T
+        cross = of_before @ _shared_noise(before, now) @ of_now.T
+        covariance -= cross + cross.T
+        if before.version == now.version:
+            covariance += self._common(of_before @ before.by_map - of_now @ now.by_map)
+        covariance[:3, :3] += self.scale_variance * np.outer(before_from_now[:3, 3], before_from_now[:3, 3])
+        return covariance
+
+    @property
+    def scale_variance(self) -> float:
+        """The variance of the relative error of scale where the window hangs, against the first map's unit."""
+        return float(self._drift[self._anchor.id][6, 6]) + self._free_scale
+
+    def drift_after_loss(self, position: np.ndarray, depth: float) -> np.ndarray:
+        """The covariance (7, 7) over ``(dt, dr, ds)`` of a map begun at a position (3,) in place of the one lost."""
+        moved, turned, scaled = _LOSS_SIGMAS
+        variances = [(moved * depth) ** 2] * 3 + [turned**2] * 3 + [scaled**2]
+        return self._carried(position) + np.diag(variances)
+
+    def _common(self, by_map: np.ndarray) -> np.ndarray:
+        if self._map is None or not by_map.size:
+            return np.zeros((6, 6))
+        return self._calibration.common * (by_map @ self._map.cameras @ by_map.T)
+
+    def _through_map(
+        self, serials: np.ndarray, gains: np.ndarray, by_point: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The formal variances (K,) of the u_j before they are scaled, and M (6, 6F)."""
+        if self._map is None:
+            return np.ones(len(serials)), np.zeros((6, 0))
+        rows = self._row_of_serial[serials] if len(self._row_of_serial) else np.full(len(serials), -1)
+        known = rows >= 0
+        variances = np.full(len(serials), self._map.sigma_px**2)
+        spread = by_point[known]
+        variances[known] += 0.5 * np.einsum(
+            "nai,nij,naj->n", spread, self._map.points[rows[known]], spread, optimize=True
+        )
+        if not known.all() and known.any():
+            variances[~known] = np.median(variances[known])
+        by_map = np.einsum(
+            "nia,nak,nkc->ic", gains[known], spread, self._map.points_by_cameras[rows[known]], optimize=True
+        )
+        return variances, by_map
+
+    def _chain(self, local_map: LocalMap, keyframe: MapKeyframe, slot: int) -> np.ndarray:
+        """The error (dt, dr, ds) of a moving keyframe, linear (7, 6F) in the window's steps."""
+        chain = np.zeros((7, len(self._map.cameras)))
+        mine = slice(6 * slot, 6 * slot + 6)
+        chain[:6, mine] = _step_from_world(keyframe.camera_from_world).T
+        seen = local_map.serials[keyframe.seen]
+        rows = self._row_of_serial[seen]
+        seen_ids, rows = keyframe.seen[rows >= 0], rows[rows >= 0]
+        if len(rows):
+            pose = keyframe.camera_from_world
+            points = local_map.positions[seen_ids] @ pose[:3, :3].T + pose[:3, 3]
+            inverse_depth = 1.0 / np.maximum(points[:, 2], 1e-9)
+            chain[6] = np.einsum("n,k,nkc->c", inverse_depth, pose[2, :3], self._map.points_by_cameras[rows]) / len(
+                rows
+            )
+            x, y = np.mean(points[:, 0] * inverse_depth), np.mean(points[:, 1] * inverse_depth)
+            chain[6, mine] += [0.0, 0.0, np.mean(inverse_depth), y, -x, 0.0]
+        return chain
+
+    def _carried(self, position: np.ndarray) -> np.ndarray:
+        """The covariance (7, 7) of the anchor's error at another position (3,) that goes with it."""
+        arm = position - self._anchor.center
+        carry = np.eye(7)
+        carry[:3, 3:6], carry[:3, 6] = -skew(arm), arm
+        drift = self._drift[self._anchor.id].copy()
+        drift[6, 6] += self._free_scale
+        return carry @ drift @ carry.T
+
+
+def jump_covariance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The second moment (6, 6) of the known error of a transform (4, 4) that an adjustment moved to another."""
+    step = local(before, after)
+    return np.outer(step, step)
+
+
+def _shared_noise(before: PoseBelief, now: PoseBelief) -> np.ndarray:
+    """The covariance (6, 6) of the two steps through the noise of the landmarks that both see."""
+    _, rows0, rows1 = np.intersect1d(before.serials, now.serials, return_indices=True)
+    if len(rows0) < _MIN_LANDMARKS:
+        return np.zeros((6, 6))
+    residual0, residual1 = before.residuals[rows0], now.residuals[rows1]
+    power = np.sqrt(np.sum(residual0**2) * np.sum(residual1**2))
+    correlation = np.clip(np.sum(residual0 * residual1) / max(power, 1e-300), 0.0, _MAX_CORRELATION)
+    both = correlation * np.sqrt(before.variances[rows0] * now.variances[rows1])
+    return np.einsum("kia,k,kja->ij", before.gains[rows0], both, now.gains[rows1], optimize=True)
+
+
+def _step_from_world(camera_from_world: np.ndarray) -> np.ndarray:
+    """The orthogonal (6, 6) between the error of world_from_camera and the camera's step: ``e = D (dt, dr)``."""
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = -camera_from_world[:3, :3]
+    return turn

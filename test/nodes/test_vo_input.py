@@ -1,0 +1,202 @@
+"""What vo_node takes in: pictures and calibrations, good and bad, late, repeated and out of order."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from node_peer import figure, wait_until
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from vo_peer import CAMERA, CAMERA_FRAME, RELATIVE, frame_messages, stamp_ns
+
+from ros_matching.geometry.se3 import invert
+from ros_matching.msg import VoStatus
+from ros_matching.nodes.conversions import header_to_msg, image_to_compressed_msg, pose_from_msg, stamp_to_msg
+from ros_matching.nodes.mounting import BODY_FROM_OPTICAL
+
+pytestmark = pytest.mark.ros
+
+
+def test_compressed_images(start_vo):
+    _, tracker, peer = start_vo(transport="compressed")
+    _, info = frame_messages(0)
+    flat = np.full((CAMERA.height, CAMERA.width, 3), (200, 100, 50), np.uint8)
+    peer.send(image_to_compressed_msg(flat, info.header), info)
+    assert np.abs(tracker.frames[0].image.astype(int) - flat).max() <= 3
+
+
+def test_the_newest_image_wins_and_drops_are_counted(start_vo):
+    node, tracker, peer = start_vo()
+    peer.send_frame(0)
+    tracker.gate = threading.Event()
+    peer.images.publish(frame_messages(1)[0])
+    wait_until(lambda: node._statistics.received == 2 and node._worker.waiting == 0)
+    for number in (2, 3, 4):
+        peer.images.publish(frame_messages(number)[0])
+        wait_until(lambda number=number: node._statistics.received == number + 1)
+    tracker.gate.set()
+    status = peer.status_of(stamp_ns(4))
+    assert [frame.stamp_ns for frame in tracker.frames] == [stamp_ns(number) for number in (0, 1, 4)]
+    assert (status.frames_received, status.frames_dropped) == (5, 2)
+
+
+def test_camera_info_may_come_after_the_first_image(start_vo):
+    _, tracker, peer = start_vo(camera_info_wait_s=10.0)
+    msg, info = frame_messages(0)
+    peer.images.publish(msg)
+    threading.Timer(0.3, lambda: peer.infos.publish(info)).start()
+    peer.status_of(stamp_ns(0))
+    assert len(tracker.frames) == 1
+
+
+def test_camera_info_may_be_latched(start_vo):
+    _, tracker, peer = start_vo(latched_info=True, camera_info_wait_s=10.0, settle=False)
+    msg, info = frame_messages(0)
+    peer.infos.publish(info)
+    wait_until(lambda: peer.images.get_subscription_count())
+    peer.send(msg, None)
+    assert len(tracker.frames) == 1
+
+
+BAD_IMAGES = {
+    "encoding": ({"encoding": "jello8"}, "jello8"),
+    "truncated": ({"data": b"\0" * 100}, "bytes"),
+    "another size": ({"height": 24}, "64x24.*64x48"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_a_bad_image_is_told_and_survived(start_vo, case):
+    change, words = BAD_IMAGES[case]
+    _, tracker, peer = start_vo()
+    for number in range(3):
+        status = peer.send_frame(number, **change)
+        assert status.state == VoStatus.INITIALIZING
+        _assert_words(status.reason, words)
+    diagnosis = peer.diagnosis(status.reason)
+    assert diagnosis.level == DiagnosticStatus.ERROR
+    assert figure(diagnosis, "frames refused or paused") == "3"
+    peer.send_frame(3)
+    assert len(tracker.frames) == 1
+    peer.diagnosis("initializing")
+
+
+BAD_INFOS = {
+    "zero K": ({"k": [0.0] * 9}, "not calibrated.*camera_calibration"),
+    "NaN": ({"k": [float("nan"), 0, 1, 0, 60, 1, 0, 0, 1]}, "finite"),
+    "unknown lens": ({"d": [0.1] * 5, "distortion_model": "funhouse"}, "funhouse"),
+    "wrong count": ({"d": [0.1] * 7, "distortion_model": "plumb_bob"}, "plumb_bob"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INFOS)
+def test_a_bad_calibration_is_told_and_survived(start_vo, case):
+    change, words = BAD_INFOS[case]
+    _, tracker, peer = start_vo()
+    msg, info = frame_messages(0)
+    for name, value in change.items():
+        setattr(info, name, value)
+    _assert_words(peer.send(msg, info).reason, words)
+    assert peer.diagnosis("CameraInfo").level == DiagnosticStatus.ERROR
+    number = 1
+    while not tracker.frames:  # the two topics come in no order
+        assert number < 10
+        peer.send_frame(number)
+        number += 1
+
+
+def test_no_camera_info_is_told(start_vo):
+    _, tracker, peer = start_vo(camera_info_wait_s=0.1)
+    for number in range(2):
+        assert "camera_info" in peer.send(frame_messages(number)[0], None).reason
+    peer.diagnosis("no CameraInfo has come")
+    assert not tracker.frames
+
+
+def test_a_calibration_that_stops_coming_is_told_and_used(start_vo):
+    _, tracker, peer = start_vo()
+    for number in range(2):
+        peer.send_frame(number)
+    peer.send(frame_messages(200)[0], None)
+    assert len(tracker.frames) == 3
+    assert peer.diagnosis("CameraInfo was repeated, and then stopped").level == DiagnosticStatus.WARN
+
+
+def test_zero_stamps_and_repeated_stamps_are_told(start_vo):
+    _, tracker, peer = start_vo()
+    msg, info = frame_messages(0)
+    msg.header = header_to_msg(0, CAMERA_FRAME)
+    peer.send(msg, info)  # a clock may start at zero
+    peer.images.publish(msg)
+    peer.diagnosis("carry no time")
+    peer.send_frame(1)
+    peer.images.publish(frame_messages(1)[0])
+    peer.diagnosis("stamp of the one before")
+    assert [frame.stamp_ns for frame in tracker.frames] == [0, stamp_ns(1)]
+
+
+def test_time_that_jumps_back_starts_anew(start_vo):
+    _, tracker, peer = start_vo()
+    for number in (10, 11, 12):
+        peer.send_frame(number)
+    assert peer.send_frame(3).state == VoStatus.INITIALIZING
+    assert peer.send_frame(4).state == VoStatus.TRACKING
+    assert tracker.resets == 1
+    np.testing.assert_allclose(
+        pose_from_msg(peer.last("odom", count=3).pose.pose),
+        BODY_FROM_OPTICAL @ RELATIVE @ invert(BODY_FROM_OPTICAL),
+        atol=1e-9,
+    )
+
+
+def test_a_camera_that_changes_starts_anew(start_vo):
+    _, tracker, peer = start_vo()
+    for number in range(2):
+        peer.send_frame(number)
+    half = CAMERA.scaled(32, 24)
+    number = 2
+    while tracker.frames[-1].camera != half:  # the two topics come in no order
+        assert number < 10
+        peer.send_frame(number, half)
+        number += 1
+    assert tracker.resets == 1
+    assert peer.send_frame(number, half).state == VoStatus.TRACKING
+
+
+def test_nobody_sends_pictures(start_vo, monkeypatch):
+    monkeypatch.setattr("ros_matching.nodes.vo_node._SILENCE_S", 0.0)
+    _, _, peer = start_vo()
+    assert "/image" in peer.diagnosis("no picture has come").message
+
+
+def test_a_clock_that_jumps_back_starts_anew(start_vo):
+    node, tracker, peer = start_vo(use_sim_time=True)
+    clock = peer.create_publisher(Clock, "/clock", 10)
+    wait_until(lambda: clock.get_subscription_count())
+    for number in (10, 11, 3):
+        clock.publish(Clock(clock=stamp_to_msg(stamp_ns(number))))
+        wait_until(lambda number=number: node.get_clock().now().nanoseconds == stamp_ns(number))
+        assert peer.send_frame(20 + number if number > 3 else 40).state == (
+            VoStatus.TRACKING if number == 11 else VoStatus.INITIALIZING
+        )
+    assert tracker.resets == 1
+
+
+def test_an_incompatible_quality_of_service_is_told(start_vo):
+    topic = "/image"
+    _, _, peer = start_vo(**{f"qos_overrides.{topic}.subscription.reliability": "reliable"})
+    peer.create_publisher(Image, topic, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    assert f"qos_overrides.{topic}.subscription.reliability" in peer.diagnosis("incompatible").message
+
+
+def _assert_words(text: str, pattern: str) -> None:
+    assert re.search(pattern, text), text
