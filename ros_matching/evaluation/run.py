@@ -6,11 +6,13 @@ both report through it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ros_matching.datatypes import ScaleState
 from ros_matching.errors import DataTypeError, EvaluationError, MissingDependencyError
 from ros_matching.evaluation.trajectory import TrajectoryReport, check_alignment, evaluate_trajectory
 from ros_matching.io.trajectory import Trajectory
@@ -19,11 +21,24 @@ INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
 
 
 @dataclass(frozen=True)
+class UnitRecord:
+    """What the unit of a frame's lengths is: the value of a ``ScaleState``, what tells it, and how surely.
+
+    ``sigma`` is the relative uncertainty, infinite when unknown; ``reason`` says why it is not metric though asked for.
+    """
+
+    state: str = ScaleState.UP_TO_SCALE.value
+    source: str = ""
+    sigma: float = math.inf
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class FrameRecord:
     """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
 
     ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
-    time spent on it, NaN when unknown.
+    time spent on it, NaN when unknown. ``unit`` tells what its lengths are in.
     """
 
     index: int
@@ -33,6 +48,7 @@ class FrameRecord:
     reason: str = ""
     latency_ms: float = float("nan")
     stage_ms: Mapping[str, float] = field(default_factory=dict)
+    unit: UnitRecord = field(default_factory=UnitRecord)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -65,6 +81,15 @@ class RunReport:
     def count(self, status: str) -> int:
         """How many frames ended with this status."""
         return sum(record.status == status for record in self.records)
+
+    @property
+    def unit(self) -> UnitRecord:
+        """The unit of lengths at the end of the run."""
+        return self.records[-1].unit if self.records else UnitRecord()
+
+    def count_unit(self, state: ScaleState) -> int:
+        """How many tracked frames have a unit in this state."""
+        return sum(record.status == TRACKING and record.unit.state == state.value for record in self.records)
 
     @property
     def ms_per_frame(self) -> float:

@@ -9,18 +9,22 @@ chance, as with a plane seen from nearly the same place, the initialisation wait
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Frame, Matches
+from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.two_view import TwoViewGeometry
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.motion_selection import competing_motions
+from ros_matching.tracking.turning import Turn, small_motion_from, turn_from
 
 # The parallax that an initial map needs, in standard deviations of the matches' noise: depths are known to a tenth.
 _PARALLAX_NOISES = 10.0
+# A camera that only turns hands the reference on after so much, long before the first image is out of its sight.
+_HAND_ON_DEG = 12.0
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,17 @@ class InitialReconstruction:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Why there is no reconstruction yet, and how many matches there were with the reference image."""
+    """Why there is no reconstruction yet, and how many matches there were with the reference image.
+
+    ``turn`` from the reference image to this one, if the camera only turned or hardly moved; ``new_reference`` if later
+    images are compared with this one.
+    """
 
     reason: str
     matches: int = 0
     parallax_deg: float = float("nan")
+    turn: Turn | None = None
+    new_reference: bool = False
 
 
 class TwoViewInitializer:
@@ -60,7 +70,7 @@ class TwoViewInitializer:
         """Try with this frame as the second view; it becomes the reference where the old one is out of sight."""
         if self._reference is None:
             self._reference = (frame, features)
-            return Waiting("took the first image as the reference")
+            return Waiting("took the first image as the reference", new_reference=True)
         frame0, features0 = self._reference
         camera = frame.camera
         matches = self._matcher.match_features(features0, features, frame0.camera, camera)
@@ -70,30 +80,46 @@ class TwoViewInitializer:
                 f"only {len(matches)} matches with the reference image ({self._config.init_min_matches} needed); "
                 "took the current image as the new reference",
                 len(matches),
+                new_reference=True,
             )
         outcome = self._reconstruct(matches, camera)
         if isinstance(outcome, Waiting):
-            return outcome
+            turn = outcome.turn
+            if turn is None or not turn.rotation_only or turn.angle_deg < _HAND_ON_DEG:
+                return outcome
+            self._reference = (frame, features)
+            return replace(outcome, new_reference=True)
         self._reference = None
         return InitialReconstruction(frame0, features0, frame, features, matches, outcome)
 
     def _reconstruct(self, matches: Matches, camera: Camera) -> TwoViewGeometry | Waiting:
         config, count = self._config, len(matches)
-        motions = competing_motions(matches, camera, config.threshold_px(camera))
+        threshold_px = config.threshold_px(camera)
+        turn = self._turn(matches, camera, threshold_px)
+        motions = competing_motions(matches, camera, threshold_px)
         if motions is None:
-            return Waiting("no motion explains the matches", count)
+            return Waiting("no motion explains the matches", count, turn=turn)
         best, parallax = motions.best, motions.best.parallax_deg
         if not motions.beats_rotation:
-            return Waiting("no parallax: the camera stands still, only turns, or sees only far things", count)
+            reason = "no parallax: the camera stands still, only turns, or sees only far things"
+            return Waiting(reason, count, turn=turn)
         if not motions.beats_rivals:
-            return Waiting("two motions explain the matches equally well, as with a plane: move on", count, parallax)
+            reason = "two motions explain the matches equally well, as with a plane: move on"
+            return Waiting(reason, count, parallax, turn)
         needed = max(config.init_parallax_deg, _PARALLAX_NOISES * motions.noise_deg)
         if not parallax >= needed:
-            return Waiting(f"parallax {parallax:.1f} deg of {needed:.1f} deg needed", count, parallax)
+            reason = f"parallax {parallax:.1f} deg of {needed:.1f} deg needed"
+            return Waiting(reason, count, parallax, small_motion_from(best.view, np.radians(motions.noise_deg)))
         points = np.count_nonzero(well_triangulated(best.view, 0.5 * needed))
         if points < config.init_min_points:
-            return Waiting(f"only {points} points of {config.init_min_points} triangulated", count, parallax)
+            return Waiting(f"only {points} points of {config.init_min_points} triangulated", count, parallax, turn)
         return best.view
+
+    def _turn(self, matches: Matches, camera: Camera, threshold_px: float) -> Turn | None:
+        rotation = estimate_rotation(matches.points0, matches.points1, camera, camera, threshold_px)
+        if rotation is None or np.count_nonzero(rotation[1]) < self._config.init_min_matches / 2:
+            return None
+        return turn_from(rotation[0], matches.select(rotation[1]), camera, threshold_px)
 
 
 def well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:

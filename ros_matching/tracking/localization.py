@@ -18,9 +18,9 @@ from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
 from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
-from ros_matching.tracking.stages import StageTimer
 
 # A turn on the spot is believed if the rotation explains this share of at least so many matches with the reference
 # keyframe, and the camera was last seen this near to it, in typical scene depths.

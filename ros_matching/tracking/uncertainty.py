@@ -31,11 +31,11 @@ one by one, and the window is not the whole past); they were found on rendered s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance
+from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance, step_lengths
 from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian
 from ros_matching.geometry.robust import tukey_weight
 from ros_matching.geometry.se3 import invert, local, skew
@@ -85,6 +85,13 @@ class PoseBelief:
         """The covariance (6, 6) of the step, but for what the map contributes."""
         return self.own + np.einsum("kia,k,kja->ij", self.gains, self.variances, self.gains, optimize=True)
 
+    def rescaled(self, factor: float) -> PoseBelief:
+        """The same, after all lengths were multiplied by ``factor`` about this camera."""
+        step = step_lengths(factor, 1)
+        by_map = step[:, None] * self.by_map / step_lengths(factor, self.by_map.shape[1] // 6)
+        gains, own = step[:, None] * self.gains, np.outer(step, step) * self.own
+        return replace(self, gains=gains, by_map=by_map, own=own)
+
 
 class PoseUncertainty:
     """Follows the errors of one tracker's map and gives the covariances of its poses."""
@@ -122,6 +129,13 @@ class PoseUncertainty:
                 self._drift[keyframe.id] = self._carried(keyframe.center) + chain @ cameras @ chain.T
         alive = {keyframe.id for keyframe in local_map.keyframes}
         self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
+
+    def rescale(self, factor: float) -> None:
+        """All lengths were multiplied by ``factor``, as the unit was measured; so the drift of scale begins anew."""
+        lengths = np.append(step_lengths(factor, 1), 0.0)
+        self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
+        if self._map is not None:
+            self._map = self._map.rescaled(factor)
 
     def localized(
         self,
