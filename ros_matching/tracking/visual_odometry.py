@@ -243,7 +243,7 @@ class VisualOdometry:
             previous_from_current=previous_from_current,
             relative_covariance=relative_covariance,
             counts=replace(result.counts, inliers=turned.inliers, maps=self._maps_begun),
-            rotation_only=True,
+            rotation_only=turned.rotation_only,
         )
 
     def _begin_map(self, first: InitialReconstruction) -> TrackingResult | Waiting:
