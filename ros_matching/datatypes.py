@@ -41,10 +41,10 @@ class DistortionModel(enum.Enum):
 
 
 class ScaleState(enum.Enum):
-    """What the unit of a length is."""
+    """What the unit of a length is; ``tracking.scale`` says when which holds."""
 
     UP_TO_SCALE = "up_to_scale"  # arbitrary and drifting
-    ANCHORED = "anchored"  # arbitrary, but one for the whole run
+    ANCHORED = "anchored"  # set by an anchor and held since, but too uncertain to be called metres
     METRIC = "metric"  # metres
 
 
@@ -119,11 +119,30 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class StereoPartner:
+    """What a second camera saw at the time of a ``Frame``: ``image`` (h, w, 3) uint8 RGB, undistorted.
+
+    ``partner_from_camera`` (4, 4), in metres, takes points of the frame's camera into this one.
+    """
+
+    image: np.ndarray
+    camera: Camera
+    partner_from_camera: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check_image("StereoPartner", self.image, self.camera)
+        _check_pose("StereoPartner.partner_from_camera", self.partner_from_camera)
+        if not np.linalg.norm(self.partner_from_camera[:3, 3]) > 0:
+            raise DataTypeError("StereoPartner.partner_from_camera has no baseline: its translation is zero")
+
+
+@dataclass(frozen=True)
 class Frame:
     """One camera image, with what is known of it.
 
-    ``image`` (H, W, 3) uint8 RGB. ``true_world_from_camera`` (4, 4) and ``depth`` (H, W) float32 metres, NaN unknown
-    and registered to the image, come along where the source has them; the tracker never reads the former.
+    ``image`` (H, W, 3) uint8 RGB. ``true_world_from_camera`` (4, 4), ``depth`` (H, W) float32 metres, NaN unknown and
+    registered to the image, and the ``partner`` of a stereo camera come along where the source has them; the tracker
+    never reads the first, and the others for the scale alone (``tracking.scale``).
     """
 
     index: int
@@ -132,18 +151,14 @@ class Frame:
     camera: Camera
     true_world_from_camera: np.ndarray | None = None
     depth: np.ndarray | None = None
+    partner: StereoPartner | None = None
 
     def __post_init__(self) -> None:
-        shape = (self.camera.height, self.camera.width, 3)
-        if self.image.shape != shape or self.image.dtype != np.uint8:
-            raise DataTypeError(
-                f"Frame {self.index}: image must be {shape} uint8 RGB to fit its camera, "
-                f"got {self.image.shape} {self.image.dtype}"
-            )
+        _check_image(f"Frame {self.index}", self.image, self.camera)
         if self.true_world_from_camera is not None:
             _check_pose("Frame.true_world_from_camera", self.true_world_from_camera)
         if self.depth is not None:
-            _check_shape("Frame.depth", self.depth, shape[:2])
+            _check_shape("Frame.depth", self.depth, self.image.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -353,6 +368,14 @@ def _spline_basis(points: np.ndarray) -> np.ndarray:
     squared = np.square(points[:, None] - _CONTROL_POINTS).sum(axis=2)
     kernel = squared * np.log(np.where(squared == 0, 1, squared))
     return np.column_stack([kernel, np.ones(len(points)), points])
+
+
+def _check_image(owner: str, image: np.ndarray, camera: Camera) -> None:
+    shape = (camera.height, camera.width, 3)
+    if image.shape != shape or image.dtype != np.uint8:
+        raise DataTypeError(
+            f"{owner}: image must be {shape} uint8 RGB to fit its camera, got {image.shape} {image.dtype}"
+        )
 
 
 def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -15,7 +15,8 @@ from ros_matching.evaluation import ALIGNMENTS
 if TYPE_CHECKING:
     from ros_matching.evaluation.run import RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
-    from ros_matching.tracking import VisualOdometry
+    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.tracking import VisualOdometry, WheelOdometry
 
 _DESCRIPTION = """\
 Run visual odometry over a sequence and write into DIR:
@@ -48,8 +49,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         dest="overrides",
         action="append",
         default=[],
-        metavar="tracking.KEY=VALUE",
-        help="change a setting of the tracker; may be repeated. See --list-settings",
+        metavar="SECTION.KEY=VALUE",
+        help="change a setting of the tracker or of the scale; may be repeated. See --list-settings",
+    )
+    parser.add_argument(
+        "--scale",
+        metavar="ANCHOR",
+        help="what tells the scale, short for --set scale.anchor=ANCHOR: depth or stereo (where the source has them), "
+        "wheel (with --wheel-odometry), height (with --set scale.camera_height_m=H), or none (the default)",
+    )
+    parser.add_argument(
+        "--wheel-odometry",
+        metavar="FILE",
+        type=Path,
+        help="poses of the robot by its wheels, in the TUM format and the clock of the source",
     )
     parser.add_argument("--list-settings", action=_ListSettings, help="show the settings of the tracker and exit")
     return parser
@@ -63,27 +76,25 @@ class _ListSettings(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from ros_matching.cli.overrides import describe
-        from ros_matching.tracking.config import TrackingConfig
+        from ros_matching.tracking import ScaleConfig, TrackingConfig
 
-        print(describe({"tracking": TrackingConfig}), flush=True)
+        print(describe({"tracking": TrackingConfig, "scale": ScaleConfig}), flush=True)
         parser.exit()
 
 
 def run(args: argparse.Namespace) -> int:
     """Track the source and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C."""
-    from ros_matching.cli.overrides import configs_from
     from ros_matching.evaluation.run import RunRecorder
     from ros_matching.io import open_source
     from ros_matching.matching import load_matcher
-    from ros_matching.tracking import TrackingConfig, VisualOdometry
 
-    config = configs_from(args.overrides, {"tracking": TrackingConfig})["tracking"]
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
+    odometry = _odometry(args, matcher)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     out_dir = args.out or Path("results") / source.name
     try:
-        _track_all(VisualOdometry(matcher, config), source, recorder, quiet=args.quiet)
+        _track_all(odometry, source, recorder, quiet=args.quiet)
     except (KeyboardInterrupt, RosMatchingError):
         if len(recorder):
             _write(recorder.report(interrupted=True), out_dir, quiet=args.quiet)
@@ -95,6 +106,29 @@ def run(args: argparse.Namespace) -> int:
         print(f"ros-matching track: no frame was tracked; {why}", file=sys.stderr)
         return 1
     return 0
+
+
+def _odometry(args: argparse.Namespace, matcher: TwoViewMatcher) -> VisualOdometry:
+    from ros_matching.cli.overrides import configs_from
+    from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, make_scale_estimator
+
+    overrides = args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
+    configs = configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
+    wheels = None if args.wheel_odometry is None else _wheel_odometry(args.wheel_odometry)
+    return VisualOdometry(
+        matcher, configs["tracking"], make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
+    )
+
+
+def _wheel_odometry(path: Path) -> WheelOdometry:
+    from ros_matching.io.trajectory import read_tum
+    from ros_matching.tracking import WheelOdometry
+
+    trajectory = read_tum(path)
+    odometry = WheelOdometry(capacity=len(trajectory))
+    for stamp_ns, pose in zip(trajectory.stamps_ns, trajectory.world_from_camera, strict=True):
+        odometry.add(int(stamp_ns), pose[:3, 3])
+    return odometry
 
 
 def _write(report: RunReport, out_dir: Path, *, quiet: bool) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult, FrameRecord]:
     """Track a frame, timed; what came of it, and the same as a record for the report."""
-    from ros_matching.evaluation.run import FrameRecord
+    from ros_matching.evaluation.run import FrameRecord, UnitRecord
 
     start = time.perf_counter()
     result = odometry.track(frame)
@@ -27,4 +27,5 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
         latency_ms=latency_ms,
         stage_ms=result.stage_ms,
         maps=result.counts.maps,
+        unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ros_matching import __version__
+from ros_matching.datatypes import ScaleState
 from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.run import INITIALIZING, LOST, TRACKING, RunReport
 from ros_matching.io.trajectory import write_tum
@@ -59,7 +60,8 @@ def report_values(report: RunReport) -> dict[str, Any]:
     """The figures of a run, ready for JSON; unknown is ``None``, lengths are in the unit of the ground truth.
 
     ``path_length`` and the errors are over the tracked frames that have a true pose, after the ``alignment`` that
-    multiplied the estimate by ``scale``. ``stage_ms`` are means over all frames, and so is ``ms_per_frame``.
+    multiplied the estimate by ``scale``. ``unit`` is that of the estimate at the end of the run, before the alignment.
+    ``stage_ms`` are means over all frames, and so is ``ms_per_frame``.
     """
     evaluation = report.evaluation
     return {
@@ -82,6 +84,13 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "evaluated_poses": evaluation and evaluation.matched,
         "alignment": evaluation and evaluation.alignment,
         "scale": _known(evaluation and evaluation.scale),
+        "unit": {
+            "state": report.unit.state,
+            "source": report.unit.source or None,
+            "sigma": _known(report.unit.sigma),
+            "reason": report.unit.reason or None,
+            "tracked_frames": {state.value: report.count_unit(state) for state in ScaleState},
+        },
         "evaluation_note": report.evaluation_note or None,
         "ms_per_frame": _known(report.ms_per_frame),
         "stage_ms": {stage: _known(milliseconds) for stage, milliseconds in report.stage_ms.items()},
@@ -102,6 +111,7 @@ def summary_table(report: RunReport) -> str:
     ]
     if report.dropped:
         rows.append(("dropped", f"{report.dropped}"))
+    rows.append(("unit", _unit(report)))
     rows += _error_rows(report)
     rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else f"{report.ms_per_frame:.1f} ms"))
     rows += [(f"  {stage}", f"{milliseconds:.1f} ms") for stage, milliseconds in report.stage_ms.items()]
@@ -120,6 +130,17 @@ def _error_rows(report: RunReport) -> list[tuple[str, str]]:
         ("RPE per frame", f"{evaluation.rpe_trans:.4f}, {evaluation.rpe_rot_deg:.3f} deg (RMSE)"),
         ("alignment", f"{evaluation.alignment}, scale {evaluation.scale:.4g}{over_segments}"),
     ]
+
+
+def _unit(report: RunReport) -> str:
+    """The unit of lengths at the end, and how long it was metres."""
+    unit, tracked = report.unit, report.count(TRACKING)
+    words = unit.state.replace("_", " ")
+    if unit.source:
+        words += f" by {unit.source}, uncertain by {unit.sigma:.1%}"
+    if metric := report.count_unit(ScaleState.METRIC):
+        words += f"; metric in {_share(metric, tracked)} of the tracked frames"
+    return words + (f"; {unit.reason}" if unit.reason else "")
 
 
 def _share(count: int, total: int) -> str:

@@ -6,11 +6,13 @@ both report through it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ros_matching.datatypes import ScaleState
 from ros_matching.errors import DataTypeError, EvaluationError, MissingDependencyError
 from ros_matching.evaluation.trajectory import TrajectoryReport, check_alignment, evaluate_trajectory
 from ros_matching.io.trajectory import Trajectory
@@ -19,11 +21,24 @@ INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
 
 
 @dataclass(frozen=True)
+class UnitRecord:
+    """What the unit of a frame's lengths is: the value of a ``ScaleState``, what tells it, and how surely.
+
+    ``sigma`` is the relative uncertainty, infinite when unknown; ``reason`` says why it is not metric though asked for.
+    """
+
+    state: str = ScaleState.UP_TO_SCALE.value
+    source: str = ""
+    sigma: float = math.inf
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class FrameRecord:
     """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
 
     ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
-    time spent on it, NaN when unknown; ``maps`` were begun so far.
+    time spent on it, NaN when unknown; ``maps`` were begun so far; ``unit`` tells what its lengths are in.
     """
 
     index: int
@@ -34,6 +49,7 @@ class FrameRecord:
     latency_ms: float = float("nan")
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     maps: int = 0
+    unit: UnitRecord = field(default_factory=UnitRecord)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -79,6 +95,15 @@ class RunReport:
         return times[np.isfinite(times)]
 
     @property
+    def unit(self) -> UnitRecord:
+        """The unit of lengths at the end of the run."""
+        return self.records[-1].unit if self.records else UnitRecord()
+
+    def count_unit(self, state: ScaleState) -> int:
+        """How many tracked frames have a unit in this state."""
+        return sum(record.status == TRACKING and record.unit.state == state.value for record in self.records)
+
+    @property
     def ms_per_frame(self) -> float:
         """The mean time spent on a frame; NaN when unknown."""
         times = self.latencies_ms
@@ -96,7 +121,7 @@ class RunReport:
     @property
     def segments(self) -> int:
         """How many unbroken stretches of tracking there are."""
-        return len(segment_starts(self.records))
+        return len(_segment_starts(self.records))
 
     def index_ranges(self, status: str) -> list[tuple[int, int]]:
         """The first and last frame index (inclusive) of every unbroken stretch of frames with this status."""
@@ -160,7 +185,7 @@ class RunRecorder:
                 truth,
                 alignment=self._alignment,
                 max_difference_s=self._max_difference_s,
-                segment_starts=segment_starts(records),
+                segment_starts=_segment_starts(records),
             )
         except (EvaluationError, MissingDependencyError) as error:
             return None, str(error)
@@ -174,7 +199,7 @@ def _trajectory(poses: list[tuple[int, np.ndarray]]) -> Trajectory | None:
     return Trajectory(np.array(stamps_ns, dtype=np.int64), np.array(world_from_camera, dtype=np.float64))
 
 
-def segment_starts(records: Iterable[FrameRecord]) -> list[int]:
+def _segment_starts(records: tuple[FrameRecord, ...]) -> list[int]:
     """The rows, among the tracked frames alone, that follow a frame that was not tracked, and the first."""
     starts, row, previous = [], 0, ""
     for record in records:

@@ -11,7 +11,7 @@ out, comes from the cameras alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,21 @@ class BundleCovariance:
     points_by_cameras: np.ndarray
     points: np.ndarray
     sigma_px: float
+
+    def rescaled(self, factor: float) -> BundleCovariance:
+        """The same of the problem with all its lengths multiplied by ``factor``."""
+        steps = step_lengths(factor, len(self.free_cameras))
+        return replace(
+            self,
+            cameras=self.cameras * np.outer(steps, steps),
+            points_by_cameras=factor * self.points_by_cameras / steps,
+            points=factor**2 * self.points,
+        )
+
+
+def step_lengths(factor: float, cameras: int) -> np.ndarray:
+    """By what the steps ``(v, w)`` of so many cameras, (6F,), are multiplied when lengths are by ``factor``."""
+    return np.tile([factor] * 3 + [1.0] * 3, cameras)
 
 
 def bundle_covariance(

@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from ros_matching.config import fields_of, parameter
-from ros_matching.datatypes import Camera, Frame
+from ros_matching.datatypes import Camera, Frame, StereoPartner
 from ros_matching.errors import ConfigError, SourceError
+from ros_matching.geometry.se3 import invert
 from ros_matching.scenes import (
     SCENES,
     PathConfig,
@@ -38,6 +39,9 @@ class RenderedConfig(PathConfig):
     height: int = parameter(240, "image height in pixels", minimum=16, maximum=8192)
     fov_deg: float = parameter(65.0, "horizontal field of view in degrees", minimum=5.0, maximum=150.0)
     textures: str = parameter("", "folder of photos to take textures from; empty for generated ones")
+    baseline_m: float = parameter(
+        0.0, "distance of a second camera to the right of the first, in metres; 0 for none", minimum=0.0, maximum=10.0
+    )
     antialias: bool = parameter(True, "smooth the edges")
     device: str = parameter("cpu", "where to render", choices=("cpu", "cuda"))
 
@@ -79,7 +83,10 @@ class RenderedSource:
             rows = self._rows[first : first + per_batch]
             poses = self._path[rows]
             views = renderer.render(poses)
-            for row, pose, rgb, depth in zip(rows, poses, views.rgb.cpu(), views.depth.cpu(), strict=True):
+            partners = self._partners(renderer, poses)
+            for row, pose, rgb, depth, partner in zip(
+                rows, poses, views.rgb.cpu(), views.depth.cpu(), partners, strict=True
+            ):
                 yield Frame(
                     index=row,
                     stamp_ns=_FIRST_STAMP_NS + round(row * 1e9 / self._config.fps),
@@ -87,7 +94,17 @@ class RenderedSource:
                     camera=self._camera,
                     true_world_from_camera=pose,
                     depth=depth.numpy(),
+                    partner=partner,
                 )
+
+    def _partners(self, renderer: Renderer, poses: np.ndarray) -> list[StereoPartner] | list[None]:
+        """What the second camera sees, if there is one."""
+        if self._config.baseline_m == 0:
+            return [None] * len(poses)
+        camera_from_partner = np.eye(4)
+        camera_from_partner[0, 3] = self._config.baseline_m
+        views = renderer.render(poses @ camera_from_partner)
+        return [StereoPartner(rgb.numpy(), self._camera, invert(camera_from_partner)) for rgb in views.rgb.cpu()]
 
     @cached_property
     def scene(self) -> Scene:

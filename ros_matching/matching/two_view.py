@@ -49,6 +49,13 @@ class TwoViewMatcher(ABC):
         Descriptors are what ``extract`` gives, NumPy arrays or torch tensors; the distances are in host memory.
         """
 
+    def similarity(self, descriptors0: Array, descriptors1: Array) -> Array:
+        """How alike each of descriptors (N, D) is to each of (M, D), (N, M); larger is more alike.
+
+        For unit vectors their cosine.
+        """
+        return descriptors0 @ descriptors1.T
+
     def match_keypoints(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:

@@ -190,10 +190,15 @@ class LocalMap:
     def scale_to_depth(self, depth: float) -> None:
         """Scale the map about its first keyframe so that the median depth of that keyframe's landmarks is ``depth``."""
         first = self.keyframes[0]
-        factor = depth / _median_depth(first, self.positions)
-        self.positions = first.center + factor * (self.positions - first.center)
-        for keyframe in self.keyframes[1:]:
-            center = first.center + factor * (keyframe.center - first.center)
+        self.rescale(depth / _median_depth(first, self.positions), first.center)
+
+    def rescale(self, factor: float, about: np.ndarray) -> None:
+        """Multiply all lengths by ``factor``; the point ``about`` (3,) of the world stays where it is."""
+        if factor == 1.0:
+            return
+        self.positions = about + factor * (self.positions - about)
+        for keyframe in self.keyframes:
+            center = about + factor * (keyframe.center - about)
             rotation = keyframe.camera_from_world[:3, :3]
             keyframe.camera_from_world = pose_from(rotation, -rotation @ center)
         self._note_depth()

@@ -144,10 +144,11 @@ class LocalMapper:
         """
         camera = local_map.camera
         keyframe_from_neighbour = keyframe.camera_from_world @ invert(neighbour.camera_from_world)
-        fundamental = fundamental_from_essential(essential_from_pose(keyframe_from_neighbour), camera, camera)
-        near = sampson_distance_px(fundamental, matches.points0, matches.points1) < 2 * self._config.threshold_px(
-            camera
-        )
+        near = np.ones(len(matches), dtype=bool)
+        if keyframe_from_neighbour[:3, 3].any():  # a camera that only turned has no epipolar lines
+            fundamental = fundamental_from_essential(essential_from_pose(keyframe_from_neighbour), camera, camera)
+            distance_px = sampson_distance_px(fundamental, matches.points0, matches.points1)
+            near = distance_px < 2 * self._config.threshold_px(camera)
         ids0, ids1 = neighbour.landmark_ids[matches.indices0], keyframe.landmark_ids[matches.indices1]
         turned = camera.unproject(matches.points0) @ keyframe_from_neighbour[:3, :3].T
         apart = angle_between_deg(turned, camera.unproject(matches.points1)) > self._config.min_parallax_deg

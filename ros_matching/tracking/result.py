@@ -36,8 +36,12 @@ class TrackingResult:
 
     ``world_from_camera`` (4, 4) with ``covariance`` (6, 6), and ``previous_from_current`` (4, 4), the pose of this
     camera in the previous frame's camera, with ``relative_covariance`` (6, 6), are ``None`` unless known. The world is
-    the first image's camera frame; its unit is told by ``scale``. ``reference_points_px`` and ``tracked_points_px``
-    (M, 2) are the inlying correspondences with the reference keyframe, for drawing.
+    the first image's camera frame; its unit is told by ``scale``, with the relative uncertainty ``scale_sigma``
+    (infinite when unknown), which the covariances leave out, being in that unit; ``scale_reason`` says why it is not
+    METRIC though an anchor was asked for. A ``scale_change`` other than 1 tells that after this frame all lengths of
+    the map were multiplied by it about this camera, which stays where it is: the results that follow are in the new
+    unit. ``reference_points_px`` and ``tracked_points_px`` (M, 2) are the inlying correspondences with the reference
+    keyframe, for drawing.
     """
 
     frame_index: int
@@ -50,6 +54,9 @@ class TrackingResult:
     relative_covariance: np.ndarray | None = None
     scale: ScaleState = ScaleState.UP_TO_SCALE
     scale_source: str = ""
+    scale_sigma: float = float("inf")
+    scale_reason: str = ""
+    scale_change: float = 1.0
     counts: TrackingCounts = field(default_factory=TrackingCounts)
     parallax_deg: float = float("nan")
     stage_ms: dict[str, float] = field(default_factory=dict)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Features, Frame, ScaleState
+from ros_matching.datatypes import Camera, Features, Frame
 from ros_matching.errors import TrackingError
-from ros_matching.geometry.se3 import interpolate, invert
+from ros_matching.geometry.se3 import interpolate, invert, pose_from
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.diagnosis import what_is_wrong
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
@@ -20,6 +21,8 @@ from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
+from ros_matching.tracking.scale import ScaleEstimator
+from ros_matching.tracking.scale_measurement import PosedView
 from ros_matching.tracking.turning import TurningStart
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
@@ -37,24 +40,33 @@ class _PosedFrame:
     motion: np.ndarray | None = None
     motion_ns: int = 0
 
+    def rescaled(self, factor: float) -> _PosedFrame:
+        """The same, after all lengths were multiplied by ``factor`` about this camera."""
+        motion = None if self.motion is None else pose_from(self.motion[:3, :3], factor * self.motion[:3, 3])
+        return replace(self, belief=self.belief.rescaled(factor), motion=motion)
+
 
 class VisualOdometry:
-    """Tracks one camera through its images, up to scale.
+    """Tracks one camera through its images, in metres or up to scale.
 
-    The world is the first keyframe's camera frame, with the median depth of the first landmarks as unit of length. A
-    frame without a trustworthy pose has status INITIALIZING or LOST and no pose. Constant memory: the local map is
-    bounded. Not thread-safe: one frame at a time.
+    The world is the first keyframe's camera frame. The unit of length is the metre once ``scale`` has found it (see
+    ``tracking.scale_anchors``); until then, or without it, the median depth of the first landmarks. A frame without a
+    trustworthy pose has status INITIALIZING or LOST and no pose. Constant memory: the local map is bounded. Not
+    thread-safe: one frame at a time.
     """
 
-    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig | None = None) -> None:
+    def __init__(
+        self, matcher: TwoViewMatcher, config: TrackingConfig | None = None, scale: ScaleEstimator | None = None
+    ) -> None:
         self._matcher = matcher
+        self._scale = scale or ScaleEstimator()
         self._config = config or TrackingConfig()
         self._stages = StageTimer()
         self._initializer = TwoViewInitializer(matcher, self._config)
         self._start = TurningStart()
         self._localizer = Localizer(matcher, self._config, self._stages)
         self._mapper = LocalMapper(matcher, self._config)
-        self._recovery = Recovery(self._localizer, self._config)
+        self._recovery = Recovery(matcher, self._localizer, self._config, self._stages)
         self._uncertainty = PoseUncertainty()
         self.reset()
 
@@ -69,6 +81,7 @@ class VisualOdometry:
         self._maps_begun = 0
         self._initializer.reset()
         self._start.reset()
+        self._scale.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
         """Process the next frame; frames come in order of time, from one camera.
@@ -78,19 +91,31 @@ class VisualOdometry:
         self._require_continuity(frame)
         with self._stages("extract"):
             features = self._matcher.extract(frame.image)
-        if self._map is None:
-            result = self._initialize(frame, features)
+        localization = None if self._map is None else self._localize(frame, features)
+        if localization is not None:
+            result = self._follow(frame, features, localization)
         else:
-            localization = self._localize(frame, features)
-            result = (
-                self._lose(frame, features) if localization is None else self._follow(frame, features, localization)
-            )
+            result = self._initialize(frame, features) if self._map is None else self._lose(frame, features)
+            result = self._scale.report.told_in(result)
         return replace(result, stage_ms=self._stages.take())
+
+    def _measure_scale(self, view: PosedView, result: TrackingResult) -> TrackingResult:
+        """Measure the unit, after the result was made in the old one, and scale the map for the frames that follow."""
+        before = self._scale.report
+        with self._stages("scale"):
+            change = self._scale.observe(self._map, view, result.new_keyframe is not None)
+        after = self._scale.report
+        if change != 1.0:
+            self._map.rescale(change, about=result.world_from_camera[:3, 3])
+            self._uncertainty.rescale(change)
+            self._last = self._last.rescaled(change)
+        # What was just found out is true of the results to come, except that it was worse than thought.
+        return (before if after.sigma < before.sigma else after).told_in(result, change)
 
     def _localize(self, frame: Frame, features: Features) -> Localization | None:
         """The pose in the map, from the reference keyframe or, when lost, from any recent one."""
         if self._lost_frames:
-            return self._recovery.search(self._map, features, self._reference)
+            return self._recovery.search(self._map, features)
         prediction = self._predict(frame.stamp_ns)
         return self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
 
@@ -108,16 +133,17 @@ class VisualOdometry:
             self._reference = keyframe
         elif not localization.rotation_only:
             self._reference = self._best_reference(localization)
-        result = self._posed_result(frame, belief, motion)
-        return replace(
-            result,
+        result = replace(
+            self._posed_result(frame, belief, motion),
             counts=replace(counts, landmarks=len(self._map.positions), keyframes=len(self._map.keyframes)),
             parallax_deg=parallax,
-            new_keyframe=None if keyframe is None else self._map.export(keyframe, ScaleState.UP_TO_SCALE),
             rotation_only=localization.rotation_only,
+            new_keyframe=None if keyframe is None else self._map.export(keyframe, self._scale.report.state),
             reference_points_px=localization.matches.points0,
             tracked_points_px=localization.matches.points1,
         )
+        seen = localization.landmark_ids if keyframe is None else keyframe.landmark_ids
+        return self._measure_scale(PosedView(frame, features, belief.camera_from_world, seen), result)
 
     def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:
         keyframe = self._map.add_keyframe(
@@ -165,7 +191,7 @@ class VisualOdometry:
         """A frame without a pose: say so, and after a while begin a new map where the old one was left."""
         self._lost_frames += 1
         reason = (
-            f"no pose agrees with the map for {self._lost_frames} frame(s); "
+            f"{what_is_wrong(frame, features, self._reference.frame)}; lost for {self._lost_frames} frame(s): "
             "show the camera a place it has seen, or move it sideways slowly to begin a new map"
         )
         if self._lost_frames >= self._config.reinitialize_after:
@@ -227,6 +253,7 @@ class VisualOdometry:
         if keyframe is None:
             return Waiting("the first map did not survive its adjustment", len(first.matches))
         continues = self._map is None and self._start.has_posed
+        self._scale.begin(local_map)
         self._map, self._reference, self._last = local_map, keyframe, None
         self._maps_begun += not continues
         if self._maps_begun > 1:
@@ -239,7 +266,7 @@ class VisualOdometry:
             self._posed_result(keyframe.frame, self._believe_keyframe(keyframe)),
             counts=replace(self._counts(first.features1), matches=len(first.matches), inliers=len(keyframe.seen)),
             parallax_deg=float(np.nanmedian(first.geometry.parallax_deg)),
-            new_keyframe=local_map.export(keyframe, ScaleState.UP_TO_SCALE),
+            new_keyframe=local_map.export(keyframe, self._scale.report.state),
             reference_points_px=first.matches.points0[first.geometry.inliers],
             tracked_points_px=first.matches.points1[first.geometry.inliers],
         )
