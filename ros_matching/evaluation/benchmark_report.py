@@ -91,7 +91,10 @@ def write_benchmark(contests: Sequence[Contest], measurement: Measurement, out_d
     """
     folder = Path(out_dir)
     written = write_measurement(measurement, folder)
-    for contest in {contest.sequence: contest for contest in reversed(contests)}.values():
+    first_runs: dict[str, Contest] = {}
+    for contest in contests:
+        first_runs.setdefault(contest.sequence, contest)
+    for contest in first_runs.values():
         name = _file_name(contest.sequence)
         for run in contest.runs:
             if run.report.records:

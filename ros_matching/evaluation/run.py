@@ -7,7 +7,7 @@ both report through it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +38,7 @@ class FrameRecord:
     """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
 
     ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
-    time spent on it, NaN when unknown. ``unit`` tells what its lengths are in; ``maps`` were begun so far.
+    time spent on it, NaN when unknown; ``maps`` were begun so far; ``unit`` tells what its lengths are in.
     """
 
     index: int
@@ -48,8 +48,8 @@ class FrameRecord:
     reason: str = ""
     latency_ms: float = float("nan")
     stage_ms: Mapping[str, float] = field(default_factory=dict)
-    unit: UnitRecord = field(default_factory=UnitRecord)
     maps: int = 0
+    unit: UnitRecord = field(default_factory=UnitRecord)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -84,15 +84,6 @@ class RunReport:
         return sum(record.status == status for record in self.records)
 
     @property
-    def unit(self) -> UnitRecord:
-        """The unit of lengths at the end of the run."""
-        return self.records[-1].unit if self.records else UnitRecord()
-
-    def count_unit(self, state: ScaleState) -> int:
-        """How many tracked frames have a unit in this state."""
-        return sum(record.status == TRACKING and record.unit.state == state.value for record in self.records)
-
-    @property
     def maps(self) -> int:
         """How many maps were begun: one, and one more for every loss that ended in a new map."""
         return max((record.maps for record in self.records), default=0)
@@ -102,6 +93,15 @@ class RunReport:
         """The times spent on the frames, (N,), of those known."""
         times = np.array([record.latency_ms for record in self.records], dtype=np.float64)
         return times[np.isfinite(times)]
+
+    @property
+    def unit(self) -> UnitRecord:
+        """The unit of lengths at the end of the run."""
+        return self.records[-1].unit if self.records else UnitRecord()
+
+    def count_unit(self, state: ScaleState) -> int:
+        """How many tracked frames have a unit in this state."""
+        return sum(record.status == TRACKING and record.unit.state == state.value for record in self.records)
 
     @property
     def ms_per_frame(self) -> float:
@@ -121,7 +121,7 @@ class RunReport:
     @property
     def segments(self) -> int:
         """How many unbroken stretches of tracking there are."""
-        return len(segment_starts(self.records))
+        return len(_segment_starts(self.records))
 
     def index_ranges(self, status: str) -> list[tuple[int, int]]:
         """The first and last frame index (inclusive) of every unbroken stretch of frames with this status."""
@@ -185,7 +185,7 @@ class RunRecorder:
                 truth,
                 alignment=self._alignment,
                 max_difference_s=self._max_difference_s,
-                segment_starts=segment_starts(records),
+                segment_starts=_segment_starts(records),
             )
         except (EvaluationError, MissingDependencyError) as error:
             return None, str(error)
@@ -199,7 +199,7 @@ def _trajectory(poses: list[tuple[int, np.ndarray]]) -> Trajectory | None:
     return Trajectory(np.array(stamps_ns, dtype=np.int64), np.array(world_from_camera, dtype=np.float64))
 
 
-def segment_starts(records: Iterable[FrameRecord]) -> list[int]:
+def _segment_starts(records: tuple[FrameRecord, ...]) -> list[int]:
     """The rows, among the tracked frames alone, that follow a frame that was not tracked, and the first."""
     starts, row, previous = [], 0, ""
     for record in records:
