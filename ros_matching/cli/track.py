@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
+from ros_matching.cli.tracked import track_frame
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
 
 if TYPE_CHECKING:
-    from ros_matching.datatypes import Frame
     from ros_matching.evaluation.run import RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import TrackingResult, VisualOdometry, WheelOdometry
+    from ros_matching.tracking import VisualOdometry, WheelOdometry
 
 _DESCRIPTION = """\
 Run visual odometry over a sequence and write into DIR:
@@ -153,28 +152,8 @@ def _track_all(odometry: VisualOdometry, source: FrameSource, recorder: RunRecor
         ) as frames,
     ):
         for frame in frames:
-            result = _track_one(odometry, frame, recorder)
+            result, record = track_frame(odometry, frame)
+            recorder.add(record)
+            if frame.true_world_from_camera is not None:
+                recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
             frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)
-
-
-def _track_one(odometry: VisualOdometry, frame: Frame, recorder: RunRecorder) -> TrackingResult:
-    from ros_matching.evaluation.run import FrameRecord, UnitRecord
-
-    start = time.perf_counter()
-    result = odometry.track(frame)
-    latency_ms = 1e3 * (time.perf_counter() - start)
-    if frame.true_world_from_camera is not None:
-        recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
-    recorder.add(
-        FrameRecord(
-            index=frame.index,
-            stamp_ns=frame.stamp_ns,
-            status=result.status.value,
-            world_from_camera=result.world_from_camera,
-            reason=result.reason,
-            latency_ms=latency_ms,
-            stage_ms=result.stage_ms,
-            unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
-        )
-    )
-    return result
