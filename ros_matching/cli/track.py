@@ -13,6 +13,7 @@ from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
 
 if TYPE_CHECKING:
+    from ros_matching.config import Config
     from ros_matching.evaluation.run import RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
@@ -88,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.io import open_source
     from ros_matching.matching import load_matcher
 
+    configs = _configs(args)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
-    odometry = _odometry(args, matcher)
+    odometry = _odometry(configs, matcher, args.wheel_odometry)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     out_dir = args.out or Path("results") / source.name
     try:
@@ -108,16 +110,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _odometry(args: argparse.Namespace, matcher: TwoViewMatcher) -> VisualOdometry:
+def _configs(args: argparse.Namespace) -> dict[str, Config]:
     from ros_matching.cli.overrides import configs_from
-    from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, make_scale_estimator
+    from ros_matching.tracking import ScaleConfig, TrackingConfig
 
     overrides = args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
-    configs = configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
-    wheels = None if args.wheel_odometry is None else _wheel_odometry(args.wheel_odometry)
-    return VisualOdometry(
-        matcher, configs["tracking"], make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
-    )
+    return configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
+
+
+def _odometry(configs: dict[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None) -> VisualOdometry:
+    from ros_matching.tracking import VisualOdometry, make_scale_estimator
+
+    wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
+    scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
+    return VisualOdometry(matcher, configs["tracking"], scale)
 
 
 def _wheel_odometry(path: Path) -> WheelOdometry:
