@@ -28,5 +28,4 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
         stage_ms=result.stage_ms,
         unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
         maps=result.counts.maps,
-        unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
     )
