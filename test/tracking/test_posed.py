@@ -40,10 +40,7 @@ def test_a_still_camera_makes_one_keyframe():
 
 def test_a_turning_camera_makes_keyframes_by_angle_without_points():
     keyframes = keyframes_of(PointWorld(cloud(), turn(60, 90)))
-    angles = [
-        rotation_angle_deg(b.world_from_camera @ invert(a.world_from_camera))
-        for a, b in pairwise(keyframes)
-    ]
+    angles = [rotation_angle_deg(b.world_from_camera @ invert(a.world_from_camera)) for a, b in pairwise(keyframes)]
     assert min(angles) > 10
     assert max(angles) < 13
     assert all(len(keyframe.sparse_depths) == 0 for keyframe in keyframes)
