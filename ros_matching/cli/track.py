@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
 from ros_matching.cli.tracked import track_frame
@@ -88,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.io import open_source
     from ros_matching.matching import load_matcher
 
+    configs = _configs(args)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
-    odometry = _odometry(args, matcher)
+    odometry = _odometry(args, configs, matcher)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     out_dir = args.out or Path("results") / source.name
     try:
@@ -108,16 +109,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _odometry(args: argparse.Namespace, matcher: TwoViewMatcher) -> VisualOdometry:
+def _configs(args: argparse.Namespace) -> dict[str, Any]:
     from ros_matching.cli.overrides import configs_from
-    from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, make_scale_estimator
+    from ros_matching.tracking import ScaleConfig, TrackingConfig
 
     overrides = args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
-    configs = configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
+    return configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
+
+
+def _odometry(args: argparse.Namespace, configs: dict[str, Any], matcher: TwoViewMatcher) -> VisualOdometry:
+    from ros_matching.tracking import VisualOdometry, make_scale_estimator
+
     wheels = None if args.wheel_odometry is None else _wheel_odometry(args.wheel_odometry)
-    return VisualOdometry(
-        matcher, configs["tracking"], make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
-    )
+    scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
+    return VisualOdometry(matcher, configs["tracking"], scale)
 
 
 def _wheel_odometry(path: Path) -> WheelOdometry:
