@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
 from ros_matching.cli.tracked import track_frame
@@ -13,6 +13,7 @@ from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
 
 if TYPE_CHECKING:
+    from ros_matching.config import Config
     from ros_matching.evaluation.run import RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     configs = _configs(args)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
-    odometry = _odometry(args, configs, matcher)
+    odometry = _odometry(configs, matcher, args.wheel_odometry)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     out_dir = args.out or Path("results") / source.name
     try:
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _configs(args: argparse.Namespace) -> dict[str, Any]:
+def _configs(args: argparse.Namespace) -> dict[str, Config]:
     from ros_matching.cli.overrides import configs_from
     from ros_matching.tracking import ScaleConfig, TrackingConfig
 
@@ -117,10 +118,10 @@ def _configs(args: argparse.Namespace) -> dict[str, Any]:
     return configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
 
 
-def _odometry(args: argparse.Namespace, configs: dict[str, Any], matcher: TwoViewMatcher) -> VisualOdometry:
+def _odometry(configs: dict[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None) -> VisualOdometry:
     from ros_matching.tracking import VisualOdometry, make_scale_estimator
 
-    wheels = None if args.wheel_odometry is None else _wheel_odometry(args.wheel_odometry)
+    wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
     scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
     return VisualOdometry(matcher, configs["tracking"], scale)
 

@@ -26,7 +26,7 @@ class TrackingConfig(Config):
     )
     init_min_points: int = parameter(50, "triangulated points that an initial map needs", minimum=10, maximum=5000)
     init_parallax_deg: float = parameter(
-        1.0, "median parallax that an initial map needs, in degrees", minimum=0.1, maximum=30
+        0.5, "median parallax that an initial map needs, in degrees", minimum=0.1, maximum=30
     )
     min_parallax_deg: float = parameter(
         0.7, "parallax below which a point is not triangulated, in degrees", minimum=0.05, maximum=30
