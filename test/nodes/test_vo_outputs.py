@@ -85,6 +85,21 @@ def test_the_keyframe_and_the_debug_image(start_vo):
     np.testing.assert_array_equal(drawn[v - 10, u + 20], picture(1)[v - 10, u + 20])  # what lies beside them
 
 
+def test_the_corrected_poses_of_keyframes(start_vo):
+    _, _, peer = start_vo()
+    for number in range(4):
+        peer.send_frame(number)
+    path = peer.last("keyframe_path", count=3)
+    assert (path.header.frame_id, stamp_ns_from_msg(path.header.stamp)) == ("odom", stamp_ns(3))
+    assert [stamp_ns_from_msg(pose.header.stamp) for pose in path.poses] == [stamp_ns(2), stamp_ns(3)]
+    expected = [CORRECTION @ RELATIVE @ RELATIVE, RELATIVE @ RELATIVE @ RELATIVE]
+    for pose, world_from_camera in zip(path.poses, expected, strict=True):
+        np.testing.assert_allclose(pose_from_msg(pose.pose), BODY_FROM_OPTICAL @ world_from_camera, atol=1e-9)
+    np.testing.assert_allclose(
+        pose_from_msg(peer.last("keyframe", count=3).pose), pose_from_msg(path.poses[-1].pose), atol=1e-9
+    )
+
+
 def test_nobody_gets_what_nobody_asked_for(start_vo, monkeypatch):
     monkeypatch.setattr("ros_matching.nodes.vo_outputs.draw_tracks", None)
     monkeypatch.setattr("ros_matching.nodes.vo_messages.keyframe_to_msg", None)
