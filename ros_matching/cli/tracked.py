@@ -26,6 +26,5 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
         reason=result.reason,
         latency_ms=latency_ms,
         stage_ms=result.stage_ms,
-        unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
         maps=result.counts.maps,
     )
