@@ -13,7 +13,17 @@ pytest.importorskip("ros_matching.msg", reason="needs the built messages of this
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
-from vo_peer import CAMERA, CAMERA_FRAME, PERIOD_NS, RELATIVE, RELATIVE_COVARIANCE, frame_messages, picture, stamp_ns
+from vo_peer import (
+    CAMERA,
+    CAMERA_FRAME,
+    CORRECTION,
+    PERIOD_NS,
+    RELATIVE,
+    RELATIVE_COVARIANCE,
+    frame_messages,
+    picture,
+    stamp_ns,
+)
 
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.msg import VoStatus
