@@ -9,12 +9,12 @@ import numpy as np
 
 from ros_matching.datatypes import Camera
 from ros_matching.geometry.checks import as_points, as_pose, as_weights, require_length
-from ros_matching.geometry.robust import huber_weight, tukey_weight
+from ros_matching.geometry.robust import huber_weight, tukey_variance, tukey_weight
 from ros_matching.geometry.se3 import pose_from
 
 MIN_POINTS = 4  # three leave up to four solutions
 _MIN_DEPTH = 1e-9  # nearer than this, in the world's unit, counts as behind the camera
-_MIN_NOISE_PX = 0.5  # localisation is not better than this, however well few points fit
+_PRIOR_NOISE_PX = 0.5  # of one coordinate of a point, before its residuals are known
 _CONVERGED_PX = 5e-3  # a step that moves the image by less than this changes nothing any more
 _DRAWN_IN = 0.25  # a step that moves the image by less than this share of the threshold: the start was good enough
 _DAMPING = 1e-9  # relative; keeps a step finite where a motion is not observed, and is nothing elsewhere
@@ -210,7 +210,7 @@ def _evaluate(
         return None
     jacobian = jacobian[:, :, inliers]
     weight = weights[inliers] * (count / weights[inliers].sum())
-    variance = max(_MIN_NOISE_PX**2, weight @ squared[inliers] / max(2 * count - 6, 1))
+    variance = tukey_variance(np.sqrt(squared), 2.0 * threshold_px, weights, 2, 6, _PRIOR_NOISE_PX)
     weight = bounded_leverage(weight, jacobian[0, 0])
     covariance = _inverse((jacobian * weight).reshape(6, -1) @ jacobian.reshape(6, -1).T)
     if covariance is None:
