@@ -24,7 +24,7 @@ from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.tracking.scale import ScaleEstimator
 from ros_matching.tracking.scale_measurement import PosedView
-from ros_matching.tracking.turning import TurningStart
+from ros_matching.tracking.turning import TurningStart, small_motion_from
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
 _LOG = logging.getLogger(__name__)
@@ -314,7 +314,9 @@ class VisualOdometry:
         local_map = LocalMap(first.frame1.camera, self._config.max_keyframes, first_id)
         keyframe = self._mapper.begin(local_map, first, world_from_first, depth)
         if keyframe is None:
-            return Waiting("the first map did not survive its adjustment", len(first.matches))
+            turn = small_motion_from(first.geometry)
+            return Waiting("the first map did not survive its adjustment", len(first.matches), turn=turn)
+        self._initializer.reset()
         continues = self._map is None and self._start.has_posed
         if self._map is not None:
             self._leave_map(local_map)
