@@ -36,7 +36,10 @@ class MappingNodeConfig(Config):
         500_000, "points of a map_cloud; of more, an even selection is sent", minimum=1, maximum=100_000_000
     )
     cloud_file: str = parameter("", "where ~/save_cloud writes, as PLY or PCD by the suffix; ~ is the home folder")
+    save_at_end: bool = parameter(
+        False, "when the node is deactivated or shut down, map what still waits, and write the map to cloud_file"
+    )
 
 
-LIVE_SETTINGS = frozenset({"cloud_file"})
+LIVE_SETTINGS = frozenset({"cloud_file", "save_at_end"})
 """What may be set while the node is configured; the rest is read in the transition to configured."""

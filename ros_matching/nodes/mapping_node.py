@@ -11,15 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import MultiThreadedExecutor
 
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.nodes.cloud_file import save_cloud
 from ros_matching.nodes.diagnostics import Report
 from ros_matching.nodes.keyframe_input import KeyframeInput
 from ros_matching.nodes.managed_node import ManagedNode, run_node
@@ -77,28 +76,35 @@ class MappingNode(ManagedNode):
             "mapping_worker",
             queue_length=self._config.queue_length,
             prepare=lambda: give_way(self._config),
+            chore=self._publish_map,
+            chore_period_s=self._config.map_period_s,
         )
         self._configured.callback(self._forget)
         self.get_logger().info(f"configured with the network {self._config.network}")
 
     def _activate(self) -> None:
         self._active.callback(self._finish)
-        timer = self.create_timer(
-            self._config.map_period_s, self._publish_map, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
-        self._active.callback(self.destroy_timer, timer)
-        self._map_published: Future | None = None
         self._input = KeyframeInput(self, self._config.queue_length, self._problems, self._on_keyframe)
         self._active.callback(self._input.destroy)
         self.get_logger().info(f"active, listening to {self._input.topic}")
 
     def _finish(self) -> None:
-        """Map what still waits for later keyframes, while the publishers are open."""
+        """Map what waits for later keyframes, while the publishers are open, and save the map if wished."""
+        config = read_config(self, MappingNodeConfig)
+        if config.save_at_end:
+            self._worker.drain()
         self._statistics.count_dropped(self._worker.forget())
-        if not self.context.ok():
-            return  # nothing can be published any more
-        self._worker.run(self._pipeline.finish).add_done_callback(self._tell_failure)
-        self._worker.forget()
+        self._in_worker(lambda pipeline: pipeline.finish())
+        if self.context.ok():
+            self._in_worker(lambda pipeline: pipeline.publish_map())
+        if config.save_at_end:
+            self._save(config.cloud_file)
+
+    def _save(self, file: str) -> None:
+        try:
+            self.get_logger().info(f"saved {save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)}")
+        except NodeError as error:
+            self.get_logger().error(f"the map was not saved: {error}")
 
     def _forget(self) -> None:
         self._worker.stop()
@@ -117,13 +123,8 @@ class MappingNode(ManagedNode):
             self._statistics.count_arrival(worker.submit(ReceivedKeyframe(msg, time.perf_counter())))
 
     def _publish_map(self) -> None:
-        if self._map_published is None or self._map_published.done():
-            self._map_published = self._worker.run(self._pipeline.publish_map)
-            self._map_published.add_done_callback(self._tell_failure)
-
-    def _tell_failure(self, done: Future) -> None:
-        if done.exception() is not None:
-            self._on_worker_error(done.exception())
+        if self.state == "active":
+            self._pipeline.publish_map()
 
     def _watch(self) -> None:
         self._input.watch()

@@ -55,6 +55,9 @@ class MappingOutputs:
 
     def publish(self, result: MappingResult, frames: FrameNames) -> None:
         """Publish the depth and the cloud of a keyframe that was mapped."""
+        self._map_is_new = True
+        if not self._node.context.ok():
+            return  # the process is being ended, and works off what it still has
         stamp_ns = result.keyframe.frame.stamp_ns
         fixed_header = header_to_msg(stamp_ns, frames.fixed)
         if any(publisher.get_subscription_count() for publisher in (self._depth, self._depth_camera)):

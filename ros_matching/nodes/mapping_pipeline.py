@@ -76,16 +76,14 @@ class MappingPipeline:
             parts.problems.report(Problem.KEYFRAME, f"keyframe {received.msg.id} cannot be used: {error}")
             return
         self._follow(keyframe, FrameNames(received.msg.header.frame_id, received.msg.image.header.frame_id))
-        result = self._add(keyframe)
-        if result is not None:
+        for result in self._survive(lambda: [parts.mapper.add(keyframe)]):
             self._take(result)
             parts.statistics.count_latency((time.perf_counter() - received.received_s) * 1e3, dict(result.stage_ms))
 
     def finish(self) -> None:
-        """Map the keyframes that waited for later ones, of which there will be none, and publish the map."""
-        for result in self._parts.mapper.finish():
+        """Map the keyframes that waited for later ones, of which there will be none."""
+        for result in self._survive(self._parts.mapper.finish):
             self._take(result)
-        self.publish_map()
 
     def publish_map(self) -> None:
         """Publish the whole map, where there is something new to tell."""
@@ -93,11 +91,8 @@ class MappingPipeline:
             self._parts.outputs.publish_map(self._parts.mapper.cloud, self._last.frame.stamp_ns, self._frames)
 
     def cloud(self) -> PointCloud:
-        """The whole map; ``NodeError`` while it is empty."""
-        cloud = self._parts.mapper.cloud()
-        if len(cloud) == 0:
-            raise NodeError("nothing has been mapped since the last beginning; there is nothing to save")
-        return cloud
+        """The whole map."""
+        return self._parts.mapper.cloud()
 
     def clear(self, why: str) -> None:
         """Begin anew."""
@@ -130,18 +125,17 @@ class MappingPipeline:
             return f"the frames of the keyframes changed from {self._frames} to {frames}"
         return ""
 
-    def _add(self, keyframe: Keyframe) -> MappingResult | None:
+    def _survive(self, work: Callable[[], list[MappingResult]]) -> list[MappingResult]:
         """Map, and survive a failure of the mapper: its state cannot be trusted then, so it starts anew."""
-        problems = self._parts.problems
         try:
-            result = self._parts.mapper.add(keyframe)
+            results = work()
         except Exception as error:
             text = f"the mapper failed ({type(error).__name__}: {error}); please report this"
-            problems.report(Problem.MAPPER, text, traceback.format_exc())
+            self._parts.problems.report(Problem.MAPPER, text, traceback.format_exc())
             self.clear("the mapper failed")
-            return None
-        problems.clear(Problem.MAPPER)
-        return result
+            return []
+        self._parts.problems.clear(Problem.MAPPER)
+        return results
 
     def _take(self, result: MappingResult) -> None:
         """Count and publish what became of a keyframe."""

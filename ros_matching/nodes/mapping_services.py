@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from ros_matching.errors import NodeError, SourceError
-from ros_matching.io.cloud import write_cloud
+from ros_matching.nodes.cloud_file import save_cloud
 from ros_matching.nodes.mapping_config import MappingNodeConfig
 from ros_matching.nodes.mapping_pipeline import MappingPipeline
 from ros_matching.nodes.parameters import read_config
@@ -37,12 +35,4 @@ class MappingServices:
 
     def _save_cloud(self) -> str:
         file = read_config(self._node, MappingNodeConfig).cloud_file
-        if not file:
-            raise NodeError("no file is named; set the parameter cloud_file first (ros2 param set)")
-        cloud = self._in_worker(lambda pipeline: pipeline.cloud())
-        path = Path(file).expanduser().resolve()
-        try:
-            write_cloud(path, cloud)
-        except (SourceError, OSError) as error:
-            raise NodeError(f"cannot write {path}: {error}; choose another cloud_file") from error
-        return f"{len(cloud)} points: {path}"
+        return save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)

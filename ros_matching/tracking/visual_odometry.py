@@ -107,6 +107,10 @@ class VisualOdometry:
             result = self._scale.report.told_in(result)
         return replace(result, stage_ms=self._stages.take())
 
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """``world_from_camera`` of the keyframes in the local map, by id: adjusted since they were delivered."""
+        return {} if self._map is None else {k.id: invert(k.camera_from_world) for k in self._map.keyframes}
+
     def _measure_scale(self, view: PosedView, result: TrackingResult) -> TrackingResult:
         """Measure the unit, after the result was made in the old one, and scale the map for the frames that follow."""
         before = self._scale.report
@@ -297,7 +301,7 @@ class VisualOdometry:
             relative_covariance=relative_covariance,
             counts=replace(result.counts, inliers=turned.inliers, maps=self._maps_begun),
             map_id=self._maps_begun,
-            rotation_only=True,
+            rotation_only=turned.rotation_only,
         )
 
     def _begin_map(self, first: InitialReconstruction) -> TrackingResult | Waiting:

@@ -63,7 +63,7 @@ def start_vo(context, monkeypatch):
 def start_mapping(context, monkeypatch):
     """Bring up mapping_node with these parameters, and its peer, and give (node, mapper, peer)."""
     from mapping_peer import KnownMapper, MappingPeer
-    from rclpy.executors import MultiThreadedExecutor
+    from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     from ros_matching.nodes.mapping_node import MappingNode
@@ -83,7 +83,7 @@ def start_mapping(context, monkeypatch):
             node = MappingNode(load=load, context=context, parameter_overrides=overrides)
             peer = MappingPeer(context, **({} if listen_to is None else {"listen_to": listen_to}))
             assert node.bring_up()
-            stack.enter_context(spinning(MultiThreadedExecutor(2, context=context), node, peer))
+            stack.enter_context(spinning(SingleThreadedExecutor(context=context), node, peer))
             peer.settle()
             return node, mappers[0], peer
 

@@ -276,6 +276,35 @@ def test_the_services_never_meet_the_mapper_at_work(start_mapping, tmp_path):
     assert answer.message.startswith("5 points")
 
 
+def test_the_end_maps_what_waits_and_saves_it(start_mapping, tmp_path):
+    node, mapper, peer = start_mapping(save_at_end=True, cloud_file=str(tmp_path / "end.ply"))
+    mapper.gate = threading.Event()
+    for number in range(3):
+        peer.send(number)
+    wait_until(lambda: node._statistics.received == 3)
+    threading.Timer(0.2, mapper.gate.set).start()
+    assert node.trigger_deactivate() == SUCCESS
+    assert (mapper.seen, mapper.finished) == ([0, 1, 2], 1)
+    np.testing.assert_allclose(read_cloud(tmp_path / "end.ply").points, points_in_odom(0, 1, 2), atol=1e-6)
+    assert [stamp_ns_from_msg(peer.last("dense_cloud", count=3).header.stamp)] == [stamp_ns(2)]
+
+
+def test_a_map_that_cannot_be_saved_at_the_end_is_told(start_mapping, capfd):
+    node, _, _ = start_mapping(save_at_end=True)
+    assert node.trigger_deactivate() == SUCCESS
+    assert "the map was not saved: no file is named" in capfd.readouterr().err
+
+
+def test_what_the_mapper_finishes_last_is_published(start_mapping, monkeypatch):
+    node, mapper, peer = start_mapping(map_period_s=1000.0)
+    monkeypatch.setattr(mapper, "finish", lambda: [mapper.add(keyframe(1))])
+    peer.send(0)
+    peer.last("dense_cloud")
+    assert node.trigger_deactivate() == SUCCESS
+    assert stamp_ns_from_msg(peer.last("dense_cloud", count=2).header.stamp) == stamp_ns(1)
+    assert peer.last("map_cloud").width == 10
+
+
 def test_the_life_of_the_node(start_mapping, tmp_path):
     node, mapper, peer = start_mapping(device="cpu", **{"mapping.views": 4})
     assert (mapper.device, mapper.config.views) == ("cpu", 4)
