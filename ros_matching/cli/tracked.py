@@ -27,4 +27,5 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
         latency_ms=latency_ms,
         stage_ms=result.stage_ms,
         maps=result.counts.maps,
+        unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
     )
