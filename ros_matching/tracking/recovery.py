@@ -11,10 +11,10 @@ import numpy as np
 
 from ros_matching.datatypes import Features
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.localization import Localization, Localizer
-from ros_matching.tracking.stages import StageTimer
 
 _TRIED = 3  # keyframes per lost frame
 _MIN_VOTES = 5  # fewer are chance
