@@ -76,11 +76,14 @@ class DenseMapper:
         """Take the next keyframe and map the one whose turn it is.
 
         Never raises for a keyframe that cannot be used: the result is REFUSED and says why. An id that does not
-        increase, or another scale state, begins a new world, whose keyframes are not compared with those before.
+        increase, or another scale state, begins a new world, whose keyframes are not compared with those before. With
+        another scale state the unit of length has changed, and what was mapped in the old one is forgotten.
         """
         reason = _defect(keyframe, self.config)
         if reason:
             return self._result(_View(keyframe, 0), MappingStatus.REFUSED, reason)
+        if self._views and keyframe.scale is not self._views[-1].keyframe.scale:
+            self.clear()
         self._views.append(_View(keyframe, self._world_of(keyframe)))
         result = self._step(len(self._views) - 1 - self.config.delay)
         later = 2 * self.config.delay
@@ -130,8 +133,7 @@ class DenseMapper:
         if not self._views:
             return 0
         last = self._views[-1]
-        continues = keyframe.id > last.keyframe.id and keyframe.scale is last.keyframe.scale
-        return last.world + (not continues)
+        return last.world + (keyframe.id <= last.keyframe.id)
 
     def _step(self, row: int) -> MappingResult | None:
         """Estimate the depth of one keyframe of the window, and finish the one ``delay`` before it."""

@@ -97,6 +97,7 @@ class RecorderNode(Node):
             world_from_camera=self._world_from_camera(odometry, status) if state == TRACKING else None,
             latency_ms=status.latency_ms,
             stage_ms=dict(zip(status.stage_names, status.stage_ms, strict=True)),
+            maps=status.maps,
         )
 
     def _world_from_camera(self, odometry: Odometry, status: VoStatus) -> np.ndarray:

@@ -14,12 +14,15 @@ from ros_matching.datatypes import Camera, Matches
 from ros_matching.geometry.planar import transfer_errors_px
 from ros_matching.geometry.rotation import rotation_homography
 from ros_matching.geometry.se3 import invert, pose_from, rotation_angle_deg
+from ros_matching.geometry.two_view import TwoViewGeometry
 
 # A displacement that leaves so much of error beside the best turn is so many times as large, seen as an angle: the turn
 # takes the better part of it for its own. Measured on random motions; 2 to 4.5 where the scene is deep.
 _TAKEN_FOR_TURN = 3.0
 # The camera only turned if the typical match is as near to the turn as this share of the threshold for inliers.
 _TYPICAL_ERROR = 0.5
+# So much of a displacement too small for a map may be wrong: its direction rests on few pixels.
+_UNCERTAIN_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Turn:
     """A turn between two images, ``camera1_from_camera0`` (4, 4), and how many matches it explains.
 
     ``parallax_rad`` is how far a displacement may still have moved what is typically far away, seen from the camera.
+    Unless ``rotation_only``, a small displacement is known too, in typical depths.
     """
 
     camera1_from_camera0: np.ndarray
     inliers: int
     parallax_rad: float
+    rotation_only: bool = True
 
     @property
     def angle_deg(self) -> float:
@@ -51,6 +56,22 @@ def turn_from(rotation1_from_0: np.ndarray, matches: Matches, camera: Camera, th
     return Turn(pose_from(rotation1_from_0, np.zeros(3)), len(matches), _TAKEN_FOR_TURN * error_px / camera.fx)
 
 
+def small_motion_from(view: TwoViewGeometry, noise_rad: float) -> Turn | None:
+    """A motion whose parallax is clear but not enough for a map, with the median depth as unit of length.
+
+    ``noise_rad`` is that of the matches; ``None`` where no match has a depth.
+    """
+    depths = view.points[view.inliers, 2]
+    depths = depths[np.isfinite(depths)]
+    if not len(depths):
+        return None
+    pose = view.camera1_from_camera0
+    pose = pose_from(pose[:3, :3], pose[:3, 3] / np.median(depths))
+    parallax_rad = np.radians(np.nanmedian(view.parallax_deg[view.inliers]))
+    unknown_rad = _TAKEN_FOR_TURN * noise_rad + _UNCERTAIN_SHARE * parallax_rad
+    return Turn(pose, np.count_nonzero(view.inliers), float(unknown_rad), rotation_only=False)
+
+
 def _covariance(parallax_rad: float) -> np.ndarray:
     """Covariance (6, 6) where points are typically one unit away; what is not displacement is error of the turn."""
     return np.eye(6) * parallax_rad**2
@@ -66,6 +87,7 @@ class TurnedPose:
     world_from_camera: np.ndarray
     covariance: np.ndarray
     inliers: int
+    rotation_only: bool
     motion: tuple[np.ndarray, np.ndarray] | None = None
 
 
@@ -108,7 +130,7 @@ class TurningStart:
         motion = None
         if self._last is not None:
             motion = invert(self._last.world_from_camera) @ pose, 2 * _covariance(turn.parallax_rad)
-        self._last = TurnedPose(pose, _covariance(parallax_rad), turn.inliers, motion)
+        self._last = TurnedPose(pose, _covariance(parallax_rad), turn.inliers, turn.rotation_only, motion)
         self.has_posed = True
         if becomes_reference:
             self.world_from_reference, self._parallax_rad = pose, parallax_rad

@@ -115,6 +115,20 @@ class PoseUncertainty:
         self._row_of_serial = np.zeros(0, np.intp)
         self._version += 1
 
+    @property
+    def drift(self) -> dict[int, np.ndarray]:
+        """The covariances (7, 7) over ``(dt, dr, ds)`` of the keyframes' errors, by id; what ``resume`` takes."""
+        return dict(self._drift)
+
+    def resume(self, local_map: LocalMap, anchor: MapKeyframe, drift: dict[int, np.ndarray]) -> None:
+        """Go on in a map whose keyframes have, or had when it was left, these errors; others hang on ``anchor``."""
+        self._version += 1
+        self._anchor, self._map = anchor, None
+        self._row_of_serial = np.zeros(0, np.intp)
+        worst = max(drift.values(), key=np.trace)
+        self._drift = {anchor.id: drift.get(anchor.id, worst)}
+        self._drift = {k.id: drift.get(k.id, self._carried(k.center)) for k in local_map.keyframes}
+
     def adjusted(self, local_map: LocalMap, window: Window) -> None:
         """The map was adjusted: take the window's errors anew."""
         self._version += 1

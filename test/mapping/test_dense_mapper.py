@@ -137,12 +137,13 @@ def test_ids_that_begin_again_begin_a_new_world():
     assert (after.points[:, 1] < 10).sum() >= len(before)
 
 
-def test_another_scale_begins_a_new_world():
-    estimator = KnownDepth()
-    keyframes = walk(8)
-    run(keyframes[:4] + [replace(k, scale=ScaleState.ANCHORED) for k in keyframes[4:]], estimator)
-    for id, sources, _ in estimator.calls:
-        assert all((source < 4) == (id < 4) for source in sources)
+def test_another_unit_of_length_forgets_the_map():
+    keyframes = walk(12)
+    mapper, *_ = run([replace(k, scale=ScaleState.UP_TO_SCALE) for k in keyframes[:6]])
+    assert len(mapper.cloud()) > 0
+    assert mapper.add(keyframes[6]).status is WAITING
+    assert len(mapper.cloud()) == 0
+    assert [mapper.add(keyframe).status for keyframe in keyframes[7:]][-1] is MAPPED
 
 
 def test_clear_forgets_everything():
