@@ -26,6 +26,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ros_matching.datatypes import ScaleState
 from ros_matching.tracking.local_map import LocalMap
 from ros_matching.tracking.result import TrackingResult
@@ -159,3 +161,17 @@ class ScaleEstimator:
 
     def _floor(self, measured: ScaleMeasurement) -> float:
         return min(self._anchor.shared_sigma, measured.sigma) ** 2
+
+
+def covariance_in_metres(
+    covariance: np.ndarray, translation: np.ndarray, sigma: float, unknown_variance: float
+) -> np.ndarray:
+    """The covariance (6, 6) of a transform with what the unit's relative uncertainty ``sigma`` adds along its length.
+
+    Of a unit that is unknown (infinite ``sigma``) no length says anything in metres: ``unknown_variance`` is added in
+    all directions, also where the translation is zero.
+    """
+    covariance = covariance.copy()
+    lengths = np.outer(translation, translation) * sigma**2 if math.isfinite(sigma) else unknown_variance * np.eye(3)
+    covariance[:3, :3] += lengths
+    return covariance
