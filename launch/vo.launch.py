@@ -1,11 +1,13 @@
 """Visual odometry: starts vo_node, brings it up to active, and if wished replays a sequence to it and shows RViz.
 
+With mapping:=true, mapping_node follows once vo_node is active, and the replay once both are.
+
 ros2 launch ros_matching vo.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info
-ros2 launch ros_matching vo.launch.py source:=/data/redkitchen rviz:=true
+ros2 launch ros_matching vo.launch.py source:=/data/redkitchen mapping:=true rviz:=true
 ros2 launch ros_matching vo.launch.py --show-args
 """
 
-from launch import LaunchDescription
+from launch import Action, LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler, Shutdown
 from launch.conditions import IfCondition, UnlessCondition
 from launch.events import matches_action
@@ -22,8 +24,21 @@ PACKAGE = "ros_matching"
 
 def generate_launch_description() -> LaunchDescription:
     """The launch description of the visual odometry."""
-    vo_node = _vo_node()
-    return LaunchDescription([*_arguments(), vo_node, *_bring_up(vo_node), _replay_when_active(vo_node), _rviz()])
+    vo_node, mapping_node = _vo_node(), _mapping_node()
+    mapping = LaunchConfiguration("mapping")
+    return LaunchDescription(
+        [
+            *_arguments(),
+            vo_node,
+            mapping_node,
+            *_bring_up(vo_node),
+            _when_active(vo_node, _configure(mapping_node), condition=IfCondition(mapping)),
+            _activate_when_configured(mapping_node),
+            _when_active(vo_node, _replay_node(), condition=UnlessCondition(mapping)),
+            _when_active(mapping_node, _replay_node()),
+            _rviz(),
+        ]
+    )
 
 
 def _arguments() -> list[DeclareLaunchArgument]:
@@ -34,6 +49,8 @@ def _arguments() -> list[DeclareLaunchArgument]:
     return [
         argument("namespace", "", "Namespace of the nodes and of all their topics and services."),
         argument("params_file", _share("config", "vo.yaml"), "YAML file with parameters of vo_node."),
+        argument("mapping", "false", "Map densely, too: start mapping_node.", **flag),
+        argument("mapping_params_file", _share("config", "mapping.yaml"), "YAML file with parameters of mapping_node."),
         argument("image_topic", "image", "Image topic; with transport:=compressed the one it is the base of."),
         argument("camera_info_topic", "camera_info", "CameraInfo topic of the images."),
         argument(
@@ -47,7 +64,7 @@ def _arguments() -> list[DeclareLaunchArgument]:
         argument("rate", "1.0", "Speed of the replay, as a multiple of real time."),
         argument("wait_for_consumer", "false", "Replay each frame when vo_node is done with the last one.", **flag),
         argument(
-            "autostart", "true", "Configure and activate vo_node; false leaves it to a lifecycle manager.", **flag
+            "autostart", "true", "Configure and activate the nodes; false leaves it to a lifecycle manager.", **flag
         ),
         argument("rviz", "false", "Start RViz.", **flag),
         argument("rviz_config", _share("config", "vo.rviz"), "Configuration file of RViz."),
@@ -71,25 +88,57 @@ def _vo_node() -> LifecycleNode:
     )
 
 
-def _bring_up(vo_node: LifecycleNode) -> list:
+def _mapping_node() -> LifecycleNode:
+    return LifecycleNode(
+        package=PACKAGE,
+        executable="mapping_node",
+        name="mapping_node",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[
+            LaunchConfiguration("mapping_params_file"),
+            {"use_sim_time": _flag("use_sim_time")},
+        ],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+        sigterm_timeout="60",  # with save_at_end it maps what still waits first
+        condition=IfCondition(LaunchConfiguration("mapping")),
+    )
+
+
+def _bring_up(node: LifecycleNode) -> list:
     """Configure the node as soon as it is there, and activate it when that is done."""
+    return [_activate_when_configured(node), _configure(node)]
 
-    def change(transition: int) -> EmitEvent:
-        event = ChangeState(lifecycle_node_matcher=matches_action(vo_node), transition_id=transition)
-        return EmitEvent(event=event, condition=IfCondition(LaunchConfiguration("autostart")))
 
-    activate_when_configured = OnStateTransition(
-        target_lifecycle_node=vo_node,
+def _configure(node: LifecycleNode) -> EmitEvent:
+    return _change(node, Transition.TRANSITION_CONFIGURE)
+
+
+def _activate_when_configured(node: LifecycleNode) -> RegisterEventHandler:
+    configured = OnStateTransition(
+        target_lifecycle_node=node,
         start_state="configuring",
         goal_state="inactive",
-        entities=[change(Transition.TRANSITION_ACTIVATE)],
+        entities=[_change(node, Transition.TRANSITION_ACTIVATE)],
     )
-    return [RegisterEventHandler(activate_when_configured), change(Transition.TRANSITION_CONFIGURE)]
+    return RegisterEventHandler(configured)
 
 
-def _replay_when_active(vo_node: LifecycleNode) -> RegisterEventHandler:
-    """Replay the source, if there is one, once vo_node listens; its end is the end of all but RViz."""
-    replay_node = Node(
+def _change(node: LifecycleNode, transition: int) -> EmitEvent:
+    event = ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
+    return EmitEvent(event=event, condition=IfCondition(LaunchConfiguration("autostart")))
+
+
+def _when_active(node: LifecycleNode, action: Action, **options) -> RegisterEventHandler:
+    active = OnStateTransition(
+        target_lifecycle_node=node, start_state="activating", goal_state="active", entities=[action]
+    )
+    return RegisterEventHandler(active, **options)
+
+
+def _replay_node() -> Node:
+    """Replays the source, if there is one; its end is the end of all but RViz."""
+    return Node(
         package=PACKAGE,
         executable="replay_node",
         name="replay_node",
@@ -108,10 +157,6 @@ def _replay_when_active(vo_node: LifecycleNode) -> RegisterEventHandler:
         condition=IfCondition(_has_source()),
         on_exit=[Shutdown(reason="the replay has ended", condition=UnlessCondition(LaunchConfiguration("rviz")))],
     )
-    when_active = OnStateTransition(
-        target_lifecycle_node=vo_node, start_state="activating", goal_state="active", entities=[replay_node]
-    )
-    return RegisterEventHandler(when_active)
 
 
 def _rviz() -> Node:

@@ -195,6 +195,14 @@ class Features:
             keypoints = keypoints.detach().cpu().numpy()
         return keypoints.astype(np.float64)
 
+    def moved(self, points_px: np.ndarray) -> Features:
+        """The same features with their keypoints at other pixels (N, 2)."""
+        if isinstance(self.keypoints, np.ndarray):
+            return replace(self, keypoints=points_px)
+        import torch
+
+        return replace(self, keypoints=torch.from_numpy(points_px).to(self.keypoints))
+
 
 @dataclass(frozen=True)
 class Matches:

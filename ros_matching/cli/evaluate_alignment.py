@@ -97,8 +97,8 @@ def measure(args: argparse.Namespace) -> Measurement:
 
 
 def _load_aligner(name: str, args: argparse.Namespace) -> Align:
-    from ros_matching.matching.learned_loading import torch_device
     from ros_matching.networks.cnn_geometric.aligner import AlignerConfig, FeatureAligner, ImageAligner
+    from ros_matching.networks.device import torch_device
     from ros_matching.networks.installed import load_named, weights_file
     from ros_matching.networks.posfeat.extractor import PoSFeatExtractor
     from ros_matching.networks.posfeat.sampling import MAP_STRIDE

@@ -91,7 +91,7 @@ def _source(args: argparse.Namespace) -> FrameSource:
 
 
 def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:
-    from ros_matching.matching.learned_loading import torch_device
+    from ros_matching.networks.device import torch_device
     from ros_matching.networks.installed import load_named, weights_file
     from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
 

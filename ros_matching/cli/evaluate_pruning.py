@@ -92,7 +92,7 @@ def _nearest_neighbours(args: argparse.Namespace) -> TwoViewMatcher:
 
 
 def _load_pruner(name: str, device: str) -> Pruner:
-    from ros_matching.matching.learned_loading import torch_device
+    from ros_matching.networks.device import torch_device
     from ros_matching.networks.installed import load_named, weights_file
     from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 

@@ -15,12 +15,17 @@ def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"folder for the results (default: {default_out})")
-    parser.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: %(default)s)")
-    parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
+    add_part_options(parser)
     parser.add_argument(
         "--stride", type=int, default=1, metavar="N", help="take every Nth frame (default: %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def add_part_options(parser: argparse.ArgumentParser) -> None:
+    """Where to begin and to end in a source."""
+    parser.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: %(default)s)")
+    parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
 
 
 def hides_progress(quiet: bool) -> bool | None:

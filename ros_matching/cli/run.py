@@ -1,8 +1,9 @@
-"""``ros-matching run``: the ROS nodes in one process, brought up to active, for where ``launch`` is not installed."""
+"""``ros-matching run``: the ROS nodes, brought up to active, for where ``launch`` is not installed."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import threading
@@ -13,14 +14,22 @@ from ros_matching.cli.options import SOURCE_KINDS
 from ros_matching.errors import NodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from ros_matching.nodes.process import NodeProcess
     from ros_matching.nodes.replay_node import ReplayNode
     from ros_matching.nodes.vo_node import VoNode
 
+_MAPPING_TIMEOUT_S = 120.0
+
 _DESCRIPTION = """\
 Run vo_node, configured and activated, until Ctrl-C; with --source also replay_node, until its end.
+With --mapping also mapping_node, in a process of its own; --cloud FILE keeps its map.
 
   ros-matching run --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
   ros-matching run --source /data/redkitchen --params my.yaml --ros-args -p wait_for_consumer:=true
+  ros-matching run --source scene:room --cloud room.ply
 """
 
 
@@ -28,12 +37,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "run",
-        help="run the ROS 2 nodes in one process",
+        help="run the ROS 2 nodes",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of the nodes")
     parser.add_argument("--source", metavar="SOURCE", help=f"replay this: {SOURCE_KINDS}")
+    parser.add_argument("--mapping", action="store_true", help="map densely, too")
+    parser.add_argument(
+        "--cloud", metavar="FILE", type=Path, help="write the map there at the end, as PLY or PCD; implies --mapping"
+    )
     parser.add_argument(
         "--ros-args",
         nargs=argparse.REMAINDER,
@@ -56,8 +69,11 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         # Without rclpy's signal handling, which would take the context away before the nodes are taken down in order.
-        with ros_context(_ros_args(args), signal_handler_options=SignalHandlerOptions.NO):
-            _serve(args.source)
+        with (
+            _mapping_process(args) as mapping,
+            ros_context(_ros_args(args), signal_handler_options=SignalHandlerOptions.NO),
+        ):
+            _serve(args.source, mapping)
     except KeyboardInterrupt:
         print("ros-matching run: stopped", file=sys.stderr)
     return 0
@@ -68,7 +84,21 @@ def _ros_args(args: argparse.Namespace) -> list[str]:
     return ["--ros-args", *params, *args.ros_args]
 
 
-def _serve(source: str | None) -> None:
+def _mapping_process(args: argparse.Namespace) -> AbstractContextManager[NodeProcess | None]:
+    """mapping_node as it is wished, if it is."""
+    from ros_matching.nodes.process import NodeProcess
+
+    if not args.mapping and args.cloud is None:
+        return contextlib.nullcontext()
+    ros_args = _ros_args(args)[1:]
+    if args.source is not None:
+        ros_args += ["-p", "use_sim_time:=true"]
+    if args.cloud is not None:
+        ros_args += ["-p", f"cloud_file:={args.cloud.absolute()}", "-p", "save_at_end:=true"]
+    return NodeProcess("mapping_node", ros_args, grace_s=_MAPPING_TIMEOUT_S)
+
+
+def _serve(source: str | None, mapping: NodeProcess | None) -> None:
     from rclpy.executors import MultiThreadedExecutor
 
     from ros_matching.nodes.spinning import spinning
@@ -78,12 +108,28 @@ def _serve(source: str | None) -> None:
         if not vo_node.bring_up():
             raise NodeError("vo_node could not be brought up; its log above tells why")
         try:
-            if replay_node is None:
-                threading.Event().wait()
-            else:
-                replay_node.play()
+            with _mapping_active(vo_node, mapping):
+                if replay_node is None:
+                    threading.Event().wait()
+                else:
+                    replay_node.play()
         finally:
             vo_node.trigger_shutdown()
+
+
+@contextlib.contextmanager
+def _mapping_active(vo_node: VoNode, mapping: NodeProcess | None) -> Iterator[None]:
+    """mapping_node, if there is one, active while the block lasts, and then until it has done its work."""
+    from ros_matching.nodes.lifecycle import LifecycleClient
+
+    if mapping is None:
+        yield
+        return
+    client = LifecycleClient(vo_node, "mapping_node", stopped=lambda: mapping.has_ended)
+    client.bring_up(_MAPPING_TIMEOUT_S)
+    mapping.require_alive()
+    yield
+    client.deactivate(_MAPPING_TIMEOUT_S)
 
 
 def _make_nodes(source: str | None) -> tuple[VoNode, ReplayNode | None]:

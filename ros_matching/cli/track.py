@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
+from ros_matching.cli.tracked import track_frame
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
 
 if TYPE_CHECKING:
-    from ros_matching.datatypes import Frame
+    from ros_matching.config import Config
     from ros_matching.evaluation.run import RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import TrackingResult, VisualOdometry, WheelOdometry
+    from ros_matching.tracking import VisualOdometry, WheelOdometry
 
 _DESCRIPTION = """\
 Run visual odometry over a sequence and write into DIR:
@@ -89,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.io import open_source
     from ros_matching.matching import load_matcher
 
+    configs = _configs(args)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
-    odometry = _odometry(args, matcher)
+    odometry = _odometry(configs, matcher, args.wheel_odometry)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     out_dir = args.out or Path("results") / source.name
     try:
@@ -109,16 +110,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _odometry(args: argparse.Namespace, matcher: TwoViewMatcher) -> VisualOdometry:
+def _configs(args: argparse.Namespace) -> dict[str, Config]:
     from ros_matching.cli.overrides import configs_from
-    from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, make_scale_estimator
+    from ros_matching.tracking import ScaleConfig, TrackingConfig
 
     overrides = args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
-    configs = configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
-    wheels = None if args.wheel_odometry is None else _wheel_odometry(args.wheel_odometry)
-    return VisualOdometry(
-        matcher, configs["tracking"], make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
-    )
+    return configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
+
+
+def _odometry(configs: dict[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None) -> VisualOdometry:
+    from ros_matching.tracking import VisualOdometry, make_scale_estimator
+
+    wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
+    scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
+    return VisualOdometry(matcher, configs["tracking"], scale)
 
 
 def _wheel_odometry(path: Path) -> WheelOdometry:
@@ -153,28 +158,8 @@ def _track_all(odometry: VisualOdometry, source: FrameSource, recorder: RunRecor
         ) as frames,
     ):
         for frame in frames:
-            result = _track_one(odometry, frame, recorder)
+            result, record = track_frame(odometry, frame)
+            recorder.add(record)
+            if frame.true_world_from_camera is not None:
+                recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
             frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)
-
-
-def _track_one(odometry: VisualOdometry, frame: Frame, recorder: RunRecorder) -> TrackingResult:
-    from ros_matching.evaluation.run import FrameRecord, UnitRecord
-
-    start = time.perf_counter()
-    result = odometry.track(frame)
-    latency_ms = 1e3 * (time.perf_counter() - start)
-    if frame.true_world_from_camera is not None:
-        recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
-    recorder.add(
-        FrameRecord(
-            index=frame.index,
-            stamp_ns=frame.stamp_ns,
-            status=result.status.value,
-            world_from_camera=result.world_from_camera,
-            reason=result.reason,
-            latency_ms=latency_ms,
-            stage_ms=result.stage_ms,
-            unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
-        )
-    )
-    return result

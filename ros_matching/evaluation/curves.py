@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.errors import MissingDependencyError
+from ros_matching.evaluation.figure import GREY, PALETTE, save_figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7f7f7f")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+_COLORS = (*PALETTE, GREY)
 _DASHES = ("-", "--", ":")
 _PANEL_INCHES = (4.2, 3.4)
 _LEGEND_INCHES = 0.25  # a row
@@ -36,38 +41,38 @@ def plot_panels(panels: Sequence[Panel], path: str | Path) -> None:
 
     Raises ``MissingDependencyError`` when matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plots need matplotlib; install it with: pip install matplotlib (extra viz of ros_matching)"
-        ) from error
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     columns = min(len(panels), _PANELS_PER_ROW)
-    names_per_row = _names_per_row(names, _PANEL_INCHES[0] * columns)
-    rows, legend_rows = -(-len(panels) // columns), -(-len(names) // names_per_row)
-    heights = [_PANEL_INCHES[1]] * rows + [_LEGEND_INCHES * legend_rows]
-    figure = Figure(figsize=(_PANEL_INCHES[0] * columns, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=heights)
+    width_inches = _PANEL_INCHES[0] * columns
+    names_per_row = _names_per_row(names, width_inches)
+    legend_rows = -(-len(names) // names_per_row)
+    heights = [_PANEL_INCHES[1]] * -(-len(panels) // columns) + [_LEGEND_INCHES * legend_rows]
+
+    def draw(figure: Figure) -> None:
+        grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+        handles: dict[str, Line2D] = {}
+        for number, panel in enumerate(panels):
+            handles |= _draw_panel(figure.add_subplot(grid[divmod(number, columns)]), panel, names)
+        legend = figure.add_subplot(grid[-1, :])
+        legend.set_axis_off()
+        # Names may be wider than the picture; they shall not squeeze the diagrams.
+        legend.legend(handles.values(), handles.keys(), loc="center", ncol=names_per_row, frameon=False).set_in_layout(
+            False
+        )
+
+    save_figure(path, (width_inches, sum(heights)), draw)
+
+
+def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> dict[str, Line2D]:
+    """Draw the lines, each in the style that the place of its name gives it; the lines by name."""
     handles = {}
-    for number, panel in enumerate(panels):
-        axes = figure.add_subplot(grid[divmod(number, columns)])
-        for name, (x, y) in panel.lines.items():
-            place = names.index(name)
-            color, dashes = _COLORS[place % len(_COLORS)], _DASHES[place // len(_COLORS) % len(_DASHES)]
-            handles[name] = axes.plot(x, y, color=color, linestyle=dashes, linewidth=1.4)[0]
-        axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, ylim=(0, None))
-        axes.grid(alpha=0.3)
-        axes.margins(x=0)
-    legend = figure.add_subplot(grid[rows, :])
-    legend.set_axis_off()
-    # Names may be wider than the picture; they shall not squeeze the diagrams.
-    legend.legend(handles.values(), handles.keys(), loc="center", ncol=names_per_row, frameon=False).set_in_layout(
-        False
-    )
-    figure.savefig(path, dpi=110)
+    for name, (x, y) in panel.lines.items():
+        place = names.index(name)
+        color, dashes = _COLORS[place % len(_COLORS)], _DASHES[place // len(_COLORS) % len(_DASHES)]
+        [handles[name]] = axes.plot(x, y, color=color, linestyle=dashes, linewidth=1.4)
+    axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, ylim=(0, None))
+    axes.margins(x=0)
+    return handles
 
 
 def _names_per_row(names: Sequence[str], width_inches: float) -> int:

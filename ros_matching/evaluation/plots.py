@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.errors import MissingDependencyError
+from ros_matching.evaluation.figure import GREY, PALETTE, save_figure
 from ros_matching.evaluation.run import INITIALIZING, LOST, TRACKING, RunReport
 from ros_matching.io.trajectory import Trajectory
 
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-_ESTIMATE, _TRUTH = "#0072B2", "#7f7f7f"
-_STATUS_COLORS = {INITIALIZING: "#E69F00", LOST: "#D55E00"}
-_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}
+_ESTIMATE, _TRUTH = PALETTE[0], GREY
+_STATUS_COLORS = {INITIALIZING: PALETTE[4], LOST: PALETTE[1]}
+_SIZE_INCHES = (11, 9)
 
 
 def plot_run(report: RunReport, path: str | Path) -> None:
@@ -28,19 +27,7 @@ def plot_run(report: RunReport, path: str | Path) -> None:
 
     Raises ``MissingDependencyError`` when matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plots need matplotlib; install it with: pip install matplotlib (extra viz of ros_matching)"
-        ) from error
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(11, 9), layout="constrained")
-        FigureCanvasAgg(figure)
-        _draw(figure, report)
-        figure.savefig(path, dpi=110)
+    save_figure(path, _SIZE_INCHES, lambda figure: _draw(figure, report))
 
 
 def _draw(figure: Figure, report: RunReport) -> None:
@@ -61,10 +48,10 @@ def _draw(figure: Figure, report: RunReport) -> None:
         _draw_error(panels["error"], report, indices)
     if "time" in panels:
         _draw_time(panels["time"], report, indices)
-    _draw_legend(panels.pop("legend"), list(panels.values()))
+    draw_legend(panels.pop("legend"), list(panels.values()))
 
 
-def _draw_legend(legend: Axes, panels: Sequence[Axes]) -> None:
+def draw_legend(legend: Axes, panels: Sequence[Axes]) -> None:
     """One legend for all panels, each label once."""
     entries: dict[str, Artist] = {}
     for panel in panels:
@@ -94,7 +81,7 @@ def _draw_views(top: Axes, side: Axes, report: RunReport) -> None:
     truth = report.truth if report.evaluation is not None or estimate is None else None
     shown = truth or estimate
     if shown is not None:
-        axes = _view_axes(shown)
+        axes = view_axes(shown)
         for view, rows in ((top, axes[:2]), (side, axes[::2])):
             if truth is not None:
                 _draw_truth(view, truth, report, rows)
@@ -107,7 +94,7 @@ def _draw_views(top: Axes, side: Axes, report: RunReport) -> None:
         view.set_aspect("equal", adjustable="datalim")
 
 
-def _view_axes(trajectory: Trajectory) -> np.ndarray:
+def view_axes(trajectory: Trajectory) -> np.ndarray:
     """The directions along, across and up (3, 3, rows) in which a trajectory is drawn.
 
     Up is against the mean of the cameras' y axes, as cameras are mostly held upright; along is the horizontal direction

@@ -74,6 +74,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "dropped": report.dropped,
         "interrupted": report.interrupted,
         "segments": report.segments,
+        "maps": report.maps,
         "lost_ranges": [list(pair) for pair in report.index_ranges(LOST)],
         "path_length": _known(evaluation and evaluation.path_length),
         "ate_rmse": _known(evaluation and evaluation.ate_rmse),

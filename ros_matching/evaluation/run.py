@@ -38,7 +38,7 @@ class FrameRecord:
     """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
 
     ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
-    time spent on it, NaN when unknown. ``unit`` tells what its lengths are in.
+    time spent on it, NaN when unknown; ``maps`` were begun so far; ``unit`` tells what its lengths are in.
     """
 
     index: int
@@ -48,6 +48,7 @@ class FrameRecord:
     reason: str = ""
     latency_ms: float = float("nan")
     stage_ms: Mapping[str, float] = field(default_factory=dict)
+    maps: int = 0
     unit: UnitRecord = field(default_factory=UnitRecord)
 
     def __post_init__(self) -> None:
@@ -83,6 +84,17 @@ class RunReport:
         return sum(record.status == status for record in self.records)
 
     @property
+    def maps(self) -> int:
+        """How many maps were begun: one, and one more for every loss that ended in a new map."""
+        return max((record.maps for record in self.records), default=0)
+
+    @property
+    def latencies_ms(self) -> np.ndarray:
+        """The times spent on the frames, (N,), of those known."""
+        times = np.array([record.latency_ms for record in self.records], dtype=np.float64)
+        return times[np.isfinite(times)]
+
+    @property
     def unit(self) -> UnitRecord:
         """The unit of lengths at the end of the run."""
         return self.records[-1].unit if self.records else UnitRecord()
@@ -94,8 +106,8 @@ class RunReport:
     @property
     def ms_per_frame(self) -> float:
         """The mean time spent on a frame; NaN when unknown."""
-        times = [record.latency_ms for record in self.records if np.isfinite(record.latency_ms)]
-        return float(np.mean(times)) if times else float("nan")
+        times = self.latencies_ms
+        return float(times.mean()) if times.size else float("nan")
 
     @property
     def stage_ms(self) -> dict[str, float]:

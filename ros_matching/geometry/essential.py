@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
+from scipy.special import ndtr
 
 from ros_matching.datatypes import Camera, RelativePose
 from ros_matching.geometry.checks import as_correspondences
 from ros_matching.geometry.epipolar import fundamental_from_essential, sampson_distance_px
 from ros_matching.geometry.homography import decompose_homography, estimate_homography
 from ros_matching.geometry.pose_refinement import refine_relative_pose
-from ros_matching.geometry.se3 import pose_from
+from ros_matching.geometry.se3 import local, pose_from
 from ros_matching.geometry.two_view import (
     TwoViewGeometry,
     mean_focal_px,
@@ -47,7 +50,8 @@ def estimate_relative_pose(
     ``weights`` (M,), relative inverse variances. Where most of the scene is a plane, RANSAC may choose an essential
     matrix that explains as many matches and is far off; so the motions that a homography may stand for are refined
     too, and what explains most matches in the end is taken. ``None`` with fewer than five matches, or where the matches
-    do not single out a pose (too few agree, or too little parallax to tell front from behind).
+    do not single out a pose (too few agree, or too little parallax to tell front from behind). Where another
+    motion explains the matches nearly as well, the covariance says so.
     """
     estimate = estimate_essential(points0, points1, camera0, camera1, threshold_px)
     if estimate is None:
@@ -61,7 +65,25 @@ def estimate_relative_pose(
         for view in views
     ]
     poses = [pose for pose in refined if pose is not None]
-    return max(poses, key=lambda pose: np.count_nonzero(pose.inliers), default=None)
+    if not poses:
+        return None
+    best = max(poses, key=lambda pose: np.count_nonzero(pose.inliers))
+    return replace(best, covariance=best.covariance + sum(_doubt(best, pose) for pose in poses if pose is not best))
+
+
+def _doubt(best: RelativePose, rival: RelativePose) -> np.ndarray:
+    """What the covariance (6, 6) of a pose gains from another that explains the matches nearly as well.
+
+    The second moment of being wrong: the difference of the two, times the probability that the matches which only one
+    of them explains favour the best by chance (McNemar's test). A plane leaves two motions of which neither wins.
+    """
+    only_best = np.count_nonzero(best.inliers & ~rival.inliers)
+    only_rival = np.count_nonzero(rival.inliers & ~best.inliers)
+    chance = ndtr((only_rival - only_best) / np.sqrt(max(only_best + only_rival, 1)))
+    step = local(best.camera1_from_camera0, rival.camera1_from_camera0)
+    direction = best.camera1_from_camera0[:3, 3]
+    step[:3] -= direction * (direction @ step[:3])  # the length is not estimated
+    return chance * np.outer(step, step)
 
 
 def _plane_motions(points0: np.ndarray, points1: np.ndarray, camera0: Camera, camera1: Camera) -> list[TwoViewGeometry]:

@@ -9,18 +9,21 @@ import numpy as np
 
 from ros_matching.datatypes import Camera
 from ros_matching.geometry.checks import as_points, as_pose, as_weights, require_length
-from ros_matching.geometry.robust import huber_weight, tukey_weight
+from ros_matching.geometry.robust import huber_weight, tukey_variance, tukey_weight
 from ros_matching.geometry.se3 import pose_from
 
 MIN_POINTS = 4  # three leave up to four solutions
 _MIN_DEPTH = 1e-9  # nearer than this, in the world's unit, counts as behind the camera
-_MIN_NOISE_PX = 0.5  # localisation is not better than this, however well few points fit
+_PRIOR_NOISE_PX = 0.5  # of one coordinate of a point, before its residuals are known
 _CONVERGED_PX = 5e-3  # a step that moves the image by less than this changes nothing any more
 _DRAWN_IN = 0.25  # a step that moves the image by less than this share of the threshold: the start was good enough
 _DAMPING = 1e-9  # relative; keeps a step finite where a motion is not observed, and is nothing elsewhere
 _MAX_CONDITION = 1e12  # of the scaled information matrix; beyond it some motion is not observed
 _MAX_SHARE = 0.05  # of what is known of the camera's position may come from one point
 _MIN_EXPLAINED = 0.5  # share of the points that a predicted pose must explain to be believed without RANSAC
+_MEDIAN_SIGMAS = 1.1774  # the median length of a two-dimensional normal error, in standard deviations of each axis
+_CUTOFF_SIGMAS = 5.0  # Tukey's loss with this keeps nearly all of the efficiency of least squares
+_MIN_CUTOFF_SHARE = 0.2  # of the usual cutoff, however well the points fit
 _RANSAC_ITERATIONS = 500
 _RANSAC_CONFIDENCE = 0.9999
 
@@ -91,7 +94,9 @@ def refine_pose(
         residual, jacobian = residuals_and_jacobian(pose, points_world, points_px, camera)
         error = np.hypot(*residual)
         residual[np.isinf(residual)] = 0.0  # behind the camera: no derivative, no pull
-        robust = huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, 2.0 * threshold_px)
+        robust = (
+            huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, _cutoff_px(error, threshold_px))
+        )
         step = _solve(residual, jacobian, bounded_leverage(weights * robust, jacobian[0, 0]))
         if step is None:
             return None
@@ -101,6 +106,19 @@ def refine_pose(
             break
         drawing_in = drawing_in and moved_px > _DRAWN_IN * threshold_px and iteration + 1 < iterations // 2
     return _evaluate(pose, points_world, points_px, camera, threshold_px, weights)
+
+
+def _cutoff_px(error: np.ndarray, threshold_px: float) -> float:
+    """The error from which a point has no say: where the noise (the median's) has no points any more.
+
+    Twice the threshold at most. Where the points fit far better than the threshold asks, wrong ones below it still
+    stand out.
+    """
+    inlying = error[error <= threshold_px]
+    if not len(inlying):
+        return 2.0 * threshold_px
+    sigma = np.median(inlying) / _MEDIAN_SIGMAS
+    return float(np.clip(_CUTOFF_SIGMAS * sigma, 2.0 * _MIN_CUTOFF_SHARE * threshold_px, 2.0 * threshold_px))
 
 
 def residuals_and_jacobian(
@@ -192,7 +210,7 @@ def _evaluate(
         return None
     jacobian = jacobian[:, :, inliers]
     weight = weights[inliers] * (count / weights[inliers].sum())
-    variance = max(_MIN_NOISE_PX**2, weight @ squared[inliers] / max(2 * count - 6, 1))
+    variance = tukey_variance(np.sqrt(squared), 2.0 * threshold_px, weights, 2, 6, _PRIOR_NOISE_PX)
     weight = bounded_leverage(weight, jacobian[0, 0])
     covariance = _inverse((jacobian * weight).reshape(6, -1) @ jacobian.reshape(6, -1).T)
     if covariance is None:

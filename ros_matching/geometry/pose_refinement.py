@@ -7,12 +7,12 @@ import numpy as np
 from ros_matching.datatypes import Camera, RelativePose, ScaleState
 from ros_matching.errors import GeometryError
 from ros_matching.geometry.checks import as_correspondences, as_pose, as_weights
-from ros_matching.geometry.robust import tukey_cost, tukey_weight
+from ros_matching.geometry.robust import tukey_cost, tukey_variance, tukey_weight
 from ros_matching.geometry.se3 import exp_so3, pose_from, skew
 from ros_matching.geometry.two_view import two_view_geometry
 
 MIN_POINTS = 5
-_MIN_NOISE_PX = 0.5  # localisation is not better than this, however well few points fit
+_PRIOR_NOISE_PX = 0.5  # of a match, before its residuals are known
 _PRIOR_SIGMA_RAD = 1.0  # what is known of direction and rotation without any match
 _CONVERGED_SHARE = 1e-6  # of the cost; a step that saves less ends the refinement
 _MAX_DAMPING = 1e6
@@ -69,7 +69,7 @@ def refine_relative_pose(
     inliers = two_view_geometry(pose, points0, points1, camera0, camera1, threshold_px).inliers
     if np.count_nonzero(inliers & (weights > 0)) < MIN_POINTS:
         return None
-    covariance = _covariance(pose, residual[inliers], jacobian[:, inliers], weights[inliers])
+    covariance = _covariance(pose, residual, jacobian, weights, cutoff_px)
     return RelativePose(pose, inliers, covariance, ScaleState.UP_TO_SCALE)
 
 
@@ -146,11 +146,14 @@ def _bounded_leverage(by_direction: np.ndarray, near: np.ndarray) -> np.ndarray:
     return np.minimum(limit / np.maximum(leverage, limit + 1e-300), 1.0) ** 2
 
 
-def _covariance(pose: np.ndarray, residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _covariance(
+    pose: np.ndarray, residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray, cutoff_px: float
+) -> np.ndarray:
     """The covariance (6, 6) over ``(dt, dr)``; along ``t``, whose length is fixed, there is none."""
-    count = np.count_nonzero(weight)
-    weight = weight * (count / weight.sum())
-    variance = max(_MIN_NOISE_PX**2, weight @ residual**2 / max(count - 5, 1))
+    near = (np.abs(residual) < cutoff_px) & (weight > 0)
+    residual, jacobian, weight = residual[near], jacobian[:, near], weight[near]
+    weight = weight * (len(weight) / weight.sum())
+    variance = tukey_variance(np.abs(residual), cutoff_px, weight, 1, 5, _PRIOR_NOISE_PX)
     information = (jacobian * weight) @ jacobian.T / variance + np.eye(5) / _PRIOR_SIGMA_RAD**2
     spread = np.zeros((6, 5))
     spread[:3, :2] = tangent_basis(pose[:3, 3])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+_PRIOR_COUNT = 5.0  # coordinates that a prior of the noise counts as
+_MIN_SLOPE = 0.2  # where the errors fill the loss evenly there is no noise to speak of, but no end to the variance
+
 
 def huber_weight(error: np.ndarray, scale: float) -> np.ndarray:
     """1 up to ``scale``, then ``scale / error``: outliers pull with constant force, the cost stays convex."""
@@ -33,3 +36,23 @@ def tukey_weight(error: np.ndarray, scale: float) -> np.ndarray:
 def tukey_cost(error: np.ndarray, scale: float) -> np.ndarray:
     """``scale^2 / 6 * (1 - (1 - (error / scale)^2)^3)`` up to ``scale``, then constant."""
     return scale**2 / 6.0 * (1.0 - np.maximum(1.0 - (error / scale) ** 2, 0.0) ** 3)
+
+
+def tukey_variance(
+    error: np.ndarray, scale: float, weights: np.ndarray, dimensions: int, parameters: int, prior_sigma: float
+) -> float:
+    """The variance that, taken as that of every coordinate, gives least squares the covariance of Tukey's estimate.
+
+    ``E[psi^2] / E[psi']^2`` (Huber, "Robust Statistics", 1981, section 6.3), over the errors (N,), lengths of residuals
+    of ``dimensions``, that are within ``scale``; it makes up for what the loss cuts off. ``weights`` (N,) are relative
+    inverse variances; ``parameters`` were fitted. ``prior_sigma`` counts as much as a few errors, so that few points
+    that happen to fit well do not promise the impossible.
+    """
+    near = error < scale
+    weights = weights[near] * (np.count_nonzero(near) / max(weights[near].sum(), 1e-300))
+    share = (error[near] / scale) ** 2
+    power = weights @ ((1.0 - share) ** 4 * error[near] ** 2)
+    slope = weights @ ((1.0 - share) * (1.0 - (1.0 + 4.0 / dimensions) * share)) / max(len(share), 1)
+    freedom = max(dimensions * len(share) - parameters, 0)
+    squared = (power + _PRIOR_COUNT * prior_sigma**2) / (freedom + _PRIOR_COUNT)
+    return float(squared / max(slope, _MIN_SLOPE) ** 2)

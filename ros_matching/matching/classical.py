@@ -132,6 +132,11 @@ class OrbMatcher(_RatioMatcher):
         """Hamming distance, row by row."""
         return np.unpackbits(descriptors0 ^ descriptors1, axis=1).sum(axis=1)
 
+    def similarity(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
+        """The number of bits that are alike less that of those that are not; see ``TwoViewMatcher.similarity``."""
+        signs0, signs1 = (np.unpackbits(d, axis=1).astype(np.float32) * 2 - 1 for d in (descriptors0, descriptors1))
+        return signs0 @ signs1.T
+
 
 def load_classical(name: str, max_keypoints: int | None = None) -> SiftMatcher | OrbMatcher:
     """The matcher ``sift`` or ``orb``, with its defaults but for what is given."""

@@ -69,6 +69,12 @@ class LearnedMatcher(TwoViewMatcher):
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
         """One-to-one matches; what their score means is told at the top of this file."""
+        return self.refined(self.match_keypoints(features0, features1, camera0, camera1), features0, features1)
+
+    def match_keypoints(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """The same before they are refined."""
         self._check_own(features0)
         self._check_own(features1)
         matches = self._matching.match(features0, features1)
@@ -76,13 +82,18 @@ class LearnedMatcher(TwoViewMatcher):
             pruned = self._pruner.prune(matches, camera0, camera1)
             if pruned is not None:
                 matches = replace(pruned.matches, scores=pruned.matches.scores * matches.scores[pruned.rows])
-        return matches if self._refinement is None else self._refined(matches, features0, features1)
+        return matches
 
     @torch.inference_mode()
-    def _refined(self, matches: Matches, features0: Features, features1: Features) -> Matches:
+    def refine_points(
+        self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray
+    ) -> np.ndarray:
+        """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; see ``refinement.refine``."""
+        if self._refinement is None:
+            return points1
         grey0, grey1 = features0.grey, features1.grey
-        points = (torch.from_numpy(points).to(grey0.device).float() for points in (matches.points0, matches.points1))
-        return replace(matches, points1=refine(grey0, grey1, *points, self._refinement).double().cpu().numpy())
+        points = (torch.from_numpy(points).to(grey0.device).float() for points in (points0, points1))
+        return refine(grey0, grey1, *points, self._refinement).double().cpu().numpy()
 
     @torch.inference_mode()
     def descriptor_distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ros_matching.errors import CheckpointError, MatchingError
 from ros_matching.matching.learned import LearnedMatcher
 from ros_matching.networks.checkpoint import read_card
+from ros_matching.networks.device import torch_device
 from ros_matching.networks.installed import load_named, weights_file
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
@@ -53,19 +53,6 @@ def load_learned(
     matching = _consensus(networks["ncnet"], extractor) if "ncnet" in networks else NearestMatcher()
     pruner = NCMNetPruner(networks["ncmnet"]) if "ncmnet" in networks else None
     return LearnedMatcher(name, extractor, matching, pruner)
-
-
-def torch_device(device: str) -> torch.device:
-    """The device of that name; ``auto`` is the GPU if there is one. ``MatchingError`` where it cannot be had."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise MatchingError(f"no device is called {device!r}; use 'auto', 'cpu' or 'cuda'") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise MatchingError(f"device {device!r} needs a CUDA GPU and a PyTorch that supports it; use 'auto' or 'cpu'")
-    return found
 
 
 def _consensus(network: nn.Module, extractor: PoSFeatExtractor) -> ConsensusMatcher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,32 @@ class TwoViewMatcher(ABC):
 
         Descriptors are what ``extract`` gives, NumPy arrays or torch tensors; the distances are in host memory.
         """
+
+    def similarity(self, descriptors0: Array, descriptors1: Array) -> Array:
+        """How alike each of descriptors (N, D) is to each of (M, D), (N, M); larger is more alike.
+
+        For unit vectors their cosine.
+        """
+        return descriptors0 @ descriptors1.T
+
+    def match_keypoints(
+        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+    ) -> Matches:
+        """As ``match_features``, but between the keypoints as they are: for who refines some of them later, or none."""
+        return self.match_features(features0, features1, camera0, camera1)
+
+    def refine_points(
+        self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray
+    ) -> np.ndarray:
+        """``points1`` (M, 2) more exactly where the image 0 around ``points0`` (M, 2) appears in image 1, in pixels.
+
+        Backends that do not look at the images again leave them as they are.
+        """
+        return points1
+
+    def refined(self, matches: Matches, features0: Features, features1: Features) -> Matches:
+        """Matches of keypoints with their second points more exact; see ``refine_points``."""
+        return replace(matches, points1=self.refine_points(features0, features1, matches.points0, matches.points1))
 
     def match(
         self, rgb0: np.ndarray, rgb1: np.ndarray, camera0: Camera | None = None, camera1: Camera | None = None

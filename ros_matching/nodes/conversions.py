@@ -1,8 +1,8 @@
 """ROS messages from nouns and nouns from ROS messages: pure functions without a node.
 
-``cv_bridge``, ``tf_transformations`` and ``sensor_msgs_py`` are used where the ROS distribution has them, each behind
-one function here (``image_from_msg``, ``quaternion_from_pose``, ``cloud_to_msg``). PyPI has none of them for ROS 2;
-there an equivalent of ours gives the same result.
+``cv_bridge`` and ``tf_transformations`` are used where the ROS distribution has them, each behind one function here
+(``image_from_msg``, ``quaternion_from_pose``). PyPI has neither for ROS 2; there an equivalent of ours gives the same
+result. Clouds have a file of their own.
 
 Large fields are filled from ``array.array``, which rclpy takes as it is: 0.1 ms for 2.8 MB, an ndarray takes 150 ms.
 """
@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from ros_matching.datatypes import Camera, DistortionModel, PointCloud
+from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.se3 import pose_from, quaternion_from_rotation, rotation_from_quaternion
 from ros_matching.io.camera_info import calibration_from_info
@@ -39,7 +39,6 @@ _CV_BRIDGE_BYTES = {
     **dict.fromkeys(["rgb16", "bgr16"], 6),
     **dict.fromkeys(["rgba16", "bgra16"], 8),
 }
-_CLOUD_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("confidence", "<f4")])
 
 
 def field_array(values: np.ndarray, typecode: str = "B") -> array:
@@ -180,37 +179,6 @@ def covariance_to_msg(covariance: np.ndarray | None) -> np.ndarray:
     return np.asarray(covariance, dtype=np.float64).reshape(36)
 
 
-def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
-    """A cloud with the fields x, y, z, rgb (packed, as RViz and PCL read it) and confidence."""
-    points = np.empty(len(cloud), dtype=_CLOUD_POINT)
-    points["x"], points["y"], points["z"] = cloud.points.T
-    red, green, blue = cloud.colors.T.astype(np.uint32)
-    points["rgb"] = red << 16 | green << 8 | blue
-    points["confidence"] = cloud.confidence
-    fields = [
-        PointField(name=name, offset=_CLOUD_POINT.fields[name][1], datatype=PointField.FLOAT32, count=1)
-        for name in _CLOUD_POINT.names
-    ]
-    library = _sensor_msgs_py()
-    if library is not None and len(cloud):  # it cannot cast an empty array
-        points_f4 = points.view(np.dtype([(name, "<f4") for name in _CLOUD_POINT.names]))
-        msg = library.point_cloud2.create_cloud(header, fields, points_f4)
-        msg.is_dense = True
-        return msg
-    size = _CLOUD_POINT.itemsize
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        is_dense=True,
-        is_bigendian=False,
-        fields=fields,
-        point_step=size,
-        row_step=size * len(points),
-        data=field_array(points),
-    )
-
-
 def _pose_from_parts(translation: Point | Vector3, rotation: Quaternion) -> np.ndarray:
     numbers = np.array([rotation.x, rotation.y, rotation.z, rotation.w, translation.x, translation.y, translation.z])
     norm = np.linalg.norm(numbers[:4])
@@ -250,12 +218,3 @@ def _tf_transformations() -> ModuleType | None:
     except ImportError:
         return None
     return tf_transformations
-
-
-@cache
-def _sensor_msgs_py() -> ModuleType | None:
-    try:
-        import sensor_msgs_py.point_cloud2
-    except ImportError:
-        return None
-    return sensor_msgs_py

@@ -36,14 +36,11 @@ class LifecycleClient:
     def bring_up(self, timeout_s: float) -> bool:
         """Configure and activate the target; ``NodeError`` if it refuses or does not answer in time."""
         deadline = time.monotonic() + timeout_s
-        for transition, name in _BRING_UP:
-            request = ChangeState.Request(transition=Transition(id=transition))
-            response = self._call(self._change_state, request, deadline)
-            if response is None:
-                return False
-            if not response.success:
-                raise NodeError(f"{self._target} refused to {name}; its log tells why")
-        return True
+        return all(self._change(transition, name, deadline) for transition, name in _BRING_UP)
+
+    def deactivate(self, timeout_s: float) -> bool:
+        """Deactivate the target, which finishes its work first; ``NodeError`` if it refuses or takes too long."""
+        return self._change(Transition.TRANSITION_DEACTIVATE, "deactivate", time.monotonic() + timeout_s)
 
     def wait_until_active(self, timeout_s: float) -> bool:
         """Block until the target is active; ``NodeError`` with its last state if that takes too long."""
@@ -58,6 +55,13 @@ class LifecycleClient:
                 )
             time.sleep(_POLL_S)
         return False
+
+    def _change(self, transition: int, name: str, deadline: float) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        response = self._call(self._change_state, request, deadline)
+        if response is not None and not response.success:
+            raise NodeError(f"{self._target} refused to {name}; its log tells why")
+        return response is not None
 
     def _call(self, client: Client, request: Any, deadline: float) -> Any | None:
         """The answer of a service, or ``None`` when stopped."""

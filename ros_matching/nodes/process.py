@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -12,23 +13,29 @@ from types import TracebackType
 
 from ros_matching.errors import NodeError
 
-_GRACE_S = 10.0
 _SHOWN_LINES = 15
 
 
 class NodeProcess:
-    """Runs a node's module while the ``with`` block lasts, its output in a file."""
+    """Runs a node's module while the ``with`` block lasts, its output in a file or, without one, in this process's."""
 
-    def __init__(self, module: str, ros_args: Sequence[str], log_path: Path) -> None:
-        """``module`` is in ``ros_matching.nodes``; ``ros_args`` are what follows ``--ros-args``."""
+    def __init__(
+        self, module: str, ros_args: Sequence[str], log_path: Path | None = None, *, grace_s: float = 10.0
+    ) -> None:
+        """``module`` is in ``ros_matching.nodes``; ``ros_args`` are what follows ``--ros-args``.
+
+        At the end the node is asked to end, and has ``grace_s`` to do so.
+        """
         self._module = module
         # The interpreter itself rather than an installed executable: the same code and environment, wherever it lies.
         self._command = [sys.executable, "-m", f"ros_matching.nodes.{module}", "--ros-args", *ros_args]
         self._log_path = log_path
+        self._grace_s = grace_s
 
     def __enter__(self) -> NodeProcess:
-        with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+        with contextlib.ExitStack() as stack:
+            log = None if self._log_path is None else stack.enter_context(self._log_path.open("wb"))
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         return self
 
     def __exit__(
@@ -37,7 +44,7 @@ class NodeProcess:
         if not self.has_ended:
             self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(_GRACE_S)
+            self._process.wait(self._grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -57,6 +64,8 @@ class NodeProcess:
             raise NodeError(f"{self._module} ended early, with exit code {self._process.returncode}")
 
     def log_tail(self) -> str:
-        """The last lines that the process wrote, and where the others are."""
+        """The last lines that the process wrote, and where the others are; nothing where there is no file."""
+        if self._log_path is None:
+            return ""
         lines = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
         return "\n".join([f"{self._log_path} ends with:", *(f"    {line}" for line in lines)])

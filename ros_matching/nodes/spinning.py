@@ -14,6 +14,8 @@ from rclpy.node import Node
 
 from ros_matching.errors import NodeError
 
+_POLL_S = 0.1
+
 
 @contextlib.contextmanager
 def ros_context(args: list[str] | None = None, **options: Any) -> Iterator[None]:
@@ -38,17 +40,21 @@ def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
     """Spin the nodes in a thread of its own until the block is left, then destroy them."""
     for node in nodes:
         executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)
+    stopping = threading.Event()
+    thread = threading.Thread(target=_spin, args=(executor, stopping), name="executor", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        executor.shutdown()
+        stopping.set()
         thread.join()
+        executor.shutdown()
         for node in nodes:
             node.destroy_node()
 
 
-def _spin(executor: Executor) -> None:
+def _spin(executor: Executor, stopping: threading.Event) -> None:
+    """Spin until told to stop; Jazzy's executors fail when they are shut down while they wait."""
     with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
+        while not stopping.is_set() and executor.context.ok():
+            executor.spin_once(timeout_sec=_POLL_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,7 +20,7 @@ class Worker(Generic[Item]):
 
     An item that arrives when the queue is full drops the oldest in it, so the caller never waits; with a queue of one,
     the thread always gets the newest item. An exception out of ``process`` goes to ``on_error``, and the thread lives.
-    ``prepare`` is called first of all in the thread.
+    ``prepare`` is called first of all in the thread, and ``chore`` every ``chore_period_s``, between the items.
     """
 
     def __init__(
@@ -30,10 +31,15 @@ class Worker(Generic[Item]):
         *,
         queue_length: int = 1,
         prepare: Callable[[], None] = lambda: None,
+        chore: Callable[[], object] = lambda: None,
+        chore_period_s: float = float("inf"),
     ) -> None:
         self._process = process
         self._on_error = on_error
         self._prepare = prepare
+        self._chore = chore
+        self._chore_period_s = chore_period_s
+        self._chore_due_s = time.monotonic() + chore_period_s
         self._changed = threading.Condition()
         self._waiting: deque[Item] = deque(maxlen=queue_length)
         self._errands: deque[tuple[Future, Callable[[], Any]]] = deque()
@@ -75,12 +81,17 @@ class Worker(Generic[Item]):
                 self._changed.notify_all()
         return done
 
+    def drain(self) -> None:
+        """Block until all that waits is done, or the worker is stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or not (self._waiting or self._errands or self._is_working))
+
     def forget(self) -> int:
         """Drop what waits, and block until the item at work is done; how many were dropped."""
         with self._changed:
             dropped = len(self._waiting)
             self._waiting.clear()
-            self._changed.wait_for(lambda: self._stopping or not (self._errands or self._is_working))
+        self.drain()
         return dropped
 
     def stop(self) -> None:
@@ -101,19 +112,29 @@ class Worker(Generic[Item]):
         with self._changed:
             self._is_working = False
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._stopping or self._errands or self._waiting)
+            is_early = self._changed.wait_for(
+                lambda: self._stopping or self._errands or self._waiting, self._time_to_chore()
+            )
             if self._errands:
                 step = partial(_settle, *self._errands.popleft())
             elif self._stopping:
                 return None
+            elif not is_early or self._time_to_chore() == 0:
+                self._chore_due_s = time.monotonic() + self._chore_period_s
+                step = partial(self._attempt, self._chore)
             else:
-                step = partial(self._work_on, self._waiting.popleft())
+                step = partial(self._attempt, self._process, self._waiting.popleft())
             self._is_working = True
         return step
 
-    def _work_on(self, item: Item) -> None:
+    def _time_to_chore(self) -> float | None:
+        """How many seconds the thread may wait; ``None`` for ever."""
+        left_s = self._chore_due_s - time.monotonic()
+        return None if left_s == float("inf") else max(0.0, left_s)
+
+    def _attempt(self, work: Callable[..., object], *arguments: Any) -> None:
         try:
-            self._process(item)
+            work(*arguments)
         except Exception as error:
             self._on_error(error)
 

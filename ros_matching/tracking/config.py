@@ -26,7 +26,7 @@ class TrackingConfig(Config):
     )
     init_min_points: int = parameter(50, "triangulated points that an initial map needs", minimum=10, maximum=5000)
     init_parallax_deg: float = parameter(
-        1.0, "median parallax that an initial map needs, in degrees", minimum=0.1, maximum=30
+        0.5, "median parallax that an initial map needs, in degrees", minimum=0.1, maximum=30
     )
     min_parallax_deg: float = parameter(
         0.7, "parallax below which a point is not triangulated, in degrees", minimum=0.05, maximum=30
@@ -62,7 +62,7 @@ class TrackingConfig(Config):
         40, "keyframes kept in the local map, for matching, triangulation and recovery", minimum=4, maximum=1000
     )
     neighbour_keyframes: int = parameter(
-        5, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
+        3, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
     )
     reinitialize_after: int = parameter(
         20, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000

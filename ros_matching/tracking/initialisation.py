@@ -3,35 +3,28 @@
 Standing still and turning on the spot are told apart from motion by the pure-rotation model: as long as it explains the
 matches, there is nothing to triangulate and the initialisation waits.
 
-Most first views are nearly planar (a wall, a table, the ground). A plane has two motions that explain it equally well
-(Longuet-Higgins 1986; Ma et al., "An Invitation to 3-D Vision", section 5.3), and an essential matrix fitted to it
-falls on either. So all motions that the essential matrix and the homography offer compete by the matches that agree
-with their epipolar geometry, the points off the plane decide, and while their verdict could be chance we wait.
+Which of the motions that matches allow is the right one is told by ``motion_selection``; while its verdict could be
+chance, as with a plane seen from nearly the same place, the initialisation waits, too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Frame, Matches
-from ros_matching.geometry.essential import estimate_essential, recover_pose
-from ros_matching.geometry.homography import decompose_homography, estimate_homography
-from ros_matching.geometry.pose_refinement import refine_relative_pose
 from ros_matching.geometry.rotation import estimate_rotation
-from ros_matching.geometry.se3 import angle_between_deg, rotation_angle_deg
-from ros_matching.geometry.two_view import TwoViewGeometry, two_view_geometry
+from ros_matching.geometry.two_view import TwoViewGeometry
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.motion_selection import competing_motions
+from ros_matching.tracking.turning import Turn, small_motion_from, turn_from
 
-# The camera has not moved enough while a pure rotation explains this share of the matches that any motion explains.
-_ROTATION_SHARE = 0.5
-# Two motions are one if their directions and rotations differ by less.
-_SAME_DIRECTION_DEG = 10.0
-_SAME_ROTATION_DEG = 1.0
-# The best motion must beat the next by this many standard deviations of the matches that only one of them explains.
-_MIN_ADVANTAGE = 3.0
+# The parallax that an initial map needs, in standard deviations of the matches' noise: depths are known to a tenth.
+_PARALLAX_NOISES = 10.0
+# A camera that only turns hands the reference on after so much, long before the first image is out of its sight.
+_HAND_ON_DEG = 12.0
 
 
 @dataclass(frozen=True)
@@ -48,11 +41,17 @@ class InitialReconstruction:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Why there is no reconstruction yet, and how many matches there were with the reference image."""
+    """Why there is no reconstruction yet, and how many matches there were with the reference image.
+
+    ``turn`` from the reference image to this one, if the camera only turned or hardly moved; ``new_reference`` if later
+    images are compared with this one.
+    """
 
     reason: str
     matches: int = 0
     parallax_deg: float = float("nan")
+    turn: Turn | None = None
+    new_reference: bool = False
 
 
 class TwoViewInitializer:
@@ -71,7 +70,7 @@ class TwoViewInitializer:
         """Try with this frame as the second view; it becomes the reference where the old one is out of sight."""
         if self._reference is None:
             self._reference = (frame, features)
-            return Waiting("took the first image as the reference")
+            return Waiting("took the first image as the reference", new_reference=True)
         frame0, features0 = self._reference
         camera = frame.camera
         matches = self._matcher.match_features(features0, features, frame0.camera, camera)
@@ -81,84 +80,49 @@ class TwoViewInitializer:
                 f"only {len(matches)} matches with the reference image ({self._config.init_min_matches} needed); "
                 "took the current image as the new reference",
                 len(matches),
+                new_reference=True,
             )
         outcome = self._reconstruct(matches, camera)
         if isinstance(outcome, Waiting):
-            return outcome
+            turn = outcome.turn
+            if turn is None or not turn.rotation_only or turn.angle_deg < _HAND_ON_DEG:
+                return outcome
+            self._reference = (frame, features)
+            return replace(outcome, new_reference=True)
         self._reference = None
         return InitialReconstruction(frame0, features0, frame, features, matches, outcome)
 
     def _reconstruct(self, matches: Matches, camera: Camera) -> TwoViewGeometry | Waiting:
         config, count = self._config, len(matches)
         threshold_px = config.threshold_px(camera)
-        points0, points1 = matches.points0, matches.points1
-        essential = estimate_essential(points0, points1, camera, camera, threshold_px)
-        rotation = estimate_rotation(points0, points1, camera, camera, threshold_px)
-        explained = 0 if essential is None else np.count_nonzero(essential[1])
-        if rotation is not None and np.count_nonzero(rotation[1]) > _ROTATION_SHARE * explained:
-            return Waiting("no parallax: the camera stands still, only turns, or sees only far things", count)
-        if essential is None:
-            return Waiting("no motion explains the matches", count)
-        geometry = _select_geometry(essential, points0, points1, camera, threshold_px)
-        if geometry is None:
-            return Waiting("two motions explain the matches equally well, as with a plane: move on", count)
-        parallax = _median(geometry.parallax_deg[geometry.inliers])
-        if not parallax >= config.init_parallax_deg:
-            return Waiting(f"parallax {parallax:.1f} deg of {config.init_parallax_deg:.1f} deg needed", count, parallax)
-        points = np.count_nonzero(well_triangulated(geometry, config.min_parallax_deg))
+        turn = self._turn(matches, camera, threshold_px)
+        motions = competing_motions(matches, camera, threshold_px)
+        if motions is None:
+            return Waiting("no motion explains the matches", count, turn=turn)
+        best, parallax = motions.best, motions.best.parallax_deg
+        if not motions.beats_rotation:
+            reason = "no parallax: the camera stands still, only turns, or sees only far things"
+            return Waiting(reason, count, turn=turn)
+        if not motions.beats_rivals:
+            reason = "two motions explain the matches equally well, as with a plane: move on"
+            return Waiting(reason, count, parallax, turn)
+        needed = max(config.init_parallax_deg, _PARALLAX_NOISES * motions.noise_deg)
+        if not parallax >= needed:
+            reason = f"parallax {parallax:.1f} deg of {needed:.1f} deg needed"
+            return Waiting(reason, count, parallax, small_motion_from(best.view, np.radians(motions.noise_deg)))
+        points = np.count_nonzero(well_triangulated(best.view, 0.5 * needed))
         if points < config.init_min_points:
-            return Waiting(f"only {points} points of {config.init_min_points} triangulated", count, parallax)
-        return geometry
+            return Waiting(f"only {points} points of {config.init_min_points} triangulated", count, parallax, turn)
+        return best.view
 
-
-def _select_geometry(
-    essential: tuple[np.ndarray, np.ndarray],
-    points0: np.ndarray,
-    points1: np.ndarray,
-    camera: Camera,
-    threshold_px: float,
-) -> TwoViewGeometry | None:
-    """The motion that explains most matched pixels (M, 2), if it clearly explains more than any other."""
-    view = recover_pose(essential[0], points0, points1, camera, camera, essential[1])
-    motions = [] if view is None else [view]
-    homography = estimate_homography(points0, points1, threshold_px)
-    if homography is not None:
-        motions += decompose_homography(homography[0], points0, points1, camera, camera, homography[1], threshold_px)
-    refined = (
-        refine_relative_pose(m.camera1_from_camera0, points0, points1, camera, camera, threshold_px) for m in motions
-    )
-    candidates = [
-        two_view_geometry(pose.camera1_from_camera0, points0, points1, camera, camera, threshold_px)
-        for pose in refined
-        if pose is not None
-    ]
-    candidates.sort(key=lambda candidate: -np.count_nonzero(candidate.inliers))
-    if not candidates:
-        return None
-    best, *others = candidates
-    rivals = [other for other in others if not _same_motion(best, other)]
-    return best if all(_advantage(best, rival) >= _MIN_ADVANTAGE for rival in rivals) else None
-
-
-def _same_motion(view0: TwoViewGeometry, view1: TwoViewGeometry) -> bool:
-    pose0, pose1 = view0.camera1_from_camera0, view1.camera1_from_camera0
-    direction = angle_between_deg(pose0[:3, 3], pose1[:3, 3])
-    return direction < _SAME_DIRECTION_DEG and rotation_angle_deg(pose0[:3, :3] @ pose1[:3, :3].T) < _SAME_ROTATION_DEG
-
-
-def _advantage(best: TwoViewGeometry, rival: TwoViewGeometry) -> float:
-    """How surely the first explains more matches than the second: McNemar's test, in standard deviations."""
-    only_best = np.count_nonzero(best.inliers & ~rival.inliers)
-    only_rival = np.count_nonzero(rival.inliers & ~best.inliers)
-    return (only_best - only_rival) / np.sqrt(max(only_best + only_rival, 1))
+    def _turn(self, matches: Matches, camera: Camera, threshold_px: float) -> Turn | None:
+        rotation = estimate_rotation(matches.points0, matches.points1, camera, camera, threshold_px)
+        if rotation is None or np.count_nonzero(rotation[1]) < self._config.init_min_matches / 2:
+            return None
+        return turn_from(rotation[0], matches.select(rotation[1]), camera, threshold_px)
 
 
 def well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:
     """The inliers (M,) bool with enough parallax to have a depth."""
     with np.errstate(invalid="ignore"):
         return geometry.inliers & (geometry.parallax_deg > min_parallax_deg)
-
-
-def _median(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if len(values) else float("nan")

@@ -10,15 +10,22 @@ from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import LocalMap
 from ros_matching.tracking.localization import Localization
 
+# A map of so few keyframes gets the next one at this share of the usual parallax.
+_YOUNG_KEYFRAMES = 4
+_YOUNG_SHARE = 0.5
+
 
 def needs_keyframe(local_map: LocalMap, localization: Localization, config: TrackingConfig) -> bool:
     """Whether the view has changed enough since the reference keyframe.
 
-    It has when the camera turned far, when the parallax is large, or when few of the reference's landmarks are still in
-    sight; but never when the image hardly moved: standing still, or a blurred or covered view, adds nothing to the map.
+    It has when the parallax is large, and more so while the map is young and its depths rest on little of it. It has
+    when the camera turned far, or when few of the reference's landmarks are still in sight; but then never when the
+    image hardly moved: standing still, or a blurred or covered view, adds nothing to the map.
     """
     matches = localization.matches
     if len(matches) == 0:
+        return True
+    if not localization.rotation_only and _has_parallax(local_map, localization, config):
         return True
     motion_px = np.median(np.linalg.norm(matches.points1 - matches.points0, axis=1))
     if motion_px < config.keyframe_min_motion * local_map.camera.width:
@@ -33,9 +40,14 @@ def needs_keyframe(local_map: LocalMap, localization: Localization, config: Trac
         return True
     visible, _ = local_map.visible(localization.camera_from_world)
     shared = np.count_nonzero(np.isin(reference.seen, visible))
-    if shared < config.keyframe_overlap * len(reference.seen):
-        return True
-    return median_parallax_deg(local_map, localization) > config.keyframe_parallax_deg
+    return shared < config.keyframe_overlap * len(reference.seen)
+
+
+def _has_parallax(local_map: LocalMap, localization: Localization, config: TrackingConfig) -> bool:
+    needed = config.keyframe_parallax_deg
+    if len(local_map.keyframes) <= _YOUNG_KEYFRAMES:
+        needed *= _YOUNG_SHARE
+    return median_parallax_deg(local_map, localization) > needed
 
 
 def median_parallax_deg(local_map: LocalMap, localization: Localization) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Features, Frame, Keyframe, ScaleState, concatenated
+from ros_matching.datatypes import Camera, Features, Frame, Keyframe, Matches, ScaleState, concatenated
 from ros_matching.geometry.se3 import invert, pose_from, transform
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ class MapKeyframe:
         """The landmarks that the keyframe sees, by id."""
         return self.landmark_ids[self.landmark_ids != NO_LANDMARK]
 
+    def see(self, keypoints: np.ndarray, landmark_ids: np.ndarray, points_px: np.ndarray) -> None:
+        """Let keypoints (N,) see landmarks (N,), at pixels (N, 2) that are more exact than the detector's."""
+        moved = self.features.keypoints_px.copy()
+        moved[keypoints] = points_px
+        self.features = self.features.moved(moved)
+        self.landmark_ids[keypoints] = landmark_ids
+
 
 @dataclass(frozen=True)
 class Observations:
@@ -58,7 +65,7 @@ class LocalMap:
     Ids are rows and change when landmarks go; ``serials`` (N,) say which landmark it is for good.
     """
 
-    def __init__(self, camera: Camera, max_keyframes: int) -> None:
+    def __init__(self, camera: Camera, max_keyframes: int, first_keyframe_id: int = 0) -> None:
         self.camera = camera
         self.keyframes: list[MapKeyframe] = []
         self.positions = np.zeros((0, 3))
@@ -66,15 +73,15 @@ class LocalMap:
         self.next_serial = 0
         self.descriptors: Array | None = None  # of the kind and on the device of the features
         self._max_keyframes = max_keyframes
-        self._next_keyframe_id = 0
+        self.next_keyframe_id = first_keyframe_id
         self._typical_depth = float("nan")
 
     def add_keyframe(
         self, frame: Frame, features: Features, camera_from_world: np.ndarray, landmark_ids: np.ndarray
     ) -> MapKeyframe:
         """Append a keyframe, and drop the oldest beyond the limit."""
-        keyframe = MapKeyframe(self._next_keyframe_id, frame, features, camera_from_world, landmark_ids)
-        self._next_keyframe_id += 1
+        keyframe = MapKeyframe(self.next_keyframe_id, frame, features, camera_from_world, landmark_ids)
+        self.next_keyframe_id += 1
         self.keyframes.append(keyframe)
         if len(self.keyframes) > self._max_keyframes:
             self.keyframes = self.keyframes[-self._max_keyframes :]
@@ -89,19 +96,18 @@ class LocalMap:
         self,
         positions: np.ndarray,
         keyframe0: MapKeyframe,
-        keypoints0: np.ndarray,
         keyframe1: MapKeyframe,
-        keypoints1: np.ndarray,
+        matches: Matches,
     ) -> None:
-        """Add landmarks (N, 3), each seen by one keypoint row (N,) in each of two keyframes."""
+        """Add landmarks (N, 3), each seen by both sides of one of the matches (N) of two keyframes."""
         ids = len(self.positions) + np.arange(len(positions))
-        descriptors = keyframe1.features.descriptors[keypoints1]
+        descriptors = keyframe1.features.descriptors[matches.indices1]
         self.positions = np.concatenate([self.positions, positions])
         self.serials = np.concatenate([self.serials, self.next_serial + np.arange(len(positions))])
         self.next_serial += len(positions)
         self.descriptors = descriptors if self.descriptors is None else concatenated(self.descriptors, descriptors)
-        keyframe0.landmark_ids[keypoints0] = ids
-        keyframe1.landmark_ids[keypoints1] = ids
+        keyframe0.see(matches.indices0, ids, matches.points0)
+        keyframe1.see(matches.indices1, ids, matches.points1)
 
     def merge(self, kept: np.ndarray, dropped: np.ndarray) -> None:
         """Let landmarks ``kept`` (N,) take over what ``dropped`` (N,) were seen by."""
@@ -130,6 +136,25 @@ class LocalMap:
         shared = self.shared_counts(keyframe.seen)
         order = np.argsort(-shared, kind="stable")
         return [self.keyframes[row] for row in order if shared[row] > 0 and self.keyframes[row] is not keyframe][:count]
+
+    def sightings(
+        self, landmark_ids: np.ndarray, first: MapKeyframe
+    ) -> list[tuple[MapKeyframe, np.ndarray, np.ndarray]]:
+        """Where landmarks (N,) were last seen: keyframes, each with rows of ``landmark_ids`` and of its keypoints.
+
+        Each landmark comes once: in ``first``, if that sees it, else in the newest keyframe that does.
+        """
+        wanted = np.full(len(self.positions), NO_LANDMARK)
+        wanted[landmark_ids] = np.arange(len(landmark_ids))
+        found = []
+        for keyframe in [first, *reversed(self.keyframes)]:
+            keypoints = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
+            ids = keyframe.landmark_ids[keypoints]
+            mine = wanted[ids] != NO_LANDMARK
+            if mine.any():
+                found.append((keyframe, wanted[ids[mine]], keypoints[mine]))
+                wanted[ids[mine]] = NO_LANDMARK
+        return found
 
     def observations(self, keyframes: list[MapKeyframe]) -> Observations:
         """All sightings of landmarks in the given keyframes."""
@@ -177,6 +202,39 @@ class LocalMap:
             rotation = keyframe.camera_from_world[:3, :3]
             keyframe.camera_from_world = pose_from(rotation, -rotation @ center)
         self._note_depth()
+
+    def move(self, new_from_old: np.ndarray) -> None:
+        """Carry the whole map by a rigid transform (4, 4) of the world."""
+        self.positions = transform(new_from_old, self.positions)
+        old_from_new = invert(new_from_old)
+        for keyframe in self.keyframes:
+            keyframe.camera_from_world = keyframe.camera_from_world @ old_from_new
+
+    def take_in(self, other: LocalMap, keyframe: MapKeyframe, place: MapKeyframe, landmark_ids: np.ndarray) -> None:
+        """Make another map of the same world part of this one, where a keyframe of this map is at home in both.
+
+        The keypoints of ``keyframe`` see the other's landmarks ``landmark_ids`` (K,), -1 for none. Of the other's
+        keyframes those that see most of what ``place`` sees come along, up to half of the limit; they count as older
+        than this map's last ones.
+        """
+        room = max(self._max_keyframes // 2, self._max_keyframes - len(self.keyframes))
+        taken = [place, *other.covisible(place, room - 1)]
+        taken.sort(key=lambda k: k.id)
+        offset = len(self.positions)
+        for k in taken:
+            k.landmark_ids = np.where(k.landmark_ids == NO_LANDMARK, NO_LANDMARK, k.landmark_ids + offset)
+        self.positions = np.concatenate([self.positions, other.positions])
+        self.serials = np.concatenate([self.serials, self.next_serial + np.arange(len(other.positions))])
+        self.next_serial += len(other.positions)
+        self.descriptors = concatenated(self.descriptors, other.descriptors)
+        self.keyframes = [*taken, *self.keyframes[len(taken) - self._max_keyframes :]]
+        self.next_keyframe_id = max(self.next_keyframe_id, other.next_keyframe_id)
+        theirs = landmark_ids != NO_LANDMARK
+        mine = keyframe.landmark_ids != NO_LANDMARK
+        self.merge(landmark_ids[theirs & mine] + offset, keyframe.landmark_ids[theirs & mine])
+        only_theirs = theirs & ~mine
+        keyframe.landmark_ids[only_theirs] = landmark_ids[only_theirs] + offset
+        self.remove_unsupported()
 
     @property
     def typical_depth(self) -> float:

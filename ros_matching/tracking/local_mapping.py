@@ -8,7 +8,8 @@ import numpy as np
 
 from ros_matching.datatypes import Matches
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, bundle_adjust
-from ros_matching.geometry.se3 import invert, transform
+from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
+from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
@@ -17,6 +18,12 @@ from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, 
 
 # A keyframe takes part in an adjustment only if it sees this many of the landmarks.
 _MIN_SHARED = 10
+# So many older keyframes at most hold the window in place, those that share the most landmarks with it.
+_MAX_HOLDING = 10
+# The loss of the adjustment turns robust at so many standard deviations of the noise, between these limits in pixels of
+# the threshold for outliers.
+_LOSS_SIGMAS = 2.0
+_LOSS_SHARE = 0.1, 0.7
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,6 @@ class LocalMapper:
     def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig) -> None:
         self._matcher = matcher
         self._config = config
-        self._bundle_config = BundleConfig()
 
     def begin(
         self, local_map: LocalMap, first: InitialReconstruction, world_from_first: np.ndarray, depth: float
@@ -62,7 +68,7 @@ class LocalMapper:
             np.full(len(first.features1), NO_LANDMARK),
         )
         positions = transform(world_from_first, geometry.points[good])
-        local_map.add_landmarks(positions, keyframe0, matches.indices0[good], keyframe1, matches.indices1[good])
+        local_map.add_landmarks(positions, keyframe0, keyframe1, matches.select(good))
         self.adjust(local_map, keyframe1)
         if len(local_map.positions) < self._config.init_min_points:
             return None
@@ -80,7 +86,9 @@ class LocalMapper:
         for neighbour in self._neighbours(local_map, keyframe):
             matches = (known_matches or {}).get(neighbour.id)
             if matches is None:
-                matches = self._matcher.match_features(neighbour.features, keyframe.features, camera, camera)
+                matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera)
+            matches = matches.select(self._worthwhile(local_map, neighbour, keyframe, matches))
+            matches = self._matcher.refined(matches, neighbour.features, keyframe.features)
             self._triangulate(local_map, neighbour, keyframe, matches)
             self._share(local_map, neighbour, keyframe, matches)
 
@@ -106,9 +114,9 @@ class LocalMapper:
         wanted = np.zeros(len(local_map.positions), dtype=bool)
         for member in window:
             wanted[member.seen] = True
-        others = [
-            k for k in local_map.keyframes if k.id not in moving and np.count_nonzero(wanted[k.seen]) >= _MIN_SHARED
-        ]
+        shared = {k.id: np.count_nonzero(wanted[k.seen]) for k in local_map.keyframes if k.id not in moving}
+        holding = sorted((k for k in shared if shared[k] >= _MIN_SHARED), key=lambda k: -shared[k])[:_MAX_HOLDING]
+        others = [k for k in local_map.keyframes if k.id in holding]
         keyframes = others + window
         seen = local_map.observations(keyframes)
         rows = np.flatnonzero(wanted[seen.landmark])
@@ -125,12 +133,42 @@ class LocalMapper:
             fixed_cameras=fixed,
             camera=local_map.camera,
         )
-        return Window(keyframes, landmarks, seen, rows, problem, self._bundle_config)
+        return Window(keyframes, landmarks, seen, rows, problem, self._bundle_config_for(problem))
+
+    def _bundle_config_for(self, problem: BundleProblem) -> BundleConfig:
+        """The loss that fits the noise of a problem, of which the present errors tell."""
+        error_px = np.empty(len(problem.points_px))
+        for number, pose in enumerate(problem.camera_from_world):
+            mine = problem.camera_index == number
+            points = problem.points[problem.point_index[mine]]
+            error_px[mine] = reprojection_errors_px(points, problem.points_px[mine], problem.camera, pose)
+        low, high = np.multiply(_LOSS_SHARE, self._config.threshold_px(problem.camera))
+        scale_px = float(np.clip(_LOSS_SIGMAS * np.median(error_px) / 1.1774, low, high))
+        return BundleConfig(loss_scale_px=scale_px, convergence=1e-3)
 
     def _neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
         neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)
         previous = local_map.keyframes[-2]
         return neighbours if previous in neighbours else [previous, *neighbours[: self._config.neighbour_keyframes - 1]]
+
+    def _worthwhile(
+        self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches
+    ) -> np.ndarray:
+        """Rows of the matches that may tell something new: near their epipolar lines, and not of one landmark already.
+
+        Where neither side has a landmark, only with the parallax that a new one needs.
+        """
+        camera = local_map.camera
+        keyframe_from_neighbour = keyframe.camera_from_world @ invert(neighbour.camera_from_world)
+        near = np.ones(len(matches), dtype=bool)
+        if keyframe_from_neighbour[:3, 3].any():  # a camera that only turned has no epipolar lines
+            fundamental = fundamental_from_essential(essential_from_pose(keyframe_from_neighbour), camera, camera)
+            distance_px = sampson_distance_px(fundamental, matches.points0, matches.points1)
+            near = distance_px < 2 * self._config.threshold_px(camera)
+        ids0, ids1 = neighbour.landmark_ids[matches.indices0], keyframe.landmark_ids[matches.indices1]
+        turned = camera.unproject(matches.points0) @ keyframe_from_neighbour[:3, :3].T
+        apart = angle_between_deg(turned, camera.unproject(matches.points1)) > self._config.min_parallax_deg
+        return np.flatnonzero(near & np.where(ids0 == ids1, (ids0 == NO_LANDMARK) & apart, True))
 
     def _triangulate(
         self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches
@@ -153,8 +191,7 @@ class LocalMapper:
             good = (error_px < self._config.threshold_px(local_map.camera)) & (
                 parallax_deg(positions, neighbour.center, keyframe.center) > self._config.min_parallax_deg
             )
-        rows = np.flatnonzero(new)[good]
-        local_map.add_landmarks(positions[good], neighbour, matches.indices0[rows], keyframe, matches.indices1[rows])
+        local_map.add_landmarks(positions[good], neighbour, keyframe, matches.select(np.flatnonzero(new)[good]))
 
     def _share(self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches) -> None:
         """Let both sides of a match see one landmark where it projects well into both."""
@@ -164,9 +201,11 @@ class LocalMapper:
         only1 = (ids0 == NO_LANDMARK) & (ids1 != NO_LANDMARK)
         both = (ids0 != NO_LANDMARK) & (ids1 != NO_LANDMARK) & (ids0 != ids1)
         adopt = self._fits(local_map, keyframe, ids0, matches.points1, only0)
-        keyframe.landmark_ids[rows1[adopt]] = ids0[adopt]
-        adopt = self._fits(local_map, neighbour, ids1, matches.points0, only1)
-        neighbour.landmark_ids[rows0[adopt]] = ids1[adopt]
+        keyframe.see(rows1[adopt], ids0[adopt], matches.points1[adopt])
+        # The keyframe sees the landmark beside where the match says, so the neighbour does by as much.
+        points0 = matches.points0 - (matches.points1 - keyframe.features.keypoints_px[rows1])
+        adopt = self._fits(local_map, neighbour, ids1, points0, only1)
+        neighbour.see(rows0[adopt], ids1[adopt], points0[adopt])
         same = self._fits(local_map, keyframe, ids0, matches.points1, both)
         local_map.merge(ids0[same], ids1[same])
 

@@ -18,15 +18,17 @@ from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
 from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
-from ros_matching.tracking.stages import StageTimer
 
 # A turn on the spot is believed if the rotation explains this share of at least so many matches with the reference
 # keyframe, and the camera was last seen this near to it, in typical scene depths.
 _TURN_SHARE = 0.7
 _TURN_MIN_MATCHES = 30
 _TURN_MAX_DISTANCE = 0.05
+# Fewer landmarks that an old keyframe knows are not worth being looked up in its image.
+_MIN_REFINED = 12
 # The essential matrix stands in for PnP with so many matches, of which so many have landmarks to give its scale.
 _TWO_VIEW_MIN_MATCHES = 40
 _TWO_VIEW_MIN_LANDMARKS = 6
@@ -38,14 +40,16 @@ _TWO_VIEW_TOLERANCE = 2.5
 class Localization:
     """A camera pose in the map with what supports it.
 
-    ``landmark_ids`` (K,) says for each keypoint of the image which landmark it sees. ``matches`` are those with
-    ``reference``. ``rotation_only`` marks a pose at the reference's position: its matches show no parallax.
-    ``covariance`` (6, 6), of world_from_camera, comes with a pose that does not rest on its landmarks alone.
+    ``landmark_ids`` (K,) says for each keypoint of the image which landmark it sees, and ``points_px`` (K, 2) where;
+    that is more exact than the keypoint itself. ``matches`` are those with ``reference``. ``rotation_only`` marks a
+    pose at the reference's position: its matches show no parallax. ``covariance`` (6, 6), of world_from_camera, comes
+    with a pose that does not rest on its landmarks alone.
     """
 
     camera_from_world: np.ndarray
     covariance: np.ndarray | None
     landmark_ids: np.ndarray
+    points_px: np.ndarray
     reference: MapKeyframe
     matches: Matches
     rotation_only: bool = False
@@ -84,7 +88,7 @@ class Localizer:
         """
         camera = local_map.camera
         with self._stages("match"):
-            matches = self._matcher.match_features(reference.features, features, camera, camera)
+            matches = self._matcher.match_keypoints(reference.features, features, camera, camera)
         landmark_ids = np.full(len(features), NO_LANDMARK)
         start = self._solve_pnp(local_map, reference, matches, prediction, landmark_ids)
         if start is not None:
@@ -147,18 +151,38 @@ class Localizer:
         free = ~np.isin(visible[rows], landmark_ids) & (landmark_ids[keypoints] == NO_LANDMARK)
         landmark_ids[keypoints[free]] = visible[rows[free]]
         seen = np.flatnonzero(landmark_ids != NO_LANDMARK)
+        points_px = features.keypoints_px.copy()
+        with self._stages("refine"):
+            points_px[seen] = self._exact_points(local_map, features, reference, landmark_ids[seen], points_px[seen])
         with self._stages("pose"):
             refined = refine_pose(
                 start,
                 local_map.positions[landmark_ids[seen]],
-                features.keypoints_px[seen],
+                points_px[seen],
                 camera,
                 self._config.threshold_px(camera),
             )
         if refined is None:
             return None
         landmark_ids[seen[~refined.inliers]] = NO_LANDMARK
-        return Localization(refined.camera_from_world, None, landmark_ids, reference, matches)
+        return Localization(refined.camera_from_world, None, landmark_ids, points_px, reference, matches)
+
+    def _exact_points(
+        self,
+        local_map: LocalMap,
+        features: Features,
+        reference: MapKeyframe,
+        landmark_ids: np.ndarray,
+        points_px: np.ndarray,
+    ) -> np.ndarray:
+        """Pixels (N, 2) of landmarks (N,) where the image looks as it does around them in a keyframe."""
+        exact = points_px.copy()
+        for keyframe, rows, keypoints in local_map.sightings(landmark_ids, reference):
+            if len(rows) < _MIN_REFINED:
+                continue
+            known_px = keyframe.features.keypoints_px[keypoints]
+            exact[rows] = self._matcher.refine_points(keyframe.features, features, known_px, points_px[rows])
+        return exact
 
     def _turn(
         self,
@@ -189,7 +213,15 @@ class Localizer:
         # A displacement that still looks like a turn moves a point at typical depth by less than the pixel threshold.
         angle = threshold_px / camera.fx
         covariance = np.diag([(angle * depth) ** 2] * 3 + [(0.5 * angle) ** 2] * 3)
-        return Localization(pose, covariance, nothing_seen, reference, matches.select(rotation[1]), rotation_only=True)
+        return Localization(
+            pose,
+            covariance,
+            nothing_seen,
+            features.keypoints_px,
+            reference,
+            matches.select(rotation[1]),
+            rotation_only=True,
+        )
 
     def _two_view(
         self, local_map: LocalMap, features: Features, reference: MapKeyframe, matches: Matches, min_inliers: int
@@ -203,6 +235,8 @@ class Localizer:
         rows = np.flatnonzero(reference.landmark_ids[matches.indices0] != NO_LANDMARK)
         if len(matches) < _TWO_VIEW_MIN_MATCHES or len(rows) < _TWO_VIEW_MIN_LANDMARKS:
             return None
+        with self._stages("refine"):
+            matches = self._matcher.refined(matches, reference.features, features)
         with self._stages("pose"):
             motion = estimate_relative_pose(
                 matches.points0, matches.points1, camera, camera, self._config.threshold_px(camera) / 2
@@ -224,13 +258,14 @@ class Localizer:
         agree = error_px < _TWO_VIEW_TOLERANCE * self._config.threshold_px(camera)
         if not length > 0 or np.count_nonzero(agree) < max(_TWO_VIEW_MIN_LANDMARKS, 0.4 * len(rows)):
             return None
-        landmark_ids = np.full(len(features), NO_LANDMARK)
+        landmark_ids, points_px = np.full(len(features), NO_LANDMARK), features.keypoints_px.copy()
         landmark_ids[matches.indices1[rows[agree]]] = ids[agree]
+        points_px[matches.indices1[rows[agree]]] = matches.points1[rows[agree]]
         found = self._refine(local_map, features, reference, matches, pose, landmark_ids.copy())
         if found is not None and found.inliers >= min_inliers:
             return found
         covariance = _two_view_covariance(reference, current_from_reference, motion.covariance, length_sigma)
-        return Localization(pose, covariance, landmark_ids, reference, matches.select(motion.inliers))
+        return Localization(pose, covariance, landmark_ids, points_px, reference, matches.select(motion.inliers))
 
 
 def _distance(camera_from_world: np.ndarray, reference: MapKeyframe) -> float:

@@ -1,28 +1,42 @@
-"""Finding a lost camera again against recent keyframes."""
+"""Finding a lost camera again in the map.
+
+All landmarks are compared with the image at once, and each keyframe is given a vote by every landmark it sees that
+looks like something in the image. The keyframes with most votes are then matched, one after the other. One comparison
+and a fixed number of matchings: a lost frame takes constant time, whatever the camera shows.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+
 from ros_matching.datatypes import Features
+from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.localization import Localization, Localizer
 
-# Keyframes tried per lost frame: the last ones always, the older ones in turn, so that the time per frame is bounded.
-_NEWEST_TRIED = 2
-_OLDER_TRIED = 2
+_TRIED = 3  # keyframes per lost frame
+_MIN_VOTES = 5  # fewer are chance
+_ASKED = 400  # keypoints of the image that are compared
 
 
 class Recovery:
-    """Tries keyframes one after the other until one places the image in the map."""
+    """Tries the keyframes that look most like the image until one places it in the map."""
 
-    def __init__(self, localizer: Localizer, config: TrackingConfig) -> None:
+    def __init__(
+        self, matcher: TwoViewMatcher, localizer: Localizer, config: TrackingConfig, stages: StageTimer
+    ) -> None:
+        self._matcher = matcher
         self._localizer = localizer
         self._config = config
-        self._turn = 0
+        self._stages = stages
 
-    def search(self, local_map: LocalMap, features: Features, reference: MapKeyframe) -> Localization | None:
+    def search(self, local_map: LocalMap, features: Features, tried: int = _TRIED) -> Localization | None:
         """The pose of the image, from scratch and with more inliers than tracking asks for; ``None`` if not found."""
-        for keyframe in self._candidates(local_map, reference):
+        with self._stages("match"):
+            candidates = self.ranked(local_map, features)[:tried]
+        for keyframe in candidates:
             found = self._localizer.localize(
                 local_map, features, keyframe, prediction=None, min_inliers=self._config.recovery_min_inliers
             )
@@ -30,9 +44,17 @@ class Recovery:
                 return found
         return None
 
-    def _candidates(self, local_map: LocalMap, reference: MapKeyframe) -> list[MapKeyframe]:
-        newest = [reference, *[k for k in reversed(local_map.keyframes) if k is not reference]]
-        older = newest[_NEWEST_TRIED:]
-        first = self._turn % len(older) if older else 0
-        self._turn += _OLDER_TRIED
-        return newest[:_NEWEST_TRIED] + (older[first:] + older[:first])[:_OLDER_TRIED]
+    def ranked(self, local_map: LocalMap, features: Features) -> list[MapKeyframe]:
+        """The keyframes that share something with an image, most first."""
+        if len(features) == 0 or len(local_map.positions) == 0:
+            return []
+        votes = local_map.shared_counts(self._recognised(local_map, features))
+        order = np.argsort(-votes, kind="stable")
+        return [local_map.keyframes[row] for row in order if votes[row] >= _MIN_VOTES]
+
+    def _recognised(self, local_map: LocalMap, features: Features) -> np.ndarray:
+        """The landmarks, by id, that are mutual nearest neighbours of something in the image."""
+        some = features.descriptors[:: -(-len(features) // _ASKED)]
+        similarity = self._matcher.similarity(some, local_map.descriptors)
+        landmarks, keypoints = np.asarray(similarity.argmax(1)), np.asarray(similarity.argmax(0))
+        return landmarks[keypoints[landmarks] == np.arange(len(landmarks))]

@@ -36,7 +36,7 @@ class TrackingResult:
 
     ``world_from_camera`` (4, 4) with ``covariance`` (6, 6), and ``previous_from_current`` (4, 4), the pose of this
     camera in the previous frame's camera, with ``relative_covariance`` (6, 6), are ``None`` unless known. The world is
-    the first keyframe's camera frame; its unit is told by ``scale``, with the relative uncertainty ``scale_sigma``
+    the first image's camera frame; its unit is told by ``scale``, with the relative uncertainty ``scale_sigma``
     (infinite when unknown), which the covariances leave out, being in that unit; ``scale_reason`` says why it is not
     METRIC though an anchor was asked for. A ``scale_change`` other than 1 tells that after this frame all lengths of
     the map were multiplied by it about this camera, which stays where it is: the results that follow are in the new
@@ -47,7 +47,7 @@ class TrackingResult:
     frame_index: int
     stamp_ns: int
     status: TrackingStatus
-    reason: str  # why the status is not TRACKING; empty when it is
+    reason: str  # why the status is not TRACKING, or what to know about a pose; empty when there is nothing to say
     world_from_camera: np.ndarray | None = None
     covariance: np.ndarray | None = None
     previous_from_current: np.ndarray | None = None
@@ -60,6 +60,8 @@ class TrackingResult:
     counts: TrackingCounts = field(default_factory=TrackingCounts)
     parallax_deg: float = float("nan")
     stage_ms: dict[str, float] = field(default_factory=dict)
+    map_id: int = 0  # of the map that the pose is in: poses of one fit together, between two the motion is a guess
+    rotation_only: bool = False  # the camera was seen to turn only: its position is that of before, and so uncertain
     new_keyframe: Keyframe | None = None
     reference_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     tracked_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))

@@ -37,13 +37,14 @@ import numpy as np
 
 from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance, step_lengths
 from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian
-from ros_matching.geometry.robust import tukey_weight
+from ros_matching.geometry.robust import tukey_variance
 from ros_matching.geometry.se3 import invert, local, skew
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import Window
 
 _MIN_LANDMARKS = 6
 _MIN_SIGMA_PX = 0.05
+_PRIOR_NOISE = 0.2  # of a coordinate as a share of the threshold for inliers, before a map has told it
 _MAX_CORRELATION = 0.98
 _MAX_CONDITION = 1e12
 # What is known of where a new map begins, after a loss: the camera is about where it was last seen, in typical depths,
@@ -101,15 +102,30 @@ class PoseUncertainty:
         self._version = 0
         self._drift: dict[int, np.ndarray] = {}  # (7, 7) over (dt, dr, ds) by keyframe id
         self._anchor: MapKeyframe | None = None
+        self._free_scale = 0.0
         self._map: BundleCovariance | None = None
         self._row_of_serial = np.zeros(0, np.intp)
 
     def begin(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
         """A new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
         self._drift = {keyframe.id: drift}
-        self._anchor, self._map = keyframe, None
+        self._anchor, self._map, self._free_scale = keyframe, None, 0.0
         self._row_of_serial = np.zeros(0, np.intp)
         self._version += 1
+
+    @property
+    def drift(self) -> dict[int, np.ndarray]:
+        """The covariances (7, 7) over ``(dt, dr, ds)`` of the keyframes' errors, by id; what ``resume`` takes."""
+        return dict(self._drift)
+
+    def resume(self, local_map: LocalMap, anchor: MapKeyframe, drift: dict[int, np.ndarray]) -> None:
+        """Go on in a map whose keyframes have, or had when it was left, these errors; others hang on ``anchor``."""
+        self._version += 1
+        self._anchor, self._map = anchor, None
+        self._row_of_serial = np.zeros(0, np.intp)
+        worst = max(drift.values(), key=np.trace)
+        self._drift = {anchor.id: drift.get(anchor.id, worst)}
+        self._drift = {k.id: drift.get(k.id, self._carried(k.center)) for k in local_map.keyframes}
 
     def adjusted(self, local_map: LocalMap, window: Window) -> None:
         """The map was adjusted: take the window's errors anew."""
@@ -119,14 +135,7 @@ class PoseUncertainty:
         serials = local_map.serials[window.landmarks]
         self._row_of_serial = np.full(local_map.next_serial, -1, np.intp)
         self._row_of_serial[serials] = np.arange(len(serials))
-        fixed = [k for k, is_fixed in zip(window.keyframes, window.problem.fixed_cameras, strict=True) if is_fixed]
-        self._anchor = max(fixed, key=lambda k: k.id)
-        cameras = self._calibration.drift * covariance.cameras
-        moving = {window.keyframes[row].id: slot for slot, row in enumerate(covariance.free_cameras)}
-        for keyframe in window.keyframes:
-            if keyframe.id in moving:
-                chain = self._chain(local_map, keyframe, moving[keyframe.id])
-                self._drift[keyframe.id] = self._carried(keyframe.center) + chain @ cameras @ chain.T
+        self._hang(local_map, window)
         alive = {keyframe.id for keyframe in local_map.keyframes}
         self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
 
@@ -134,8 +143,24 @@ class PoseUncertainty:
         """All lengths were multiplied by ``factor``, as the unit was measured; so the drift of scale begins anew."""
         lengths = np.append(step_lengths(factor, 1), 0.0)
         self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
+        self._free_scale = 0.0
         if self._map is not None:
             self._map = self._map.rescaled(factor)
+
+    def _hang(self, local_map: LocalMap, window: Window) -> None:
+        """Hang the window on its newest fixed keyframe, and carry the drift on to those that move."""
+        fixed = [k for k, is_fixed in zip(window.keyframes, window.problem.fixed_cameras, strict=True) if is_fixed]
+        self._anchor, self._free_scale = max(fixed, key=lambda k: k.id), 0.0
+        moving = [window.keyframes[row] for row in self._map.free_cameras]
+        chains = [self._chain(local_map, keyframe, slot) for slot, keyframe in enumerate(moving)]
+        added = [self._calibration.drift * (chain @ self._map.cameras @ chain.T) for chain in chains]
+        if len(fixed) == 1:
+            # Nothing holds the scale: it is as uncertain as depths are against baselines, for the window as a whole.
+            self._free_scale = float(added[-1][6, 6])
+            for own in added:
+                own[6] = own[:, 6] = 0.0
+        for keyframe, own in zip(moving, added, strict=True):
+            self._drift[keyframe.id] = self._carried(keyframe.center) + own
 
     def localized(
         self,
@@ -152,7 +177,8 @@ class PoseUncertainty:
         if np.count_nonzero(good) < _MIN_LANDMARKS:
             return self.independent(camera_from_world, np.full((6, 6), np.nan))
         landmark_ids, residual, jacobian = landmark_ids[good], residual[:, good], jacobian[:, :, good]
-        weight = bounded_leverage(tukey_weight(np.hypot(*residual), 2.0 * threshold_px), jacobian[0, 0])
+        error, cutoff_px = np.hypot(*residual), 2.0 * threshold_px
+        weight = bounded_leverage((error < cutoff_px).astype(np.float64), jacobian[0, 0])
         weighted = jacobian * weight
         information = weighted.reshape(6, -1) @ jacobian.reshape(6, -1).T
         if not np.linalg.cond(information) < _MAX_CONDITION:
@@ -161,8 +187,9 @@ class PoseUncertainty:
         by_point = np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3])
         serials = local_map.serials[landmark_ids]
         variances, by_map = self._through_map(serials, gains, by_point)
-        power = weight @ np.sum(residual**2, axis=0) * len(weight) / max(len(weight) - 3, 1)
-        variances *= self._calibration.noise * power / max(weight @ (2.0 * variances), 1e-300)
+        expected_px = _PRIOR_NOISE * threshold_px if self._map is None else self._map.sigma_px
+        seen = tukey_variance(error, cutoff_px, np.ones(len(error)), 2, 6, expected_px)
+        variances *= self._calibration.noise * seen / np.mean(variances)
         return PoseBelief(
             camera_from_world, self._version, serials, gains, variances, residual.T, by_map, np.zeros((6, 6))
         )
@@ -204,7 +231,7 @@ class PoseUncertainty:
     @property
     def scale_variance(self) -> float:
         """The variance of the relative error of scale where the window hangs, against the first map's unit."""
-        return float(self._drift[self._anchor.id][6, 6])
+        return float(self._drift[self._anchor.id][6, 6]) + self._free_scale
 
     def drift_after_loss(self, position: np.ndarray, depth: float) -> np.ndarray:
         """The covariance (7, 7) over ``(dt, dr, ds)`` of a map begun at a position (3,) in place of the one lost."""
@@ -261,7 +288,9 @@ class PoseUncertainty:
         arm = position - self._anchor.center
         carry = np.eye(7)
         carry[:3, 3:6], carry[:3, 6] = -skew(arm), arm
-        return carry @ self._drift[self._anchor.id] @ carry.T
+        drift = self._drift[self._anchor.id].copy()
+        drift[6, 6] += self._free_scale
+        return carry @ drift @ carry.T
 
 
 def jump_covariance(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -9,11 +9,14 @@ import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Frame
 from ros_matching.errors import TrackingError
-from ros_matching.geometry.se3 import interpolate, invert, pose_from
+from ros_matching.geometry.se3 import interpolate, invert, pose_from, rotation_angle_deg
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.diagnosis import what_is_wrong
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
+from ros_matching.tracking.left_maps import LeftMap, LeftMaps
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
@@ -21,10 +24,14 @@ from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.tracking.scale import ScaleEstimator
 from ros_matching.tracking.scale_measurement import PosedView
-from ros_matching.tracking.stages import StageTimer
+from ros_matching.tracking.turning import TurningStart
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
 _LOG = logging.getLogger(__name__)
+
+# A pose so far from where the motion before leads, in typical depths or degrees, needs the support of a recovery.
+_JUMP_DISTANCE = 0.3
+_JUMP_DEG = 20.0
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,11 @@ class VisualOdometry:
         self._config = config or TrackingConfig()
         self._stages = StageTimer()
         self._initializer = TwoViewInitializer(matcher, self._config)
+        self._start = TurningStart()
         self._localizer = Localizer(matcher, self._config, self._stages)
         self._mapper = LocalMapper(matcher, self._config)
-        self._recovery = Recovery(self._localizer, self._config)
+        self._recovery = Recovery(matcher, self._localizer, self._config, self._stages)
+        self._left = LeftMaps(self._recovery)
         self._uncertainty = PoseUncertainty()
         self.reset()
 
@@ -76,7 +85,10 @@ class VisualOdometry:
         self._last: _PosedFrame | None = None
         self._lost_frames = 0
         self._maps_begun = 0
+        self._map_id = 0
+        self._left.reset()
         self._initializer.reset()
+        self._start.reset()
         self._scale.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
@@ -95,6 +107,10 @@ class VisualOdometry:
             result = self._scale.report.told_in(result)
         return replace(result, stage_ms=self._stages.take())
 
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """``world_from_camera`` of the keyframes in the local map, by id: adjusted since they were delivered."""
+        return {} if self._map is None else {k.id: invert(k.camera_from_world) for k in self._map.keyframes}
+
     def _measure_scale(self, view: PosedView, result: TrackingResult) -> TrackingResult:
         """Measure the unit, after the result was made in the old one, and scale the map for the frames that follow."""
         before = self._scale.report
@@ -109,30 +125,74 @@ class VisualOdometry:
         return (before if after.sigma < before.sigma else after).told_in(result, change)
 
     def _localize(self, frame: Frame, features: Features) -> Localization | None:
-        """The pose in the map, from the reference keyframe or, when lost, from any recent one."""
-        if self._lost_frames:
-            return self._recovery.search(self._map, features, self._reference)
-        prediction = self._predict(frame.stamp_ns)
-        return self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
+        """The pose in the map, from the reference keyframe or, when lost, from any; else in a map left before."""
+        if not self._lost_frames:
+            prediction = self._predict(frame.stamp_ns)
+            found = self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
+            if found is not None and not self._jumps(prediction, found.camera_from_world):
+                return found
+        self._lost_frames += 1
+        return self._recovery.search(self._map, features) or self._return_to_left_map(features)
+
+    def _jumps(self, predicted: np.ndarray, camera_from_world: np.ndarray) -> bool:
+        step = camera_from_world @ invert(predicted)
+        distance = np.linalg.norm(step[:3, 3]) / self._map.typical_depth
+        return bool(distance > _JUMP_DISTANCE or rotation_angle_deg(step) > _JUMP_DEG)
+
+    def _return_to_left_map(self, features: Features) -> Localization | None:
+        back = self._left.find(features)
+        if back is None:
+            return None
+        left, found = back
+        self._leave_map(left.local_map)
+        self._map, self._map_id = left.local_map, left.number
+        self._uncertainty.resume(self._map, found.reference, left.drift)
+        return found
+
+    def _leave_map(self, new_map: LocalMap) -> None:
+        """Keep the present map for later; keyframe ids go on counting."""
+        self._left.add(LeftMap(self._map_id, self._map, self._uncertainty.drift))
+        new_map.next_keyframe_id = max(new_map.next_keyframe_id, self._map.next_keyframe_id)
+        self._scale.reset()
+
+    def _join_left_map(self, keyframe: MapKeyframe) -> str:
+        """Make one map of this and a left one, if a keyframe is at home in both; says so, or nothing."""
+        joined = self._left.join(self._map, keyframe)
+        if joined is None:
+            return ""
+        left, place = joined
+        self._uncertainty.resume(self._map, place, left.drift)
+        self._mapper.adjust(self._map, keyframe)
+        self._note_adjustment(keyframe)
+        self._scale.reset()
+        number, self._map_id = self._map_id, left.number
+        return f"map {number} turned out to be in map {left.number}, and was moved and scaled to where it belongs"
 
     def _follow(self, frame: Frame, features: Features, localization: Localization) -> TrackingResult:
         """A frame with a pose: extend the map if it is time, and report."""
         counts = self._counts(features, localization)
         parallax = median_parallax_deg(self._map, localization)
-        keyframe = None
-        belief = self._believe(localization, features)
+        keyframe, told = None, self._told_of_recovery()
+        if self._lost_frames:
+            self._initializer.reset()  # what it took for a new map's first view
+        belief = self._believe(localization)
         motion = self._motion_to(belief)
         if needs_keyframe(self._map, localization, self._config):
             with self._stages("map"):
                 keyframe = self._add_keyframe(frame, features, localization)
-                belief = self._believe_keyframe(keyframe, localization)
+                joined = self._join_left_map(keyframe)
+                belief = self._believe_keyframe(keyframe, None if joined else localization)
+            if joined:
+                motion, told = None, joined
             self._reference = keyframe
         elif not localization.rotation_only:
             self._reference = self._best_reference(localization)
         result = replace(
             self._posed_result(frame, belief, motion),
+            reason=told,
             counts=replace(counts, landmarks=len(self._map.positions), keyframes=len(self._map.keyframes)),
             parallax_deg=parallax,
+            rotation_only=localization.rotation_only,
             new_keyframe=None if keyframe is None else self._map.export(keyframe, self._scale.report.state),
             reference_points_px=localization.matches.points0,
             tracked_points_px=localization.matches.points1,
@@ -140,9 +200,19 @@ class VisualOdometry:
         seen = localization.landmark_ids if keyframe is None else keyframe.landmark_ids
         return self._measure_scale(PosedView(frame, features, belief.camera_from_world, seen), result)
 
+    def _told_of_recovery(self) -> str:
+        if not self._lost_frames:
+            return ""
+        if self._lost_frames == 1:
+            return f"found anew in map {self._map_id}: not where the motion before leads to"
+        return f"found again in map {self._map_id} after {self._lost_frames - 1} frame(s) without a pose"
+
     def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:
         keyframe = self._map.add_keyframe(
-            frame, features, localization.camera_from_world, localization.landmark_ids.copy()
+            frame,
+            features.moved(localization.points_px),
+            localization.camera_from_world,
+            localization.landmark_ids.copy(),
         )
         self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
         self._mapper.adjust(self._map, keyframe)
@@ -154,7 +224,7 @@ class VisualOdometry:
         if window is not None:
             self._uncertainty.adjusted(self._map, window)
 
-    def _believe(self, localization: Localization, features: Features) -> PoseBelief:
+    def _believe(self, localization: Localization) -> PoseBelief:
         """What the tracker knows of the error of a pose in the map as it is."""
         pose = localization.camera_from_world
         if localization.covariance is not None:
@@ -162,14 +232,17 @@ class VisualOdometry:
         rows = np.flatnonzero(localization.landmark_ids != NO_LANDMARK)
         threshold_px = self._config.threshold_px(self._map.camera)
         return self._uncertainty.localized(
-            self._map, pose, localization.landmark_ids[rows], features.keypoints_px[rows], threshold_px
+            self._map, pose, localization.landmark_ids[rows], localization.points_px[rows], threshold_px
         )
 
     def _believe_keyframe(self, keyframe: MapKeyframe, localization: Localization | None = None) -> PoseBelief:
         """The same of a keyframe, after the adjustment."""
         covariance = None if localization is None else localization.covariance
-        adjusted = Localization(keyframe.camera_from_world, covariance, keyframe.landmark_ids, keyframe, None)
-        return self._believe(adjusted, keyframe.features)
+        points_px = keyframe.features.keypoints_px
+        adjusted = Localization(
+            keyframe.camera_from_world, covariance, keyframe.landmark_ids, points_px, keyframe, None
+        )
+        return self._believe(adjusted)
 
     def _best_reference(self, localization: Localization) -> MapKeyframe:
         """The keyframe that sees the most of what this frame sees; the newer one of equals."""
@@ -178,9 +251,8 @@ class VisualOdometry:
 
     def _lose(self, frame: Frame, features: Features) -> TrackingResult:
         """A frame without a pose: say so, and after a while begin a new map where the old one was left."""
-        self._lost_frames += 1
         reason = (
-            f"no pose agrees with the map for {self._lost_frames} frame(s); "
+            f"{what_is_wrong(frame, features, self._reference.frame)}; lost for {self._lost_frames} frame(s): "
             "show the camera a place it has seen, or move it sideways slowly to begin a new map"
         )
         if self._lost_frames >= self._config.reinitialize_after:
@@ -202,7 +274,7 @@ class VisualOdometry:
             begun = self._begin_map(outcome) if isinstance(outcome, InitialReconstruction) else outcome
         if not isinstance(begun, Waiting):
             return begun
-        return TrackingResult(
+        result = TrackingResult(
             frame.index,
             frame.stamp_ns,
             TrackingStatus.INITIALIZING,
@@ -210,28 +282,56 @@ class VisualOdometry:
             counts=replace(self._counts(features), matches=begun.matches),
             parallax_deg=begun.parallax_deg,
         )
+        return result if self._map is not None else self._turned_result(result, begun)
+
+    def _turned_result(self, result: TrackingResult, waiting: Waiting) -> TrackingResult:
+        """Before the first map: the pose of a camera that has only turned since the first image."""
+        continues = self._start.has_posed
+        turned = self._start.follow(waiting.turn, becomes_reference=waiting.new_reference)
+        if turned is None:
+            return result
+        self._maps_begun += not continues
+        previous_from_current, relative_covariance = turned.motion or (None, None)
+        return replace(
+            result,
+            status=TrackingStatus.TRACKING,
+            world_from_camera=turned.world_from_camera,
+            covariance=turned.covariance,
+            previous_from_current=previous_from_current,
+            relative_covariance=relative_covariance,
+            counts=replace(result.counts, inliers=turned.inliers, maps=self._maps_begun),
+            map_id=self._maps_begun,
+            rotation_only=turned.rotation_only,
+        )
 
     def _begin_map(self, first: InitialReconstruction) -> TrackingResult | Waiting:
         """A map from two views; the first one's camera is the world, or stands where the last map was left."""
-        world_from_first, depth, drift = np.eye(4), 1.0, np.zeros((7, 7))
+        world_from_first, depth, drift = self._start.world_from_reference, 1.0, self._start.drift
         if self._map is not None:
             world_from_first, depth = self._last.world_from_camera, self._map.typical_depth
             drift = self._uncertainty.drift_after_loss(world_from_first[:3, 3], depth)
-        local_map = LocalMap(first.frame1.camera, self._config.max_keyframes)
+        first_id = 0 if self._map is None else self._map.next_keyframe_id
+        local_map = LocalMap(first.frame1.camera, self._config.max_keyframes, first_id)
         keyframe = self._mapper.begin(local_map, first, world_from_first, depth)
         if keyframe is None:
             return Waiting("the first map did not survive its adjustment", len(first.matches))
+        continues = self._map is None and self._start.has_posed
+        if self._map is not None:
+            self._leave_map(local_map)
         self._scale.begin(local_map)
         self._map, self._reference, self._last = local_map, keyframe, None
-        self._maps_begun += 1
+        self._maps_begun += not continues
+        self._map_id = self._maps_begun
         if self._maps_begun > 1:
             _LOG.warning(
                 "frame %d: map %d begun after a loss; its scale is a guess", keyframe.frame.index, self._maps_begun
             )
         self._uncertainty.begin(local_map.keyframes[0], drift)
         self._note_adjustment(keyframe)
+        guess = f"began map {self._map_id} after a loss: its place and its scale are guesses"
         return replace(
             self._posed_result(keyframe.frame, self._believe_keyframe(keyframe)),
+            reason=guess if self._map_id > 1 else "",
             counts=replace(self._counts(first.features1), matches=len(first.matches), inliers=len(keyframe.seen)),
             parallax_deg=float(np.nanmedian(first.geometry.parallax_deg)),
             new_keyframe=local_map.export(keyframe, self._scale.report.state),
@@ -265,6 +365,7 @@ class VisualOdometry:
             frame.stamp_ns,
             TrackingStatus.TRACKING,
             "",
+            map_id=self._map_id,
             world_from_camera=world_from_camera,
             covariance=covariance,
             previous_from_current=relative,

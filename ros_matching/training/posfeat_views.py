@@ -32,11 +32,11 @@ class RealPairs:
         self._data, self._size = data, size
 
     def sample(
-        self, index: int, rng: np.random.Generator, count: int, corner_share: float, *, with_depth: bool
+        self, index: int, rng: np.random.Generator, count: int, keypoint_share: float, *, with_depth: bool
     ) -> dict[str, Tensor]:
         """A pair as ``LiteDescription.sample`` gives it, with ``count`` points."""
         views = (self._with_depth if with_depth else self._with_poses).sample(index)
-        return _pair(views, rng, count, corner_share, tolerance=_SENSOR_TOLERANCE if with_depth else None)
+        return _pair(views, rng, count, keypoint_share, tolerance=_SENSOR_TOLERANCE if with_depth else None)
 
     @cached_property
     def _with_depth(self) -> RealViews:
@@ -58,21 +58,21 @@ class WorldPairs:
 
     def __init__(self, data: DataFolder, size: tuple[int, int]) -> None:
         width, height = size
-        # The corners to look for are chosen before light and lens change the views.
+        # The keypoints to look for are chosen before light and lens change the views.
         self._views = WorldViews(data.photos, WorldViewsConfig(width=width, height=height, distort=False))
 
-    def sample(self, index: int, rng: np.random.Generator, count: int, corner_share: float) -> dict[str, Tensor]:
+    def sample(self, index: int, rng: np.random.Generator, count: int, keypoint_share: float) -> dict[str, Tensor]:
         """A pair as ``LiteDescription.sample`` gives it, with ``count`` points."""
-        return _pair(self._views.sample(index), rng, count, corner_share, tolerance=DEPTH_TOLERANCE)
+        return _pair(self._views.sample(index), rng, count, keypoint_share, tolerance=DEPTH_TOLERANCE)
 
 
 def _pair(
-    views: ViewTuple, rng: np.random.Generator, count: int, corner_share: float, tolerance: float | None
+    views: ViewTuple, rng: np.random.Generator, count: int, keypoint_share: float, tolerance: float | None
 ) -> dict[str, Tensor]:
     """Two views with points: partners by depth to a relative ``tolerance``, or without one the epipolar geometry."""
     images = np.ascontiguousarray(views["images"].permute(0, 2, 3, 1).numpy())
     inside = np.ones(images.shape[1:3], np.uint8)
-    points = [torch.from_numpy(choose_points(view, inside, count, corner_share, rng)).float() for view in images]
+    points = [torch.from_numpy(choose_points(view, inside, count, keypoint_share, rng)).float() for view in images]
     valid = torch.zeros(count, dtype=torch.bool)
     b_from_a = relative_pose(*views["world_from_camera"])
     if tolerance is not None:

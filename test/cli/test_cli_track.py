@@ -52,7 +52,7 @@ class FakeOdometry:
     blind: frozenset[int] = frozenset()
     config = None
 
-    def __init__(self, matcher: object, config: object) -> None:
+    def __init__(self, matcher: object, config: object, scale: object) -> None:
         type(self).config = config
 
     def track(self, frame: Frame) -> TrackingResult:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from ros_matching.errors import DataTypeError, EvaluationError
-from ros_matching.evaluation.plots import _view_axes
+from ros_matching.evaluation.plots import view_axes
 from ros_matching.evaluation.report import report_values, summary_table, write_report
 from ros_matching.evaluation.run import FrameRecord, RunRecorder, RunReport
 from ros_matching.io.trajectory import Trajectory, read_tum
 
 KEYS = {
-    "source", "backend", "frames", "tracked", "initializing", "lost", "dropped", "interrupted", "segments",
+    "source", "backend", "frames", "tracked", "initializing", "lost", "dropped", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
     "alignment", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "versions",
 }  # fmt: skip
@@ -181,7 +181,7 @@ def test_views_are_from_above_and_from_the_side():
     poses = np.tile(np.eye(4), (50, 1, 1))
     poses[:, :3, :3] = np.stack([[1, 0, 0], [0, 0, -1], [0, 1, 0]], axis=1)
     poses[:, :3, 3] = np.random.default_rng(0).normal(size=(50, 3)) * (0.5, 5.0, 2.0)
-    along, across, up = _view_axes(Trajectory(np.arange(50), poses))
+    along, across, up = view_axes(Trajectory(np.arange(50), poses))
     np.testing.assert_allclose(up, [0, 0, 1], atol=1e-12)
     assert abs(along[1]) > 0.99
     assert abs(along[2]) < 1e-9

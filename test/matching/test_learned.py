@@ -11,7 +11,7 @@ import torch
 
 from ros_matching import load_matcher
 from ros_matching.datatypes import Camera
-from ros_matching.errors import CheckpointError, MatchingError
+from ros_matching.errors import CheckpointError, ConfigError, MatchingError
 from ros_matching.matching import LEARNED
 from ros_matching.networks import registry
 from ros_matching.networks.card import WeightsCard
@@ -167,12 +167,12 @@ def test_missing_weights_and_wrong_arguments_are_refused_with_the_remedy(weights
         load_matcher("posfeat", weights=tmp_path)
     with pytest.raises(MatchingError, match=r"'huge'.*lite, full"):
         load_matcher("posfeat", weights=weights, variant="huge")
-    with pytest.raises(MatchingError, match="'gpu'"):
+    with pytest.raises(ConfigError, match="'gpu'"):
         load_matcher("posfeat", "gpu", weights)
     with pytest.raises(MatchingError, match="takes no weights"):
         load_matcher("sift", weights=weights)
     if not torch.cuda.is_available():
-        with pytest.raises(MatchingError, match="CUDA"):
+        with pytest.raises(ConfigError, match="CUDA"):
             load_matcher("posfeat", "cuda", weights)
 
 

@@ -57,3 +57,34 @@ def start_vo(context, monkeypatch):
             return node, trackers[0], peer
 
         yield start
+
+
+@pytest.fixture
+def start_mapping(context, monkeypatch):
+    """Bring up mapping_node with these parameters, and its peer, and give (node, mapper, peer)."""
+    from mapping_peer import KnownMapper, MappingPeer
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from ros_matching.nodes.mapping_node import MappingNode
+    from ros_matching.nodes.spinning import spinning
+
+    monkeypatch.setattr("ros_matching.nodes.managed_node.DIAGNOSTICS_PERIOD_S", 0.1)
+    with contextlib.ExitStack() as stack:
+
+        def start(*, listen_to=None, **parameters):
+            mappers = []
+
+            def load(device, config, **options):
+                mappers.append(KnownMapper(device, config, **options))
+                return mappers[-1]
+
+            overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+            node = MappingNode(load=load, context=context, parameter_overrides=overrides)
+            peer = MappingPeer(context, **({} if listen_to is None else {"listen_to": listen_to}))
+            assert node.bring_up()
+            stack.enter_context(spinning(SingleThreadedExecutor(context=context), node, peer))
+            peer.settle()
+            return node, mappers[0], peer
+
+        yield start

@@ -15,7 +15,7 @@ pytest.importorskip("sensor_msgs", reason="needs the ROS 2 message packages")
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ros_matching.datatypes import Camera, DistortionModel, PointCloud
+from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import NodeError
 from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.io.encodings import decode_image
@@ -248,28 +248,3 @@ def test_an_unusable_calibration_is_an_error_that_says_what_to_do(change, words)
 def test_a_camera_info_out_of_the_box_is_not_calibrated():
     with pytest.raises(NodeError, match="not calibrated"):
         conversions.camera_from_msg(CameraInfo())
-
-
-def test_a_cloud_has_packed_colours():
-    cloud = PointCloud(
-        np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([[255, 1, 2], [3, 4, 5]], np.uint8), np.array([0.5, 1.0])
-    )
-    msg = conversions.cloud_to_msg(cloud, HEADER)
-    assert [field.name for field in msg.fields] == ["x", "y", "z", "rgb", "confidence"]
-    rows = np.frombuffer(msg.data, np.dtype([("xyz", "<f4", 3), ("rgb", "<u4"), ("confidence", "<f4")]))
-    np.testing.assert_array_equal(rows["xyz"], cloud.points)
-    assert rows["rgb"].tolist() == [0xFF0102, 0x030405]
-    assert rows["confidence"].tolist() == [0.5, 1.0]
-
-
-def test_a_cloud_may_be_empty():
-    msg = conversions.cloud_to_msg(PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0)), HEADER)
-    assert (msg.width, len(msg.data)) == (0, 0)
-
-
-def test_sensor_msgs_py_and_its_equivalent_agree(monkeypatch):
-    pytest.importorskip("sensor_msgs_py", reason="sensor_msgs_py is not installed")
-    cloud = PointCloud(np.ones((3, 3)), np.full((3, 3), 7, np.uint8), np.ones(3))
-    theirs = conversions.cloud_to_msg(cloud, HEADER)
-    monkeypatch.setattr(conversions, "_sensor_msgs_py", lambda: None)
-    assert conversions.cloud_to_msg(cloud, HEADER) == theirs

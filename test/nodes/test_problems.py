@@ -37,3 +37,12 @@ def test_a_new_text_replaces_the_old_and_a_new_run_logs_again():
     assert problems.present() == {}
     problems.report(Problem.STAMP, "early")
     assert lines == ["late", "early", "early"]
+
+
+def test_other_numbers_in_a_text_are_no_news():
+    lines: list[str] = []
+    problems = ProblemLog(None, lines.append)
+    for number in range(3):
+        problems.report(Problem.KEYFRAME, f"keyframe {number} has {number / 7:.2f} of what it needs")
+    assert lines == ["keyframe 0 has 0.00 of what it needs"]
+    assert problems.present()[Problem.KEYFRAME] == "keyframe 2 has 0.29 of what it needs"

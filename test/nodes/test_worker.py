@@ -138,3 +138,43 @@ def test_the_thread_is_prepared_first():
     worker.run(lambda: None).result(timeout=10)
     worker.stop()
     assert seen == ["test"]
+
+
+def test_draining_waits_for_all(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    threading.Timer(0.05, gate.may_end.release, [2]).start()
+    worker.drain()
+    assert gate.done == [0, 1]
+
+
+def test_a_chore_is_done_in_between_and_at_rest_and_may_fail(errors):
+    done = []
+
+    def chore() -> None:
+        done.append("chore")
+        raise ValueError("no broom")
+
+    worker = Worker(done.append, errors.append, "test", chore=chore, chore_period_s=0.02)
+    while len(errors) < 3:
+        threading.Event().wait(0.01)
+    worker.submit("item")
+    worker.drain()
+    worker.stop()
+    assert done.count("item") == 1
+    assert {str(error) for error in errors} == {"no broom"}
+
+
+def test_a_chore_has_its_turn_however_much_waits():
+    done = []
+    worker = Worker(
+        lambda item: threading.Event().wait(0.02), None, "test", queue_length=100,
+        chore=lambda: done.append(worker.waiting), chore_period_s=0.1,
+    )  # fmt: skip
+    for item in range(50):
+        worker.submit(item)
+    worker.drain()
+    worker.stop()
+    assert len(done) >= 3
+    assert done[0] > 10

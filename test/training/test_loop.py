@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +142,14 @@ def test_a_time_budget_ends_the_run_and_its_schedule(tmp_path: Path) -> None:
     log = rows(tmp_path / "run" / "training.csv")
     assert float(log[-1]["minutes"]) == pytest.approx(0.01, rel=0.2)
     assert float(log[-1]["rate"]) < 0.05 * max(float(row["rate"]) for row in log)
+
+
+def test_what_the_first_sample_takes_is_not_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = recipe(tmp_path)
+    draw = slow.sample
+    monkeypatch.setattr(slow, "sample", lambda index: time.sleep(1.0 if index == 0 else 0.0) or draw(index))
+    train(slow, options(tmp_path / "run", minutes=0.01, log_steps=1), "x")
+    assert len(rows(tmp_path / "run" / "training.csv")) > 5
 
 
 def test_steps_without_a_finite_gradient_are_left_out(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from ros_matching.errors import TrainingError
+from ros_matching.networks.installed import load_installed
+from ros_matching.networks.posfeat.extractor import LITE, PoSFeatExtractor
 from ros_matching.training.photos import choose_points, map_points, photo_pair
 
 SIZE = (160, 128)
@@ -57,6 +60,17 @@ def test_points_lie_where_asked(photos: list[Path]) -> None:
     points = choose_points(view, inside, 200, 0.6, rng)
     assert points.shape == (200, 2)
     assert ((points >= [29, 39]) & (points <= [120.5, 80.5])).all()
+
+
+def test_points_that_are_looked_for_lie_where_keypoints_do(photos: list[Path]) -> None:
+    view = photo_pair(*photos, SIZE, np.random.default_rng(0)).view0
+    network = load_installed("posfeat_lite")
+    keypoints = PoSFeatExtractor(network, LITE).extract(view).keypoints.numpy()
+    points = choose_points(view, np.ones(view.shape[:2], np.uint8), 40, 1.0, np.random.default_rng(1))
+    near = cKDTree(keypoints).query(points)[0] < 1.5
+    anywhere = choose_points(view, np.ones(view.shape[:2], np.uint8), 40, 0.0, np.random.default_rng(1))
+    assert near.mean() > 0.9
+    assert (cKDTree(keypoints).query(anywhere)[0] < 1.5).mean() < 0.5
 
 
 def test_points_behind_the_horizon_are_unknown() -> None:

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera, DepthMap
 from ros_matching.errors import GeometryError
-from ros_matching.geometry.se3 import invert
-from ros_matching.networks.pbs_mvsnet.consistency import is_consistent, reproject
+from ros_matching.networks.pbs_mvsnet.agreement import agreement
 
 
 @dataclass(frozen=True)
@@ -61,29 +59,11 @@ def merge_levels(
     for number, fine in enumerate(reference.levels[1:]):
         others = [(source.levels[number], source.world_from_camera) for source in sources]
         coarse = levels[-1]
-        count = count_consistent(coarse, reference.world_from_camera, others[: config.max_sources], config)
+        others = others[: config.max_sources]
+        count, _ = agreement(coarse, reference.world_from_camera, others, config.max_error_px, config.max_depth_error)
         reliable = (coarse.confidence > config.reliable_confidence) & (count >= config.min_consistent)
         levels.append(_replace(fine, coarse, reliable, config.replaced_confidence))
     return DepthPyramid(tuple(levels), reference.world_from_camera)
-
-
-def count_consistent(
-    reference: DepthMap,
-    world_from_reference: np.ndarray,
-    sources: Sequence[tuple[DepthMap, np.ndarray]],
-    config: PyramidConfig = PyramidConfig(),
-) -> np.ndarray:
-    """How many sources, (depth map, world_from_camera), agree with each depth by equations 1 and 2: (h, w) int."""
-    depth = torch.from_numpy(np.asarray(reference.depth, np.float64))
-    intrinsics = torch.from_numpy(reference.camera.matrix)
-    count = np.zeros(reference.depth.shape, np.int64)
-    for source, world_from_source in sources:
-        source_from_reference = torch.from_numpy(invert(world_from_source) @ world_from_reference)
-        source_depth = torch.from_numpy(np.asarray(source.depth, np.float64))
-        source_intrinsics = torch.from_numpy(source.camera.matrix)
-        back = reproject(depth, intrinsics, source_depth, source_intrinsics, source_from_reference)
-        count += is_consistent(depth, *back, config.max_error_px, config.max_depth_error).numpy()
-    return count
 
 
 def _replace(fine: DepthMap, coarse: DepthMap, reliable: np.ndarray, threshold: float) -> DepthMap:

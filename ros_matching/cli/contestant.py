@@ -1,0 +1,140 @@
+"""A front end in the tracker, in a process of its own: its memory can be told apart, and its failure ends it alone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ros_matching.cli.tracked import track_frame
+from ros_matching.errors import RosMatchingError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from ros_matching.datatypes import Frame
+    from ros_matching.evaluation.run import FrameRecord
+    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.tracking import TrackingConfig
+
+_GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What is loaded: ``load_matcher``'s name, or name and weights as ``NAME=WEIGHTS``, its device and keypoints."""
+
+    spec: str
+    device: str = "auto"
+    keypoints: int | None = None
+
+    def load(self) -> TwoViewMatcher:
+        """The matcher. Raises ``RosMatchingError`` where it cannot be had."""
+        from ros_matching.matching import CLASSICAL, load_matcher
+
+        name, _, weights = self.spec.partition("=")
+        return load_matcher(
+            name,
+            device="cpu" if name in CLASSICAL else self.device,
+            weights=Path(weights) if weights else None,
+            max_keypoints=self.keypoints,
+        )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    reason: str
+
+
+class Contestant:
+    """Starts loading when made; ``wait_until_ready`` before the first ``track``. One call at a time.
+
+    ``failure`` is empty until the front end cannot be loaded or breaks off, and then says why; ``name`` is that of the
+    matcher once it is loaded.
+    """
+
+    def __init__(self, front_end: FrontEnd, config: TrackingConfig) -> None:
+        self.name = self._spec = front_end.spec
+        self.failure = ""
+        context = get_context("spawn")  # a fork would bring this process's memory and threads along
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, front_end, config), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables: as it was asked for, and what ``default`` stands for."""
+        return self._spec if self._spec != "default" else f"default ({self.name})"
+
+    def wait_until_ready(self) -> None:
+        """Block until the front end is loaded, or has failed to."""
+        self.name = self._answer() or self.name
+
+    def track(self, frame: Frame) -> FrameRecord | None:
+        """The outcome of a frame, timed over there; ``None`` when the front end has failed."""
+        return self._ask(replace(frame, true_world_from_camera=None))
+
+    def finish(self) -> float:
+        """End the process; the most memory that it took, in MB, NaN when unknown."""
+        peak_mb = self._ask(None)
+        return float("nan") if peak_mb is None else peak_mb
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._connection.close()  # which ends it once it is idle
+        self._process.join(_GRACE_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _ask(self, question: Frame | None) -> Any:
+        if self.failure:
+            return None
+        with contextlib.suppress(BrokenPipeError):  # the answer will tell
+            self._connection.send(question)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(_GRACE_S)
+            answer = _Failure(f"its process ended with exit code {self._process.exitcode}")
+        if isinstance(answer, _Failure):
+            self.failure = answer.reason
+            return None
+        return answer
+
+
+def _serve(connection: Connection, front_end: FrontEnd, config: TrackingConfig) -> None:
+    from ros_matching.tracking import VisualOdometry
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; who started this one ends it
+    logging.basicConfig(level=logging.ERROR)  # losses and new maps are in the report
+    try:
+        matcher = front_end.load()
+        odometry = VisualOdometry(matcher, config)
+        connection.send(matcher.name)
+        while (frame := connection.recv()) is not None:
+            connection.send(track_frame(odometry, frame)[1])
+        connection.send(_peak_mb())
+    except (EOFError, BrokenPipeError):  # nobody asks any more
+        return
+    except RosMatchingError as error:
+        connection.send(_Failure(str(error)))
+    except Exception as error:  # other people's code may fail in any way; the others go on, and the table says why
+        connection.send(_Failure(f"{type(error).__name__}: {error}"))
+
+
+def _peak_mb() -> float:
+    """The most memory that this process has held (Linux); ``getrusage`` would begin with that of the parent."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return float("nan")

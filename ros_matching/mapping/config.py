@@ -1,0 +1,69 @@
+"""The settings of the mapper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ros_matching.config import Config, parameter
+from ros_matching.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class MappingConfig(Config):
+    """Settings of ``DenseMapper``. Lengths are in the unit of the map: metres, where its scale is metric."""
+
+    views: int = parameter(5, "views that a depth map is made of, its own keyframe among them", minimum=2, maximum=16)
+    window: int = parameter(16, "most recent keyframes among which views are chosen", minimum=2, maximum=200)
+    delay: int = parameter(
+        1,
+        "later keyframes that a depth map waits for, and then its filtering: a keyframe is mapped twice as many "
+        "keyframes later; 0 maps at once, from earlier views alone",
+        minimum=0,
+        maximum=16,
+    )
+    best_parallax_deg: float = parameter(
+        5.0, "angle between the viewing rays of two views that serves depth best, in degrees", minimum=0.1, maximum=45
+    )
+    min_parallax_deg: float = parameter(
+        0.5, "median angle below which a view has too small a baseline, in degrees", minimum=0.01, maximum=45
+    )
+    min_overlap: float = parameter(
+        0.3, "share of the keyframe's sparse points that a view has to see", minimum=0.01, maximum=1
+    )
+    min_sparse_points: int = parameter(
+        20, "sparse points that a depth range is taken from at least", minimum=2, maximum=10000
+    )
+    range_quantile: float = parameter(
+        0.02, "share of the sparse depths that may lie below the range, and above it", minimum=0, maximum=0.4
+    )
+    range_margin: float = parameter(0.1, "by which share the range is widened on both ends", minimum=0, maximum=2)
+    planes: int = parameter(48, "depths that are tried, best a multiple of 16", minimum=8, maximum=1024)
+    levels: int = parameter(0, "levels of the depth pyramid, 1: none; 0: by image size", minimum=0, maximum=4)
+    min_confidence: float = parameter(0.8, "confidence that a depth needs", minimum=0, maximum=1)
+    max_compared: int = parameter(
+        6, "other views that a depth map is compared with, the best ones", minimum=1, maximum=32
+    )
+    min_consistent: int = parameter(3, "other views whose depth has to agree", minimum=0, maximum=32)
+    max_error_px: float = parameter(
+        1.0, "reprojection error up to which depths agree, in pixels of the depth map", minimum=0.01, maximum=20
+    )
+    max_depth_error: float = parameter(
+        0.01, "error relative to the depth up to which depths agree", minimum=0.0001, maximum=0.5
+    )
+    voxel_size: float = parameter(
+        0.0, "edge of the voxels of which each keeps one point; 0: 1/100 of the first depths", minimum=0, maximum=100
+    )
+    max_points: int = parameter(1_000_000, "points that the map holds; those seen least recently go", minimum=1000)
+    radius: float = parameter(
+        0.0, "distance from the newest keyframe beyond which points are forgotten; 0: none", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window < self.views:
+            raise ConfigError(f"MappingConfig.window must be at least views {self.views}, got {self.window}")
+        if self.window <= 2 * self.delay:
+            raise ConfigError(
+                f"MappingConfig.window must exceed twice the delay {self.delay}, got {self.window}: a keyframe has to "
+                "be mapped before it leaves"
+            )

@@ -1,0 +1,237 @@
+"""Dense mapping: ``DenseMapper(estimator).add(keyframe)`` for one keyframe after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
+from ros_matching.geometry.checks import as_pose
+from ros_matching.mapping.config import MappingConfig
+from ros_matching.mapping.depth_range import depth_range
+from ros_matching.mapping.filtering import filtered, points_seen
+from ros_matching.mapping.result import MappingCounts, MappingResult, MappingStatus
+from ros_matching.mapping.view_selection import rank_views, sparse_points
+from ros_matching.mapping.voxel_map import VoxelMap
+from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid, PyramidConfig, merge_levels
+from ros_matching.stages import StageTimer
+
+_VOXELS_IN_DEPTH = 100  # where the configuration does not say how large voxels are
+_IDS_IN_WORLD = 1 << 32  # ids are unsigned 32-bit numbers over ROS
+
+
+class PyramidEstimator(Protocol):
+    """What estimates depth at all levels of the pyramid, as ``networks.pbs_mvsnet.depth.DepthEstimator`` does."""
+
+    def estimate_pyramid(
+        self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]
+    ) -> DepthPyramid:
+        """The depth maps of the reference, from coarse to fine."""
+
+
+@dataclass(eq=False)
+class _View:
+    """A keyframe in the window, and how far it has come."""
+
+    keyframe: Keyframe
+    world: int  # keyframes of different worlds do not see each other
+    depth_range: tuple[float, float] | None = None
+    sources: int = 0
+    pyramid: DepthPyramid | None = None
+    refused: str = ""
+    is_done: bool = False
+
+    @property
+    def owner(self) -> int:
+        """The number of its points in the map."""
+        return self.world * _IDS_IN_WORLD + self.keyframe.id
+
+
+class DenseMapper:
+    """Turns keyframes into depth maps and one bounded cloud, in the world and the unit of the keyframes' poses.
+
+    A keyframe's depth is estimated once ``delay`` later ones are there, and compared with its neighbours' once theirs
+    is; so ``add`` reports on an earlier keyframe than that added, and every keyframe is reported as MAPPED or REFUSED
+    once. Constant memory and time. Not thread-safe: one keyframe at a time.
+    """
+
+    def __init__(self, estimator: PyramidEstimator, config: MappingConfig | None = None) -> None:
+        self.config = config = config or MappingConfig()
+        self._estimator = estimator
+        self._merging = PyramidConfig(
+            min_consistent=config.min_consistent,
+            max_sources=config.max_compared,
+            max_error_px=config.max_error_px,
+            max_depth_error=config.max_depth_error,
+        )
+        self._stages = StageTimer()
+        self._views: deque[_View] = deque(maxlen=config.window)
+        self._map: VoxelMap | None = None
+
+    def add(self, keyframe: Keyframe) -> MappingResult:
+        """Take the next keyframe and map the one whose turn it is.
+
+        Never raises for a keyframe that cannot be used: the result is REFUSED and says why. An id that does not
+        increase, or another scale state, begins a new world, whose keyframes are not compared with those before. With
+        another scale state the unit of length has changed, and what was mapped in the old one is forgotten.
+        """
+        reason = _defect(keyframe, self.config)
+        if reason:
+            return self._result(_View(keyframe, 0), MappingStatus.REFUSED, reason)
+        if self._views and keyframe.scale is not self._views[-1].keyframe.scale:
+            self.clear()
+        self._views.append(_View(keyframe, self._world_of(keyframe)))
+        result = self._step(len(self._views) - 1 - self.config.delay)
+        later = 2 * self.config.delay
+        return result or self._result(self._views[-1], MappingStatus.WAITING, f"for {later} later keyframes")
+
+    def finish(self) -> list[MappingResult]:
+        """Map the keyframes that still wait for later ones, at the end of a sequence."""
+        count, delay = len(self._views), self.config.delay
+        results = [self._step(row) for row in range(count - delay, count + delay)]
+        return [result for result in results if result is not None]
+
+    def move(self, poses: Mapping[int, np.ndarray]) -> None:
+        """Give keyframes corrected poses ``world_from_camera`` (4, 4), by their ids, and their points with them.
+
+        Only keyframes of the present world are moved, and ids that it does not know are passed over. Raises
+        ``GeometryError`` for a pose that is not finite.
+        """
+        if not self._views:
+            return
+        poses = {id: as_pose(f"the pose of keyframe {id}", pose) for id, pose in poses.items()}
+        world = self._views[-1].world
+        for view in self._views:
+            if view.world == world and view.keyframe.id in poses:
+                pose = poses[view.keyframe.id]
+                view.keyframe = replace(view.keyframe, world_from_camera=pose)
+                view.pyramid = view.pyramid and replace(view.pyramid, world_from_camera=pose)
+        if self._map is not None:
+            self._map.move({world * _IDS_IN_WORLD + id: pose for id, pose in poses.items()})
+
+    def cloud(self) -> PointCloud:
+        """The whole map, one point a voxel, in the world."""
+        if self._map is None:
+            return PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+        return self._map.cloud()
+
+    def clear(self) -> None:
+        """Forget the map and all keyframes."""
+        self._views.clear()
+        self._map = None
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the map's points."""
+        return 0 if self._map is None else self._map.nbytes
+
+    def _world_of(self, keyframe: Keyframe) -> int:
+        if not self._views:
+            return 0
+        last = self._views[-1]
+        return last.world + (keyframe.id <= last.keyframe.id)
+
+    def _step(self, row: int) -> MappingResult | None:
+        """Estimate the depth of one keyframe of the window, and finish the one ``delay`` before it."""
+        if 0 <= row < len(self._views):
+            self._estimate(self._views[row])
+        row -= self.config.delay
+        if not 0 <= row < len(self._views) or self._views[row].is_done:
+            return None
+        view = self._views[row]
+        view.is_done = True
+        return self._finish(view)
+
+    def _estimate(self, view: _View) -> None:
+        """The depth pyramid of a keyframe from its best neighbours, or why there is none."""
+        if view.pyramid is not None:
+            return
+        neighbours, view.refused = self._neighbours(view, [other for other in self._views if other is not view])
+        sources = [other.keyframe for other in neighbours[: self.config.views - 1]]
+        if not sources:
+            return
+        view.depth_range, view.refused = depth_range(view.keyframe, sources, self.config)
+        if view.depth_range is None:
+            return
+        view.sources = len(sources)
+        with self._stages("depth"):
+            view.pyramid = self._estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
+
+    def _neighbours(self, view: _View, others: Sequence[_View]) -> tuple[list[_View], str]:
+        """Those of the others that see what the view sees, the best first, and why there are none."""
+        others = [other for other in others if other.world == view.world]
+        with self._stages("select"):
+            rows, reason = rank_views(view.keyframe, [other.keyframe for other in others], self.config)
+        return [others[row] for row in rows], reason
+
+    def _finish(self, view: _View) -> MappingResult:
+        """Repair a keyframe's depth by its coarse levels, filter it, and add it to the map."""
+        if view.pyramid is None:
+            return self._result(view, MappingStatus.REFUSED, view.refused)
+        estimated = [other for other in self._views if other is not view and other.pyramid is not None]
+        others = self._neighbours(view, estimated)[0][: self.config.max_compared]
+        if len(others) < self.config.min_consistent:
+            return self._result(
+                view,
+                MappingStatus.REFUSED,
+                f"its depth can be compared with that of {len(others)} other keyframes only, and "
+                f"{self.config.min_consistent} have to agree",
+            )
+        with self._stages("filter"):
+            view.pyramid = merge_levels(view.pyramid, [other.pyramid for other in others], self._merging)
+            maps = [(other.pyramid.finest, other.keyframe.world_from_camera) for other in others]
+            depth_map, counts = filtered(view.pyramid.finest, view.keyframe.world_from_camera, maps, self.config)
+        with self._stages("fuse"):
+            cloud = self._fuse(view, depth_map)
+        counts = replace(counts, sources=view.sources)
+        return self._result(view, MappingStatus.MAPPED, "", counts, depth_map=depth_map, cloud=cloud)
+
+    def _fuse(self, view: _View, depth_map: DepthMap) -> PointCloud:
+        """Add a filtered depth map to the map; the points that are new."""
+        if self._map is None:
+            size = self.config.voxel_size or float(np.median(view.keyframe.sparse_depths)) / _VOXELS_IN_DEPTH
+            self._map = VoxelMap(size, self.config.max_points, self.config.radius)
+        seen = points_seen(depth_map, view.keyframe)
+        return self._map.insert(view.owner, view.keyframe.world_from_camera, seen)
+
+    def _result(
+        self,
+        view: _View,
+        status: MappingStatus,
+        reason: str,
+        counts: MappingCounts | None = None,
+        *,
+        depth_map: DepthMap | None = None,
+        cloud: PointCloud | None = None,
+    ) -> MappingResult:
+        return MappingResult(
+            keyframe=view.keyframe,
+            status=status,
+            reason=reason,
+            depth_map=depth_map,
+            cloud=cloud,
+            depth_range=view.depth_range,
+            counts=replace(
+                counts or MappingCounts(),
+                points=0 if cloud is None else len(cloud),
+                map_points=0 if self._map is None else len(self._map),
+            ),
+            stage_ms=self._stages.take(),
+        )
+
+
+def _defect(keyframe: Keyframe, config: MappingConfig) -> str:
+    """Why a keyframe cannot be used at all; empty when it can."""
+    if not np.isfinite(keyframe.world_from_camera).all():
+        return "its pose is not finite"
+    if not keyframe.frame.camera.is_pinhole:
+        model = keyframe.frame.camera.distortion_model.value
+        return f"its image has {model} distortion; undistort it first (ros_matching.geometry.camera.Undistorter)"
+    count = len(sparse_points(keyframe))
+    if count < config.min_sparse_points:
+        return f"it has {count} sparse points with a depth, and {config.min_sparse_points} are needed"
+    return ""

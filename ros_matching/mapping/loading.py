@@ -1,0 +1,32 @@
+"""A dense mapper with the weights that come with the package, or others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ros_matching.mapping.config import MappingConfig
+from ros_matching.mapping.dense_mapper import DenseMapper
+
+NETWORKS = ("pbs_mvsnet_lite", "pbs_mvsnet")
+
+
+def load_dense_mapper(
+    device: str = "auto",
+    config: MappingConfig | None = None,
+    *,
+    weights: Path | str | None = None,
+    network: str = NETWORKS[0],
+) -> DenseMapper:
+    """A mapper on ``device``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+
+    ``weights`` is a file for ``network``, by default that of the package. Raises ``CheckpointError`` where weights are
+    missing or damaged, and ``ConfigError`` for a device that cannot be had.
+    """
+    from ros_matching.networks.device import torch_device
+    from ros_matching.networks.installed import load_named, weights_file
+    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
+
+    config = config or MappingConfig()
+    where = torch_device(device)
+    loaded = load_named(Path(weights) if weights else weights_file(network), network)
+    return DenseMapper(DepthEstimator(loaded.to(where), DepthConfig(config.planes, config.levels)), config)

@@ -1,0 +1,45 @@
+"""The settings of ``mapping_node``; those of the mapper are beside it, as ROS parameters under ``mapping.``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ros_matching.config import Config, parameter
+from ros_matching.mapping.loading import NETWORKS
+
+
+@dataclass(frozen=True)
+class MappingNodeConfig(Config):
+    """What ``mapping_node`` works with, how much of the machine it takes, and how much it publishes."""
+
+    network: str = parameter(NETWORKS[0], "the depth network", choices=NETWORKS)
+    weights: str = parameter("", "a file with the network's weights; empty takes those of the package")
+    device: str = parameter("auto", "where the network runs: auto, cpu, cuda or cuda:N")
+    autostart: bool = parameter(
+        False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"
+    )
+    queue_length: int = parameter(
+        10, "keyframes that wait while one is mapped; beyond, the oldest is dropped", minimum=1, maximum=1000
+    )
+    threads: int = parameter(
+        0, "CPU threads of the network; 0 leaves one core to the odometry and takes the others", minimum=0, maximum=1024
+    )
+    niceness: int = parameter(
+        10, "by how much the mapping's threads give way to other processes, as nice(1)", minimum=0, maximum=19
+    )
+    cloud_period_s: float = parameter(0.0, "dense_cloud is published at most this often, in seconds", minimum=0)
+    cloud_max_points: int = parameter(
+        100_000, "points of a dense_cloud; of more, an even selection is sent", minimum=1, maximum=100_000_000
+    )
+    map_period_s: float = parameter(2.0, "map_cloud is published at most this often, in seconds", minimum=0.05)
+    map_max_points: int = parameter(
+        500_000, "points of a map_cloud; of more, an even selection is sent", minimum=1, maximum=100_000_000
+    )
+    cloud_file: str = parameter("", "where ~/save_cloud writes, as PLY or PCD by the suffix; ~ is the home folder")
+    save_at_end: bool = parameter(
+        False, "when the node is deactivated or shut down, map what still waits, and write the map to cloud_file"
+    )
+
+
+LIVE_SETTINGS = frozenset({"cloud_file", "save_at_end"})
+"""What may be set while the node is configured; the rest is read in the transition to configured."""

@@ -1,0 +1,153 @@
+"""``mapping_node``: dense mapping of the odometry's keyframes as a ROS 2 lifecycle node, in a process of its own.
+
+configure loads the network; activate subscribes; deactivate maps what still waits; cleanup frees. The executor's
+callbacks only take messages in: all work on keyframes is done by one worker thread, which gives way to the odometry.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.executors import MultiThreadedExecutor
+
+from ros_matching.errors import NodeError
+from ros_matching.mapping import MappingConfig, load_dense_mapper
+from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.nodes.cloud_file import save_cloud
+from ros_matching.nodes.diagnostics import Report
+from ros_matching.nodes.keyframe_input import KeyframeInput
+from ros_matching.nodes.managed_node import ManagedNode, run_node
+from ros_matching.nodes.mapping_config import LIVE_SETTINGS, MappingNodeConfig
+from ros_matching.nodes.mapping_diagnostics import mapping_report
+from ros_matching.nodes.mapping_outputs import MappingOutputs
+from ros_matching.nodes.mapping_pipeline import Mapper, MappingParts, MappingPipeline, ReceivedKeyframe
+from ros_matching.nodes.mapping_services import MappingServices
+from ros_matching.nodes.mapping_statistics import MappingStatistics
+from ros_matching.nodes.parameters import read_config
+from ros_matching.nodes.worker import Worker
+
+_NICEST = 19
+
+
+class MappingNode(ManagedNode):
+    """The node; ``load`` takes the place of the real mapper in tests."""
+
+    NAME = "mapping_node"
+    TITLE = "dense mapping"
+    CONFIGS = (("", MappingNodeConfig), ("mapping.", MappingConfig))
+    LIVE_SETTINGS = LIVE_SETTINGS
+    LIBRARY = "ros_matching.mapping"
+
+    def __init__(self, *, load: Callable[..., Mapper] = load_dense_mapper, **node_options: Any) -> None:
+        """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
+        super().__init__(**node_options)
+        self._load = load
+        self._config = read_config(self, MappingNodeConfig)
+        self._statistics = MappingStatistics()
+        self._pipeline: MappingPipeline | None = None
+        self._worker: Worker[ReceivedKeyframe] | None = None
+        self._mapping_services = MappingServices(self, self._in_worker)
+
+    def _configure(self) -> None:
+        self._config, mapping = (read_config(self, config_class, prefix) for prefix, config_class in self.CONFIGS)
+        mapper = self._load(
+            self._config.device, mapping, weights=self._config.weights or None, network=self._config.network
+        )
+        self._statistics = MappingStatistics()
+        outputs = MappingOutputs(self, self._config)
+        self._configured.callback(outputs.destroy)
+        self._pipeline = MappingPipeline(
+            MappingParts(
+                mapper=mapper,
+                outputs=outputs,
+                statistics=self._statistics,
+                problems=self._problems,
+                say=self.get_logger().warning,
+            )
+        )
+        self._worker = Worker(
+            self._pipeline.process,
+            self._on_worker_error,
+            "mapping_worker",
+            queue_length=self._config.queue_length,
+            prepare=lambda: give_way(self._config),
+            chore=self._publish_map,
+            chore_period_s=self._config.map_period_s,
+        )
+        self._configured.callback(self._forget)
+        self.get_logger().info(f"configured with the network {self._config.network}")
+
+    def _activate(self) -> None:
+        self._active.callback(self._finish)
+        self._input = KeyframeInput(self, self._config.queue_length, self._problems, self._on_keyframe)
+        self._active.callback(self._input.destroy)
+        self.get_logger().info(f"active, listening to {self._input.topic}")
+
+    def _finish(self) -> None:
+        """Map what waits for later keyframes, while the publishers are open, and save the map if wished."""
+        config = read_config(self, MappingNodeConfig)
+        if config.save_at_end:
+            self._worker.drain()
+        self._statistics.count_dropped(self._worker.forget())
+        self._in_worker(lambda pipeline: pipeline.finish())
+        if self.context.ok():
+            self._in_worker(lambda pipeline: pipeline.publish_map())
+        if config.save_at_end:
+            self._save(config.cloud_file)
+
+    def _save(self, file: str) -> None:
+        try:
+            self.get_logger().info(f"saved {save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)}")
+        except NodeError as error:
+            self.get_logger().error(f"the map was not saved: {error}")
+
+    def _forget(self) -> None:
+        self._worker.stop()
+        self._worker = self._pipeline = None
+
+    def _in_worker(self, action: Callable[[MappingPipeline], Any]) -> Any:
+        """Call with the pipeline in the worker's thread, and return the outcome."""
+        worker, pipeline = self._worker, self._pipeline
+        if worker is None or pipeline is None:
+            raise NodeError("the node is unconfigured; configure and activate it first (ros2 lifecycle set)")
+        return worker.run(lambda: action(pipeline)).result()
+
+    def _on_keyframe(self, msg: KeyframeMsg) -> None:
+        worker = self._worker
+        if worker is not None:
+            self._statistics.count_arrival(worker.submit(ReceivedKeyframe(msg, time.perf_counter())))
+
+    def _publish_map(self) -> None:
+        if self.state == "active":
+            self._pipeline.publish_map()
+
+    def _watch(self) -> None:
+        self._input.watch()
+
+    def _report(self) -> tuple[str, Report]:
+        waiting = 0 if self._worker is None else self._worker.waiting
+        return self._config.device, mapping_report(self._statistics, waiting, self._config.queue_length)
+
+
+def give_way(config: MappingNodeConfig) -> None:
+    """Let the calling thread, and those of the network that it starts, take less of the machine than the odometry."""
+    thread = threading.get_native_id()  # on Linux, each thread has a niceness of its own
+    niceness = os.getpriority(os.PRIO_PROCESS, thread) + config.niceness
+    os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
+    torch = sys.modules.get("torch")  # only where a network has loaded it
+    if torch is not None:
+        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) - 1))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node in a process of its own; the exit status is 1 when it could not start."""
+    return run_node(MappingNode, args, lambda: MultiThreadedExecutor(num_threads=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

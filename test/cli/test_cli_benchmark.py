@@ -1,0 +1,150 @@
+"""ros-matching benchmark: real processes; what they run is our own tracker on a small rendered sequence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import ros_matching.evaluation.benchmark_report
+import ros_matching.evaluation.plots
+from ros_matching.cli.contestant import Contestant, FrontEnd
+from ros_matching.cli.main import main
+from ros_matching.cli.race import Race
+from ros_matching.io import open_source
+from ros_matching.tracking import TrackingConfig
+
+FRAMES = 14
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    """A rendered sequence as a folder, so that it is rendered once only."""
+    folder = tmp_path_factory.mktemp("recordings") / "room"
+    (folder / "images").mkdir(parents=True)
+    source = open_source(f"scene:room?seed=1&frames={FRAMES}&fps=5&width=240&height=180")
+    for frame in source:
+        cv2.imwrite(str(folder / "images" / f"{frame.index:04d}.png"), frame.image[..., ::-1])
+    np.savetxt(folder / "K.txt", source.camera.matrix)
+    np.savetxt(folder / "poses.txt", [frame.true_world_from_camera.ravel() for frame in source])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_drawn(monkeypatch) -> None:
+    monkeypatch.setattr(ros_matching.evaluation.plots, "plot_run", lambda report, path: path.touch())
+    monkeypatch.setattr(ros_matching.evaluation.benchmark_report, "plot_contest", lambda contest, path: path.touch())
+
+
+def benchmark(*arguments: str | Path) -> int:
+    return main(["benchmark", *map(str, arguments), "--quiet"])
+
+
+def details(out: Path) -> list[dict]:
+    return json.loads((out / "benchmark.json").read_text())["details"]
+
+
+def test_a_front_end_races_as_it_tracks_alone_and_one_that_cannot_run_says_why(recording, tmp_path, capsys):
+    command = [recording, "--backend", "sift", "--backend", "pigeon", "--out", tmp_path / "race"]
+    assert main(["benchmark", *map(str, command)]) == 0
+    assert "pigeon, on room: no front end is called 'pigeon'" in capsys.readouterr().out
+    assert main(["track", str(recording), "--backend", "sift", "--quiet", "--out", str(tmp_path / "alone")]) == 0
+    sift, pigeon = details(tmp_path / "race")
+    alone = json.loads((tmp_path / "alone" / "report.json").read_text())
+    for key in ("frames", "tracked", "lost", "maps", "ate_rmse", "rpe_trans", "rpe_rot_deg", "scale"):
+        assert sift[key] == alone[key]
+    assert alone["tracked"] >= FRAMES // 2
+    raced, tracked = (tmp_path / folder / "trajectory.tum" for folder in ("race/room/sift", "alone"))
+    assert raced.read_text() == tracked.read_text()
+    assert 20 < sift["peak_mb"] < 1000
+    assert pigeon["frames"] == 0
+
+
+def test_strides_are_sequences_of_their_own_and_a_repeat_begins_a_frame_later(recording, tmp_path):
+    arguments = ["--stride", "1", "--stride", "3", "--repeat", "2", "--backend", "sift", "--out", tmp_path]
+    assert benchmark(recording, *arguments) == 0
+    runs = details(tmp_path)
+    assert [(run["sequence"], run["frames"]) for run in runs] == [
+        ("room", 14), ("room", 13), ("room, every 3rd", 5), ("room, every 3rd", 5),
+    ]  # fmt: skip
+    rows = json.loads((tmp_path / "benchmark.json").read_text())["tables"][0]["rows"]
+    assert [row["sequence"] for row in rows] == ["room", "room, every 3rd"]
+
+
+def test_nobody_tracks_anything_is_exit_code_1(recording, tmp_path):
+    assert benchmark(recording, "--stop", 1, "--backend", "sift", "--out", tmp_path) == 1
+    [run] = details(tmp_path)
+    assert (run["frames"], run["tracked"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeat", "0"], "--repeat must be at least 1, got 0"),
+        (["--set", "tracking.min_inlier=3"], "has no setting min_inlier"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(recording, tmp_path, capsys, arguments, message):
+    assert benchmark(recording, *arguments, "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_sources_of_one_name_are_refused(recording, tmp_path, capsys):
+    assert benchmark(recording, recording, "--out", tmp_path / "out") == 2
+    assert "two sources are called 'room'" in capsys.readouterr().err
+
+
+def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
+    """Killed on the way, as by a lack of memory."""
+    front_ends = [FrontEnd("sift"), FrontEnd("orb")]
+
+    class Frames(list):
+        name = "room"
+
+        def __iter__(self):
+            for frame in super().__iter__():
+                if frame.index == 4:
+                    os.kill(race._contestants[0]._process.pid, signal.SIGKILL)
+                yield frame
+
+    class Bar:
+        def update(self) -> None: ...
+
+    with Race("room", front_ends, TrackingConfig()) as race:
+        race.run(Frames(open_source(str(recording))), Bar())
+        contest = race.contest()
+    sift, orb = contest.runs
+    assert sift.failure == "its process ended with exit code -9"
+    assert len(sift.report.records) == 4
+    assert orb.failure == ""
+    assert len(orb.report.records) == FRAMES
+
+
+def test_a_contestant_that_is_closed_early_is_gone(recording):
+    contestant = Contestant(FrontEnd("sift"), TrackingConfig())
+    contestant.wait_until_ready()
+    assert contestant.label == "sift"
+    contestant.close()
+    assert contestant._process.exitcode == 0
+
+
+def test_ctrl_c_writes_what_was_done_and_leaves_no_process(recording, tmp_path):
+    command = [sys.executable, "-m", "ros_matching.cli.main", "benchmark", str(recording), "--backend", "sift"]
+    long = ["--stride", "1", "--repeat", "13", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen([*command, *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert details(tmp_path / "out")[-1]["interrupted"]
+    assert "Accuracy" in output

@@ -1,0 +1,100 @@
+"""The covariance of an adjustment against what adjustments under fresh noise do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from geometry_truth import CAMERA, random_points
+from scipy.stats import chi2
+
+from ros_matching.geometry import se3
+from ros_matching.geometry.bundle_adjustment import BundleProblem, bundle_adjust
+from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance
+
+NOISE_PX = 0.4
+TRIALS = 150
+
+
+def true_problem(seed: int, fixed: int) -> BundleProblem:
+    """Five cameras in a row that see 60 points, the first ``fixed`` of them fixed; no noise."""
+    random = np.random.default_rng(seed)
+    points = random_points(random, 60, depth=(2.0, 6.0))
+    centers = np.column_stack([0.15 * np.arange(5), 0.03 * random.normal(size=5), 0.03 * random.normal(size=5)])
+    poses = se3.invert(se3.pose_from(se3.exp_so3(0.02 * random.normal(size=(5, 3))), centers))
+    pixels = np.stack([CAMERA.project(se3.transform(pose, points)) for pose in poses])
+    camera_index, point_index = np.nonzero(np.isfinite(pixels[..., 0]))
+    return BundleProblem(
+        camera_from_world=poses,
+        points=points,
+        camera_index=camera_index,
+        point_index=point_index,
+        points_px=pixels[camera_index, point_index],
+        weights=np.ones(len(camera_index)),
+        fixed_cameras=np.arange(5) < fixed,
+        camera=CAMERA,
+    )
+
+
+def adjusted(problem: BundleProblem, seed: int) -> BundleProblem:
+    """The optimum under fresh noise of the pixels."""
+    noise = NOISE_PX * np.random.default_rng(seed).normal(size=problem.points_px.shape)
+    noisy = replace(problem, points_px=problem.points_px + noise)
+    result = bundle_adjust(noisy)
+    return replace(noisy, camera_from_world=result.camera_from_world, points=result.points)
+
+
+def camera_steps(estimate: BundleProblem, truth: BundleProblem, covariance: BundleCovariance) -> np.ndarray:
+    """The steps (6F,) in camera coordinates from the estimated to the true free cameras."""
+    free = covariance.free_cameras
+    return se3.local(np.eye(4), truth.camera_from_world[free] @ se3.invert(estimate.camera_from_world[free])).ravel()
+
+
+def test_cameras_and_points_are_as_far_off_as_their_covariance_says():
+    truth = true_problem(seed=0, fixed=2)
+    cameras, points, sigmas = [], [], []
+    for seed in range(TRIALS):
+        estimate = adjusted(truth, seed)
+        covariance = bundle_covariance(estimate)
+        step = camera_steps(estimate, truth, covariance)
+        cameras.append(step @ np.linalg.solve(covariance.cameras, step))
+        by_cameras = covariance.points_by_cameras[7]
+        of_point = covariance.points[7] + by_cameras @ covariance.cameras @ by_cameras.T
+        error = truth.points[7] - estimate.points[7]
+        points.append(error @ np.linalg.solve(of_point, error))
+        sigmas.append(covariance.sigma_px)
+    assert np.mean(sigmas) == pytest.approx(NOISE_PX, rel=0.03)
+    for values, freedom in ((cameras, 18), (points, 3)):
+        low, high = chi2.ppf([0.001, 0.999], freedom * TRIALS) / TRIALS
+        assert low < np.mean(values) < high * 1.05  # the Huber loss costs a few per cent of efficiency
+
+
+def test_points_alone_do_not_tell_what_they_have_in_common():
+    """Averaged over all points the error in depth is far larger than independent points would have it."""
+    truth = true_problem(seed=1, fixed=2)
+    means, own, joint = [], [], []
+    for seed in range(40):
+        estimate = adjusted(truth, seed)
+        covariance = bundle_covariance(estimate)
+        means.append(np.mean(truth.points[:, 2] - estimate.points[:, 2]))
+        own.append(covariance.points[:, 2, 2].sum() / len(truth.points) ** 2)
+        mean_row = covariance.points_by_cameras[:, 2].mean(axis=0)
+        joint.append(own[-1] + mean_row @ covariance.cameras @ mean_row)
+    power = np.mean(np.square(means))
+    assert power > 3 * np.mean(own)
+    assert 0.5 < power / np.mean(joint) < 1.8
+
+
+def test_a_scale_that_nothing_holds_has_no_variance():
+    truth = true_problem(seed=2, fixed=1)
+    covariance = bundle_covariance(adjusted(truth, 0))
+    assert np.linalg.matrix_rank(covariance.cameras / np.abs(covariance.cameras).max(), tol=1e-9) <= 23
+    assert np.isfinite(covariance.cameras).all()
+
+
+def test_the_noise_is_never_taken_to_be_less_than_asked():
+    truth = true_problem(seed=3, fixed=2)
+    assert bundle_covariance(truth, min_sigma_px=0.2).sigma_px == 0.2
+    once, twice = (bundle_covariance(truth, min_sigma_px=sigma) for sigma in (0.2, 0.4))
+    np.testing.assert_allclose(4 * once.cameras, twice.cameras)
