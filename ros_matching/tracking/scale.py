@@ -95,7 +95,9 @@ class ScaleEstimator:
         """The state of the unit now."""
         if self._anchor is None:
             return ScaleReport()
-        name, sigma = self._anchor.name, math.hypot(math.sqrt(self._variance), self._doubt)
+        name, sigma = self._anchor.name, math.sqrt(self._variance)
+        # One contradiction alone takes the metres away, not the anchor.
+        sigma = max(sigma, min(math.hypot(sigma, self._doubt), self._config.anchored_sigma))
         if sigma <= self._config.metric_sigma:
             return ScaleReport(ScaleState.METRIC, name, sigma)
         if sigma <= self._config.anchored_sigma:
@@ -115,7 +117,7 @@ class ScaleEstimator:
             self._is_due = True
             self._variance += self._config.drift_sigma**2
             self._aside = deque(map(self._aged, self._aside), maxlen=_REMEMBERED)
-            if self._variance + self._doubt**2 > self._config.anchored_sigma**2:
+            if self._variance > self._config.anchored_sigma**2:
                 self._variance, self._doubt = math.inf, 0.0
         return self._measured_factor(local_map, view)
 
