@@ -124,7 +124,7 @@ class VoOutputs:
         if result.previous_from_current is None or self._last_stamp_ns is None:
             return None
         seconds = (result.stamp_ns - self._last_stamp_ns) * 1e-9
-        return mounting.twist(result.previous_from_current, result.relative_covariance, seconds)
+        return mounting.twist(result.previous_from_current, vo_messages.relative_covariance(result), seconds)
 
     def _publish_path(self, stamp_ns: int, header: Header) -> None:
         """Send the whole path, which costs in proportion to its length, at a bounded rate only."""

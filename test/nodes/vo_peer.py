@@ -57,8 +57,8 @@ class KnownMatcher:
 class KnownTracker:
     """Tracks from the second frame on: every frame is ``RELATIVE`` away from the one before."""
 
-    def __init__(self, matcher: Any, config: Any) -> None:
-        self.config = config
+    def __init__(self, matcher: Any, config: Any, scale: Any) -> None:
+        self.config, self.scale = config, scale
         self.frames: list[Frame] = []
         self.resets = 0
         self.error: Exception | None = None
@@ -103,6 +103,9 @@ class KnownTracker:
             covariance=RELATIVE_COVARIANCE,
             previous_from_current=RELATIVE,
             relative_covariance=RELATIVE_COVARIANCE,
+            scale=ScaleState.METRIC,
+            scale_source="depth",
+            scale_sigma=0.0,
             counts=TrackingCounts(keypoints=9, matches=5, inliers=2),
             parallax_deg=1.5,
             stage_ms={"extract": 2.0},
