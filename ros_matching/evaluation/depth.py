@@ -53,12 +53,18 @@ def evaluate_depth(estimate: Estimate, views: Sequence[DepthViews]) -> DepthRepo
         seconds += time.perf_counter() - start
         error, confidence = relative_errors(result, view.reference.frame)
         errors.append(error)
-        confident.append(_most_confident(error, confidence))
-    return _report(np.concatenate(errors), np.concatenate(confident), len(views), 1e3 * seconds / len(views))
+        confident.append(most_confident(error, confidence))
+    return depth_report(np.concatenate(errors), np.concatenate(confident), len(views), 1e3 * seconds / len(views))
 
 
 def relative_errors(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """|estimate - truth| / truth (P,), NaN without an estimate, and its confidence, at the grid's known depths.
+    """|estimate - truth| / truth (P,), NaN without an estimate, and its confidence, at the grid's known depths."""
+    ratio, confidence = depth_ratios(estimate, frame)
+    return np.abs(ratio - 1), confidence
+
+
+def depth_ratios(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """The ratios of estimate to truth (P,), NaN without an estimate, and its confidence, at the grid's known depths.
 
     The estimate is that of the depth map's nearest pixel, by the two cameras.
     """
@@ -73,17 +79,21 @@ def relative_errors(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.nd
     depth, confidence = np.full((2, len(rays)), np.nan)
     depth[inside] = estimate.depth[rows[inside], columns[inside]]
     confidence[inside] = estimate.confidence[rows[inside], columns[inside]]
-    return np.abs(depth - truth[known]) / truth[known], confidence
+    return depth / truth[known], confidence
 
 
-def _most_confident(errors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+def most_confident(errors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """The half of the known errors with the highest confidence."""
     known = np.flatnonzero(np.isfinite(errors))
     order = np.argsort(-confidence[known], kind="stable")
     return errors[known[order[: (len(known) + 1) // 2]]]
 
 
-def _report(errors: np.ndarray, confident: np.ndarray, views: int, ms_per_view: float) -> DepthReport:
+def depth_report(errors: np.ndarray, confident: np.ndarray, views: int, ms_per_view: float) -> DepthReport:
+    """The figures of relative errors (P,), NaN without an estimate, and those of the most confident estimates.
+
+    Raises ``EvaluationError`` without any estimate.
+    """
     found = errors[np.isfinite(errors)]
     if not len(found):
         raise EvaluationError(f"no estimate at any of {len(errors)} known depths; do the views overlap?")

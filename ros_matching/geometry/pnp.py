@@ -21,6 +21,9 @@ _DAMPING = 1e-9  # relative; keeps a step finite where a motion is not observed,
 _MAX_CONDITION = 1e12  # of the scaled information matrix; beyond it some motion is not observed
 _MAX_SHARE = 0.05  # of what is known of the camera's position may come from one point
 _MIN_EXPLAINED = 0.5  # share of the points that a predicted pose must explain to be believed without RANSAC
+_MEDIAN_SIGMAS = 1.1774  # the median length of a two-dimensional normal error, in standard deviations of each axis
+_CUTOFF_SIGMAS = 5.0  # Tukey's loss with this keeps nearly all of the efficiency of least squares
+_MIN_CUTOFF_SHARE = 0.2  # of the usual cutoff, however well the points fit
 _RANSAC_ITERATIONS = 500
 _RANSAC_CONFIDENCE = 0.9999
 
@@ -91,7 +94,9 @@ def refine_pose(
         residual, jacobian = residuals_and_jacobian(pose, points_world, points_px, camera)
         error = np.hypot(*residual)
         residual[np.isinf(residual)] = 0.0  # behind the camera: no derivative, no pull
-        robust = huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, 2.0 * threshold_px)
+        robust = (
+            huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, _cutoff_px(error, threshold_px))
+        )
         step = _solve(residual, jacobian, bounded_leverage(weights * robust, jacobian[0, 0]))
         if step is None:
             return None
@@ -101,6 +106,19 @@ def refine_pose(
             break
         drawing_in = drawing_in and moved_px > _DRAWN_IN * threshold_px and iteration + 1 < iterations // 2
     return _evaluate(pose, points_world, points_px, camera, threshold_px, weights)
+
+
+def _cutoff_px(error: np.ndarray, threshold_px: float) -> float:
+    """The error from which a point has no say: where the noise (the median's) has no points any more.
+
+    Twice the threshold at most. Where the points fit far better than the threshold asks, wrong ones below it still
+    stand out.
+    """
+    inlying = error[error <= threshold_px]
+    if not len(inlying):
+        return 2.0 * threshold_px
+    sigma = np.median(inlying) / _MEDIAN_SIGMAS
+    return float(np.clip(_CUTOFF_SIGMAS * sigma, 2.0 * _MIN_CUTOFF_SHARE * threshold_px, 2.0 * threshold_px))
 
 
 def residuals_and_jacobian(

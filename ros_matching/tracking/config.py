@@ -62,7 +62,7 @@ class TrackingConfig(Config):
         40, "keyframes kept in the local map, for matching, triangulation and recovery", minimum=4, maximum=1000
     )
     neighbour_keyframes: int = parameter(
-        5, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
+        3, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
     )
     reinitialize_after: int = parameter(
         20, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000

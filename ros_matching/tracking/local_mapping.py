@@ -18,6 +18,12 @@ from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, 
 
 # A keyframe takes part in an adjustment only if it sees this many of the landmarks.
 _MIN_SHARED = 10
+# So many older keyframes at most hold the window in place, those that share the most landmarks with it.
+_MAX_HOLDING = 10
+# The loss of the adjustment turns robust at so many standard deviations of the noise, between these limits in pixels of
+# the threshold for outliers.
+_LOSS_SIGMAS = 2.0
+_LOSS_SHARE = 0.1, 0.7
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,6 @@ class LocalMapper:
     def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig) -> None:
         self._matcher = matcher
         self._config = config
-        self._bundle_config = BundleConfig()
 
     def begin(
         self, local_map: LocalMap, first: InitialReconstruction, world_from_first: np.ndarray, depth: float
@@ -109,9 +114,9 @@ class LocalMapper:
         wanted = np.zeros(len(local_map.positions), dtype=bool)
         for member in window:
             wanted[member.seen] = True
-        others = [
-            k for k in local_map.keyframes if k.id not in moving and np.count_nonzero(wanted[k.seen]) >= _MIN_SHARED
-        ]
+        shared = {k.id: np.count_nonzero(wanted[k.seen]) for k in local_map.keyframes if k.id not in moving}
+        holding = sorted((k for k in shared if shared[k] >= _MIN_SHARED), key=lambda k: -shared[k])[:_MAX_HOLDING]
+        others = [k for k in local_map.keyframes if k.id in holding]
         keyframes = others + window
         seen = local_map.observations(keyframes)
         rows = np.flatnonzero(wanted[seen.landmark])
@@ -128,7 +133,18 @@ class LocalMapper:
             fixed_cameras=fixed,
             camera=local_map.camera,
         )
-        return Window(keyframes, landmarks, seen, rows, problem, self._bundle_config)
+        return Window(keyframes, landmarks, seen, rows, problem, self._bundle_config_for(problem))
+
+    def _bundle_config_for(self, problem: BundleProblem) -> BundleConfig:
+        """The loss that fits the noise of a problem, of which the present errors tell."""
+        error_px = np.empty(len(problem.points_px))
+        for number, pose in enumerate(problem.camera_from_world):
+            mine = problem.camera_index == number
+            points = problem.points[problem.point_index[mine]]
+            error_px[mine] = reprojection_errors_px(points, problem.points_px[mine], problem.camera, pose)
+        low, high = np.multiply(_LOSS_SHARE, self._config.threshold_px(problem.camera))
+        scale_px = float(np.clip(_LOSS_SIGMAS * np.median(error_px) / 1.1774, low, high))
+        return BundleConfig(loss_scale_px=scale_px, convergence=1e-3)
 
     def _neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
         neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)

@@ -27,6 +27,8 @@ from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
 _TURN_SHARE = 0.7
 _TURN_MIN_MATCHES = 30
 _TURN_MAX_DISTANCE = 0.05
+# Fewer landmarks that an old keyframe knows are not worth being looked up in its image.
+_MIN_REFINED = 12
 # The essential matrix stands in for PnP with so many matches, of which so many have landmarks to give its scale.
 _TWO_VIEW_MIN_MATCHES = 40
 _TWO_VIEW_MIN_LANDMARKS = 6
@@ -176,6 +178,8 @@ class Localizer:
         """Pixels (N, 2) of landmarks (N,) where the image looks as it does around them in a keyframe."""
         exact = points_px.copy()
         for keyframe, rows, keypoints in local_map.sightings(landmark_ids, reference):
+            if len(rows) < _MIN_REFINED:
+                continue
             known_px = keyframe.features.keypoints_px[keypoints]
             exact[rows] = self._matcher.refine_points(keyframe.features, features, known_px, points_px[rows])
         return exact

@@ -173,6 +173,8 @@ class VisualOdometry:
         counts = self._counts(features, localization)
         parallax = median_parallax_deg(self._map, localization)
         keyframe, told = None, self._told_of_recovery()
+        if self._lost_frames:
+            self._initializer.reset()  # what it took for a new map's first view
         belief = self._believe(localization)
         motion = self._motion_to(belief)
         if needs_keyframe(self._map, localization, self._config):
@@ -326,8 +328,10 @@ class VisualOdometry:
             )
         self._uncertainty.begin(local_map.keyframes[0], drift)
         self._note_adjustment(keyframe)
+        guess = f"began map {self._map_id} after a loss: its place and its scale are guesses"
         return replace(
             self._posed_result(keyframe.frame, self._believe_keyframe(keyframe)),
+            reason=guess if self._map_id > 1 else "",
             counts=replace(self._counts(first.features1), matches=len(first.matches), inliers=len(keyframe.seen)),
             parallax_deg=float(np.nanmedian(first.geometry.parallax_deg)),
             new_keyframe=local_map.export(keyframe, self._scale.report.state),

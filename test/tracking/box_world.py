@@ -14,11 +14,11 @@ import numpy as np
 
 from ros_matching.datatypes import Camera, Frame
 
-CAMERA = Camera(width=320, height=240, fx=250, fy=250, cx=159.5, cy=119.5)
+CAMERA = Camera(width=240, height=180, fx=190, fy=190, cx=119.5, cy=89.5)
 FRAME_NS = 33_333_333
 _HALF = np.array([6.0, 3.0, 6.0], np.float32)
 _TEXTURE_PX = 512
-_PX_PER_UNIT = 42.0
+_PX_PER_UNIT = 32.0
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,19 @@ def furnished(seed: int = 0) -> BoxWorld:
     return BoxWorld(panels, seed=seed)
 
 
-Disturbance = Callable[[int, np.ndarray], np.ndarray]
-
-
 def film(
     world: BoxWorld,
     poses: np.ndarray,
-    disturb: Disturbance | None = None,
+    frames: Iterable[int] | None = None,
     panels: Callable[[int], Iterable[Panel]] = lambda index: (),
     noise: float = 2.0,
-    skip: Iterable[int] = (),
 ) -> Iterator[Frame]:
-    """Frames along poses (N, 4, 4), with grey level noise; ``disturb`` edits single images, ``skip`` never come."""
-    skipped = set(skip)
-    for index, pose in enumerate(poses):
-        if index in skipped:
-            continue
-        image = world.render(pose, panels(index))
+    """Frames along poses (N, 4, 4), or some of them, with grey level noise; ``panels`` come and go by frame."""
+    for index in range(len(poses)) if frames is None else frames:
+        image = world.render(poses[index], panels(index))
         grain = np.random.default_rng((7, index)).normal(0, noise, image.shape[:2]).astype(np.float32)
         image = np.clip(image + grain[..., None], 0, 255).astype(np.uint8)
-        image = image if disturb is None else disturb(index, image)
-        yield Frame(index, 1_000_000_000 + index * FRAME_NS, image, world.camera, true_world_from_camera=pose)
+        yield Frame(index, 1_000_000_000 + index * FRAME_NS, image, world.camera, true_world_from_camera=poses[index])
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:

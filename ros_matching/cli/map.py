@@ -1,0 +1,149 @@
+"""``ros-matching map``: a dense point cloud of a sequence, offline."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ros_matching.cli.map_keyframes import TRACKER, TRUTH, deliveries
+from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
+
+if TYPE_CHECKING:
+    from ros_matching.cli.map_output import MapOutput
+    from ros_matching.io import FrameSource
+    from ros_matching.mapping import DenseMapper
+    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.tracking import TrackingConfig
+
+_DESCRIPTION = f"""\
+Map a sequence densely and write into DIR:
+  cloud.ply      the cloud, coloured, with the confidence of each point
+  cloud.png      a picture of it
+  depth/*.png    depth maps beside their images, for every Nth keyframe (--pictures)
+  keyframes.tum  camera poses of the keyframes, as they were last
+  report.md      keyframes, times, and errors where the source knows depth; report.json the same and more
+
+Poses are the tracker's, or with '--poses {TRUTH}' those of the source, or those of a TUM file; then keyframes are
+chosen by motion, and their sparse points triangulated with these poses. Ctrl-C stops and writes what was done so far.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "map",
+        help="make a dense point cloud of a sequence",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_KINDS)
+    add_run_options(parser, "results/<source>_map")
+    parser.add_argument(
+        "--poses",
+        default=TRACKER,
+        metavar="FROM",
+        help=f"{TRACKER}, {TRUTH} or a TUM trajectory file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="mapping.KEY=VALUE",
+        help="change a setting of the mapper (mapping.) or the tracker (tracking.); may be repeated",
+    )
+    parser.add_argument("--list-settings", action=_ListSettings, help="show the settings and exit")
+    parser.add_argument(
+        "--pictures", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
+    )
+    parser.add_argument("--pcd", action="store_true", help="write cloud.pcd, too")
+    parser.add_argument(
+        "--rerun", action="store_true", help="show the map in Rerun as it grows (pip install rerun-sdk)"
+    )
+    return parser
+
+
+class _ListSettings(argparse.Action):
+    """Like ``--version``: prints and exits, before the positional arguments are asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from ros_matching.cli.overrides import describe
+        from ros_matching.mapping.config import MappingConfig
+        from ros_matching.tracking.config import TrackingConfig
+
+        print(describe({"mapping": MappingConfig, "tracking": TrackingConfig}), flush=True)
+        parser.exit()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Map the source and report. Returns 1 when the cloud is empty, 130 when stopped by Ctrl-C."""
+    from ros_matching.cli.map_output import MapOutput
+    from ros_matching.cli.overrides import configs_from
+    from ros_matching.io import open_source
+    from ros_matching.mapping import MappingConfig, load_dense_mapper
+    from ros_matching.matching import load_matcher
+    from ros_matching.tracking import TrackingConfig
+
+    configs = configs_from(args.overrides, {"mapping": MappingConfig, "tracking": TrackingConfig})
+    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    matcher = load_matcher(args.backend, device=args.device)
+    mapper = load_dense_mapper("auto" if args.device == "auto" else args.device, configs["mapping"])
+    output = MapOutput(
+        args.out or Path("results") / f"{source.name}_map",
+        source.name,
+        pictures=args.pictures,
+        has_true_poses=args.poses == TRUTH,
+        viewer=_viewer(source.name) if args.rerun else None,
+    )
+    try:
+        _map_all(mapper, source, args.poses, matcher, configs["tracking"], output, quiet=args.quiet)
+    except KeyboardInterrupt:
+        output.write(mapper.cloud(), vars(args), pcd=args.pcd, quiet=args.quiet)
+        raise
+    cloud = mapper.cloud()
+    output.write(cloud, vars(args), pcd=args.pcd, quiet=args.quiet)
+    if len(cloud):
+        return 0
+    print(f"ros-matching map: no point was mapped; {output.last_reason}", file=sys.stderr)
+    return 1
+
+
+def _map_all(
+    mapper: DenseMapper,
+    source: FrameSource,
+    poses: str,
+    matcher: TwoViewMatcher,
+    config: TrackingConfig,
+    output: MapOutput,
+    *,
+    quiet: bool,
+) -> None:
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    hidden = hides_progress(quiet)
+    with (
+        logging_redirect_tqdm(),
+        tqdm(source, total=len(source), unit="frame", desc=source.name, disable=hidden, dynamic_ncols=True) as frames,
+    ):
+        for delivery in deliveries(frames, source, poses, matcher, config):
+            if delivery.keyframe is None:
+                continue
+            mapper.move(delivery.corrected)
+            output.correct(delivery.corrected)
+            result = mapper.add(delivery.keyframe)
+            output.take(result)
+            frames.set_postfix_str(f"{result.counts.map_points} points", refresh=False)
+    for result in mapper.finish():
+        output.take(result)
+
+
+def _viewer(name: str) -> object:
+    from ros_matching.cli.map_rerun import Viewer
+
+    return Viewer(name)

@@ -1,0 +1,68 @@
+"""Where ``ros-matching map`` takes keyframes from: true poses, a trajectory file, or the tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ros_matching.errors import SourceError
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import Frame, Keyframe
+    from ros_matching.io import FrameSource
+    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.tracking import TrackingConfig
+
+TRUTH, TRACKER = "truth", "tracker"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A frame is done: perhaps a keyframe came of it, with which earlier ones were moved to ``corrected`` poses."""
+
+    keyframe: Keyframe | None
+    corrected: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+def deliveries(
+    frames: Iterable[Frame], source: FrameSource, poses: str, matcher: TwoViewMatcher, config: TrackingConfig
+) -> Iterator[Delivery]:
+    """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose."""
+    if poses == TRACKER:
+        return _tracked(frames, matcher, config)
+    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, config)
+
+
+def _tracked(frames: Iterable[Frame], matcher: TwoViewMatcher, config: TrackingConfig) -> Iterator[Delivery]:
+    from ros_matching.tracking import VisualOdometry
+
+    odometry = VisualOdometry(matcher, config)
+    for frame in frames:
+        keyframe = odometry.track(frame).new_keyframe
+        yield Delivery(keyframe) if keyframe is None else Delivery(keyframe, odometry.keyframe_poses())
+
+
+def _posed(
+    frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: TrackingConfig
+) -> Iterator[Delivery]:
+    from ros_matching.datatypes import ScaleState
+    from ros_matching.io.trajectory import read_tum
+    from ros_matching.tracking.posed import PosedKeyframes
+
+    trajectory = None if file is None else read_tum(file).in_order()
+    keyframes, posed = PosedKeyframes(matcher, config, ScaleState.ANCHORED), 0
+    for frame in frames:
+        pose = frame.true_world_from_camera
+        if trajectory is not None:
+            pose = trajectory.at(np.array([frame.stamp_ns]))[0]
+        known = pose is not None and bool(np.isfinite(pose).all())
+        posed += known
+        yield Delivery(keyframes.add(frame, pose) if known else None)
+    if not posed:
+        where = "the source has no true poses" if file is None else f"no pose of {file} is of the time of a frame"
+        raise SourceError(f"no frame of {source.name} has a pose: {where}; use '--poses {TRACKER}' or another file")
+    yield Delivery(keyframes.finish())

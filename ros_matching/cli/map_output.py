@@ -1,0 +1,97 @@
+"""What ``ros-matching map`` writes: clouds, pictures, poses, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from ros_matching.datatypes import PointCloud
+from ros_matching.evaluation.cloud_picture import draw_cloud, overview
+from ros_matching.evaluation.depth_picture import draw_depth
+from ros_matching.evaluation.mapping import MappingRecorder
+from ros_matching.evaluation.mapping_report import mapping_measurement
+from ros_matching.evaluation.tables import write_measurement
+from ros_matching.io.cloud import write_cloud
+from ros_matching.io.trajectory import Trajectory, write_tum
+from ros_matching.mapping import MappingResult, MappingStatus
+
+_NO_SETTINGS = {"command", "debug", "out", "quiet", "run"}
+
+
+class Shows(Protocol):
+    """What shows results as they come."""
+
+    def show(self, result: MappingResult) -> None:
+        """Take the next result."""
+
+
+class MapOutput:
+    """Takes the results of a run one after the other, and writes them."""
+
+    def __init__(
+        self, folder: Path, source: str, *, pictures: int, has_true_poses: bool, viewer: Shows | None = None
+    ) -> None:
+        self.last_reason = "there was no keyframe"
+        self._folder, self._source, self._pictures, self._viewer = folder, source, pictures, viewer
+        self._recorder = MappingRecorder(is_aligned=has_true_poses)
+        self._stamps: dict[int, int] = {}
+        self._poses: dict[int, np.ndarray] = {}
+        self._mapped = 0
+        self._footprint: list[float] = []  # of a pixel of the depth maps, in the world
+
+    def correct(self, poses: Mapping[int, np.ndarray]) -> None:
+        """Take corrected poses of keyframes."""
+        self._poses |= {id: pose for id, pose in poses.items() if id in self._poses}
+
+    def take(self, result: MappingResult) -> None:
+        """Take the next result of the mapper."""
+        if result.reason:
+            self.last_reason = result.reason
+        if result.status is MappingStatus.WAITING:
+            self._recorder.add_time(result.stage_ms)
+            return
+        keyframe, depth_map = result.keyframe, result.depth_map
+        self._recorder.add(keyframe.frame, keyframe.world_from_camera, depth_map, result.reason, result.stage_ms)
+        self._stamps[keyframe.id], self._poses[keyframe.id] = keyframe.frame.stamp_ns, keyframe.world_from_camera
+        if depth_map is None:
+            return
+        if np.isfinite(depth_map.depth).any():
+            self._footprint.append(float(np.nanmedian(depth_map.depth)) / depth_map.camera.fx)
+        if self._pictures and self._mapped % self._pictures == 0:
+            self._write_image(f"depth/{keyframe.frame.index:06d}.png", draw_depth(depth_map, keyframe.frame.image))
+        self._mapped += 1
+        if self._viewer is not None:
+            self._viewer.show(result)
+
+    def write(self, cloud: PointCloud, settings: Mapping[str, Any], *, pcd: bool, quiet: bool) -> None:
+        """Write everything, and print the report and where it is."""
+        written = []
+        for name in ["cloud.ply", *(["cloud.pcd"] if pcd else [])]:
+            write_cloud(self._folder / name, cloud)
+            written.append(name)
+        if len(cloud):
+            camera, pose, near = overview(cloud, list(self._poses.values()))
+            picture = draw_cloud(cloud, camera, pose, 1.5 * float(np.median(self._footprint)), near)
+            written.append(self._write_image("cloud.png", picture))
+        if self._poses:
+            ids = sorted(self._poses, key=self._stamps.__getitem__)
+            stamps = np.array([self._stamps[id] for id in ids], np.int64)
+            write_tum(self._folder / "keyframes.tum", Trajectory(stamps, np.array([self._poses[id] for id in ids])))
+            written.append("keyframes.tum")
+        known = {key: value for key, value in settings.items() if key not in _NO_SETTINGS}
+        reports = {"pbs_mvsnet_lite": self._recorder.report(cloud)}
+        measurement = mapping_measurement(reports, self._source, known, "report")
+        written += [path.name for path in write_measurement(measurement, self._folder)]
+        if not quiet:
+            print(measurement.markdown())
+            print(f"\nwritten to {self._folder}: {', '.join(written)}")
+
+    def _write_image(self, name: str, image: np.ndarray) -> str:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        return name

@@ -1,0 +1,145 @@
+"""How good a run of the mapper was: its depth maps and its cloud against known depth, and its times.
+
+``MappingRecorder`` takes one keyframe after the other and keeps figures alone, not images.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.datatypes import DepthMap, Frame, PointCloud
+from ros_matching.errors import EvaluationError, MissingDependencyError
+from ros_matching.evaluation.cloud import CloudReport, evaluate_cloud, true_cloud
+from ros_matching.evaluation.depth import DepthReport, depth_ratios, depth_report, most_confident
+from ros_matching.evaluation.trajectory import evaluate_trajectory
+from ros_matching.geometry.se3 import invert, transform
+from ros_matching.io.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Coordinates of the truth from those of an estimate: ``scale``, then the transform ``pose`` (4, 4)."""
+
+    scale: float
+    pose: np.ndarray
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 3) where the truth has them."""
+        return transform(self.pose, self.scale * points)
+
+
+@dataclass(frozen=True)
+class MappingReport:
+    """A run of the mapper. ``depth`` and ``cloud`` are ``None`` where ``note`` says why."""
+
+    keyframes: int
+    mapped: int
+    reasons: Mapping[str, int]
+    points: int
+    ms_per_keyframe: float
+    stage_ms: Mapping[str, float]
+    scale: float
+    depth: DepthReport | None
+    cloud: CloudReport | None
+    note: str
+
+
+class MappingRecorder:
+    """Collects the keyframes of a run, and reports on them.
+
+    ``is_aligned`` says that the poses are the true ones; others are brought onto them by a similarity first.
+    """
+
+    def __init__(self, *, is_aligned: bool) -> None:
+        self._is_aligned = is_aligned
+        self._stamps: list[int] = []
+        self._estimates: list[np.ndarray] = []
+        self._truths: list[np.ndarray | None] = []
+        self._ratios: list[tuple[np.ndarray, np.ndarray]] = []
+        self._true_points: list[np.ndarray] = [np.zeros((0, 3))]
+        self._reasons: Counter[str] = Counter()
+        self._stage_ms: Counter[str] = Counter()
+        self._mapped = 0
+
+    def add(
+        self,
+        frame: Frame,
+        world_from_camera: np.ndarray,
+        depth_map: DepthMap | None,
+        reason: str,
+        stage_ms: Mapping[str, float],
+    ) -> None:
+        """Take the outcome of a keyframe: its depth map, or the reason why it has none."""
+        self._stamps.append(frame.stamp_ns)
+        self._estimates.append(world_from_camera)
+        self._truths.append(frame.true_world_from_camera)
+        self._stage_ms.update(stage_ms)
+        self._true_points.append(true_cloud([frame]).astype(np.float32))
+        if depth_map is None:
+            self._reasons[reason] += 1
+            return
+        self._mapped += 1
+        if frame.depth is not None:
+            self._ratios.append(depth_ratios(depth_map, frame))
+
+    def add_time(self, stage_ms: Mapping[str, float]) -> None:
+        """Take time that was spent while no keyframe was finished."""
+        self._stage_ms.update(stage_ms)
+
+    def report(self, cloud: PointCloud) -> MappingReport:
+        """Report on all keyframes and the cloud that they made."""
+        similarity, note = self._similarity()
+        depth = cloud_report = None
+        if similarity is not None:
+            depth, note = self._depth_report(similarity.scale)
+            truth = np.concatenate(self._true_points)
+            if len(truth) and len(cloud):
+                cloud_report = evaluate_cloud(similarity.apply(cloud.points), truth)
+        count = len(self._stamps)
+        per_keyframe = {stage: milliseconds / max(count, 1) for stage, milliseconds in self._stage_ms.items()}
+        return MappingReport(
+            keyframes=count,
+            mapped=self._mapped,
+            reasons=dict(self._reasons),
+            points=len(cloud),
+            ms_per_keyframe=sum(per_keyframe.values()),
+            stage_ms=per_keyframe,
+            scale=float("nan") if similarity is None else similarity.scale,
+            depth=depth,
+            cloud=cloud_report,
+            note=note,
+        )
+
+    def _similarity(self) -> tuple[Similarity | None, str]:
+        """How the estimate's world lies in the true one, or why that is unknown."""
+        if self._is_aligned:
+            return Similarity(1.0, np.eye(4)), ""
+        posed = [row for row, truth in enumerate(self._truths) if truth is not None]
+        if not posed:
+            return None, "no ground truth"
+        stamps = np.array([self._stamps[row] for row in posed], np.int64)
+        estimate = Trajectory(stamps, np.array([self._estimates[row] for row in posed])).in_order()
+        truth = Trajectory(stamps, np.array([self._truths[row] for row in posed])).in_order()
+        try:
+            aligned = evaluate_trajectory(estimate, truth, alignment="sim3", max_difference_s=1e-6)
+        except (EvaluationError, MissingDependencyError) as error:
+            return None, str(error)
+        start = estimate.world_from_camera[0].copy()
+        start[:3, 3] *= aligned.scale
+        return Similarity(aligned.scale, aligned.aligned.world_from_camera[0] @ invert(start)), ""
+
+    def _depth_report(self, scale: float) -> tuple[DepthReport | None, str]:
+        if not self._ratios:
+            return None, "no keyframe that was mapped has a true depth"
+        errors = [np.abs(scale * ratio - 1) for ratio, _ in self._ratios]
+        pairs = zip(errors, self._ratios, strict=True)
+        confident = [most_confident(error, confidence) for error, (_, confidence) in pairs]
+        per_view = self._stage_ms["depth"] / self._mapped
+        try:
+            return depth_report(np.concatenate(errors), np.concatenate(confident), self._mapped, per_view), ""
+        except EvaluationError as error:
+            return None, str(error)
