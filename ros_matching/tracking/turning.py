@@ -69,7 +69,7 @@ def small_motion_from(view: TwoViewGeometry) -> Turn | None:
     pose = pose_from(pose[:3, :3], pose[:3, 3] / np.median(depths))
     parallax_rad = np.radians(np.nanmedian(view.parallax_deg[view.inliers]))
     unknown_rad = _UNCERTAIN_SHARE * parallax_rad
-    return Turn(pose, np.count_nonzero(view.inliers), float(unknown_rad), rotation_only=False)
+    return Turn(pose, int(np.count_nonzero(view.inliers)), float(unknown_rad), rotation_only=False)
 
 
 def _covariance(parallax_rad: float) -> np.ndarray:
