@@ -59,6 +59,20 @@ class TestKitti:
         np.testing.assert_allclose(frames[0].true_world_from_camera, truth, atol=1e-12)
         assert tuple(frames[1].image[0, 0]) == (17, 17, 17)
 
+    def test_the_partner_camera(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path)
+        with pytest.raises(SourceError, match=r"000000.png is missing"):
+            open_source(f"{folder}?stereo=true")
+        for index in range(COUNT):
+            write_image(folder / "image_3" / f"{index:06d}.png", image(index + 1))
+        frames = list(open_source(f"{folder}?stereo=true"))
+        partner = frames[2].partner
+        assert tuple(partner.image[5, 5]) == tuple(colour(3))
+        np.testing.assert_allclose(
+            partner.partner_from_camera, pose_from(np.eye(3), np.array([-0.54, 0, 0])), atol=1e-9
+        )
+        assert all(frame.partner is None for frame in open_source(folder))
+
     def test_without_truth(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path)
         (tmp_path / "poses" / "07.txt").unlink()
