@@ -193,6 +193,23 @@ class TestEuroc:
         write(root / "mav0" / "state_groundtruth_estimate0" / "data.csv", "\n".join(rows))
         return root
 
+    def test_the_partner_camera(self, tmp_path: Path) -> None:
+        root = self.sequence(tmp_path / "MH_01_easy")
+        right_from_left = pose_from(exp_so3(np.array([0.01, 0.0, 0.02])), np.array([-0.11, 0.0, 0.001]))
+        mounting = self.BODY_FROM_CAMERA @ invert(right_from_left)
+        left, right = root / "mav0" / "cam0", root / "mav0" / "cam1"
+        sensor = (left / "sensor.yaml").read_text().splitlines()
+        sensor[0] = f"T_BS: {{cols: 4, rows: 4, data: {mounting.ravel().tolist()}}}"
+        write(right / "sensor.yaml", "\n".join(sensor))
+        names = [f"{self.START_NS + index * 50_000_000}" for index in (1, 3)]
+        write(right / "data.csv", "\n".join(["#timestamp [ns],filename", *(f"{n},{n}.png" for n in names)]))
+        for index, name in zip((1, 3), names, strict=True):
+            write_image(right / "data" / f"{name}.png", image(index + 1))
+        frames = list(open_source(root, stereo=True))
+        assert [frame.partner is not None for frame in frames] == [False, True, False, True]
+        assert tuple(frames[1].partner.image[5, 5]) == tuple(colour(2))
+        np.testing.assert_allclose(frames[1].partner.partner_from_camera, right_from_left, atol=1e-9)
+
     def test_the_truth_is_of_the_camera(self, tmp_path: Path) -> None:
         root = self.sequence(tmp_path / "MH_01_easy")
         stamps_ns = [self.START_NS + index * 50_000_000 for index in range(COUNT)]
