@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped, Vector3
-from nav_msgs.msg import Odometry
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped, Vector3
+from nav_msgs.msg import Odometry, Path
 from std_msgs.msg import Header
 
 from ros_matching.datatypes import Keyframe, ScaleState
@@ -112,6 +114,15 @@ def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, cam
         camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
         sparse_points=field_array(sparse, "f"),
     )
+
+
+def keyframe_path_to_msg(poses: Mapping[int, np.ndarray], mounting: Mounting, odom_header: Header) -> Path:
+    """The cameras ``world_from_camera`` (4, 4) of keyframes in odom, by their stamps in nanoseconds."""
+    path = Path(header=odom_header)
+    for stamp_ns, pose in poses.items():
+        header = Header(stamp=stamp_to_msg(stamp_ns), frame_id=odom_header.frame_id)
+        path.poses.append(PoseStamped(header=header, pose=pose_to_msg(mounting.odom_from_camera(pose))))
+    return path
 
 
 def _in_metres(pose: np.ndarray, covariance: np.ndarray | None, scale_sigma: float) -> np.ndarray | None:
