@@ -10,8 +10,9 @@ Markov chain Monte Carlo", 1992).
 
 A monocular estimate has no scale. The errors are taken in the estimate's unit, to which the truth is scaled, once for
 each map, by the ratio of Umeyama's alignment (PAMI 1991) of the camera positions. Relative poses are compared with the
-true motion between the two frames. World poses are compared after the first pose has been laid onto its true one, all
-in the unit of the first map, so a map begun after a loss is held to what its covariance says of the loss.
+true motion between the two frames. World poses are compared after the first pose has been laid onto its true one, which
+adds the first pose's covariance to theirs, all in the unit of the first map; so a map begun after a loss is held to
+what its covariance says of the loss.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from ros_matching.errors import EvaluationError
-from ros_matching.geometry.se3 import invert, local, pose_from
+from ros_matching.geometry.se3 import invert, local, pose_from, relative_covariance
 
 AXES = ("x", "y", "z", "rx", "ry", "rz")
 CONFIDENCE = 0.95
@@ -150,11 +151,11 @@ def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarra
     for pose in poses[1:]:
         if not _is_known(pose.covariance):
             continue
-        true = first.world_from_camera @ _in_unit(
-            invert(first.true_world_from_camera) @ pose.true_world_from_camera, scale
+        true = _in_unit(invert(first.true_world_from_camera) @ pose.true_world_from_camera, scale)
+        errors.append(local(invert(first.world_from_camera) @ pose.world_from_camera, true))
+        covariances.append(
+            relative_covariance(first.world_from_camera, first.covariance, pose.world_from_camera, pose.covariance)
         )
-        errors.append(local(pose.world_from_camera, true))
-        covariances.append(pose.covariance)
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
 
 

@@ -1,12 +1,16 @@
 """How certain the result of a bundle adjustment is: the joint covariance of its cameras, and of the points given them.
 
-At the optimum the cameras' steps c and the points' steps p have the information matrix ``[[U, W], [W^T, V]] / sigma^2``
-(Triggs et al., "Bundle Adjustment - A Modern Synthesis", 1999, sections 6 and 8). Its inverse factors into
+At the optimum the cameras' steps c and the points' steps p have the information matrix ``[[U, W], [W^T, V]]``
+(Triggs et al., "Bundle Adjustment - A Modern Synthesis", 1999, section 6). The points go with the cameras as
 
-    cov(c) = sigma^2 (U - W V^-1 W^T)^-1,       p = -V^-1 W^T c + q,       cov(q) = sigma^2 V^-1,
+    p = -V^-1 W^T c + q,       cov(q) = sigma^2 V^-1,
 
 with q independent of c and from point to point. So what all points have in common, which no number of them averages
-out, comes from the cameras alone.
+out, comes from the cameras alone. For these the usual ``sigma^2 S^-1``, with ``S = U - W V^-1 W^T``, takes all
+observations for independent and equally noisy. They are not: a point is off in one view as it is in the next, and
+neighbours are wrong together, which makes the truth several times as uncertain. So the scores of the cost, added up
+over all views of all points of one place of the image, tell their covariance themselves (the sandwich ``S^-1 (sum_g s_g
+s_g^T) S^-1`` of clustered data; White 1980, Liang and Zeger 1986).
 """
 
 from __future__ import annotations
@@ -16,12 +20,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
-from ros_matching.geometry.normal_equations import Linearisation, Observations
+from ros_matching.geometry.normal_equations import Linearisation, Observations, Residuals, jacobians
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
 
 _WEIGHTS = {"huber": huber_weight, "cauchy": cauchy_weight}
 _FLAT = 1e-9  # share of the largest eigenvalue of the scaled information below which a direction is not observed
 _MIN_POINT_CONDITION = 1e-10
+_PLACES = 40  # in a row of the image
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class BundleCovariance:
     ``free_cameras`` (F,) are the rows of the problem's cameras that were not fixed; ``cameras`` (6F, 6F) is the joint
     covariance of their steps ``(v, w)`` of ``X -> Exp(w) X + v``; ``points_by_cameras`` (P, 3, 6F) says how the points
     go with them and ``points`` (P, 3, 3) is what each point adds of its own. ``sigma_px`` is the noise of one
-    coordinate of an observation, as the residuals show it. Directions that nothing observes, such as the scale where
+    coordinate of an observation on average. Directions that nothing observes, such as the scale where
     only one camera is fixed, have no variance: they are the gauge.
     """
 
@@ -81,9 +86,32 @@ def bundle_covariance(
     for slot in range(len(free)):
         block = slice(6 * slot, 6 * slot + 6)
         information[block, block] += linear.camera_blocks[slot]
-    return BundleCovariance(
-        free, sigma_px**2 * _observed_inverse(information), by_cameras, sigma_px**2 * point_inverse, sigma_px
-    )
+    inverse = _observed_inverse(information)
+    scores = inverse @ _scores_by_place(linear, residuals, problem.camera_from_world, weight)
+    # A fit hides from its residuals what it adapted to: the share of the unknowns in the number of places.
+    cameras = scores @ scores.T + unknowns / scores.shape[1] * sigma_px**2 * inverse
+    return BundleCovariance(free, cameras, by_cameras, sigma_px**2 * point_inverse, sigma_px)
+
+
+def _scores_by_place(linear: Linearisation, residuals: Residuals, poses: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """What the points of each place push the free cameras by, (6F, G): the gradient of their cost.
+
+    At the optimum a point's own gradient is zero, so nothing is lost by its elimination. The place is that of the first
+    view.
+    """
+    observations = linear.observations
+    by_camera, _ = jacobians(observations, residuals, poses)
+    pushes = np.einsum("inj,nj->ij", by_camera, weight * residuals.residual)
+    _, first = np.unique(observations.point_index, return_index=True)
+    cells = (observations.points_px[:, first] * (_PLACES / observations.camera.width)).astype(np.intp)
+    _, place_of_point = np.unique(cells[0] + 2 * _PLACES * cells[1], return_inverse=True)
+    scores = np.zeros((6 * len(observations.free_cameras), place_of_point.max() + 1))
+    for slot, camera in enumerate(observations.free_cameras):
+        part = slice(observations.starts[camera], observations.starts[camera + 1])
+        places = place_of_point[observations.point_index[part]]
+        for row in range(6):
+            scores[6 * slot + row] = np.bincount(places, pushes[row, part], scores.shape[1])
+    return scores
 
 
 def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:

@@ -52,7 +52,13 @@ def tukey_variance(
     weights = weights[near] * (np.count_nonzero(near) / max(weights[near].sum(), 1e-300))
     share = (error[near] / scale) ** 2
     power = weights @ ((1.0 - share) ** 4 * error[near] ** 2)
-    slope = weights @ ((1.0 - share) * (1.0 - (1.0 + 4.0 / dimensions) * share)) / max(len(share), 1)
     freedom = max(dimensions * len(share) - parameters, 0)
     squared = (power + _PRIOR_COUNT * prior_sigma**2) / (freedom + _PRIOR_COUNT)
-    return float(squared / max(slope, _MIN_SLOPE) ** 2)
+    return float(squared / tukey_slope(error, scale, dimensions) ** 2)
+
+
+def tukey_slope(error: np.ndarray, scale: float, dimensions: int) -> float:
+    """The mean derivative of ``psi = error * tukey_weight`` of the errors (N,) within ``scale``, in all dimensions."""
+    share = (error[error < scale] / scale) ** 2
+    slope = np.mean((1.0 - share) * (1.0 - (1.0 + 4.0 / dimensions) * share)) if len(share) else 1.0
+    return max(float(slope), _MIN_SLOPE)

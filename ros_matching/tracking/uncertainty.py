@@ -6,27 +6,31 @@ own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
 1. The map. A bundle adjustment of the window gives the joint covariance C of the keyframes' steps c, and per landmark
    ``x_j = B_j c + q_j`` with q_j independent of each other and of c (``geometry.bundle_covariance``). The q_j average
    out over many landmarks, the B_j c do not.
-2. A frame localised in the map solves ``sum_j J_j^T w_j (r_j + J_j e + A_j x_j) = 0`` for its step e, with the
-   derivatives J_j and A_j of residual r_j by pose and landmark, H = sum_j J_j^T w_j J_j:
+2. A frame localised in the map minimises a robust cost of the residuals r_j, with derivatives J_j and A_j by pose and
+   landmark and H = sum_j l_j J_j^T J_j (l_j the bounds on leverage). Its step is
 
-       e = M c + sum_j G_j u_j,    G_j = -H^-1 J_j^T w_j,    M = sum_j G_j A_j B_j.
+       e = M c + sum_j i_j,    M = sum_j G_j A_j B_j,    G_j = -l_j H^-1 J_j^T,
 
-   u_j = A_j q_j + pixel noise has the variance ``s (sigma^2 + tr(A_j cov(q_j) A_j^T) / 2)`` in each coordinate, with
-   the frame's factor s such that the residuals are as large as that says.
+   where i_j = G_j psi(r_j) / mean(psi') / (1 - h_j) is the influence of landmark j: its own noise as the residual shows
+   it, pixels and q_j together. ``sum_j i_j i_j^T`` estimates the covariance without a model of the noise, which differs
+   from landmark to landmark far more than any score tells (the infinitesimal jackknife, Jaeckel 1972; the leverage h_j
+   makes up for residuals being smaller than errors, MacKinnon and White 1985). Landmarks in one place of the image are
+   wrong together (detectors find one thing more than once), so influences are added up by place before they are squared.
 3. The motion between two frames of one map. Both errors contain c and the same q_j, and the pixel noise of one landmark
-   is alike in consecutive images. The correlation rho of the u_j is that of the residuals of the landmarks both see:
+   is alike in consecutive images: what a landmark pushes both poses by cancels. So with influences in common axes
 
-       e_a - e_b = (M_a - M_b) c + sum_j (G_aj u_aj - G_bj u_bj),    cov(u_aj, u_bj) = rho sqrt(var u_aj var u_bj),
+       e_a - e_b = (M_a - M_b) c + sum_j (i_aj - i_bj),
 
-   each carried to the axes of a. Where the map was adjusted between the two, what that moved the frame by is an error
-   of known size.
+   a landmark that only one of the frames sees having no influence on the other. Where the map was adjusted between the
+   two, what that moved the frame by is an error of known size.
 4. The drift. The window hangs on a fixed keyframe, which has an error of its own from the time when it moved: six of
    pose and one of scale, as a window's scale is the one its fixed part has. A keyframe's error is that of its fixed
    keyframe, carried rigidly and with the scale, and what the window adds; so it grows along the chain. The gauge is the
-   first keyframe, without error; its map's scale is the unit.
+   first keyframe, without error; its map's scale is the unit. While one keyframe alone is fixed nothing holds the
+   scale, and the window as a whole is as uncertain in it as its depths are against its baselines.
 
-``CALIBRATION`` holds the factors by which the true variances exceed the formal ones (matches are wrong together, not
-one by one, and the window is not the whole past); they were found on rendered sequences, others than those reported.
+``CALIBRATION`` holds the factors by which true variances exceed the formal ones of the map, which takes matches for
+independent and the window for the whole past; found on rendered sequences, others than those reported.
 """
 
 from __future__ import annotations
@@ -37,15 +41,15 @@ import numpy as np
 
 from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance, step_lengths
 from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian
-from ros_matching.geometry.robust import tukey_variance
+from ros_matching.geometry.robust import tukey_slope, tukey_weight
 from ros_matching.geometry.se3 import invert, local, skew
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import Window
 
 _MIN_LANDMARKS = 6
 _MIN_SIGMA_PX = 0.05
-_PRIOR_NOISE = 0.2  # of a coordinate as a share of the threshold for inliers, before a map has told it
-_MAX_CORRELATION = 0.98
+_MAX_LEVERAGE = 0.7
+_PLACES = 40  # in a row of the image
 _MAX_CONDITION = 1e12
 # What is known of where a new map begins, after a loss: the camera is about where it was last seen, in typical depths,
 # turned by less than this, and the scale carries over roughly.
@@ -54,7 +58,7 @@ _LOSS_SIGMAS = 1.0, 1.0, 0.5
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on formal variances: of the residuals' noise, of the window's common error, and of what drift adds."""
+    """Factors on formal variances: of the landmarks' noise, the window's common error, and what it adds to the drift."""
 
     noise: float = 1.0
     common: float = 1.0
@@ -68,30 +72,28 @@ CALIBRATION = Calibration()
 class PoseBelief:
     """A camera pose in the map with where its error comes from; K landmarks, F moving keyframes of map ``version``.
 
-    ``serials`` (K,), ``gains`` (K, 6, 2) the G_j, ``variances`` (K,) of the u_j in square pixels, ``residuals`` (K, 2),
-    ``by_map`` (6, 6F) the M, ``own`` (6, 6) what is independent of the map.
+    ``influences`` (K, 6) are the i_j of the landmarks ``serials`` (K,), seen in ``places`` (K,) of the image; ``by_map``
+    (6, 6F) is M, ``own`` (6, 6) the covariance of what rests on neither.
     """
 
     camera_from_world: np.ndarray
     version: int
     serials: np.ndarray
-    gains: np.ndarray
-    variances: np.ndarray
-    residuals: np.ndarray
+    places: np.ndarray
+    influences: np.ndarray
     by_map: np.ndarray
     own: np.ndarray
 
     @property
     def noise(self) -> np.ndarray:
         """The covariance (6, 6) of the step, but for what the map contributes."""
-        return self.own + np.einsum("kia,k,kja->ij", self.gains, self.variances, self.gains, optimize=True)
+        return self.own + _squared_by_place(self.influences, self.places)
 
     def rescaled(self, factor: float) -> PoseBelief:
         """The same, after all lengths were multiplied by ``factor`` about this camera."""
         step = step_lengths(factor, 1)
         by_map = step[:, None] * self.by_map / step_lengths(factor, self.by_map.shape[1] // 6)
-        gains, own = step[:, None] * self.gains, np.outer(step, step) * self.own
-        return replace(self, gains=gains, by_map=by_map, own=own)
+        return replace(self, influences=self.influences * step, by_map=by_map, own=np.outer(step, step) * self.own)
 
 
 class PoseUncertainty:
@@ -177,21 +179,27 @@ class PoseUncertainty:
         if np.count_nonzero(good) < _MIN_LANDMARKS:
             return self.independent(camera_from_world, np.full((6, 6), np.nan))
         landmark_ids, residual, jacobian = landmark_ids[good], residual[:, good], jacobian[:, :, good]
+        columns_rows = (points_px[good] * (_PLACES / camera.width)).astype(np.intp)
         error, cutoff_px = np.hypot(*residual), 2.0 * threshold_px
-        weight = bounded_leverage((error < cutoff_px).astype(np.float64), jacobian[0, 0])
-        weighted = jacobian * weight
+        leverage_bound = bounded_leverage((error < cutoff_px).astype(np.float64), jacobian[0, 0])
+        weighted = jacobian * leverage_bound
         information = weighted.reshape(6, -1) @ jacobian.reshape(6, -1).T
         if not np.linalg.cond(information) < _MAX_CONDITION:
             return self.independent(camera_from_world, np.full((6, 6), np.nan))
         gains = -np.einsum("ij,jan->nia", np.linalg.inv(information), weighted, optimize=True)
-        by_point = np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3])
+        leverage = np.minimum(-0.5 * np.einsum("nia,ian->n", gains, jacobian, optimize=True), _MAX_LEVERAGE)
+        push = residual * (tukey_weight(error, cutoff_px) / tukey_slope(error, cutoff_px, 2) / (1.0 - leverage))
+        push *= np.sqrt(self._calibration.noise)
         serials = local_map.serials[landmark_ids]
-        variances, by_map = self._through_map(serials, gains, by_point)
-        expected_px = _PRIOR_NOISE * threshold_px if self._map is None else self._map.sigma_px
-        seen = tukey_variance(error, cutoff_px, np.ones(len(error)), 2, 6, expected_px)
-        variances *= self._calibration.noise * seen / np.mean(variances)
+        by_point = np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3], optimize=True)
         return PoseBelief(
-            camera_from_world, self._version, serials, gains, variances, residual.T, by_map, np.zeros((6, 6))
+            camera_from_world,
+            self._version,
+            serials,
+            columns_rows @ [1, 2 * _PLACES],
+            np.einsum("nia,an->ni", gains, push, optimize=True),
+            self._by_map(serials, gains, by_point),
+            np.zeros((6, 6)),
         )
 
     def independent(self, camera_from_world: np.ndarray, covariance: np.ndarray) -> PoseBelief:
@@ -201,9 +209,8 @@ class PoseUncertainty:
             camera_from_world,
             self._version,
             np.zeros(0, np.intp),
-            np.zeros((0, 6, 2)),
-            np.zeros(0),
-            np.zeros((0, 2)),
+            np.zeros(0, np.intp),
+            np.zeros((0, 6)),
             np.zeros((6, 0 if self._map is None else len(self._map.cameras))),
             turn @ covariance @ turn.T,
         )
@@ -220,9 +227,8 @@ class PoseUncertainty:
         of_before, of_now = np.eye(6), np.zeros((6, 6))
         of_before[:3, 3:] = -skew(before_from_now[:3, 3])
         of_now[:3, :3] = of_now[3:, 3:] = before_from_now[:3, :3]
-        covariance = of_before @ before.noise @ of_before.T + of_now @ now.noise @ of_now.T
-        cross = of_before @ _shared_noise(before, now) @ of_now.T
-        covariance -= cross + cross.T
+        covariance = of_before @ before.own @ of_before.T + of_now @ now.own @ of_now.T
+        covariance += _difference_noise(before, now, of_before, of_now)
         if before.version == now.version:
             covariance += self._common(of_before @ before.by_map - of_now @ now.by_map)
         covariance[:3, :3] += self.scale_variance * np.outer(before_from_now[:3, 3], before_from_now[:3, 3])
@@ -244,25 +250,14 @@ class PoseUncertainty:
             return np.zeros((6, 6))
         return self._calibration.common * (by_map @ self._map.cameras @ by_map.T)
 
-    def _through_map(
-        self, serials: np.ndarray, gains: np.ndarray, by_point: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The formal variances (K,) of the u_j before they are scaled, and M (6, 6F)."""
+    def _by_map(self, serials: np.ndarray, gains: np.ndarray, by_point: np.ndarray) -> np.ndarray:
+        """M (6, 6F)."""
         if self._map is None:
-            return np.ones(len(serials)), np.zeros((6, 0))
-        rows = self._row_of_serial[serials] if len(self._row_of_serial) else np.full(len(serials), -1)
+            return np.zeros((6, 0))
+        rows = self._row_of_serial[serials]
         known = rows >= 0
-        variances = np.full(len(serials), self._map.sigma_px**2)
-        spread = by_point[known]
-        variances[known] += 0.5 * np.einsum(
-            "nai,nij,naj->n", spread, self._map.points[rows[known]], spread, optimize=True
-        )
-        if not known.all() and known.any():
-            variances[~known] = np.median(variances[known])
-        by_map = np.einsum(
-            "nia,nak,nkc->ic", gains[known], spread, self._map.points_by_cameras[rows[known]], optimize=True
-        )
-        return variances, by_map
+        by_cameras = self._map.points_by_cameras[rows[known]]
+        return np.einsum("nia,nak,nkc->ic", gains[known], by_point[known], by_cameras, optimize=True)
 
     def _chain(self, local_map: LocalMap, keyframe: MapKeyframe, slot: int) -> np.ndarray:
         """The error (dt, dr, ds) of a moving keyframe, linear (7, 6F) in the window's steps."""
@@ -299,16 +294,23 @@ def jump_covariance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.outer(step, step)
 
 
-def _shared_noise(before: PoseBelief, now: PoseBelief) -> np.ndarray:
-    """The covariance (6, 6) of the two steps through the noise of the landmarks that both see."""
-    _, rows0, rows1 = np.intersect1d(before.serials, now.serials, return_indices=True)
-    if len(rows0) < _MIN_LANDMARKS:
-        return np.zeros((6, 6))
-    residual0, residual1 = before.residuals[rows0], now.residuals[rows1]
-    power = np.sqrt(np.sum(residual0**2) * np.sum(residual1**2))
-    correlation = np.clip(np.sum(residual0 * residual1) / max(power, 1e-300), 0.0, _MAX_CORRELATION)
-    both = correlation * np.sqrt(before.variances[rows0] * now.variances[rows1])
-    return np.einsum("kia,k,kja->ij", before.gains[rows0], both, now.gains[rows1], optimize=True)
+def _difference_noise(before: PoseBelief, now: PoseBelief, of_before: np.ndarray, of_now: np.ndarray) -> np.ndarray:
+    """The covariance (6, 6) of ``of_before e_before - of_now e_now`` but for what the map contributes."""
+    union, rows = np.unique(np.concatenate([before.serials, now.serials]), return_inverse=True)
+    rows0, rows1 = rows[: len(before.serials)], rows[len(before.serials) :]
+    difference, places = np.zeros((len(union), 6)), np.zeros(len(union), np.intp)
+    difference[rows0] = before.influences @ of_before.T
+    difference[rows1] -= now.influences @ of_now.T
+    places[rows0] = before.places
+    places[rows1] = now.places
+    return _squared_by_place(difference, places)
+
+
+def _squared_by_place(influences: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The sum (6, 6) of squares of influences (K, 6), after those of one place (K,) were added up."""
+    _, rows = np.unique(places, return_inverse=True)
+    sums = np.stack([np.bincount(rows, column) for column in influences.T], axis=1)
+    return sums.T @ sums
 
 
 def _step_from_world(camera_from_world: np.ndarray) -> np.ndarray:
