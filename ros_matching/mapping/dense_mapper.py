@@ -114,10 +114,10 @@ class DenseMapper:
             self._map.move({world * _IDS_IN_WORLD + id: pose for id, pose in poses.items()})
 
     def cloud(self) -> PointCloud:
-        """The whole map, one point a voxel, in the world."""
+        """The whole map, one point for each voxel that ``min_sightings`` keyframes saw, in the world."""
         if self._map is None:
             return PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
-        return self._map.cloud()
+        return self._map.cloud(self.config.min_sightings)
 
     def clear(self) -> None:
         """Forget the map and all keyframes."""
