@@ -76,13 +76,13 @@ class DenseMapper:
         """Take the next keyframe and map the one whose turn it is.
 
         Never raises for a keyframe that cannot be used: the result is REFUSED and says why. An id that does not
-        increase, or another scale state, begins a new world, whose keyframes are not compared with those before. With
-        another scale state the unit of length has changed, and what was mapped in the old one is forgotten.
+        increase, or another unit of length, begins a new world, whose keyframes are not compared with those before.
+        What was mapped in another unit (``ScaleState.shares_unit``) is forgotten.
         """
         reason = _defect(keyframe, self.config)
         if reason:
             return self._result(_View(keyframe, 0), MappingStatus.REFUSED, reason)
-        if self._views and keyframe.scale is not self._views[-1].keyframe.scale:
+        if self._views and not self._views[-1].keyframe.scale.shares_unit(keyframe.scale):
             self.clear()
         self._views.append(_View(keyframe, self._world_of(keyframe)))
         result = self._step(len(self._views) - 1 - self.config.delay)
