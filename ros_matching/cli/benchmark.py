@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ros_matching.tracking import TrackingConfig
 
 _FRONT_ENDS = ("default", "sift", "orb", "xfeat", "aliked+lightglue", "disk+lightglue")
+_CONDITIONS = (
+    "The front ends took turns frame by frame, each in a process of its own (without the source of the frames)."
+)
 _DESCRIPTION = """\
 Run several front ends through the same tracker on the same frames, and write into DIR:
   benchmark.md, benchmark.json   share tracked, ATE and RPE (by evo), times by stage, memory; every run in the JSON
@@ -119,7 +122,7 @@ def _race(
 def _conclude(contests: Sequence[Contest], args: argparse.Namespace) -> None:
     from ros_matching.evaluation.benchmark_report import benchmark_measurement, write_benchmark
 
-    measurement = benchmark_measurement(contests, _settings(args))
+    measurement = benchmark_measurement(contests, _settings(args), conditions=_CONDITIONS)
     if not args.quiet:
         print(measurement.markdown())
     written = write_benchmark(contests, measurement, args.out)

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ros_matching.cli.options import front_end_label
 from ros_matching.cli.tracked import track_frame
 from ros_matching.errors import RosMatchingError
 
@@ -53,23 +54,19 @@ class _Failure:
 class Contestant:
     """Starts loading when made; ``wait_until_ready`` before the first ``track``. One call at a time.
 
-    ``failure`` is empty until the front end cannot be loaded or breaks off, and then says why; ``name`` is that of the
-    matcher once it is loaded.
+    ``label`` is for tables, ``name`` that of the matcher once it is loaded; ``failure`` is empty until the front end
+    cannot be loaded or breaks off, and then says why.
     """
 
     def __init__(self, front_end: FrontEnd, config: TrackingConfig) -> None:
-        self.name = self._spec = front_end.spec
+        self.label = front_end_label(front_end.spec)
+        self.name = front_end.spec
         self.failure = ""
         context = get_context("spawn")  # a fork would bring this process's memory and threads along
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, front_end, config), daemon=True)
         self._process.start()
         theirs.close()
-
-    @property
-    def label(self) -> str:
-        """What it is called in tables: as it was asked for, and what ``default`` stands for."""
-        return self._spec if self._spec != "default" else f"default ({self.name})"
 
     def wait_until_ready(self) -> None:
         """Block until the front end is loaded, or has failed to."""
@@ -112,6 +109,7 @@ class Contestant:
 
 
 def _serve(connection: Connection, front_end: FrontEnd, config: TrackingConfig) -> None:
+    from ros_matching.evaluation.memory import peak_memory_mb
     from ros_matching.tracking import VisualOdometry
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; who started this one ends it
@@ -122,19 +120,10 @@ def _serve(connection: Connection, front_end: FrontEnd, config: TrackingConfig) 
         connection.send(matcher.name)
         while (frame := connection.recv()) is not None:
             connection.send(track_frame(odometry, frame)[1])
-        connection.send(_peak_mb())
+        connection.send(peak_memory_mb())
     except (EOFError, BrokenPipeError):  # nobody asks any more
         return
     except RosMatchingError as error:
         connection.send(_Failure(str(error)))
     except Exception as error:  # other people's code may fail in any way; the others go on, and the table says why
         connection.send(_Failure(f"{type(error).__name__}: {error}"))
-
-
-def _peak_mb() -> float:
-    """The most memory that this process has held (Linux); ``getrusage`` would begin with that of the parent."""
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return float("nan")

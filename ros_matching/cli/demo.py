@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
-from ros_matching.errors import NodeError
+from ros_matching.cli.over_ros import NodeSettings, run_over_ros
+from ros_matching.matching import BACKENDS, CLASSICAL, DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ros_matching.datatypes import Camera, Frame
-    from ros_matching.evaluation.run import RunRecorder, RunReport
+    from ros_matching.evaluation.benchmark import BackendRun
     from ros_matching.io.source import FrameSource
-    from ros_matching.nodes.process import NodeProcess
-    from ros_matching.nodes.recorder import RecorderNode
-    from ros_matching.nodes.replay_node import ReplayNode
 
 DEFAULT_SOURCE = "scene:room?frames=200&fps=10&width=320&height=240"
 
+_NOBODY = "none"
+_COMPARISON = "comparison"
+_CONDITIONS = (
+    "From receiving an image to publishing its result; one front end after the other, each in a vo_node of its own."
+)
 _DESCRIPTION = """\
-Replay a sequence over ROS 2 topics to vo_node, in a process of its own, record what it publishes, and report.
-By default every frame waits until the last one is done with; --realtime replays at the camera's pace and counts drops.
-DIR gets the files of `ros-matching track`, and vo_node.log. The ROS graph is this machine's alone, in a free domain.
+Replay a sequence over ROS 2 topics to vo_node, in a process of its own, record what it publishes, and report; then the
+same again with the front end of --against, and a table of both. By default every frame waits until the last one is done
+with; --realtime replays at the camera's pace and counts drops. DIR gets the files of `ros-matching track` and
+vo_node.log, those of --against in a folder of its name, and comparison.md, .json and .png. The ROS graph is this
+machine's alone, in a free domain.
 """
-
-_BRING_UP_TIMEOUT_S = 120.0
-_QUIET_S = 5.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -49,6 +50,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     add_run_options(parser, "results/demo-<source>")
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of vo_node")
+    parser.add_argument(
+        "--against",
+        choices=(*BACKENDS, _NOBODY),
+        default="sift",
+        help="front end to compare with, or none (default: %(default)s)",
+    )
     parser.add_argument("--realtime", action="store_true", help="replay at the camera's pace, as a live camera would")
     parser.add_argument("--domain", type=int, metavar="ID", help="ROS domain (default: one that is free)")
     return parser
@@ -58,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
     """Replay, record and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C or SIGTERM."""
     from ros_matching.cli.ros import require_ros
     from ros_matching.evaluation.report import write_report
-    from ros_matching.evaluation.run import RunRecorder
     from ros_matching.io import open_source
     from ros_matching.nodes.isolation import isolate
 
@@ -70,92 +76,58 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         print(f"replaying in ROS domain {domain_id}; to look on: ROS_DOMAIN_ID={domain_id} rviz2 -d config/vo.rviz")
     out_dir = args.out or Path("results") / f"demo-{source.name}"
-    out_dir.mkdir(parents=True, exist_ok=True)
-    recorder = RunRecorder(source.name, args.backend)
-    published = _run_over_ros(source, recorder, out_dir, args)
-    dropped = published - len(recorder) if args.realtime else 0
-    report = recorder.report(dropped=dropped, interrupted=published < len(source))
-    write_report(report, out_dir)
-    return _conclude(report, out_dir, quiet=args.quiet)
+    runs: list[BackendRun] = []
+    for backend in _backends(args):
+        folder = out_dir / backend if runs else out_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        device = "auto" if runs and backend in CLASSICAL else args.device
+        settings = NodeSettings(backend, device, args.params, args.realtime)
+        runs.append(run_over_ros(source, settings, folder / "vo_node.log", quiet=args.quiet))
+        write_report(runs[-1].report, folder)
+        if not args.quiet:
+            _show(runs[-1], folder)
+        if runs[-1].report.interrupted:
+            break
+    if len(runs) > 1:
+        _compare(runs, len(source), out_dir, quiet=args.quiet)
+    return _conclude(runs)
 
 
-def _conclude(report: RunReport, out_dir: Path, *, quiet: bool) -> int:
+def _backends(args: argparse.Namespace) -> list[str]:
+    """The front end that is shown and, unless it is the same, the one to compare it with."""
+    shown, other = (DEFAULT if name == "default" else name for name in (args.backend, args.against))
+    return [args.backend] if other in (shown, _NOBODY) else [args.backend, args.against]
+
+
+def _show(run: BackendRun, folder: Path) -> None:
     from ros_matching.evaluation.report import PLOT_FILE, REPORT_FILE, summary_table
 
+    print(f"\n{summary_table(run.report)}\n\nplot    {folder / PLOT_FILE}\nreport  {folder / REPORT_FILE}\n")
+
+
+def _compare(runs: list[BackendRun], frames: int, out_dir: Path, *, quiet: bool) -> None:
+    """Write what the front ends did side by side, and print it."""
+    from ros_matching.evaluation.benchmark import Contest
+    from ros_matching.evaluation.benchmark_report import benchmark_measurement, draw_contest
+    from ros_matching.evaluation.tables import write_measurement
+
+    contest = Contest(runs[0].report.source, frames, tuple(runs))
+    settings = {"alignment": "sim3", "backends": [run.backend for run in runs]}
+    measurement = benchmark_measurement([contest], settings, name=_COMPARISON, conditions=_CONDITIONS)
+    written = [*write_measurement(measurement, out_dir), *draw_contest(contest, out_dir / f"{_COMPARISON}.png")]
     if not quiet:
-        print(f"\n{summary_table(report)}\n\nplot    {out_dir / PLOT_FILE}\nreport  {out_dir / REPORT_FILE}")
-    if report.interrupted:
+        print(f"{measurement.markdown()}\n\nwritten to {out_dir}: {', '.join(path.name for path in written)}")
+
+
+def _conclude(runs: list[BackendRun]) -> int:
+    if runs[-1].report.interrupted:
         raise KeyboardInterrupt
+    report = runs[0].report
     if report.trajectory is None:
         reason = report.records[-1].reason if report.records else "vo_node said nothing about any frame"
         print(f"ros-matching demo: no frame was tracked; at the end: {reason}", file=sys.stderr)
         return 1
     return 0
-
-
-def _run_over_ros(source: FrameSource, recorder: RunRecorder, out_dir: Path, args: argparse.Namespace) -> int:
-    """Replay the source to a vo_node, hand what came of it to ``recorder``, and return the number of frames sent."""
-    from rclpy.logging import LoggingSeverity
-    from rclpy.parameter import Parameter
-    from tqdm import tqdm
-
-    from ros_matching.nodes.process import NodeProcess
-    from ros_matching.nodes.recorder import RecorderNode
-    from ros_matching.nodes.replay_node import ReplayNode
-    from ros_matching.nodes.spinning import ros_context
-
-    with (
-        NodeProcess("vo_node", _vo_node_args(args), out_dir / "vo_node.log") as vo_node,
-        ros_context([]),
-        tqdm(
-            total=len(source), unit="frame", desc=source.name, disable=hides_progress(args.quiet), dynamic_ncols=True
-        ) as bar,
-    ):
-        listener = RecorderNode()
-
-        def note(frame: Frame) -> None:
-            listener.expect(frame)
-            bar.set_postfix_str(listener.progress, refresh=False)
-            bar.update()
-
-        wait = Parameter("wait_for_consumer", value=not args.realtime)
-        replay = ReplayNode(source=source, on_publish=note, parameter_overrides=[wait])
-        replay.get_logger().set_level(LoggingSeverity.WARN)
-        with contextlib.suppress(KeyboardInterrupt):  # what was done so far is reported
-            _play(replay, listener, vo_node)
-    listener.fill(recorder)
-    return listener.expected
-
-
-def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess) -> None:
-    import rclpy
-    from rclpy.executors import SingleThreadedExecutor
-
-    from ros_matching.nodes.lifecycle import LifecycleClient
-    from ros_matching.nodes.spinning import spinning
-
-    with spinning(SingleThreadedExecutor(), listener, replay):
-        # Made after the others, so that once it is answered vo_node's process knows them all.
-        client = LifecycleClient(listener, "vo_node", stopped=lambda: vo_node.has_ended)
-        vo_node.when_ended(replay.stop)
-        try:
-            if client.bring_up(_BRING_UP_TIMEOUT_S) and replay.play() and rclpy.ok():
-                listener.wait_until_complete(_QUIET_S)
-            vo_node.require_alive()
-        except NodeError as error:
-            if rclpy.ok():  # else SIGTERM ended vo_node too
-                raise NodeError(f"{error}\n{vo_node.log_tail()}") from error
-
-
-def _vo_node_args(args: argparse.Namespace) -> list[str]:
-    parameters = {"backend": args.backend, "device": args.device}
-    if not args.realtime:
-        # A camera's pictures may get lost; here each one is waited for.
-        parameters["qos_overrides./image.subscription.reliability"] = "reliable"
-    ros_args = ["--params-file", str(args.params)] if args.params else []
-    for name, value in parameters.items():
-        ros_args += ["-p", f"{name}:={value}"]
-    return ros_args
 
 
 class _InMemory:

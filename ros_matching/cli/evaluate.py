@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from ros_matching.cli import evaluate_alignment, evaluate_depth, evaluate_features, evaluate_pairs, evaluate_pruning
+from ros_matching.cli import (
+    evaluate_alignment,
+    evaluate_cloud,
+    evaluate_depth,
+    evaluate_features,
+    evaluate_pairs,
+    evaluate_pruning,
+)
 
 _MEASURES = {
     "features": evaluate_features,
     "pairs": evaluate_pairs,
     "pruning": evaluate_pruning,
     "depth": evaluate_depth,
+    "cloud": evaluate_cloud,
     "alignment": evaluate_alignment,
 }
 

@@ -20,8 +20,8 @@ _SEQUENCE = "hololens_000"
 _DESCRIPTION = f"""\
 How near depth maps from several views with true poses are to those of a depth sensor: the mean relative error, the
 shares of all known pixels within 1, 2 and 5 percent, and how many have an estimate at all. Without --source, on the
-frames of {_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation stands beside
-them ("ncc").
+frames of {_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation ("ncc") and
+OpenCV's semi-global matching on rectified pairs ("sgbm") stand beside them.
 """
 
 
@@ -63,9 +63,10 @@ def measure(args: argparse.Namespace) -> Measurement:
     from ros_matching.evaluation.depth import evaluate_depth
     from ros_matching.evaluation.depth_ncc import PlaneSweep
     from ros_matching.evaluation.depth_report import depth_measurement
+    from ros_matching.evaluation.depth_sgbm import SemiGlobalMatching
     from ros_matching.evaluation.depth_views import DepthViewsConfig, depth_views
 
-    estimators = {"ncc": PlaneSweep(args.planes).estimate}
+    estimators = {"ncc": PlaneSweep(args.planes).estimate, "sgbm": SemiGlobalMatching().estimate}
     estimators |= {name: _load_estimator(name, args) for name in args.estimators}
     width, height = args.view_size
     config = DepthViewsConfig(width=width, height=height, sources=args.views - 1, step=args.step)

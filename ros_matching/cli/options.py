@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ros_matching.matching import BACKENDS
+from ros_matching.matching import BACKENDS, DEFAULT
 
 SOURCE_KINDS = "image folder, video, dataset sequence, ROS 2 bag or scene"
 
@@ -31,3 +31,8 @@ def add_part_options(parser: argparse.ArgumentParser) -> None:
 def hides_progress(quiet: bool) -> bool | None:
     """The ``disable`` of tqdm: always when quiet, otherwise where nobody watches, as in a log file."""
     return True if quiet else None
+
+
+def front_end_label(name: str) -> str:
+    """What a front end is called in tables: as it was asked for, and what ``default`` stands for."""
+    return f"default ({DEFAULT})" if name == "default" else name

@@ -22,9 +22,7 @@ tracked: share of all frames that have a pose; lost: frames after the first map 
 may end in a new one. ATE: RMSE of the positions after one {alignment} alignment, also as a share of the path, and over
 the frames in common: those that all have tracked who tracked half of them or more. RPE: RMSE of the motion from one
 tracked frame to the next. Lengths are in the unit of the ground truth."""
-_TIMES_NOTE = """\
-Milliseconds a frame, means over all frames; 95 %: that share of them took no longer. The front ends took turns frame by
-frame, each in a process of its own, whose peak memory is given (without the source of the frames)."""
+_TIMES_NOTE = "Milliseconds a frame, means over all frames; 95 %: that share of them took no longer. MB: peak memory."
 _FIGURES = (
     Column("sequence", "sequence"),
     Column("backend", "front end"),
@@ -43,8 +41,10 @@ _FIGURES = (
 )
 
 
-def benchmark_measurement(contests: Sequence[Contest], settings: Mapping[str, Any]) -> Measurement:
-    """The tables of figures and of times, and every run as detail."""
+def benchmark_measurement(
+    contests: Sequence[Contest], settings: Mapping[str, Any], *, name: str = NAME, conditions: str = ""
+) -> Measurement:
+    """The tables of figures and of times, and every run as detail; ``conditions`` tells what was timed, and how."""
     rows = contest_rows(contests)
     stages = dict.fromkeys(stage for row in rows for stage in row["stage_ms"])
     times = (
@@ -64,11 +64,11 @@ def benchmark_measurement(contests: Sequence[Contest], settings: Mapping[str, An
     remarks = [*_notes(rows), *losses(rows)]
     note = "\n\n".join([_NOTE.format(alignment=settings["alignment"]), *remarks])
     return Measurement(
-        NAME,
+        name,
         settings,
         [
             Table("Accuracy", _FIGURES, rows, note),
-            Table("Time and memory", times, [row for row in flat if row["stage_ms"]], _TIMES_NOTE),
+            Table("Time and memory", times, [row for row in flat if row["stage_ms"]], f"{_TIMES_NOTE} {conditions}"),
         ],
         details=details,
     )
@@ -99,15 +99,19 @@ def write_benchmark(contests: Sequence[Contest], measurement: Measurement, out_d
         for run in contest.runs:
             if run.report.records:
                 write_report(run.report, folder / name / _file_name(run.backend))
-        picture = folder / f"{name}.png"
-        picture.unlink(missing_ok=True)
-        try:
-            plot_contest(contest, picture)
-        except MissingDependencyError as error:
-            _LOGGER.warning("%s is not drawn: %s", picture.name, error)
-        else:
-            written.append(picture)
+        written += draw_contest(contest, folder / f"{name}.png")
     return written
+
+
+def draw_contest(contest: Contest, path: Path) -> list[Path]:
+    """Draw a contest, in place of an earlier picture; the paths written: none, with a warning, without matplotlib."""
+    path.unlink(missing_ok=True)
+    try:
+        plot_contest(contest, path)
+    except MissingDependencyError as error:
+        _LOGGER.warning("%s is not drawn: %s", path.name, error)
+        return []
+    return [path]
 
 
 def _file_name(text: str) -> str:

@@ -39,16 +39,18 @@ class MappingConfig(Config):
     range_margin: float = parameter(0.1, "by which share the range is widened on both ends", minimum=0, maximum=2)
     planes: int = parameter(48, "depths that are tried, best a multiple of 16", minimum=8, maximum=1024)
     levels: int = parameter(0, "levels of the depth pyramid, 1: none; 0: by image size", minimum=0, maximum=4)
-    min_confidence: float = parameter(0.8, "confidence that a depth needs", minimum=0, maximum=1)
+    min_confidence: float = parameter(
+        0.5, "confidence that a depth needs; 0.8 in the paper, whose scenes are models on a table", minimum=0, maximum=1
+    )
     max_compared: int = parameter(
         6, "other views that a depth map is compared with, the best ones", minimum=1, maximum=32
     )
-    min_consistent: int = parameter(3, "other views whose depth has to agree", minimum=0, maximum=32)
+    min_consistent: int = parameter(2, "other views whose depth has to agree; 3 in the paper", minimum=0, maximum=32)
     max_error_px: float = parameter(
         1.0, "reprojection error up to which depths agree, in pixels of the depth map", minimum=0.01, maximum=20
     )
     max_depth_error: float = parameter(
-        0.01, "error relative to the depth up to which depths agree", minimum=0.0001, maximum=0.5
+        0.03, "error relative to the depth up to which depths agree; 0.01 in the paper", minimum=0.0001, maximum=0.5
     )
     voxel_size: float = parameter(
         0.0, "edge of the voxels of which each keeps one point; 0: 1/100 of the first depths", minimum=0, maximum=100

@@ -15,7 +15,7 @@ from ros_matching.mapping.config import MappingConfig
 from ros_matching.mapping.depth_range import depth_range
 from ros_matching.mapping.filtering import filtered, points_seen
 from ros_matching.mapping.result import MappingCounts, MappingResult, MappingStatus
-from ros_matching.mapping.view_selection import rank_views, sparse_points
+from ros_matching.mapping.view_selection import choose_views, sparse_points
 from ros_matching.mapping.voxel_map import VoxelMap
 from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid, PyramidConfig, merge_levels
 from ros_matching.stages import StageTimer
@@ -150,8 +150,9 @@ class DenseMapper:
         """The depth pyramid of a keyframe from its best neighbours, or why there is none."""
         if view.pyramid is not None:
             return
-        neighbours, view.refused = self._neighbours(view, [other for other in self._views if other is not view])
-        sources = [other.keyframe for other in neighbours[: self.config.views - 1]]
+        others = [other for other in self._views if other is not view]
+        neighbours, view.refused = self._neighbours(view, others, self.config.views - 1)
+        sources = [other.keyframe for other in neighbours]
         if not sources:
             return
         view.depth_range, view.refused = depth_range(view.keyframe, sources, self.config)
@@ -161,11 +162,11 @@ class DenseMapper:
         with self._stages("depth"):
             view.pyramid = self._estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
 
-    def _neighbours(self, view: _View, others: Sequence[_View]) -> tuple[list[_View], str]:
-        """Those of the others that see what the view sees, the best first, and why there are none."""
+    def _neighbours(self, view: _View, others: Sequence[_View], count: int) -> tuple[list[_View], str]:
+        """Up to so many of the others that see what the view sees, the best first, and why there are none."""
         others = [other for other in others if other.world == view.world]
         with self._stages("select"):
-            rows, reason = rank_views(view.keyframe, [other.keyframe for other in others], self.config)
+            rows, reason = choose_views(view.keyframe, [other.keyframe for other in others], count, self.config)
         return [others[row] for row in rows], reason
 
     def _finish(self, view: _View) -> MappingResult:
@@ -173,7 +174,7 @@ class DenseMapper:
         if view.pyramid is None:
             return self._result(view, MappingStatus.REFUSED, view.refused)
         estimated = [other for other in self._views if other is not view and other.pyramid is not None]
-        others = self._neighbours(view, estimated)[0][: self.config.max_compared]
+        others, _ = self._neighbours(view, estimated, self.config.max_compared)
         if len(others) < self.config.min_consistent:
             return self._result(
                 view,

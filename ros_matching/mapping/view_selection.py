@@ -1,4 +1,9 @@
-"""Which other keyframes the depth of one is estimated from: by overlap, baseline and viewing angle."""
+"""Which other keyframes the depth of one is estimated from: by overlap, baseline and viewing angle.
+
+A view is worth, at each sparse point that it sees, a Gaussian of the angle between its ray and the reference's about
+the best angle, as in MVSNet (Yao et al., ECCV 2018, section 4.1), but one that falls off more slowly below it: a view
+from near by sees what others do not. Views are chosen one after the other for what they add at each point.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +16,28 @@ from ros_matching.datatypes import Keyframe
 from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 from ros_matching.mapping.config import MappingConfig
 
-# The score of MVSNet falls off by these below and above the best angle of 5 degrees (Yao et al., ECCV 2018, sec. 4.1).
-_NARROW, _WIDE = 1 / 5, 10 / 5
+_NARROW, _WIDE = 0.5, 2.0  # deviations below and above the best angle, relative to it
+_FURTHER = 0.5  # what the next best view of a point is worth, of what it is worth as the best
 _MAX_POINTS = 500
 
 
 @dataclass(frozen=True)
 class ViewScore:
-    """How well a keyframe sees what the reference sees: the share of its sparse points inside, the median angle between
-    the viewing rays of these, in degrees, and the score of both.
+    """How well a keyframe sees what the reference sees.
+
+    ``overlap`` is the share of the reference's sparse points inside its image, ``parallax_deg`` the median angle
+    between the viewing rays of these, and ``worth`` (S,) the Gaussian of each point's angle, 0 for those outside.
     """
 
     overlap: float
     parallax_deg: float
-    score: float
+    worth: np.ndarray
 
 
-def rank_views(reference: Keyframe, candidates: Sequence[Keyframe], config: MappingConfig) -> tuple[list[int], str]:
-    """The rows of the candidates that can be used, the best first, and why there are none if there are none."""
+def choose_views(
+    reference: Keyframe, candidates: Sequence[Keyframe], count: int, config: MappingConfig
+) -> tuple[list[int], str]:
+    """The rows of up to ``count`` candidates, the best first, and why there are none if there are none."""
     points = sparse_points(reference)
     scores = [score_view(reference, points, candidate, config) for candidate in candidates]
     seeing = [row for row, score in enumerate(scores) if score.overlap >= config.min_overlap]
@@ -45,25 +54,22 @@ def rank_views(reference: Keyframe, candidates: Sequence[Keyframe], config: Mapp
             f"the baseline is too small: the parallax to other keyframes is at most {widest:.2f} degrees, and "
             f"{config.min_parallax_deg:g} are needed; move the camera sideways"
         )
-    return sorted(usable, key=lambda row: -scores[row].score), ""
+    order = _in_order_of_gain(np.stack([scores[row].worth for row in usable]), count)
+    return [usable[row] for row in order], ""
 
 
 def score_view(reference: Keyframe, points: np.ndarray, candidate: Keyframe, config: MappingConfig) -> ViewScore:
-    """How well the candidate complements the reference for depth at its sparse points (S, 3), in the world.
-
-    The score is the sum over the points of a Gaussian of their parallax about the best one, as a share.
-    """
+    """How well the candidate complements the reference for depth at its sparse points (S, 3), in the world."""
     camera = candidate.frame.camera
     pixels = camera.project(transform(invert(candidate.world_from_camera), points))
     with np.errstate(invalid="ignore"):
         inside = ((pixels >= 0) & (pixels <= (camera.width - 1, camera.height - 1))).all(axis=1)
     if not inside.any():
-        return ViewScore(0.0, 0.0, 0.0)
-    seen = points[inside]
-    angles = angle_between_deg(seen - reference.world_from_camera[:3, 3], seen - candidate.world_from_camera[:3, 3])
+        return ViewScore(0.0, 0.0, np.zeros(len(points)))
+    angles = angle_between_deg(points - reference.world_from_camera[:3, 3], points - candidate.world_from_camera[:3, 3])
     deviation = angles / config.best_parallax_deg - 1
-    weights = np.exp(-0.5 * (deviation / np.where(deviation < 0, _NARROW, _WIDE)) ** 2)
-    return ViewScore(float(inside.mean()), float(np.median(angles)), float(weights.sum() / len(points)))
+    worth = np.exp(-0.5 * (deviation / np.where(deviation < 0, _NARROW, _WIDE)) ** 2)
+    return ViewScore(float(inside.mean()), float(np.median(angles[inside])), np.where(inside, worth, 0.0))
 
 
 def sparse_points(keyframe: Keyframe) -> np.ndarray:
@@ -72,3 +78,20 @@ def sparse_points(keyframe: Keyframe) -> np.ndarray:
     rows = known[:: -(-len(known) // _MAX_POINTS) or 1]
     rays = keyframe.frame.camera.unproject(keyframe.sparse_points_px[rows])
     return transform(keyframe.world_from_camera, rays * keyframe.sparse_depths[rows, None])
+
+
+def _in_order_of_gain(worth: np.ndarray, count: int) -> list[int]:
+    """Rows of ``worth`` (V, S), each the one that adds the most to those before.
+
+    A set of views is worth at a point what its best one is, and half of the second, and a quarter of the third.
+    """
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(worth)):
+        others = [row for row in range(len(worth)) if row not in chosen]
+        chosen.append(max(others, key=lambda row: _worth_of_set(worth[[*chosen, row]])))
+    return chosen
+
+
+def _worth_of_set(worth: np.ndarray) -> float:
+    best_first = -np.sort(-worth, axis=0)
+    return float((_FURTHER ** np.arange(len(worth)) @ best_first).sum())

@@ -25,7 +25,7 @@ from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.se3 import pose_from, quaternion_from_rotation, rotation_from_quaternion
 from ros_matching.io.camera_info import calibration_from_info
-from ros_matching.io.encodings import decode_compressed, decode_image
+from ros_matching.io.encodings import decode_compressed, decode_depth, decode_image
 
 UNKNOWN_VARIANCE = 1e6
 """Diagonal of a covariance that is not known: ROS has no other sign that every filter understands."""
@@ -75,6 +75,17 @@ def image_from_msg(msg: Image | CompressedImage) -> np.ndarray:
         if _cv_bridge() is not None and _suits_cv_bridge(msg):
             return _image_by_cv_bridge(msg)
         return decode_image(msg.data, msg.encoding, msg.width, msg.height, msg.step, bool(msg.is_bigendian))
+    except RosMatchingError as error:
+        raise NodeError(str(error)) from error
+
+
+def depth_from_msg(msg: Image) -> np.ndarray:
+    """A depth image as (H, W) float32 metres, NaN unknown (REP-118: 16UC1 in millimetres, 32FC1 in metres).
+
+    Raises ``NodeError`` when the encoding is another or the data does not fit the stated size.
+    """
+    try:
+        return decode_depth(msg.data, msg.encoding, msg.width, msg.height, msg.step, bool(msg.is_bigendian))
     except RosMatchingError as error:
         raise NodeError(str(error)) from error
 

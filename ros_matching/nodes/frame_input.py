@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError
+from ros_matching.geometry.camera import Undistorter
 from ros_matching.nodes.calibration import CalibrationInput
 from ros_matching.nodes.conversions import image_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.problems import Problem, ProblemLog, RefusedImageError
 
 
+class Companions(Protocol):
+    """What comes beside the pictures."""
+
+    def add_to(self, frame: Frame, undistorter: Undistorter, frame_id: str) -> Frame:
+        """The frame with what belongs to it; ``undistorter`` made it, of a picture of the camera ``frame_id``."""
+
+
 class FrameInput:
     """Decodes, checks and undistorts the pictures of one camera, in order of time."""
 
-    def __init__(self, calibration: CalibrationInput, problems: ProblemLog) -> None:
+    def __init__(self, calibration: CalibrationInput, problems: ProblemLog, companions: Companions) -> None:
+        """``companions`` are what comes beside the pictures; they are added to the frames."""
         self._calibration = calibration
         self._problems = problems
+        self._companions = companions
         self._last_stamp_ns: int | None = None
         self._index = 0
 
@@ -43,7 +55,7 @@ class FrameInput:
         undistorter = self._calibration.undistorter(image.shape[1], image.shape[0], stamp_ns)
         frame = Frame(self._index, stamp_ns, undistorter.undistort(image), undistorter.camera)
         self._index += 1
-        return frame
+        return self._companions.add_to(frame, undistorter, msg.header.frame_id)
 
     def _check_stamp(self, stamp_ns: int) -> None:
         last, self._last_stamp_ns = self._last_stamp_ns, stamp_ns

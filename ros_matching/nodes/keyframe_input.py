@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nav_msgs.msg import Path
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.nodes.problems import Problem, ProblemLog
 from ros_matching.nodes.quality_of_service import telling_incompatibility
 
 _TOPIC = "keyframe"
+_PATH_TOPIC = "keyframe_path"
 
 
 class KeyframeInput:
-    """Subscribes to keyframes: reliable, as none is sent twice; ``qos_overrides`` parameters hold."""
+    """Subscribes to keyframes and to their corrected poses: reliable; ``qos_overrides`` parameters hold."""
 
     def __init__(
-        self, node: Node, queue_length: int, problems: ProblemLog, on_keyframe: Callable[[KeyframeMsg], None]
+        self,
+        node: Node,
+        queue_length: int,
+        problems: ProblemLog,
+        on_keyframe: Callable[[KeyframeMsg], None],
+        on_path: Callable[[Path], None],
     ) -> None:
         self._node = node
         self._problems = problems
-        self._keyframes = node.create_subscription(
-            KeyframeMsg,
-            _TOPIC,
-            on_keyframe,
-            QoSProfile(depth=queue_length),
-            event_callbacks=telling_incompatibility(node, _TOPIC, problems),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        self._queue_length = queue_length
+        self._path = self._subscribe(Path, _PATH_TOPIC, on_path)
+        self._keyframes = self._subscribe(KeyframeMsg, _TOPIC, on_keyframe)
 
     @property
     def topic(self) -> str:
@@ -38,8 +41,9 @@ class KeyframeInput:
         return self._keyframes.topic_name
 
     def destroy(self) -> None:
-        """Take the subscription off the node."""
-        self._node.destroy_subscription(self._keyframes)
+        """Take the subscriptions off the node."""
+        for subscription in (self._keyframes, self._path):
+            self._node.destroy_subscription(subscription)
 
     def watch(self) -> None:
         """Report when nobody sends keyframes. A robot that stands still has none to send, which is no problem."""
@@ -50,3 +54,13 @@ class KeyframeInput:
                 Problem.INPUT,
                 f"nobody publishes {self.topic}; start vo_node (vo.launch.py, ros-matching run), or remap `{_TOPIC}`",
             )
+
+    def _subscribe(self, message_type: type, topic: str, callback: Callable) -> Subscription:
+        return self._node.create_subscription(
+            message_type,
+            topic,
+            callback,
+            QoSProfile(depth=self._queue_length),
+            event_callbacks=telling_incompatibility(self._node, topic, self._problems),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from nav_msgs.msg import Path
 from rclpy.executors import MultiThreadedExecutor
 
 from ros_matching.errors import NodeError
@@ -29,6 +30,8 @@ from ros_matching.nodes.mapping_pipeline import Mapper, MappingParts, MappingPip
 from ros_matching.nodes.mapping_services import MappingServices
 from ros_matching.nodes.mapping_statistics import MappingStatistics
 from ros_matching.nodes.parameters import read_config
+from ros_matching.nodes.pose_corrections import PoseCorrections
+from ros_matching.nodes.problems import Problem
 from ros_matching.nodes.worker import Worker
 
 _NICEST = 19
@@ -61,12 +64,14 @@ class MappingNode(ManagedNode):
         self._statistics = MappingStatistics()
         outputs = MappingOutputs(self, self._config)
         self._configured.callback(outputs.destroy)
+        self._corrections = PoseCorrections()
         self._pipeline = MappingPipeline(
             MappingParts(
                 mapper=mapper,
                 outputs=outputs,
                 statistics=self._statistics,
                 problems=self._problems,
+                corrections=self._corrections,
                 say=self.get_logger().warning,
             )
         )
@@ -84,7 +89,9 @@ class MappingNode(ManagedNode):
 
     def _activate(self) -> None:
         self._active.callback(self._finish)
-        self._input = KeyframeInput(self, self._config.queue_length, self._problems, self._on_keyframe)
+        self._input = KeyframeInput(
+            self, self._config.queue_length, self._problems, self._on_keyframe, self._on_corrections
+        )
         self._active.callback(self._input.destroy)
         self.get_logger().info(f"active, listening to {self._input.topic}")
 
@@ -121,6 +128,12 @@ class MappingNode(ManagedNode):
         worker = self._worker
         if worker is not None:
             self._statistics.count_arrival(worker.submit(ReceivedKeyframe(msg, time.perf_counter())))
+
+    def _on_corrections(self, path: Path) -> None:
+        try:
+            self._corrections.receive(path)
+        except NodeError as error:
+            self._problems.report(Problem.KEYFRAME, f"the corrected poses of keyframes cannot be used: {error}")
 
     def _publish_map(self) -> None:
         if self.state == "active":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,10 @@ from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.nodes.mapping_messages import keyframe_from_msg
 from ros_matching.nodes.mapping_outputs import FrameNames, MappingOutputs
 from ros_matching.nodes.mapping_statistics import MappingStatistics
+from ros_matching.nodes.pose_corrections import PoseCorrections
 from ros_matching.nodes.problems import Problem, ProblemLog
+
+_MOST_CORRECTED = 1000
 
 
 class Mapper(Protocol):
@@ -55,6 +58,7 @@ class MappingParts:
     outputs: MappingOutputs
     statistics: MappingStatistics
     problems: ProblemLog
+    corrections: PoseCorrections
     say: Callable[[str], object]  # for events, such as a new beginning
 
 
@@ -65,6 +69,7 @@ class MappingPipeline:
         self._parts = parts
         self._last: Keyframe | None = None
         self._frames: FrameNames | None = None
+        self._ids: dict[int, int] = {}  # of the keyframes that may still be corrected, by stamp
 
     def process(self, received: ReceivedKeyframe) -> None:
         """Map one keyframe, or the one whose turn it is, and publish what came out."""
@@ -76,7 +81,7 @@ class MappingPipeline:
             parts.problems.report(Problem.KEYFRAME, f"keyframe {received.msg.id} cannot be used: {error}")
             return
         self._follow(keyframe, FrameNames(received.msg.header.frame_id, received.msg.image.header.frame_id))
-        for result in self._survive(lambda: [parts.mapper.add(keyframe)]):
+        for result in self._survive(lambda: self._add(keyframe)):
             self._take(result)
             parts.statistics.count_latency((time.perf_counter() - received.received_s) * 1e3, dict(result.stage_ms))
 
@@ -97,6 +102,8 @@ class MappingPipeline:
     def clear(self, why: str) -> None:
         """Begin anew."""
         self._parts.mapper.clear()
+        self._parts.corrections.forget()
+        self._ids = {}
         self._parts.outputs.renew_map()
         self._parts.statistics.count_restart()
         self._parts.problems.clear(Problem.KEYFRAME)
@@ -124,6 +131,19 @@ class MappingPipeline:
         if frames != self._frames:
             return f"the frames of the keyframes changed from {self._frames} to {frames}"
         return ""
+
+    def _add(self, keyframe: Keyframe) -> list[MappingResult]:
+        """Map a keyframe where it is by now, and move those before to where they are."""
+        stamp_ns = keyframe.frame.stamp_ns
+        self._ids[stamp_ns] = keyframe.id
+        if len(self._ids) > _MOST_CORRECTED:
+            del self._ids[next(iter(self._ids))]
+        poses = self._parts.corrections.take(self._ids, self._frames.fixed)
+        keyframe = replace(keyframe, world_from_camera=poses.pop(stamp_ns, keyframe.world_from_camera))
+        if poses:
+            self._parts.mapper.move({self._ids[stamp_ns]: pose for stamp_ns, pose in poses.items()})
+            self._parts.outputs.renew_map()
+        return [self._parts.mapper.add(keyframe)]
 
     def _survive(self, work: Callable[[], list[MappingResult]]) -> list[MappingResult]:
         """Map, and survive a failure of the mapper: its state cannot be trusted then, so it starts anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
@@ -40,6 +41,10 @@ class MountingInput:
             return IDENTITY
         known = self._known.get(camera_frame)
         return known if known is not None else self._look_up(camera_frame)
+
+    def between(self, target: str, source: str) -> np.ndarray | None:
+        """``target_from_source`` (4, 4) by /tf_static, or ``None`` where that is unknown or not listened to."""
+        return self._transforms.lookup(target, source)
 
     def _look_up(self, camera_frame: str) -> Mounting | None:
         known = self._known

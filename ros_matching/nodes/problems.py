@@ -21,6 +21,7 @@ class Problem(enum.Enum):
     IMAGE = "image"
     STAMP = "stamp"
     MOUNTING = "mounting"
+    SCALE = "scale"
     QOS = "quality of service"
     TRACKER = "tracker"
     KEYFRAME = "keyframe"

@@ -50,6 +50,11 @@ class NodeProcess:
             self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
     def has_ended(self) -> bool:
         """Whether the process is gone."""
         return self._process.poll() is not None

@@ -27,3 +27,8 @@ def telling_incompatibility(node: Node, topic: str, problems: ProblemLog) -> Sub
         )
 
     return SubscriptionEventCallbacks(incompatible_qos=report)
+
+
+def silent() -> SubscriptionEventCallbacks:
+    """Event callbacks for a subscription beside another one, of which one suits any publisher."""
+    return SubscriptionEventCallbacks(incompatible_qos=lambda event: None)

@@ -14,17 +14,19 @@ from tf2_msgs.msg import TFMessage
 
 from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError
-from ros_matching.evaluation.run import TRACKING, FrameRecord, RunRecorder
+from ros_matching.evaluation.run import TRACKING, FrameRecord, RunRecorder, UnitRecord
 from ros_matching.geometry.se3 import invert
 from ros_matching.msg import VoStatus
 from ros_matching.nodes import conversions
 from ros_matching.nodes.mounting import StaticTransforms
+from ros_matching.nodes.vo_messages import SCALES
 
 # Nothing may be missed while this process is busy, so the queues are deep.
 _QOS = QoSProfile(depth=1000)
 _LATCHED_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 _STATES = {VoStatus.INITIALIZING: "initializing", VoStatus.TRACKING: TRACKING, VoStatus.LOST: "lost"}
+_UNITS = {number: state.value for state, number in SCALES.items()}
 
 
 class RecorderNode(Node):
@@ -97,6 +99,7 @@ class RecorderNode(Node):
             world_from_camera=self._world_from_camera(odometry, status) if state == TRACKING else None,
             latency_ms=status.latency_ms,
             stage_ms=dict(zip(status.stage_names, status.stage_ms, strict=True)),
+            unit=UnitRecord(_UNITS[status.scale], status.scale_source, status.scale_sigma, status.scale_reason),
             maps=status.maps,
         )
 

@@ -26,6 +26,24 @@ class VoConfig(Config):
     camera_info_max_age_s: float = parameter(
         2.0, "a repeated CameraInfo older than this against the picture is reported as stale, in seconds", minimum=0
     )
+    scale_sync_s: float = parameter(
+        0.02,
+        "largest difference in time of a depth image or partner image from the picture it belongs to, in seconds",
+        minimum=0,
+        maximum=1,
+    )
+    scale_wait_s: float = parameter(
+        0.05,
+        "how long a picture waits for its depth image or partner image, if these come at all, in seconds",
+        minimum=0,
+        maximum=1,
+    )
+    stereo_baseline_m: float = parameter(
+        0.0,
+        "distance of the partner camera to the right of the camera, both rectified, in metres; 0 takes it from "
+        "CameraInfo, or from /tf_static",
+        minimum=0,
+    )
     camera_mount: str = parameter(
         "tf",
         "where the camera sits on the robot: tf takes base_frame -> camera from /tf_static; identity puts it at "

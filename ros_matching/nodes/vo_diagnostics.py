@@ -30,7 +30,10 @@ def _verdict(last: TrackingResult | None) -> tuple[bytes, str]:
         return DiagnosticStatus.OK, "waiting for the first image"
     if last.status is TrackingStatus.LOST:
         return DiagnosticStatus.WARN, f"lost: {last.reason}; {_LOST_REMEDY}"
-    return DiagnosticStatus.OK, last.status.value + (f": {last.reason}" if last.reason else "")
+    words = last.status.value + (f": {last.reason}" if last.reason else "")
+    if last.status is TrackingStatus.TRACKING and last.scale_reason:
+        return DiagnosticStatus.WARN, f"{words}, but the scale is {last.scale.value}: {last.scale_reason}"
+    return DiagnosticStatus.OK, words
 
 
 def _tracking(result: TrackingResult) -> dict[str, str]:
@@ -39,6 +42,9 @@ def _tracking(result: TrackingResult) -> dict[str, str]:
         "tracking state": result.status.value,
         "reason": result.reason,
         "scale": result.scale.value,
+        "scale source": result.scale_source,
+        "scale uncertainty %": f"{100 * result.scale_sigma:.1f}",
+        "scale reason": result.scale_reason,
         "keypoints": str(counts.keypoints),
         "matches": str(counts.matches),
         "inliers": str(counts.inliers),

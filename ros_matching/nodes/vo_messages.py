@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped, Vector3
-from nav_msgs.msg import Odometry
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped, Vector3
+from nav_msgs.msg import Odometry, Path
 from std_msgs.msg import Header
 
 from ros_matching.datatypes import Keyframe, ScaleState
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import VoStatus
 from ros_matching.nodes.conversions import (
+    UNKNOWN_VARIANCE,
     camera_to_msg,
     covariance_to_msg,
     field_array,
@@ -20,6 +23,7 @@ from ros_matching.nodes.conversions import (
 )
 from ros_matching.nodes.mounting import Mounting, Twist
 from ros_matching.tracking.result import TrackingResult, TrackingStatus
+from ros_matching.tracking.scale import covariance_in_metres
 
 _STATES = {
     TrackingStatus.INITIALIZING: VoStatus.INITIALIZING,
@@ -43,6 +47,8 @@ def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
         reason=result.reason,
         scale=SCALES[result.scale],
         scale_source=result.scale_source,
+        scale_sigma=float(result.scale_sigma),
+        scale_reason=result.scale_reason,
         keypoints=counts.keypoints,
         matches=counts.matches,
         inliers=counts.inliers,
@@ -59,8 +65,13 @@ def relative_pose_to_msg(result: TrackingResult, header: Header) -> PoseWithCova
     """The pose of this camera in the previous frame's camera; ``header`` has this stamp and the camera's frame."""
     msg = PoseWithCovarianceStamped(header=header)
     msg.pose.pose = pose_to_msg(result.previous_from_current)
-    msg.pose.covariance = covariance_to_msg(result.relative_covariance)
+    msg.pose.covariance = covariance_to_msg(relative_covariance(result))
     return msg
+
+
+def relative_covariance(result: TrackingResult) -> np.ndarray | None:
+    """That of ``previous_from_current`` in metres, as ROS takes it: the unit's uncertainty is in it."""
+    return _in_metres(result.previous_from_current, result.relative_covariance, result.scale_sigma)
 
 
 def odometry_to_msg(
@@ -68,7 +79,8 @@ def odometry_to_msg(
 ) -> Odometry:
     """The robot in odom, and its velocity along its own axes; an unknown part has ``UNKNOWN_VARIANCE``."""
     pose = result.world_from_camera
-    covariance = None if result.covariance is None else mounting.base_covariance(pose, result.covariance)
+    in_metres = _in_metres(pose, result.covariance, result.scale_sigma)
+    covariance = None if in_metres is None else mounting.base_covariance(pose, in_metres)
     msg = Odometry(header=header, child_frame_id=base_frame)
     msg.pose.pose = pose_to_msg(mounting.odom_from_base(pose))
     msg.pose.covariance = covariance_to_msg(covariance)
@@ -102,6 +114,21 @@ def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, cam
         camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
         sparse_points=field_array(sparse, "f"),
     )
+
+
+def keyframe_path_to_msg(poses: Mapping[int, np.ndarray], mounting: Mounting, odom_header: Header) -> Path:
+    """The cameras ``world_from_camera`` (4, 4) of keyframes in odom, by their stamps in nanoseconds."""
+    path = Path(header=odom_header)
+    for stamp_ns, pose in poses.items():
+        header = Header(stamp=stamp_to_msg(stamp_ns), frame_id=odom_header.frame_id)
+        path.poses.append(PoseStamped(header=header, pose=pose_to_msg(mounting.odom_from_camera(pose))))
+    return path
+
+
+def _in_metres(pose: np.ndarray, covariance: np.ndarray | None, scale_sigma: float) -> np.ndarray | None:
+    if covariance is None:
+        return None
+    return covariance_in_metres(covariance, pose[:3, 3], scale_sigma, UNKNOWN_VARIANCE)
 
 
 def _vector(xyz: np.ndarray) -> Vector3:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros_matching import load_matcher
 from ros_matching.errors import NodeError
@@ -25,6 +25,7 @@ from ros_matching.nodes.managed_node import ManagedNode, run_node
 from ros_matching.nodes.mounting_input import MountingInput
 from ros_matching.nodes.parameters import read_config
 from ros_matching.nodes.problems import Problem
+from ros_matching.nodes.scale_input import ScaleInput
 from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_config import LIVE_SETTINGS, VoConfig
 from ros_matching.nodes.vo_diagnostics import vo_report
@@ -33,7 +34,8 @@ from ros_matching.nodes.vo_pipeline import PipelineParts, ReceivedImage, Tracker
 from ros_matching.nodes.vo_services import VoServices
 from ros_matching.nodes.vo_statistics import VoStatistics
 from ros_matching.nodes.worker import Worker
-from ros_matching.tracking import TrackingConfig, VisualOdometry
+from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, make_scale_estimator
+from ros_matching.tracking.scale import ScaleEstimator
 
 _SILENCE_S = 3.0
 
@@ -43,7 +45,7 @@ class VoNode(ManagedNode):
 
     NAME = "vo_node"
     TITLE = "visual odometry"
-    CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig))
+    CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig), ("scale.", ScaleConfig))
     LIVE_SETTINGS = LIVE_SETTINGS
     LIBRARY = "ros_matching.tracking"
 
@@ -51,7 +53,7 @@ class VoNode(ManagedNode):
         self,
         *,
         load: Callable[..., Any] = load_matcher,
-        make_tracker: Callable[[Any, TrackingConfig], Tracker] = VisualOdometry,
+        make_tracker: Callable[[Any, TrackingConfig, ScaleEstimator], Tracker] = VisualOdometry,
         **node_options: Any,
     ) -> None:
         """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
@@ -65,14 +67,14 @@ class VoNode(ManagedNode):
         self._vo_services = VoServices(self, self._configured_pipeline)
 
     def _configure(self) -> None:
-        self._config, tracking = (read_config(self, config_class, prefix) for prefix, config_class in self.CONFIGS)
+        self._config, tracking, scale = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
         self._configured.callback(self._forget)
         self._matcher = self._load(self._config.backend, device=self._config.device)
-        tracker = self._make_tracker(self._matcher, tracking)
         self._statistics = VoStatistics()
         self._calibration = CalibrationInput(self._config, self._problems)
         mounting = MountingInput(self, self._config, self._problems)
         self._configured.callback(mounting.destroy)
+        self._scale_input = ScaleInput(self, self._config, scale.anchor, self._problems, mounting)
         outputs = VoOutputs(self, self._config)
         self._configured.callback(outputs.destroy)
         clock_jumps = self.get_clock().create_jump_callback(
@@ -82,8 +84,8 @@ class VoNode(ManagedNode):
         self._configured.callback(clock_jumps.unregister)
         self._pipeline = VoPipeline(
             PipelineParts(
-                tracker=tracker,
-                frames=FrameInput(self._calibration, self._problems),
+                tracker=self._make_tracker(self._matcher, tracking, self._scale_estimator(scale)),
+                frames=FrameInput(self._calibration, self._problems, self._scale_input),
                 outputs=outputs,
                 trajectory=TrajectoryRecord(self._config.trajectory_length),
                 statistics=self._statistics,
@@ -100,9 +102,19 @@ class VoNode(ManagedNode):
         self._active_since_s = time.monotonic()
         self._worker = Worker(self._pipeline.process, self._on_worker_error, "vo_worker")
         self._active.callback(self._stop_worker)
-        self._input = ImageInput(self, self._config, self._problems, self._on_image, self._calibration.update)
+        self._input = ImageInput(self, self._config, self._problems, self._on_image, self._on_camera_info)
         self._active.callback(self._input.destroy)
+        self._active.callback(self._scale_input.destroy)
+        self._scale_input.subscribe()
         self.get_logger().info(f"active, listening to {' and '.join(self._input.topics)}")
+
+    def _scale_estimator(self, config: ScaleConfig) -> ScaleEstimator:
+        return make_scale_estimator(
+            config,
+            self._matcher,
+            wheel_odometry=self._scale_input.wheel_odometry,
+            base_from_camera=self._scale_input.base_from_camera,
+        )
 
     def _configured_pipeline(self) -> VoPipeline:
         if self._pipeline is None:
@@ -120,6 +132,10 @@ class VoNode(ManagedNode):
         worker = self._worker
         if worker is not None:
             self._statistics.count_arrival(worker.submit(ReceivedImage(msg, time.perf_counter())))
+
+    def _on_camera_info(self, msg: CameraInfo) -> None:
+        self._calibration.update(msg)
+        self._scale_input.take_camera_info(msg)
 
     def _on_clock_jump(self, jump: Any) -> None:
         if self._pipeline is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.lifecycle import LifecycleNode
@@ -13,7 +16,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from ros_matching.datatypes import Frame
+from ros_matching.datatypes import Frame, Keyframe
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import VoStatus
 from ros_matching.nodes import vo_messages
@@ -39,13 +42,16 @@ class VoOutputs:
         self._odom = self._create(Odometry, "odom", _SMALL)
         self._path = self._create(Path, "path", _LARGE)
         self._keyframe = self._create(KeyframeMsg, "keyframe", _SMALL)
+        self._keyframe_path = self._create(Path, "keyframe_path", _SMALL)
         self._debug_image = self._create(Image, "debug_image", _LARGE)
         # REP-105 tools look for /tf whatever the namespace. tf2_ros is not on PyPI; its broadcaster is this publisher.
         self._tf = self._create(TFMessage, "/tf", _TF) if config.publish_tf else None
         self._publishers = [
-            self._status, self._relative_pose, self._odom, self._path, self._keyframe, self._debug_image, self._tf
+            self._status, self._relative_pose, self._odom, self._path, self._keyframe, self._keyframe_path,
+            self._debug_image, self._tf
         ]  # fmt: skip
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+        self._keyframe_stamps_ns: dict[int, int] = {}  # by id
         self._last_stamp_ns: int | None = None  # of the last frame, for the velocity
         self._path_stamp_ns: int | None = None
 
@@ -58,14 +64,27 @@ class VoOutputs:
     def restart(self) -> None:
         """Forget the path: the next pose starts anew."""
         self._poses.clear()
+        self._keyframe_stamps_ns = {}
         self._last_stamp_ns = self._path_stamp_ns = None
 
-    def publish(self, result: TrackingResult, frame: Frame | None, header: Header, mounting: Mounting | None) -> None:
-        """Publish all but the status. ``header``: stamp of the image and camera frame; odom needs the mounting."""
+    def publish(
+        self,
+        result: TrackingResult,
+        frame: Frame | None,
+        header: Header,
+        mounting: Mounting | None,
+        keyframe_poses: Mapping[int, np.ndarray] = MappingProxyType({}),
+    ) -> None:
+        """Publish all but the status. ``header``: stamp of the image and camera frame; odom needs the mounting.
+
+        ``keyframe_poses`` are those of recent keyframes as they are now, where there is a new one.
+        """
         if result.previous_from_current is not None:
             self._relative_pose.publish(vo_messages.relative_pose_to_msg(result, header))
         if mounting is not None:
-            self._publish_in_odom(result, header, mounting)
+            if result.new_keyframe is not None:
+                self._publish_keyframe(result.new_keyframe, keyframe_poses, header, mounting)
+            self._publish_in_odom(result, mounting)
         if frame is not None:
             self._last_stamp_ns = result.stamp_ns
             if self._debug_image.get_subscription_count():
@@ -75,12 +94,21 @@ class VoOutputs:
         """Publish the status; it comes last of an image's messages, so who waits for it has had the others sent."""
         self._status.publish(status)
 
-    def _publish_in_odom(self, result: TrackingResult, header: Header, mounting: Mounting) -> None:
-        keyframe = result.new_keyframe
-        if keyframe is not None and self._keyframe.get_subscription_count():
-            self._keyframe.publish(
-                vo_messages.keyframe_to_msg(keyframe, mounting, self._config.odom_frame, header.frame_id)
-            )
+    def _publish_keyframe(
+        self, keyframe: Keyframe, poses: Mapping[int, np.ndarray], header: Header, mounting: Mounting
+    ) -> None:
+        """The corrected poses go first, so that who gets the keyframe can know them."""
+        stamps_ns = {**self._keyframe_stamps_ns, keyframe.id: keyframe.frame.stamp_ns}
+        self._keyframe_stamps_ns = {id: stamps_ns[id] for id in poses if id in stamps_ns}
+        odom_frame = self._config.odom_frame
+        if self._keyframe_path.get_subscription_count():
+            stamped = {self._keyframe_stamps_ns[id]: poses[id] for id in self._keyframe_stamps_ns}
+            odom_header = header_to_msg(keyframe.frame.stamp_ns, odom_frame)
+            self._keyframe_path.publish(vo_messages.keyframe_path_to_msg(stamped, mounting, odom_header))
+        if self._keyframe.get_subscription_count():
+            self._keyframe.publish(vo_messages.keyframe_to_msg(keyframe, mounting, odom_frame, header.frame_id))
+
+    def _publish_in_odom(self, result: TrackingResult, mounting: Mounting) -> None:
         if result.world_from_camera is None:
             return
         odom_header = header_to_msg(result.stamp_ns, self._config.odom_frame)
@@ -96,7 +124,7 @@ class VoOutputs:
         if result.previous_from_current is None or self._last_stamp_ns is None:
             return None
         seconds = (result.stamp_ns - self._last_stamp_ns) * 1e-9
-        return mounting.twist(result.previous_from_current, result.relative_covariance, seconds)
+        return mounting.twist(result.previous_from_current, vo_messages.relative_covariance(result), seconds)
 
     def _publish_path(self, stamp_ns: int, header: Header) -> None:
         """Send the whole path, which costs in proportion to its length, at a bounded rate only."""

@@ -34,6 +34,9 @@ class Tracker(Protocol):
     def track(self, frame: Frame) -> TrackingResult:
         """Take the next frame."""
 
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """The poses of recent keyframes as they are now, by id."""
+
     def reset(self) -> None:
         """Start anew."""
 
@@ -87,7 +90,8 @@ class VoPipeline:
         frame, result = self._result(msg)
         header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
         parts.statistics.count_result(result, was_tried=frame is not None)
-        parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id))
+        poses = {} if result.new_keyframe is None else parts.tracker.keyframe_poses()
+        parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id), poses)
         latency_ms = (time.perf_counter() - image.received_s) * 1e3
         parts.statistics.count_latency(latency_ms, result.stage_ms)
         status = status_to_msg(result, header)

@@ -29,7 +29,7 @@ _HAND_ON_DEG = 12.0
 
 @dataclass(frozen=True)
 class InitialReconstruction:
-    """Two frames with their relative geometry, good enough to begin a map with."""
+    """Two frames with their relative geometry, good enough to begin a map with; ``points`` (M,) bool are its points."""
 
     frame0: Frame
     features0: Features
@@ -37,6 +37,7 @@ class InitialReconstruction:
     features1: Features
     matches: Matches
     geometry: TwoViewGeometry
+    points: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Waiting:
 
 
 class TwoViewInitializer:
-    """Holds a reference image and tries to reconstruct with each later one."""
+    """Holds a reference image and tries to reconstruct with each later one, until it is reset."""
 
     def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig) -> None:
         self._matcher = matcher
@@ -89,10 +90,10 @@ class TwoViewInitializer:
                 return outcome
             self._reference = (frame, features)
             return replace(outcome, new_reference=True)
-        self._reference = None
-        return InitialReconstruction(frame0, features0, frame, features, matches, outcome)
+        return InitialReconstruction(frame0, features0, frame, features, matches, *outcome)
 
-    def _reconstruct(self, matches: Matches, camera: Camera) -> TwoViewGeometry | Waiting:
+    def _reconstruct(self, matches: Matches, camera: Camera) -> tuple[TwoViewGeometry, np.ndarray] | Waiting:
+        """The motion and the matches (M,) bool that it gives a depth; else why there is none."""
         config, count = self._config, len(matches)
         threshold_px = config.threshold_px(camera)
         turn = self._turn(matches, camera, threshold_px)
@@ -109,11 +110,12 @@ class TwoViewInitializer:
         needed = max(config.init_parallax_deg, _PARALLAX_NOISES * motions.noise_deg)
         if not parallax >= needed:
             reason = f"parallax {parallax:.1f} deg of {needed:.1f} deg needed"
-            return Waiting(reason, count, parallax, small_motion_from(best.view, np.radians(motions.noise_deg)))
-        points = np.count_nonzero(well_triangulated(best.view, 0.5 * needed))
-        if points < config.init_min_points:
-            return Waiting(f"only {points} points of {config.init_min_points} triangulated", count, parallax, turn)
-        return best.view
+            return Waiting(reason, count, parallax, small_motion_from(best.view))
+        points = _well_triangulated(best.view, 0.5 * needed)
+        if np.count_nonzero(points) < config.init_min_points:
+            reason = f"only {np.count_nonzero(points)} points of {config.init_min_points} triangulated"
+            return Waiting(reason, count, parallax, turn)
+        return best.view, points
 
     def _turn(self, matches: Matches, camera: Camera, threshold_px: float) -> Turn | None:
         rotation = estimate_rotation(matches.points0, matches.points1, camera, camera, threshold_px)
@@ -122,7 +124,7 @@ class TwoViewInitializer:
         return turn_from(rotation[0], matches.select(rotation[1]), camera, threshold_px)
 
 
-def well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:
+def _well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:
     """The inliers (M,) bool with enough parallax to have a depth."""
     with np.errstate(invalid="ignore"):
         return geometry.inliers & (geometry.parallax_deg > min_parallax_deg)

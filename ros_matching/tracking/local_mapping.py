@@ -13,7 +13,7 @@ from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
-from ros_matching.tracking.initialisation import InitialReconstruction, well_triangulated
+from ros_matching.tracking.initialisation import InitialReconstruction
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, Observations
 
 # A keyframe takes part in an adjustment only if it sees this many of the landmarks.
@@ -56,7 +56,6 @@ class LocalMapper:
         Returns the second keyframe, or ``None`` where too few landmarks survive the adjustment.
         """
         geometry, matches = first.geometry, first.matches
-        good = well_triangulated(geometry, self._config.min_parallax_deg)
         first_from_world = invert(world_from_first)
         keyframe0 = local_map.add_keyframe(
             first.frame0, first.features0, first_from_world, np.full(len(first.features0), NO_LANDMARK)
@@ -67,8 +66,8 @@ class LocalMapper:
             geometry.camera1_from_camera0 @ first_from_world,
             np.full(len(first.features1), NO_LANDMARK),
         )
-        positions = transform(world_from_first, geometry.points[good])
-        local_map.add_landmarks(positions, keyframe0, keyframe1, matches.select(good))
+        positions = transform(world_from_first, geometry.points[first.points])
+        local_map.add_landmarks(positions, keyframe0, keyframe1, matches.select(first.points))
         self.adjust(local_map, keyframe1)
         if len(local_map.positions) < self._config.init_min_points:
             return None

@@ -26,6 +26,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ros_matching.datatypes import ScaleState
 from ros_matching.tracking.local_map import LocalMap
 from ros_matching.tracking.result import TrackingResult
@@ -93,7 +95,9 @@ class ScaleEstimator:
         """The state of the unit now."""
         if self._anchor is None:
             return ScaleReport()
-        name, sigma = self._anchor.name, math.hypot(math.sqrt(self._variance), self._doubt)
+        name, sigma = self._anchor.name, math.sqrt(self._variance)
+        # One contradiction alone takes the metres away, not the anchor.
+        sigma = max(sigma, min(math.hypot(sigma, self._doubt), self._config.anchored_sigma))
         if sigma <= self._config.metric_sigma:
             return ScaleReport(ScaleState.METRIC, name, sigma)
         if sigma <= self._config.anchored_sigma:
@@ -113,7 +117,7 @@ class ScaleEstimator:
             self._is_due = True
             self._variance += self._config.drift_sigma**2
             self._aside = deque(map(self._aged, self._aside), maxlen=_REMEMBERED)
-            if self._variance + self._doubt**2 > self._config.anchored_sigma**2:
+            if self._variance > self._config.anchored_sigma**2:
                 self._variance, self._doubt = math.inf, 0.0
         return self._measured_factor(local_map, view)
 
@@ -159,3 +163,17 @@ class ScaleEstimator:
 
     def _floor(self, measured: ScaleMeasurement) -> float:
         return min(self._anchor.shared_sigma, measured.sigma) ** 2
+
+
+def covariance_in_metres(
+    covariance: np.ndarray, translation: np.ndarray, sigma: float, unknown_variance: float
+) -> np.ndarray:
+    """The covariance (6, 6) of a transform with what the unit's relative uncertainty ``sigma`` adds along its length.
+
+    Of a unit that is unknown (infinite ``sigma``) no length says anything in metres: ``unknown_variance`` is added in
+    all directions, also where the translation is zero.
+    """
+    covariance = covariance.copy()
+    lengths = np.outer(translation, translation) * sigma**2 if math.isfinite(sigma) else unknown_variance * np.eye(3)
+    covariance[:3, :3] += lengths
+    return covariance

@@ -51,7 +51,7 @@ def depth_at(depth: np.ndarray, points_px: np.ndarray) -> np.ndarray:
     columns, rows = np.round(points_px).astype(np.intp).T
     rows = np.clip(rows[:, None, None] + offsets[:, None], 0, height - 1)
     columns = np.clip(columns[:, None, None] + offsets, 0, width - 1)
-    patches = depth[rows, columns].reshape(len(points_px), -1)
+    patches = depth[rows, columns].reshape(len(points_px), offsets.size**2)
     patches = np.where(np.isfinite(patches) & (patches > 0), patches, np.nan)
     known = ~np.isnan(patches).all(axis=1)
     values = np.full(len(patches), np.nan)

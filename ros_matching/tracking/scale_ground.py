@@ -18,7 +18,8 @@ from ros_matching.tracking.scale_measurement import NoMeasurement, PosedView, Sc
 
 _KEYFRAMES = 8  # whose landmarks are looked at
 _TRIALS = 300
-_TOLERANCE = 0.04  # of a point from the plane, as a share of the camera's height over it
+_TOLERANCE = 0.03  # of a point from the plane, as a share of the camera's height over it
+_MIN_SPREAD = 0.004  # of the points about the plane, in the same
 _MIN_POINTS = 25
 _MAX_BELOW = 0.05  # of the points may lie below the ground, as mirror images and errors do
 _MIN_EXTENT = 0.25  # standard deviation of the points along the plane, in heights
@@ -86,22 +87,26 @@ def _best_plane(local: np.ndarray, below: np.ndarray, max_slope: float) -> np.nd
     if not len(planes):
         return None
     residuals = local[:, 2] - _depths(planes, local)  # (P, N)
-    tolerance = _TOLERANCE * planes[:, 2:]
-    near = np.hypot(local[:, 0], local[:, 1]) < _MAX_DISTANCE * planes[:, 2:]
+    tolerance, distance = _TOLERANCE * planes[:, 2:], np.hypot(local[:, 0], local[:, 1])
+    near = distance < _MAX_DISTANCE * planes[:, 2:]
     inliers = np.count_nonzero((np.abs(residuals) < tolerance) & near, axis=1)
-    lower = np.count_nonzero((residuals > 3 * tolerance) & near, axis=1)
-    inliers[lower > _MAX_BELOW * np.count_nonzero(near, axis=1)] = 0
+    # Far away a plane is known less well.
+    lower = np.count_nonzero(residuals > np.maximum(3 * tolerance, _TOLERANCE * distance), axis=1)
+    inliers[lower > _MAX_BELOW * len(local)] = 0
     best = int(np.argmax(inliers))
     return planes[best] if inliers[best] >= _MIN_POINTS else None
 
 
 def _refined(below: np.ndarray, plane: np.ndarray) -> tuple[float, float] | None:
     """Distance and its sigma after a robust fit to all points near the plane."""
-    tolerance = _TOLERANCE * plane[2]
+    tolerance = 1.5 * _TOLERANCE * plane[2]
     below = below[np.hypot(below[:, 0], below[:, 1]) < _MAX_DISTANCE * plane[2]]
     design = np.column_stack([below[:, :2], np.ones(len(below))])
-    for _ in range(5):
-        weights = tukey_weight(below[:, 2] - design @ plane, 2 * tolerance)
+    for _ in range(10):
+        residual = below[:, 2] - design @ plane
+        near = np.abs(residual) < tolerance
+        spread = 1.4826 * np.median(np.abs(residual[near])) if near.any() else tolerance
+        weights = tukey_weight(residual, 4.685 * max(spread, _MIN_SPREAD * plane[2]))
         normal = design.T @ (weights[:, None] * design)
         if np.linalg.cond(normal) > 1e12:
             return None

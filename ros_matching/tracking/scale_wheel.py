@@ -15,7 +15,8 @@ from ros_matching.tracking.scale_config import ScaleConfig
 from ros_matching.tracking.scale_measurement import NoMeasurement, PosedView, ScaleMeasurement
 
 _MIN_MOTION = 0.05  # of the camera, as a share of the depth of the scene, for its length to be well known
-_VISUAL_SIGMA = 0.01  # of the length of the camera's motion in the map's unit
+# Error of the camera's motion: a share of its length, and a share of the depth of the scene.
+_VISUAL_SIGMA, _VISUAL_NOISE = 0.01, 0.003
 _MAX_SIGMA = 0.05  # of a length: the robot drives on until it is known so well
 _MAX_GAP_NS = 500_000_000  # positions farther apart in time are not interpolated
 _MAX_SPEED_M_S = 50.0  # what moves faster was set elsewhere
@@ -123,7 +124,8 @@ class WheelAnchor:
         if not moved or discriminant <= 0 or half >= np.sqrt(discriminant):
             return NoMeasurement("the robot has not driven far enough", pending=True)
         scale = np.sqrt(discriminant) - half
-        sigma = noise * driven / (length**2 * np.sqrt(discriminant) * scale)
-        if np.hypot(sigma, _VISUAL_SIGMA) > _MAX_SIGMA:
+        by_wheels = noise * driven / (length**2 * np.sqrt(discriminant) * scale)
+        sigma = float(np.linalg.norm([by_wheels, _VISUAL_SIGMA, _VISUAL_NOISE * local_map.typical_depth / length]))
+        if sigma > _MAX_SIGMA:
             return NoMeasurement("the robot has not driven far enough", pending=True)
-        return ScaleMeasurement(float(np.log(scale)), float(np.hypot(sigma, _VISUAL_SIGMA)))
+        return ScaleMeasurement(float(np.log(scale)), sigma)

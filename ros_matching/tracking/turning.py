@@ -56,10 +56,10 @@ def turn_from(rotation1_from_0: np.ndarray, matches: Matches, camera: Camera, th
     return Turn(pose_from(rotation1_from_0, np.zeros(3)), len(matches), _TAKEN_FOR_TURN * error_px / camera.fx)
 
 
-def small_motion_from(view: TwoViewGeometry, noise_rad: float) -> Turn | None:
-    """A motion whose parallax is clear but not enough for a map, with the median depth as unit of length.
+def small_motion_from(view: TwoViewGeometry) -> Turn | None:
+    """A motion that is clear but not enough for a map; the median depth is the unit of length.
 
-    ``noise_rad`` is that of the matches; ``None`` where no match has a depth.
+    ``None`` where no match has a depth.
     """
     depths = view.points[view.inliers, 2]
     depths = depths[np.isfinite(depths)]
@@ -68,8 +68,8 @@ def small_motion_from(view: TwoViewGeometry, noise_rad: float) -> Turn | None:
     pose = view.camera1_from_camera0
     pose = pose_from(pose[:3, :3], pose[:3, 3] / np.median(depths))
     parallax_rad = np.radians(np.nanmedian(view.parallax_deg[view.inliers]))
-    unknown_rad = _TAKEN_FOR_TURN * noise_rad + _UNCERTAIN_SHARE * parallax_rad
-    return Turn(pose, np.count_nonzero(view.inliers), float(unknown_rad), rotation_only=False)
+    unknown_rad = _UNCERTAIN_SHARE * parallax_rad
+    return Turn(pose, int(np.count_nonzero(view.inliers)), float(unknown_rad), rotation_only=False)
 
 
 def _covariance(parallax_rad: float) -> np.ndarray:

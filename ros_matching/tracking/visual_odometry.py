@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Features, Frame
-from ros_matching.errors import TrackingError
-from ros_matching.geometry.se3 import interpolate, invert, pose_from, rotation_angle_deg
+from ros_matching.datatypes import Features, Frame
+from ros_matching.geometry.se3 import invert
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
+from ros_matching.tracking.continuity import Continuity
 from ros_matching.tracking.diagnosis import what_is_wrong
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
@@ -20,35 +20,15 @@ from ros_matching.tracking.left_maps import LeftMap, LeftMaps
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
+from ros_matching.tracking.posed_frame import PosedFrame, is_jump
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.tracking.scale import ScaleEstimator
 from ros_matching.tracking.scale_measurement import PosedView
-from ros_matching.tracking.turning import TurningStart
+from ros_matching.tracking.turning import TurningStart, small_motion_from
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
 _LOG = logging.getLogger(__name__)
-
-# A pose so far from where the motion before leads, in typical depths or degrees, needs the support of a recovery.
-_JUMP_DISTANCE = 0.3
-_JUMP_DEG = 20.0
-
-
-@dataclass(frozen=True)
-class _PosedFrame:
-    """The last frame with a pose, from which relative motion and the prediction of the next pose come."""
-
-    stamp_ns: int
-    world_from_camera: np.ndarray
-    belief: PoseBelief
-    # camera_now_from_camera_before and the time it took, of the last two consecutive poses.
-    motion: np.ndarray | None = None
-    motion_ns: int = 0
-
-    def rescaled(self, factor: float) -> _PosedFrame:
-        """The same, after all lengths were multiplied by ``factor`` about this camera."""
-        motion = None if self.motion is None else pose_from(self.motion[:3, :3], factor * self.motion[:3, 3])
-        return replace(self, belief=self.belief.rescaled(factor), motion=motion)
 
 
 class VisualOdometry:
@@ -71,6 +51,7 @@ class VisualOdometry:
         self._start = TurningStart()
         self._localizer = Localizer(matcher, self._config, self._stages)
         self._mapper = LocalMapper(matcher, self._config)
+        self._continuity = Continuity()
         self._recovery = Recovery(matcher, self._localizer, self._config, self._stages)
         self._left = LeftMaps(self._recovery)
         self._uncertainty = PoseUncertainty()
@@ -78,11 +59,10 @@ class VisualOdometry:
 
     def reset(self) -> None:
         """Forget everything; the next frame begins a new world."""
-        self._camera: Camera | None = None
-        self._stamp_ns: int | None = None
+        self._continuity.reset()
         self._map: LocalMap | None = None
         self._reference: MapKeyframe | None = None
-        self._last: _PosedFrame | None = None
+        self._last: PosedFrame | None = None
         self._lost_frames = 0
         self._maps_begun = 0
         self._map_id = 0
@@ -96,7 +76,7 @@ class VisualOdometry:
 
         Raises ``TrackingError`` where the camera or the order of time changed without a ``reset``.
         """
-        self._require_continuity(frame)
+        self._continuity.require(frame)
         with self._stages("extract"):
             features = self._matcher.extract(frame.image)
         localization = None if self._map is None else self._localize(frame, features)
@@ -127,17 +107,12 @@ class VisualOdometry:
     def _localize(self, frame: Frame, features: Features) -> Localization | None:
         """The pose in the map, from the reference keyframe or, when lost, from any; else in a map left before."""
         if not self._lost_frames:
-            prediction = self._predict(frame.stamp_ns)
+            prediction = self._last.predicted(frame.stamp_ns)
             found = self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
-            if found is not None and not self._jumps(prediction, found.camera_from_world):
+            if found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth):
                 return found
         self._lost_frames += 1
         return self._recovery.search(self._map, features) or self._return_to_left_map(features)
-
-    def _jumps(self, predicted: np.ndarray, camera_from_world: np.ndarray) -> bool:
-        step = camera_from_world @ invert(predicted)
-        distance = np.linalg.norm(step[:3, 3]) / self._map.typical_depth
-        return bool(distance > _JUMP_DISTANCE or rotation_angle_deg(step) > _JUMP_DEG)
 
     def _return_to_left_map(self, features: Features) -> Localization | None:
         back = self._left.find(features)
@@ -314,7 +289,9 @@ class VisualOdometry:
         local_map = LocalMap(first.frame1.camera, self._config.max_keyframes, first_id)
         keyframe = self._mapper.begin(local_map, first, world_from_first, depth)
         if keyframe is None:
-            return Waiting("the first map did not survive its adjustment", len(first.matches))
+            turn = small_motion_from(first.geometry)
+            return Waiting("the first map did not survive its adjustment", len(first.matches), turn=turn)
+        self._initializer.reset()
         continues = self._map is None and self._start.has_posed
         if self._map is not None:
             self._leave_map(local_map)
@@ -358,7 +335,7 @@ class VisualOdometry:
             elapsed_ns = frame.stamp_ns - previous.stamp_ns
         covariance = self._uncertainty.world_covariance(belief)
         current_from_previous = None if relative is None else invert(relative)
-        self._last = _PosedFrame(frame.stamp_ns, world_from_camera, belief, current_from_previous, elapsed_ns)
+        self._last = PosedFrame(frame.stamp_ns, world_from_camera, belief, current_from_previous, elapsed_ns)
         self._lost_frames = 0
         return TrackingResult(
             frame.index,
@@ -372,15 +349,6 @@ class VisualOdometry:
             relative_covariance=relative_cov,
         )
 
-    def _predict(self, stamp_ns: int) -> np.ndarray:
-        """camera_from_world at a time, the last motion going on."""
-        last = self._last
-        camera_from_world = invert(last.world_from_camera)
-        if last.motion is None or last.motion_ns <= 0:
-            return camera_from_world
-        share = (stamp_ns - last.stamp_ns) / last.motion_ns
-        return interpolate(np.eye(4), last.motion, min(share, 3.0)) @ camera_from_world
-
     def _counts(self, features: Features, localization: Localization | None = None) -> TrackingCounts:
         has_map = self._map is not None
         return TrackingCounts(
@@ -391,18 +359,3 @@ class VisualOdometry:
             keyframes=len(self._map.keyframes) if has_map else 0,
             maps=self._maps_begun,
         )
-
-    def _require_continuity(self, frame: Frame) -> None:
-        if self._camera is None:
-            self._camera = frame.camera
-        if frame.camera != self._camera:
-            raise TrackingError(
-                f"frame {frame.index} comes from {frame.camera}, the ones before from {self._camera}; "
-                "reset() the tracker when the camera changes"
-            )
-        if self._stamp_ns is not None and frame.stamp_ns <= self._stamp_ns:
-            raise TrackingError(
-                f"frame {frame.index} has stamp {frame.stamp_ns} ns, not after the last frame's {self._stamp_ns} ns; "
-                "reset() the tracker when time jumps back"
-            )
-        self._stamp_ns = frame.stamp_ns

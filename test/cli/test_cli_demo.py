@@ -24,6 +24,7 @@ pytest.importorskip("ros_matching.msg", reason="needs the built messages of this
 pytestmark = pytest.mark.ros
 
 FRAMES = 20
+ALONE = ("--against", "none")
 COMMAND = [sys.executable, "-m", "ros_matching.cli.main"]
 
 
@@ -49,7 +50,7 @@ def run_demo(*args: str | Path, **options) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 def test_trajectory_over_ros_equals_the_offline_one(recording, tmp_path):
     assert main(["track", str(recording), "--out", str(tmp_path / "offline"), "--quiet"]) == 0
-    demo = run_demo("--source", recording, "--out", tmp_path / "ros")
+    demo = run_demo("--source", recording, "--out", tmp_path / "ros", "--against", "orb")
     assert demo.returncode == 0, demo.stderr
     offline, ros = (read_tum(tmp_path / name / "trajectory.tum") for name in ("offline", "ros"))
     assert len(offline) >= FRAMES // 2
@@ -66,21 +67,32 @@ def test_trajectory_over_ros_equals_the_offline_one(recording, tmp_path):
         assert ros_report[key] == pytest.approx(offline_report[key], rel=1e-6)
     assert ros_report["ms_per_frame"] > 0
     assert (tmp_path / "ros" / "trajectory.png").stat().st_size > 1000
-    for word in ("tracked", "ATE", "RPE", "trajectory.png", "report.json"):
+    for word in ("tracked", "ATE", "RPE", "trajectory.png", "report.json", "| default (posfeat) |", "comparison.png"):
         assert word in demo.stdout
+    comparison = json.loads((tmp_path / "ros" / "comparison.json").read_text())
+    ours, orb = comparison["tables"][0]["rows"]
+    assert ours["tracked"] == pytest.approx(offline_report["tracked"] / FRAMES)
+    assert ours["ate"] == pytest.approx(offline_report["ate_rmse"], rel=1e-6)
+    assert (orb["backend"], orb["frames"]) == ("orb", FRAMES)
+    assert 100 < ours["peak_mb"] < 2000
+    stages = ours["stage_ms"]  # as vo_status tells them
+    assert 0 < stages["extract"] < sum(stages.values()) <= ours["ms"]
+    assert report_of(tmp_path / "ros" / "orb")["frames"] == FRAMES
 
 
 def test_nothing_tracked_is_exit_code_1(recording, tmp_path):
-    demo = run_demo("--source", recording, "--stop", 2, "--backend", "orb", "--out", tmp_path, "--quiet")
+    demo = run_demo("--source", recording, "--stop", 1, "--backend", "orb", *ALONE, "--out", tmp_path, "--quiet")
     assert demo.returncode == 1
     assert "no frame was tracked" in demo.stderr
     assert demo.stdout == ""
     report = report_of(tmp_path)
-    assert (report["frames"], report["tracked"], report["dropped"]) == (2, 0, 0)
+    assert (report["frames"], report["tracked"], report["dropped"]) == (1, 0, 0)
 
 
 def test_realtime_counts_every_frame_once(recording, tmp_path):
-    run_demo("--source", f"{recording}?fps=200", "--stop", 12, "--backend", "orb", "--realtime", "--out", tmp_path)
+    run_demo(
+        "--source", f"{recording}?fps=200", "--stop", 12, "--backend", "orb", *ALONE, "--realtime", "--out", tmp_path
+    )
     report = report_of(tmp_path)
     assert 1 <= report["frames"] <= 12
     assert report["frames"] + report["dropped"] == 12

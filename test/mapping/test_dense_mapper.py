@@ -11,7 +11,7 @@ from ros_matching.errors import ConfigError, GeometryError
 from ros_matching.mapping import DenseMapper, MappingConfig, MappingStatus
 
 MAPPED, WAITING, REFUSED = MappingStatus.MAPPED, MappingStatus.WAITING, MappingStatus.REFUSED
-CONFIG = MappingConfig(min_consistent=2, views=4)
+CONFIG = MappingConfig(min_consistent=2, views=4, max_depth_error=0.01)
 
 
 def run(keyframes, estimator=None, config=CONFIG):
@@ -82,7 +82,7 @@ def test_small_differences_are_averaged():
 
 
 def test_unconfident_depth_is_dropped():
-    mapper, results, _ = run(walk(8), KnownDepth(confidence=0.7))
+    mapper, results, _ = run(walk(8), KnownDepth(confidence=0.4))
     mapped = [result for result in results if result.status is MAPPED]
     assert mapped
     assert all(result.counts.confident == 0 and len(result.cloud) == 0 for result in mapped)

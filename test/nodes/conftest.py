@@ -37,8 +37,8 @@ def start_vo(context, monkeypatch):
             parameters = {"camera_mount": "identity", **parameters}
             trackers = []
 
-            def make_tracker(matcher, config):
-                trackers.append(KnownTracker(matcher, config))
+            def make_tracker(matcher, config, scale):
+                trackers.append(KnownTracker(matcher, config, scale))
                 return trackers[-1]
 
             node = VoNode(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path
 from node_peer import TIMEOUT_S, Peer
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -18,8 +19,9 @@ from ros_matching.datatypes import DepthMap, Frame, Keyframe, PointCloud, ScaleS
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
 from ros_matching.mapping import MappingConfig, MappingCounts, MappingResult, MappingStatus
 from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.nodes.conversions import header_to_msg
 from ros_matching.nodes.mounting import IDENTITY
-from ros_matching.nodes.vo_messages import keyframe_to_msg
+from ros_matching.nodes.vo_messages import keyframe_path_to_msg, keyframe_to_msg
 
 OUTPUTS = {
     "dense_cloud": PointCloud2,
@@ -123,10 +125,17 @@ class MappingPeer(Peer):
         topics = {topic: OUTPUTS[topic] for topic in listen_to}
         super().__init__(context, "mapping_node", topics, {"map_cloud": LATCHED})
         self.keyframes = self.create_publisher(KeyframeMsg, "keyframe", 100)
+        self.paths = self.create_publisher(Path, "keyframe_path", 100)
 
     def settle(self) -> None:
         """Wait until mapping_node and this node have found each other."""
-        self.wait_until_matched(self.keyframes)
+        self.wait_until_matched(self.keyframes, self.paths)
+
+    def correct(self, frame_id: str = "odom", **poses: np.ndarray) -> None:
+        """Publish corrected poses of keyframes, by ``k`` and their number."""
+        stamped = {stamp_ns(int(name[1:])): pose for name, pose in poses.items()}
+        header = header_to_msg(max(stamped), frame_id)
+        self.paths.publish(keyframe_path_to_msg(stamped, IDENTITY, header))
 
     def send(self, number: int, state: ScaleState = ScaleState.UP_TO_SCALE, **changes: Any) -> None:
         """Publish the keyframe of a number."""

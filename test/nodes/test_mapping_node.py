@@ -17,6 +17,7 @@ from mapping_peer import (
     DEPTH_CAMERA,
     LATCHED,
     OUTPUTS,
+    STEP,
     KnownMapper,
     camera_points,
     depth_map,
@@ -32,13 +33,14 @@ from vo_peer import CAMERA_FRAME, stamp_ns
 
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import CheckpointError, NodeError
-from ros_matching.geometry.se3 import transform
+from ros_matching.geometry.se3 import exp_so3, pose_from, transform
 from ros_matching.io.cloud import read_cloud
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.nodes.clouds import cloud_from_msg
 from ros_matching.nodes.conversions import camera_from_msg, pose_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.mapping_node import MappingNode
-from ros_matching.nodes.mounting import BODY_FROM_OPTICAL
+from ros_matching.nodes.mounting import BODY_FROM_OPTICAL, IDENTITY
+from ros_matching.nodes.vo_messages import keyframe_path_to_msg
 
 pytestmark = pytest.mark.ros
 
@@ -239,6 +241,51 @@ def _as_id(msg, number):
 def _in_frame(msg, frame_id):
     msg.header.frame_id = frame_id
     return msg.header
+
+
+def test_points_move_with_the_corrected_poses_of_their_keyframes(start_mapping):
+    node, mapper, peer = start_mapping(map_period_s=0.05)
+    poses = {name: pose_from(exp_so3([0.1, 0.0, i]), np.array([i, 2.0, 3.0])) for i, name in enumerate(("k0", "k2"))}
+    for number in range(2):
+        peer.send(number)
+    peer.last("dense_cloud", count=2)
+    peer.correct("elsewhere", k1=np.eye(4))
+    peer.correct(k1=poses["k2"], **poses)
+    peer.correct(k1=keyframe(1).world_from_camera)  # a newer one holds; those that are not in it stay
+    wait_until(lambda: stamp_ns(2) in node._corrections._waiting)
+    peer.send(2)
+    peer.last("dense_cloud", count=3)
+    expected = {0: poses["k0"], 1: keyframe(1).world_from_camera, 2: poses["k2"]}
+    for number, pose in expected.items():
+        np.testing.assert_allclose(mapper.poses[number], BODY_FROM_OPTICAL @ pose, atol=1e-6)
+    points = [transform(BODY_FROM_OPTICAL @ pose, camera_points(number)) for number, pose in expected.items()]
+    peer.wait(lambda: peer.received["map_cloud"][-1].width == 15, "the corrected map")
+    sent = cloud_from_msg(peer.received["map_cloud"][-1])
+    np.testing.assert_allclose(sent.points, np.concatenate(points), atol=1e-6)
+
+
+def test_corrections_that_cannot_be_are_told_and_survived(start_mapping):
+    _, _, peer = start_mapping()
+    broken = keyframe_path_to_msg({stamp_ns(0): np.eye(4)}, IDENTITY, keyframe_message(0).header)
+    broken.poses[0].pose.orientation.w = float("nan")
+    peer.send(0)
+    peer.last("dense_cloud")
+    peer.paths.publish(broken)
+    assert peer.diagnosis("corrected poses of keyframes cannot be used").level == DiagnosticStatus.WARN
+    peer.send(1)
+    peer.diagnosis("mapped keyframe 1")
+
+
+def test_corrections_of_another_run_are_forgotten(start_mapping):
+    """A loop repeats the stamps."""
+    node, mapper, peer = start_mapping()
+    peer.send(0)
+    peer.send(1)
+    peer.correct(k0=STEP, k1=STEP)
+    wait_until(lambda: stamp_ns(0) in node._corrections._waiting)
+    peer.send(0)
+    peer.last("dense_cloud", count=3)
+    np.testing.assert_allclose(mapper.poses[0], BODY_FROM_OPTICAL, atol=1e-6)
 
 
 def test_the_services(start_mapping, tmp_path):

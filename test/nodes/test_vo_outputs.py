@@ -13,7 +13,17 @@ pytest.importorskip("ros_matching.msg", reason="needs the built messages of this
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from tf2_msgs.msg import TFMessage
-from vo_peer import CAMERA, CAMERA_FRAME, PERIOD_NS, RELATIVE, RELATIVE_COVARIANCE, frame_messages, picture, stamp_ns
+from vo_peer import (
+    CAMERA,
+    CAMERA_FRAME,
+    CORRECTION,
+    PERIOD_NS,
+    RELATIVE,
+    RELATIVE_COVARIANCE,
+    frame_messages,
+    picture,
+    stamp_ns,
+)
 
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.msg import VoStatus
@@ -83,6 +93,21 @@ def test_the_keyframe_and_the_debug_image(start_vo):
     assert drawn.shape == picture(1).shape
     np.testing.assert_array_equal(drawn[20, 30], (60, 210, 60))  # a tracked point
     np.testing.assert_array_equal(drawn[v - 10, u + 20], picture(1)[v - 10, u + 20])  # what lies beside them
+
+
+def test_the_corrected_poses_of_keyframes(start_vo):
+    _, _, peer = start_vo()
+    for number in range(4):
+        peer.send_frame(number)
+    path = peer.last("keyframe_path", count=3)
+    assert (path.header.frame_id, stamp_ns_from_msg(path.header.stamp)) == ("odom", stamp_ns(3))
+    assert [stamp_ns_from_msg(pose.header.stamp) for pose in path.poses] == [stamp_ns(2), stamp_ns(3)]
+    expected = [CORRECTION @ RELATIVE @ RELATIVE, RELATIVE @ RELATIVE @ RELATIVE]
+    for pose, world_from_camera in zip(path.poses, expected, strict=True):
+        np.testing.assert_allclose(pose_from_msg(pose.pose), BODY_FROM_OPTICAL @ world_from_camera, atol=1e-9)
+    np.testing.assert_allclose(
+        pose_from_msg(peer.last("keyframe", count=3).pose), pose_from_msg(path.poses[-1].pose), atol=1e-9
+    )
 
 
 def test_nobody_gets_what_nobody_asked_for(start_vo, monkeypatch):

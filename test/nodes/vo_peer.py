@@ -27,6 +27,7 @@ START_NS = 1_700_000_000_123_456_789
 PERIOD_NS = 33_333_333
 
 RELATIVE = pose_from(exp_so3([0.0, 0.02, 0.0]), np.array([0.0, 0.0, 0.1]))
+CORRECTION = pose_from(exp_so3([0.001, 0.0, 0.0]), np.array([0.0, 0.01, 0.0]))
 RELATIVE_COVARIANCE = np.diag([1.0, 2, 3, 4, 5, 6]) * 1e-4
 OUTPUTS = {
     "vo_status": VoStatus,
@@ -34,6 +35,7 @@ OUTPUTS = {
     "odom": Odometry,
     "path": Path,
     "keyframe": KeyframeMsg,
+    "keyframe_path": Path,
     "debug_image": Image,
     "/tf": TFMessage,
     "/diagnostics": DiagnosticArray,
@@ -55,18 +57,25 @@ class KnownMatcher:
 class KnownTracker:
     """Tracks from the second frame on: every frame is ``RELATIVE`` away from the one before."""
 
-    def __init__(self, matcher: Any, config: Any) -> None:
-        self.config = config
+    def __init__(self, matcher: Any, config: Any, scale: Any) -> None:
+        self.config, self.scale = config, scale
         self.frames: list[Frame] = []
         self.resets = 0
         self.error: Exception | None = None
         self.is_lost = False
         self.gate: threading.Event | None = None
         self._pose: np.ndarray | None = None
+        self._keyframe_poses: dict[int, np.ndarray] = {}
 
     def reset(self) -> None:
         self.resets += 1
         self._pose = None
+        self._keyframe_poses = {}
+
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """Those of the last two keyframes; the older one has been corrected."""
+        (*older, newest) = list(self._keyframe_poses.items())[-2:]
+        return {id: CORRECTION @ pose for id, pose in older} | dict([newest])
 
     def track(self, frame: Frame) -> TrackingResult:
         if self.gate is not None:
@@ -84,6 +93,7 @@ class KnownTracker:
 
     def _tracked(self, frame: Frame, pose: np.ndarray) -> TrackingResult:
         points = np.array([[10.0, 12.0], [30.5, 20.25]])
+        self._keyframe_poses[frame.index] = pose
         return TrackingResult(
             frame.index,
             frame.stamp_ns,
@@ -93,6 +103,9 @@ class KnownTracker:
             covariance=RELATIVE_COVARIANCE,
             previous_from_current=RELATIVE,
             relative_covariance=RELATIVE_COVARIANCE,
+            scale=ScaleState.METRIC,
+            scale_source="depth",
+            scale_sigma=0.0,
             counts=TrackingCounts(keypoints=9, matches=5, inliers=2),
             parallax_deg=1.5,
             stage_ms={"extract": 2.0},

@@ -23,13 +23,17 @@ _PX_PER_UNIT = 32.0
 
 @dataclass(frozen=True)
 class Panel:
-    """An axis-aligned rectangle: ``axis`` is its normal, ``at`` where it stands along it."""
+    """An axis-aligned rectangle: ``axis`` is its normal, ``at`` where it stands along it.
+
+    ``shift`` moves its picture along the other two axes: with ``lower`` where it moves as a whole.
+    """
 
     axis: int
     at: float
     lower: tuple[float, float]  # along the other two axes, in order
     upper: tuple[float, float]
     texture: int
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 class BoxWorld:
@@ -53,20 +57,22 @@ class BoxWorld:
         axis = np.argmin(to_walls, axis=1)
         depth = np.take_along_axis(to_walls, axis[:, None], 1)[:, 0]
         texture = 2 * axis + (np.take_along_axis(rays, axis[:, None], 1)[:, 0] > 0)
+        shift = np.zeros((len(rays), 2), np.float32)
         for panel in (*self.panels, *panels):
             others = [i for i in range(3) if i != panel.axis]
             distance = (panel.at - center[panel.axis]) / rays[:, panel.axis]
             hit = center[others] + distance[:, None] * rays[:, others]
             inside = ((hit > panel.lower) & (hit < panel.upper)).all(axis=1) & (distance > 0) & (distance < depth)
             depth[inside], axis[inside], texture[inside] = distance[inside], panel.axis, panel.texture
-        return self._colour(center + depth[:, None] * rays, axis, texture)
+            shift[inside] = panel.shift
+        return self._colour(center + depth[:, None] * rays, axis, texture, shift)
 
-    def _colour(self, points: np.ndarray, axis: np.ndarray, texture: np.ndarray) -> np.ndarray:
+    def _colour(self, points: np.ndarray, axis: np.ndarray, texture: np.ndarray, shift: np.ndarray) -> np.ndarray:
         shape = self.camera.height, self.camera.width
         first, second = np.where(axis == 0, 1, 0), np.where(axis == 2, 1, 2)
         rows = np.arange(len(points))
-        x = (points[rows, first] * _PX_PER_UNIT) % (_TEXTURE_PX - 1)
-        y = (points[rows, second] * _PX_PER_UNIT) % (_TEXTURE_PX - 1) + texture * _TEXTURE_PX
+        x = ((points[rows, first] - shift[:, 0]) * _PX_PER_UNIT) % (_TEXTURE_PX - 1)
+        y = ((points[rows, second] - shift[:, 1]) * _PX_PER_UNIT) % (_TEXTURE_PX - 1) + texture * _TEXTURE_PX
         atlas = self._textures.reshape(-1, _TEXTURE_PX)
         grey = cv2.remap(atlas, x.reshape(shape), y.astype(np.float32).reshape(shape), cv2.INTER_LINEAR)
         return np.repeat(grey[..., None], 3, axis=2)

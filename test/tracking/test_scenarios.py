@@ -134,17 +134,19 @@ def test_half_a_second_of_missing_frames(shoot):
     assert {r.status for r in results} == {TRACKING}
 
 
-def test_half_of_the_image_moves_by_itself(shoot):
-    def passing(index: int) -> list[Panel]:
-        """A wall close by, over half of the view, that slides sideways."""
-        x, y, z = PATH[index][:3, 3]
-        edge = x + 0.15 * np.sin(0.5 * (index - BEFORE))
-        return [Panel(axis=2, at=z + 1.6, lower=(edge, y - 3), upper=(edge + 4, y + 3), texture=5)]
+@pytest.mark.parametrize("reach", [(0.25, 0.0), (0.0, 0.3)])
+def test_half_of_the_image_moves_by_itself(shoot, reach):
+    x, y, z = PATH[BEFORE][:3, 3]
 
-    frames = list(range(BEFORE, BEFORE + 14))
-    hidden = film(room(), PATH, frames, panels=passing)
-    results = shoot(hidden)
-    assert sum(r.status is TRACKING for r in results) > 10
+    def passing(index: int) -> list[Panel]:
+        """A wall close by that goes with the camera and to and fro, sideways or up and down."""
+        since = index - BEFORE
+        across, down = reach[0] * np.sin(0.5 * since) + 0.03 * since, reach[1] * np.sin(0.5 * since)
+        lower, upper = (x + 0.2 + across, y - 3 + down), (x + 4.2 + across, y + 3 + down)
+        return [Panel(axis=2, at=z + 1.8, lower=lower, upper=upper, texture=4, shift=(across, down))]
+
+    results = shoot(film(room(), PATH, range(BEFORE, BEFORE + 12), panels=passing))
+    assert {r.status for r in results} == {TRACKING}
 
 
 def test_another_place_is_not_mistaken_for_this_one(shoot):

@@ -1,0 +1,193 @@
+"""``ros-matching evaluate cloud``: the mapper against known depth, and what its parts are worth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ros_matching.cli.evaluate_options import add_output_options, data_folder, settings_of
+from ros_matching.cli.map_keyframes import TRACKER, TRUTH, deliveries
+from ros_matching.cli.options import hides_progress
+from ros_matching.errors import EvaluationError
+from ros_matching.matching import BACKENDS
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import DepthMap, Keyframe
+    from ros_matching.evaluation.mapping import MappingReport
+    from ros_matching.evaluation.tables import Measurement
+    from ros_matching.io import FrameSource
+    from ros_matching.mapping import MappingConfig
+    from ros_matching.mapping.dense_mapper import PyramidEstimator
+    from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+
+_SEQUENCE = "hololens_000"
+_QUARTER = 4
+_DESCRIPTION = f"""\
+Map keyframes with true or tracked poses, and compare the filtered depth maps and the cloud with known depth. Without
+--source, on the frames of {_SEQUENCE} that no training has touched. All estimators get the same keyframes, views,
+depth ranges and filters:
+  pbs_mvsnet_lite  the mapper as it is
+  no_pyramid       without the coarser levels
+  no_gates         without voxel-wise aggregation: all views weigh the same (the network is not trained anew)
+  no_consistency   without comparing depth maps
+  ncc              plane sweep by normalised cross-correlation
+  sgbm             OpenCV's semi-global matching on rectified pairs
+Poses of the tracker are brought onto the true ones by a similarity before anything is compared.
+"""
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """What is mapped with: changes of the settings, and the estimator's name."""
+
+    estimator: str = "network"
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+_VARIANTS = {
+    "pbs_mvsnet_lite": _Variant(),
+    "no_pyramid": _Variant(changes={"levels": 1}),
+    "no_gates": _Variant("no_gates"),
+    "no_consistency": _Variant(changes={"min_consistent": 0}),
+    "ncc": _Variant("ncc"),
+    # Semi-global matching drops what it is not sure of by itself.
+    "sgbm": _Variant("sgbm", {"min_confidence": 0.0}),
+}
+
+
+def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
+    """Declare the measure."""
+    parser = measures.add_parser(
+        name,
+        help="the mapper's depth maps and cloud against known depth",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--estimator",
+        dest="estimators",
+        action="append",
+        default=[],
+        choices=list(_VARIANTS),
+        help="only this one; may be repeated",
+    )
+    parser.add_argument("--source", metavar="SOURCE", help="a sequence with true poses and depth, or a scene")
+    parser.add_argument("--poses", choices=(TRUTH, TRACKER), default=TRUTH, help="(default: %(default)s)")
+    parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="mapping.KEY=VALUE", help="change a setting"
+    )
+    add_output_options(parser)
+
+
+def measure(args: argparse.Namespace) -> Measurement:
+    """Map the same keyframes with every estimator."""
+    from ros_matching.cli.overrides import configs_from
+    from ros_matching.evaluation.mapping_report import mapping_measurement
+    from ros_matching.mapping import MappingConfig
+    from ros_matching.tracking import TrackingConfig
+
+    configs = configs_from(args.overrides, {"mapping": MappingConfig, "tracking": TrackingConfig})
+    source = _source(args)
+    keyframes = _keyframes(source, args, configs["tracking"])
+    if not keyframes:
+        raise EvaluationError(f"{source.name} gave no keyframe to map")
+    reports = {
+        name: _map(keyframes, name, configs["mapping"], args)
+        for name in dict.fromkeys(args.estimators or list(_VARIANTS))
+    }
+    return mapping_measurement(reports, source.name, settings_of(args))
+
+
+def _source(args: argparse.Namespace) -> FrameSource:
+    """The source given, or the held-out frames of the sequence that has depth."""
+    from ros_matching.evaluation.split import validation_frames
+    from ros_matching.io import open_source
+    from ros_matching.io.selection import select_frames
+
+    if args.source is not None:
+        return open_source(args.source)
+    source = open_source(str(data_folder(args) / _SEQUENCE))
+    return select_frames(source, validation_frames(_SEQUENCE, len(source)).start)
+
+
+def _keyframes(source: FrameSource, args: argparse.Namespace, config: Any) -> list[Keyframe]:
+    """The keyframes of the whole sequence, at their last poses."""
+    from tqdm import tqdm
+
+    from ros_matching.matching import load_matcher
+
+    device = "auto" if args.backend in ("sift", "orb") else args.device
+    matcher = load_matcher(args.backend, device=device)
+    found: dict[int, Keyframe] = {}
+    frames = tqdm(source, "keyframes", unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
+    for delivery in deliveries(frames, source, args.poses, matcher, config):
+        if delivery.keyframe is not None:
+            found[delivery.keyframe.id] = replace(delivery.keyframe, features=None)
+        for id, pose in delivery.corrected.items():
+            if id in found:
+                found[id] = replace(found[id], world_from_camera=pose)
+    return list(found.values())
+
+
+def _map(keyframes: Sequence[Keyframe], name: str, config: MappingConfig, args: argparse.Namespace) -> MappingReport:
+    from tqdm import tqdm
+
+    from ros_matching.evaluation.mapping import MappingRecorder
+    from ros_matching.mapping import DenseMapper, MappingStatus
+
+    variant = _VARIANTS[name]
+    config = replace(config, **variant.changes)
+    mapper = DenseMapper(_estimator(variant.estimator, config, args.device), config)
+    recorder = MappingRecorder(is_aligned=args.poses == TRUTH)
+    hidden = hides_progress(args.quiet)
+    results = [mapper.add(keyframe) for keyframe in tqdm(keyframes, name, disable=hidden, dynamic_ncols=True)]
+    for result in [*results, *mapper.finish()]:
+        if result.status is MappingStatus.WAITING:
+            recorder.add_time(result.stage_ms)
+            continue
+        keyframe = result.keyframe
+        recorder.add(keyframe.frame, keyframe.world_from_camera, result.depth_map, result.reason, result.stage_ms)
+    return recorder.report(mapper.cloud())
+
+
+def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimator:
+    from ros_matching.evaluation.depth_ncc import PlaneSweep
+    from ros_matching.evaluation.depth_sgbm import SemiGlobalMatching
+
+    if name == "ncc":
+        return _AtQuarter(PlaneSweep(config.planes).estimate)
+    if name == "sgbm":
+        return _AtQuarter(SemiGlobalMatching().estimate)
+    from ros_matching.mapping.loading import NETWORKS
+    from ros_matching.networks.device import torch_device
+    from ros_matching.networks.installed import load_installed
+    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
+
+    network = load_installed(NETWORKS[0]).to(torch_device(device))
+    if name == "no_gates":
+        network.aggregation.voxel = None
+    return DepthEstimator(network, DepthConfig(config.planes, config.levels))
+
+
+class _AtQuarter:
+    """Every fourth pixel of an estimator's depth maps, as those of the network are, without coarser levels."""
+
+    def __init__(self, estimate: Callable[[Any, Any, Any], DepthMap]) -> None:
+        self._estimate = estimate
+
+    def estimate_pyramid(
+        self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]
+    ) -> DepthPyramid:
+        """The depth maps of the reference: one."""
+        from ros_matching.datatypes import DepthMap
+        from ros_matching.networks.pbs_mvsnet.depth import feature_camera
+        from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+
+        full = self._estimate(reference, sources, depth_range)
+        camera = feature_camera(reference.frame.camera)
+        every_fourth = slice(None, None, _QUARTER)
+        found = DepthMap(full.depth[every_fourth, every_fourth], full.confidence[every_fourth, every_fourth], camera)
+        return DepthPyramid((found,), reference.world_from_camera)

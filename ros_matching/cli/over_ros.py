@@ -1,0 +1,114 @@
+"""A source replayed over ROS 2 topics into a vo_node in a process of its own, and what that published."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ros_matching.cli.options import front_end_label, hides_progress
+from ros_matching.errors import NodeError
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import Frame
+    from ros_matching.evaluation.benchmark import BackendRun
+    from ros_matching.io.source import FrameSource
+    from ros_matching.nodes.process import NodeProcess
+    from ros_matching.nodes.recorder import RecorderNode
+    from ros_matching.nodes.replay_node import ReplayNode
+
+_BRING_UP_TIMEOUT_S = 120.0
+_QUIET_S = 5.0
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """How vo_node is run: its front end and device, a YAML file of parameters, and at whose pace frames come.
+
+    With ``realtime`` they come at the camera's pace, and some may be dropped; otherwise each waits for the last one.
+    """
+
+    backend: str
+    device: str
+    params: Path | None = None
+    realtime: bool = False
+
+    def ros_args(self) -> list[str]:
+        """What follows ``--ros-args``."""
+        parameters = {"backend": self.backend, "device": self.device}
+        if not self.realtime:
+            # A camera's pictures may get lost; here each one is waited for.
+            parameters["qos_overrides./image.subscription.reliability"] = "reliable"
+        ros_args = ["--params-file", str(self.params)] if self.params else []
+        for name, value in parameters.items():
+            ros_args += ["-p", f"{name}:={value}"]
+        return ros_args
+
+
+def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *, quiet: bool) -> BackendRun:
+    """Replay the source to a vo_node; what it said about the frames, as far as it came when stopped by Ctrl-C.
+
+    Raises ``NodeError`` with the end of its log when vo_node cannot be brought up or ends early.
+    """
+    from rclpy.logging import LoggingSeverity
+    from rclpy.parameter import Parameter
+    from tqdm import tqdm
+
+    from ros_matching.evaluation.benchmark import BackendRun
+    from ros_matching.evaluation.memory import peak_memory_mb
+    from ros_matching.evaluation.run import RunRecorder
+    from ros_matching.nodes.process import NodeProcess
+    from ros_matching.nodes.recorder import RecorderNode
+    from ros_matching.nodes.replay_node import ReplayNode
+    from ros_matching.nodes.spinning import ros_context
+
+    with (
+        NodeProcess("vo_node", settings.ros_args(), log_path) as vo_node,
+        ros_context([]),
+        tqdm(
+            total=len(source),
+            unit="frame",
+            desc=f"{source.name}, {settings.backend}",
+            disable=hides_progress(quiet),
+            dynamic_ncols=True,
+        ) as bar,
+    ):
+        listener = RecorderNode()
+
+        def note(frame: Frame) -> None:
+            listener.expect(frame)
+            bar.set_postfix_str(listener.progress, refresh=False)
+            bar.update()
+
+        wait = Parameter("wait_for_consumer", value=not settings.realtime)
+        replay = ReplayNode(source=source, on_publish=note, parameter_overrides=[wait])
+        replay.get_logger().set_level(LoggingSeverity.WARN)
+        with contextlib.suppress(KeyboardInterrupt):  # what was done so far is reported
+            _play(replay, listener, vo_node)
+        peak_mb = peak_memory_mb(vo_node.pid)
+    recorder = RunRecorder(source.name, settings.backend)
+    listener.fill(recorder)
+    dropped = listener.expected - len(recorder) if settings.realtime else 0
+    report = recorder.report(dropped=dropped, interrupted=listener.expected < len(source))
+    return BackendRun(front_end_label(settings.backend), report, peak_mb=peak_mb)
+
+
+def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess) -> None:
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from ros_matching.nodes.lifecycle import LifecycleClient
+    from ros_matching.nodes.spinning import spinning
+
+    with spinning(SingleThreadedExecutor(), listener, replay):
+        # Made after the others, so that once it is answered vo_node's process knows them all.
+        client = LifecycleClient(listener, "vo_node", stopped=lambda: vo_node.has_ended)
+        vo_node.when_ended(replay.stop)
+        try:
+            if client.bring_up(_BRING_UP_TIMEOUT_S) and replay.play() and rclpy.ok():
+                listener.wait_until_complete(_QUIET_S)
+            vo_node.require_alive()
+        except NodeError as error:
+            if rclpy.ok():  # else SIGTERM ended vo_node too
+                raise NodeError(f"{error}\n{vo_node.log_tail()}") from error

@@ -1,0 +1,115 @@
+"""The tracker for as long as it takes: ``python test/tracking/soak.py --frames 20000``.
+
+A camera goes round and round in a rendered room, by way of a light front end. Now and then the lens is covered, and
+now and then the camera is carried off, so that maps are lost, begun and found again. Memory and time per frame must
+not grow: exits with 1 where they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from box_world import FRAME_NS, BoxWorld, furnished
+
+from ros_matching.datatypes import Camera, Frame
+from ros_matching.geometry.se3 import exp_so3, pose_from
+from ros_matching.matching.classical import SiftConfig, SiftMatcher
+from ros_matching.tracking import TrackingConfig, TrackingStatus, VisualOdometry
+
+CAMERA = Camera(width=160, height=120, fx=130, fy=130, cx=79.5, cy=59.5)
+_LAP = 240  # frames of one round
+_COVERED_EVERY, _COVERED = 310, 8
+_CARRIED_EVERY, _CARRIED = 1030, 90  # frames, shorter than a lap: away and back again
+_MAX_GROWTH = 0.05  # of the memory at the first report after the map was full
+_MAX_SLOWER = 1.3
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What some frames took: the last frame's number, milliseconds a frame, megabytes at the end, frames by status."""
+
+    frame: int
+    ms: float
+    rss_mb: float
+    statuses: Counter
+    maps: int
+    keyframes: int
+    landmarks: int
+
+
+def laps(frames: int) -> Iterator[Frame]:
+    """Frames of endless rounds in one room, with spells in another and before a covered lens."""
+    homes = [_round(furnished(seed)) for seed in (1, 2)]
+    dark = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    for number in range(frames):
+        image = homes[number % _CARRIED_EVERY > _CARRIED_EVERY - _CARRIED][number % _LAP]
+        if number % _COVERED_EVERY > _COVERED_EVERY - _COVERED:
+            image = dark
+        yield Frame(number, 1_000_000_000 + number * FRAME_NS, image, CAMERA)
+
+
+def soak(frames: int, every: int, config: TrackingConfig | None = None) -> Iterator[Interval]:
+    """Track and report every so many frames."""
+    odometry = VisualOdometry(SiftMatcher(SiftConfig(max_keypoints=200)), config)
+    statuses, spent_s = Counter(), 0.0
+    for frame in laps(frames):
+        start = time.thread_time()
+        result = odometry.track(frame)
+        spent_s += time.thread_time() - start
+        statuses[result.status] += 1
+        if (frame.index + 1) % every == 0:
+            counts = result.counts
+            ms = 1e3 * spent_s / every
+            yield Interval(frame.index + 1, ms, rss_mb(), statuses, counts.maps, counts.keyframes, counts.landmarks)
+            statuses, spent_s = Counter(), 0.0
+
+
+def rss_mb() -> float:
+    """The memory that the process has now, in megabytes."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def _round(room: BoxWorld) -> list[np.ndarray]:
+    room = BoxWorld(room.panels, CAMERA, seed=3)
+    angles = 2 * np.pi * np.arange(_LAP) / _LAP
+    centers = np.column_stack([1.5 * np.cos(angles), 0.2 * np.sin(2 * angles), 1.5 * np.sin(angles)])
+    turns = np.column_stack([0.05 * np.sin(angles), 0.5 * np.sin(angles), 0 * angles])
+    return [room.render(pose) for pose in pose_from(exp_so3(turns), centers)]
+
+
+def main() -> int:
+    """Run, print a table, judge it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=20000)
+    parser.add_argument("--every", type=int, default=1000, help="frames between reports")
+    args = parser.parse_args()
+    print("  frame  ms/frame  memory MB  tracked  maps  keyframes  landmarks", flush=True)
+    rows = []
+    for row in soak(args.frames, args.every, TrackingConfig(max_keyframes=20, window_keyframes=5)):
+        rows.append(row)
+        tracked = row.statuses[TrackingStatus.TRACKING] / args.every
+        print(
+            f"{row.frame:7d}  {row.ms:8.1f}  {row.rss_mb:9.1f}  {tracked:7.1%}  {row.maps:4d}  {row.keyframes:9d}  "
+            f"{row.landmarks:9d}",
+            flush=True,
+        )
+    settled, half = rows[len(rows) // 5 :], len(rows) * 3 // 5
+    growth = rows[-1].rss_mb / settled[0].rss_mb - 1
+    slower = np.median([r.ms for r in rows[half:]]) / np.median([r.ms for r in settled[: len(settled) // 2]])
+    print(f"memory from frame {settled[0].frame}: {growth:+.1%}; time per frame, later to earlier: {slower:.2f}")
+    return int(growth > _MAX_GROWTH or slower > _MAX_SLOWER)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
