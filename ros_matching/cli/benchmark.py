@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ros_matching.cli.options import SOURCE_KINDS, add_part_options, hides_progress
 from ros_matching.errors import ConfigError
 from ros_matching.evaluation import ALIGNMENTS
+from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
     from ros_matching.evaluation.benchmark import Contest
@@ -42,6 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--backend",
         dest="backends",
+        type=_front_end,
         action="append",
         default=[],
         metavar="NAME[=WEIGHTS]",
@@ -81,6 +83,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
+
+
+def _front_end(spec: str) -> str:
+    """The argument as it is, if its name is one of a front end."""
+    name = spec.partition("=")[0]
+    if name not in BACKENDS:
+        raise argparse.ArgumentTypeError(f"no front end is called {name!r}; there are: {', '.join(BACKENDS)}")
+    return spec
 
 
 def run(args: argparse.Namespace) -> int:

@@ -63,15 +63,10 @@ def benchmark_measurement(
     ]
     remarks = [*_notes(rows), *losses(rows)]
     note = "\n\n".join([_NOTE.format(alignment=settings["alignment"]), *remarks])
-    return Measurement(
-        name,
-        settings,
-        [
-            Table("Accuracy", _FIGURES, rows, note),
-            Table("Time and memory", times, [row for row in flat if row["stage_ms"]], f"{_TIMES_NOTE} {conditions}"),
-        ],
-        details=details,
-    )
+    tables = [Table("Accuracy", _FIGURES, rows, note)]
+    if timed := [row for row in flat if row["stage_ms"]]:
+        tables.append(Table("Time and memory", times, timed, f"{_TIMES_NOTE} {conditions}".strip()))
+    return Measurement(name, settings, tables, details=details)
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -53,11 +53,12 @@ def details(out: Path) -> list[dict]:
 
 
 def test_a_front_end_races_as_it_tracks_alone_and_one_that_cannot_run_says_why(recording, tmp_path, capsys):
-    command = [recording, "--backend", "sift", "--backend", "pigeon", "--out", tmp_path / "race"]
+    broken = f"posfeat={tmp_path / 'lost.safetensors'}"
+    command = [recording, "--backend", "sift", "--backend", broken, "--out", tmp_path / "race"]
     assert main(["benchmark", *map(str, command)]) == 0
-    assert "pigeon, on room: no front end is called 'pigeon'" in capsys.readouterr().out
+    assert f"{broken}, on room: cannot read" in capsys.readouterr().out
     assert main(["track", str(recording), "--backend", "sift", "--quiet", "--out", str(tmp_path / "alone")]) == 0
-    sift, pigeon = details(tmp_path / "race")
+    sift, other = details(tmp_path / "race")
     alone = json.loads((tmp_path / "alone" / "report.json").read_text())
     for key in ("frames", "tracked", "lost", "maps", "ate_rmse", "rpe_trans", "rpe_rot_deg", "scale"):
         assert sift[key] == alone[key]
@@ -65,7 +66,7 @@ def test_a_front_end_races_as_it_tracks_alone_and_one_that_cannot_run_says_why(r
     raced, tracked = (tmp_path / folder / "trajectory.tum" for folder in ("race/room/sift", "alone"))
     assert raced.read_text() == tracked.read_text()
     assert 20 < sift["peak_mb"] < 1000
-    assert pigeon["frames"] == 0
+    assert other["frames"] == 0
 
 
 def test_strides_are_sequences_of_their_own_and_a_repeat_begins_a_frame_later(recording, tmp_path):
@@ -96,6 +97,13 @@ def test_what_makes_no_sense_is_refused_at_once(recording, tmp_path, capsys, arg
     assert benchmark(recording, *arguments, "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_front_end_that_nobody_knows_is_refused_at_once(recording, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        benchmark(recording, "--backend", "pigeon")
+    assert exit_info.value.code == 2
+    assert "no front end is called 'pigeon'; there are: default, sift" in capsys.readouterr().err
 
 
 def test_two_sources_of_one_name_are_refused(recording, tmp_path, capsys):
