@@ -30,7 +30,7 @@ def arguments():
 
 
 def test_arguments_are_those_of_the_interface(arguments):
-    names = "namespace params_file image_topic camera_info_topic transport use_sim_time rviz log_level source"
+    names = "namespace params_file image_topic camera_info_topic transport use_sim_time rviz log_level source mapping"
     assert set(names.split()) <= set(arguments)
 
 
@@ -45,7 +45,8 @@ def test_a_replay_brings_its_own_time(arguments, source, expected):
     assert perform_substitutions(context, arguments["use_sim_time"].default_value).lower() == expected
 
 
-def test_nodes_come_up_and_the_replay_ends_the_launch(tmp_path):
+@pytest.mark.parametrize("mapping", ["false", "true"])
+def test_nodes_come_up_and_the_replay_ends_the_launch(tmp_path, mapping):
     packages = pytest.importorskip("ament_index_python.packages")
     try:
         packages.get_package_prefix("ros_matching")
@@ -64,7 +65,8 @@ from ros_matching.nodes.isolation import isolate
 isolate()
 arguments = {{
     "source": {str(tmp_path)!r}, "wait_for_consumer": "true",
-    "namespace": "robot", "image_topic": "eye/image_raw", "camera_info_topic": "eye/camera_info",
+    "mapping": {mapping!r}, "namespace": "robot",
+    "image_topic": "eye/image_raw", "camera_info_topic": "eye/camera_info",
 }}
 service = LaunchService()
 service.include_launch_description(LaunchDescription([
@@ -77,3 +79,4 @@ sys.exit(service.run())
     assert ran.returncode == 0, output
     assert "[robot.replay_node]: replayed 3 frames" in output, output
     assert "configured with the front end" in output
+    assert ("[robot.mapping_node]: active, listening to /robot/keyframe" in output) == (mapping == "true"), output

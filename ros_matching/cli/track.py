@@ -56,8 +56,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--scale",
         metavar="ANCHOR",
-        help="what tells the scale, short for --set scale.anchor=ANCHOR: depth or stereo (where the source has them), "
-        "wheel (with --wheel-odometry), height (with --set scale.camera_height_m=H), or none (the default)",
+        help="what tells the scale, short for --set scale.anchor=ANCHOR: depth (where the source has it), "
+        "stereo (KITTI and EuRoC: SOURCE?stereo=true), wheel (with --wheel-odometry), "
+        "height (with --set scale.camera_height_m=H), or none (the default)",
     )
     parser.add_argument(
         "--wheel-odometry",

@@ -28,4 +28,7 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
         stage_ms=result.stage_ms,
         maps=result.counts.maps,
         unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
+        covariance=result.covariance,
+        previous_from_current=result.previous_from_current,
+        relative_covariance=result.relative_covariance,
     )

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import chi2
@@ -27,7 +28,10 @@ from scipy.stats import chi2
 from ros_matching.errors import EvaluationError
 from ros_matching.geometry.se3 import invert, local, pose_from, relative_covariance
 
-AXES = ("x", "y", "z", "rx", "ry", "rz")
+if TYPE_CHECKING:
+    from ros_matching.evaluation.run import FrameRecord
+    from ros_matching.io.trajectory import Trajectory
+
 CONFIDENCE = 0.95
 MIN_POSES = 10
 
@@ -36,11 +40,11 @@ MIN_POSES = 10
 class PoseEstimate:
     """One tracked frame: estimated and true ``world_from_camera`` (4, 4), the covariances (6, 6), the map's number.
 
-    ``previous_from_current`` (4, 4) and ``relative_covariance`` (6, 6) are ``None`` where the frame before has no pose.
+    ``previous_from_current`` (4, 4) and covariances are ``None`` where they are unknown.
     """
 
     world_from_camera: np.ndarray
-    covariance: np.ndarray
+    covariance: np.ndarray | None
     previous_from_current: np.ndarray | None
     relative_covariance: np.ndarray | None
     true_world_from_camera: np.ndarray
@@ -146,11 +150,9 @@ def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.nda
 
 def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Errors (M, 6) and covariances (M, 6, 6) of all poses but the first, which is laid onto its true pose."""
-    first = poses[0]
+    first, *later = [pose for pose in poses if _is_known(pose.covariance)] or [None]
     errors, covariances = [], []
-    for pose in poses[1:]:
-        if not _is_known(pose.covariance):
-            continue
+    for pose in later:
         true = _in_unit(invert(first.true_world_from_camera) @ pose.true_world_from_camera, scale)
         errors.append(local(invert(first.world_from_camera) @ pose.world_from_camera, true))
         covariances.append(
@@ -183,14 +185,37 @@ def evaluate_consistency(poses: Sequence[PoseEstimate]) -> dict[str, Consistency
         raise EvaluationError(f"the consistency of covariances needs at least {MIN_POSES} poses, got {len(poses)}")
     maps = [[p for p in poses if p.map_number == number] for number in sorted({p.map_number for p in poses})]
     scales = [scale_of(part) for part in maps]
-    if not np.isfinite(scales[0]):
+    first = next((scale for scale in scales if np.isfinite(scale)), None)
+    if first is None:
         raise EvaluationError("the estimate does not move, so that its scale against the truth is not defined")
     series = [
         relative_errors(part, scale)
         for part, scale in zip(maps, scales, strict=True)
         if len(part) >= MIN_POSES and np.isfinite(scale)
     ]
-    return {"relative": consistency(series), "world": consistency([world_errors(poses, scales[0])])}
+    return {"relative": consistency(series), "world": consistency([world_errors(poses, first)])}
+
+
+def run_consistency(records: Sequence[FrameRecord], truth: Trajectory | None) -> dict[str, Consistency]:
+    """The same of the records of a run, in order of time, by the true poses that have exactly their stamps.
+
+    Truth between frames is not exact enough to hold a covariance to it. Raises ``EvaluationError`` as above.
+    """
+    poses = {} if truth is None else dict(zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True))
+    return evaluate_consistency(
+        [
+            PoseEstimate(
+                record.world_from_camera,
+                record.covariance,
+                record.previous_from_current,
+                record.relative_covariance,
+                poses[record.stamp_ns],
+                record.maps,
+            )
+            for record in records
+            if record.world_from_camera is not None and record.stamp_ns in poses
+        ]
+    )
 
 
 def _in_unit(transform: np.ndarray, scale: float) -> np.ndarray:

@@ -12,7 +12,8 @@ from typing import Any
 
 from ros_matching import __version__
 from ros_matching.datatypes import ScaleState
-from ros_matching.errors import MissingDependencyError
+from ros_matching.errors import EvaluationError, MissingDependencyError
+from ros_matching.evaluation.consistency import run_consistency
 from ros_matching.evaluation.run import INITIALIZING, LOST, TRACKING, RunReport
 from ros_matching.io.trajectory import write_tum
 
@@ -61,7 +62,8 @@ def report_values(report: RunReport) -> dict[str, Any]:
 
     ``path_length`` and the errors are over the tracked frames that have a true pose, after the ``alignment`` that
     multiplied the estimate by ``scale``. ``unit`` is that of the estimate at the end of the run, before the alignment.
-    ``stage_ms`` are means over all frames, and so is ``ms_per_frame``.
+    ``stage_ms`` are means over all frames, and so is ``ms_per_frame``. ``nees`` says how far covariances agree with
+    errors (``evaluation.consistency``), ``None`` where too few frames have a true pose of their own.
     """
     evaluation = report.evaluation
     return {
@@ -91,11 +93,19 @@ def report_values(report: RunReport) -> dict[str, Any]:
             "reason": report.unit.reason or None,
             "tracked_frames": {state.value: report.count_unit(state) for state in ScaleState},
         },
+        "nees": _nees(report),
         "evaluation_note": report.evaluation_note or None,
         "ms_per_frame": _known(report.ms_per_frame),
         "stage_ms": {stage: _known(milliseconds) for stage, milliseconds in report.stage_ms.items()},
         "versions": library_versions(),
     }
+
+
+def _nees(report: RunReport) -> dict[str, Any] | None:
+    try:
+        return {name: figures.values() for name, figures in run_consistency(report.records, report.truth).items()}
+    except EvaluationError:
+        return None
 
 
 def summary_table(report: RunReport) -> str:

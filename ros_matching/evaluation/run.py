@@ -39,6 +39,8 @@ class FrameRecord:
 
     ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
     time spent on it, NaN when unknown; ``maps`` were begun so far; ``unit`` tells what its lengths are in.
+    ``covariance`` (6, 6) is of the pose; ``previous_from_current`` (4, 4) with ``relative_covariance`` (6, 6) is the
+    motion since the frame before; ``None`` where unknown.
     """
 
     index: int
@@ -50,6 +52,9 @@ class FrameRecord:
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     maps: int = 0
     unit: UnitRecord = field(default_factory=UnitRecord)
+    covariance: np.ndarray | None = None
+    previous_from_current: np.ndarray | None = None
+    relative_covariance: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:

@@ -6,18 +6,21 @@ its pose in the body, moves it to the camera.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ros_matching.errors import CalibrationError, SourceError
-from ros_matching.io.calibration import read_calibration
+from ros_matching.geometry.se3 import invert
+from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.poses import pose_or_none, poses_from_quaternions, rigid_transforms
-from ros_matching.io.sequence import ImageRecord, ImageSequence
-from ros_matching.io.text import read_table
+from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
+from ros_matching.io.text import TextTable, read_table
 from ros_matching.io.trajectory import Trajectory
 
+PARTNERS = {"cam0": "cam1", "cam1": "cam0"}
 CAMERAS = ("cam0", "cam1")
 TRUTH = Path("state_groundtruth_estimate0", "data.csv")
 
@@ -27,10 +30,13 @@ def matches(path: Path) -> bool:
     return (_camera_folder(path) / "data.csv").is_file()
 
 
-def open_euroc(path: Path, *, calibration: Path | None = None) -> ImageSequence:
-    """Open a sequence (its ``cam0``) or one of its cameras; ``calibration`` replaces the intrinsics, not ``T_BS``."""
+def open_euroc(path: Path, *, calibration: Path | None = None, stereo: bool = False) -> ImageSequence:
+    """Open a sequence (its ``cam0``) or one of its cameras; ``calibration`` replaces the intrinsics, not ``T_BS``.
+
+    ``stereo`` adds the images of the other camera that have the same stamp.
+    """
     folder = _camera_folder(path.resolve())
-    table = read_table(folder / "data.csv", 2, "a stamp in nanoseconds and the name of an image", separator=",")
+    table = _image_table(folder)
     stamps_ns = table.integers()
     backward = np.flatnonzero(np.diff(stamps_ns) <= 0)
     if backward.size:
@@ -42,7 +48,32 @@ def open_euroc(path: Path, *, calibration: Path | None = None) -> ImageSequence:
         for index in range(len(table))
     ]
     name = f"{folder.parent.parent.name}_{folder.name}"
-    return ImageSequence(name, records, sensor if calibration is None else read_calibration(calibration))
+    known, partner = sensor if calibration is None else read_calibration(calibration), None
+    if stereo:
+        partner_folder = folder.parent / PARTNERS[folder.name]
+        partner = _partner(folder, sensor, partner_folder)
+        images = _image_table(partner_folder)
+        by_stamp = {stamp: cells[1] for stamp, cells in zip(images.integers().tolist(), images.rows, strict=True)}
+        records = [
+            replace(r, partner=partner_folder / "data" / by_stamp[r.stamp_ns]) if r.stamp_ns in by_stamp else r
+            for r in records
+        ]
+    return ImageSequence(name, records, known, partner=partner)
+
+
+def _image_table(folder: Path) -> TextTable:
+    return read_table(folder / "data.csv", 2, "a stamp in nanoseconds and the name of an image", separator=",")
+
+
+def _partner(folder: Path, sensor: Calibration, partner_folder: Path) -> PartnerCamera:
+    partner = read_calibration(partner_folder / "sensor.yaml")
+    for calibration, where in ((sensor, folder), (partner, partner_folder)):
+        if calibration.body_from_camera is None:
+            raise CalibrationError(f"{where / 'sensor.yaml'} has no T_BS, which tells where the cameras sit")
+    mountings = rigid_transforms(
+        np.stack([sensor.body_from_camera, partner.body_from_camera]), lambda row: f"{folder}, T_BS of camera {row}"
+    )
+    return PartnerCamera(partner, invert(mountings[1]) @ mountings[0])
 
 
 def _camera_folder(path: Path) -> Path:
@@ -65,4 +96,10 @@ def _poses(folder: Path, body_from_camera: np.ndarray | None, stamps_ns: np.ndar
     return Trajectory(table.integers(), world_from_body).in_order().at(stamps_ns) @ body_from_camera
 
 
-FORMAT = SourceFormat(name="EuRoC", looks_for="mav0/cam0/data.csv with sensor.yaml", matches=matches, open=open_euroc)
+FORMAT = SourceFormat(
+    name="EuRoC",
+    looks_for="mav0/cam0/data.csv with sensor.yaml",
+    matches=matches,
+    open=open_euroc,
+    options=("calibration", "stereo"),
+)

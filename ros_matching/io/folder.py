@@ -2,7 +2,9 @@
 
 ``poses.txt`` holds one camera-to-world 4x4 a line, row-major (NaN: unknown), ``times.txt`` a stamp in seconds a line;
 without it frames come at ``fps`` from 1 s on. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
-registered to them; a ``K_depth.txt`` says that they are of a camera of their own, and they are left out.
+registered to them; a ``K_depth.txt`` says that they are of a camera of their own, and they are left out, unless
+``register_depth`` is asked for: then that camera is taken to sit where the colour camera does and to look the same way,
+with images of the same size, and the depth is brought into the image.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ros_matching.io.sequence import ImageRecord, ImageSequence
 from ros_matching.io.text import read_table
 
 DEFAULT_FPS = 30.0
+DEPTH_CALIBRATION = "K_depth.txt"
 CALIBRATION_NAMES = ("K.txt", "calibration.yaml", "camera.yaml", "ost.yaml", "sensor.yaml")
 
 
@@ -28,19 +31,24 @@ def matches(path: Path) -> bool:
     return path.is_dir() and bool(list_images(path / "images") or list_images(path))
 
 
-def open_folder(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> ImageSequence:
+def open_folder(
+    path: Path, *, calibration: Path | None = None, fps: float | None = None, register_depth: bool = False
+) -> ImageSequence:
     """Open a folder of images; raises ``SourceError`` when its files do not fit each other."""
     images = list_images(path / "images") or list_images(path)
     if not images:
         raise SourceError(f"{path} holds no images, neither itself nor in images/")
     stamps_ns = _stamps(path, len(images), fps)
     poses = _poses(path, len(images))
-    depths = _depths(path)
+    depth_calibration = read_calibration(path / DEPTH_CALIBRATION) if register_depth else None
+    depths = _depths(path, register_depth)
     records = [
         ImageRecord(index, stamp_ns, image, pose, depths.get(image.stem))
         for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
     ]
-    return ImageSequence(path.resolve().name, records, find_calibration(path, calibration))
+    return ImageSequence(
+        path.resolve().name, records, find_calibration(path, calibration), depth_calibration=depth_calibration
+    )
 
 
 def find_calibration(folder: Path, given: Path | None, names: tuple[str, ...] = CALIBRATION_NAMES) -> Calibration:
@@ -82,8 +90,8 @@ def _poses(folder: Path, count: int) -> list[np.ndarray | None]:
     return [pose_or_none(pose) for pose in poses]
 
 
-def _depths(folder: Path) -> dict[str, Path]:
-    if (folder / "K_depth.txt").is_file():
+def _depths(folder: Path, register: bool) -> dict[str, Path]:
+    if (folder / DEPTH_CALIBRATION).is_file() and not register:
         return {}
     return {path.stem: path for path in list_images(folder / "depth")}
 
@@ -93,5 +101,5 @@ FORMAT = SourceFormat(
     looks_for="images/ (or images in the folder itself) with K.txt",
     matches=matches,
     open=open_folder,
-    options=("calibration", "fps"),
+    options=("calibration", "fps", "register_depth"),
 )

@@ -14,7 +14,21 @@ from ros_matching.io.source import FrameSource
 
 SCENE_PREFIX = "scene:"
 _SELECTION = {"start": int, "stop": int, "stride": int}
-_OPTIONS = {"calibration": Path, "fps": float, "topic": str, "truth_topic": str}
+
+
+def true_or_false(text: str | bool) -> bool:
+    """The truth of ``true``, ``false``, ``1`` and ``0``; a ``ValueError`` for other words."""
+    return text == "true" if text in ("true", "false") else bool(int(text))
+
+
+_OPTIONS = {
+    "calibration": Path,
+    "fps": float,
+    "topic": str,
+    "truth_topic": str,
+    "stereo": true_or_false,
+    "register_depth": true_or_false,
+}
 
 
 def open_source(
@@ -27,6 +41,8 @@ def open_source(
     fps: float | None = None,
     topic: str | None = None,
     truth_topic: str | None = None,
+    stereo: bool | None = None,
+    register_depth: bool | None = None,
 ) -> FrameSource:
     """Open a frame source.
 
@@ -36,12 +52,21 @@ def open_source(
 
     ``start``, ``stop`` and ``stride`` select frames as a slice does; frames keep the index they have in the recording.
     ``calibration`` replaces the recording's own, ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
-    the images of a bag, and ``truth_topic`` the poses of the camera in it.
+    the images of a bag, and ``truth_topic`` the poses of the camera in it. ``stereo`` gives the frames of KITTI and
+    EuRoC their partner's images. ``register_depth`` uses an image folder's depth of a camera of its own, as if that
+    were at the colour camera's place.
 
     Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and
     ``CalibrationError`` (a ``SourceError``) when its calibration is missing or does not fit.
     """
-    given = {"calibration": calibration, "fps": fps, "topic": topic, "truth_topic": truth_topic}
+    given = {
+        "calibration": calibration,
+        "fps": fps,
+        "topic": topic,
+        "truth_topic": truth_topic,
+        "stereo": stereo,
+        "register_depth": register_depth,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     if str(spec).startswith(SCENE_PREFIX):
         source = _open_scene(str(spec), options)

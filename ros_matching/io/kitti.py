@@ -6,19 +6,22 @@ The images are rectified. The poses are those of camera 0. Camera i sits at ``-K
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
 from ros_matching.io.folder import read_times
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.images import list_images
-from ros_matching.io.sequence import ImageRecord, ImageSequence
+from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
 from ros_matching.io.text import read_table
 from ros_matching.io.trajectory import read_kitti
 
+PARTNERS = {"image_0": "image_1", "image_1": "image_0", "image_2": "image_3", "image_3": "image_2"}
 CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # in order of preference: colour, then left
 
 
@@ -28,8 +31,11 @@ def matches(path: Path) -> bool:
     return (sequence / "calib.txt").is_file() and any((sequence / name).is_dir() for name in CAMERAS)
 
 
-def open_kitti(path: Path, *, calibration: Path | None = None) -> ImageSequence:
-    """Open a sequence (its left colour camera where it is there) or the image folder of one of its cameras."""
+def open_kitti(path: Path, *, calibration: Path | None = None, stereo: bool = False) -> ImageSequence:
+    """Open a sequence (its left colour camera where it is there) or the image folder of one of its cameras.
+
+    ``stereo`` adds the images of the other camera of the pair.
+    """
     path = path.resolve()
     if path.name not in CAMERAS:
         path = next((path / name for name in CAMERAS if list_images(path / name)), path / CAMERAS[0])
@@ -41,7 +47,20 @@ def open_kitti(path: Path, *, calibration: Path | None = None) -> ImageSequence:
     stamps_ns = read_times(sequence / "times.txt", len(images))
     poses = _poses(sequence, camera0_from_camera, len(images))
     records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
-    return ImageSequence(f"kitti_{sequence.name}", records, k if calibration is None else read_calibration(calibration))
+    known, partner = k if calibration is None else read_calibration(calibration), None
+    if stereo:
+        records = [replace(r, partner=image) for r, image in zip(records, _partner_images(path, images), strict=True)]
+        partner_k, camera0_from_partner = _projection(sequence / "calib.txt", f"P{PARTNERS[path.name][-1]}")
+        partner = PartnerCamera(partner_k, invert(camera0_from_partner) @ camera0_from_camera)
+    return ImageSequence(f"kitti_{sequence.name}", records, known, partner=partner)
+
+
+def _partner_images(folder: Path, images: list[Path]) -> list[Path]:
+    partner = folder.parent / PARTNERS[folder.name]
+    missing = next((image.name for image in images if not (partner / image.name).is_file()), None)
+    if missing is not None:
+        raise SourceError(f"stereo needs an image in {partner} for each in {folder}; {missing} is missing")
+    return [partner / image.name for image in images]
 
 
 def _projection(path: Path, key: str) -> tuple[Calibration, np.ndarray]:
@@ -75,4 +94,5 @@ FORMAT = SourceFormat(
     looks_for="calib.txt, times.txt and image_0 or image_2 (sequences/NN)",
     matches=matches,
     open=open_kitti,
+    options=("calibration", "stereo"),
 )

@@ -2,7 +2,7 @@
 
 A map that is begun after a loss stands where the one before was left, with its scale: guesses. Once the camera sees a
 place of a left map again, both are known. If it is lost, it goes on in the left map (``find``); if it is not, the two
-maps become one (``join``). Left maps are kept whole, images, descriptors, landmarks and poses, but only the last few.
+maps become one (``join``). Left maps are kept whole, images, descriptors, landmarks and poses, but only a few of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MIN_COMMON = 20
 _MAX_SPREAD = 0.1  # median deviation from the median ratio
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeftMap:
     """A map with its number and the uncertainty of its keyframes when it was left: (7, 7) by keyframe id."""
 
@@ -34,7 +34,7 @@ class LeftMap:
 
 
 class LeftMaps:
-    """The last few maps that were left, the newest last."""
+    """A few maps that were left."""
 
     def __init__(self, recovery: Recovery) -> None:
         self._recovery = recovery
@@ -46,8 +46,10 @@ class LeftMaps:
         self._turn = 0
 
     def add(self, left: LeftMap) -> None:
-        """Keep a map; the oldest goes where there are too many."""
-        self._maps = [*self._maps, left][-_KEPT:]
+        """Keep a map; where there are too many, the one of fewest keyframes goes, the oldest of equals."""
+        self._maps.append(left)
+        if len(self._maps) > _KEPT:
+            self._maps.remove(min(self._maps, key=lambda kept: len(kept.local_map.keyframes)))
 
     def find(self, features: Features) -> tuple[LeftMap, Localization] | None:
         """Where an image is in one of the maps, which is no longer kept then; tries one map per call."""

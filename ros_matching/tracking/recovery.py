@@ -7,6 +7,8 @@ and a fixed number of matchings: a lost frame takes constant time, whatever the 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ros_matching.datatypes import Features
@@ -15,6 +17,9 @@ from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.localization import Localization, Localizer
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import Array
 
 _TRIED = 3  # keyframes per lost frame
 _MIN_VOTES = 5  # fewer are chance
@@ -56,5 +61,9 @@ class Recovery:
         """The landmarks, by id, that are mutual nearest neighbours of something in the image."""
         some = features.descriptors[:: -(-len(features) // _ASKED)]
         similarity = self._matcher.similarity(some, local_map.descriptors)
-        landmarks, keypoints = np.asarray(similarity.argmax(1)), np.asarray(similarity.argmax(0))
+        landmarks, keypoints = _on_host(similarity.argmax(1)), _on_host(similarity.argmax(0))
         return landmarks[keypoints[landmarks] == np.arange(len(landmarks))]
+
+
+def _on_host(rows: Array) -> np.ndarray:
+    return rows if isinstance(rows, np.ndarray) else rows.cpu().numpy()

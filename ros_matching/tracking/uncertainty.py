@@ -15,7 +15,7 @@ own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
    it, pixels and q_j together. ``sum_j i_j i_j^T`` estimates the covariance without a model of the noise, which differs
    from landmark to landmark far more than any score tells (the infinitesimal jackknife, Jaeckel 1972; the leverage h_j
    makes up for residuals being smaller than errors, MacKinnon and White 1985). Landmarks in one place of the image are
-   wrong together (detectors find one thing more than once), so influences are added up by place before they are squared.
+   wrong together (detectors find a thing twice), so influences are added up by place before they are squared.
 3. The motion between two frames of one map. Both errors contain c and the same q_j, and the pixel noise of one landmark
    is alike in consecutive images: what a landmark pushes both poses by cancels. So with influences in common axes
 
@@ -29,8 +29,8 @@ own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
    first keyframe, without error; its map's scale is the unit. While one keyframe alone is fixed nothing holds the
    scale, and the window as a whole is as uncertain in it as its depths are against its baselines.
 
-``CALIBRATION`` holds the factors by which true variances exceed the formal ones of the map, which takes matches for
-independent and the window for the whole past; found on rendered sequences, others than those reported.
+``CALIBRATION`` holds factors on these variances, found on rendered sequences, others than those reported: matches that
+pulled on the pose but are no inliers are missing among the landmarks, and a window is not the whole past.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ _LOSS_SIGMAS = 1.0, 1.0, 0.5
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on formal variances: of the landmarks' noise, the window's common error, and what it adds to the drift."""
+    """Factors on variances: of the landmarks' noise, the window's common error, and what it adds to the drift."""
 
     noise: float = 1.0
     common: float = 1.0
     drift: float = 1.0
 
 
-CALIBRATION = Calibration()
+CALIBRATION = Calibration(noise=1.15, common=1.2, drift=1.2)
 
 
 @dataclass(frozen=True)
 class PoseBelief:
     """A camera pose in the map with where its error comes from; K landmarks, F moving keyframes of map ``version``.
 
-    ``influences`` (K, 6) are the i_j of the landmarks ``serials`` (K,), seen in ``places`` (K,) of the image; ``by_map``
+    ``influences`` (K, 6) are the i_j of the landmarks ``serials`` (K,), in ``places`` (K,) of the image; ``by_map``
     (6, 6F) is M, ``own`` (6, 6) the covariance of what rests on neither.
     """
 
@@ -106,13 +106,13 @@ class PoseUncertainty:
         self._anchor: MapKeyframe | None = None
         self._free_scale = 0.0
         self._map: BundleCovariance | None = None
-        self._row_of_serial = np.zeros(0, np.intp)
+        self._serials = np.zeros(0, np.intp)
 
     def begin(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
         """A new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
         self._drift = {keyframe.id: drift}
         self._anchor, self._map, self._free_scale = keyframe, None, 0.0
-        self._row_of_serial = np.zeros(0, np.intp)
+        self._serials = np.zeros(0, np.intp)
         self._version += 1
 
     @property
@@ -124,7 +124,7 @@ class PoseUncertainty:
         """Go on in a map whose keyframes have, or had when it was left, these errors; others hang on ``anchor``."""
         self._version += 1
         self._anchor, self._map = anchor, None
-        self._row_of_serial = np.zeros(0, np.intp)
+        self._serials = np.zeros(0, np.intp)
         worst = max(drift.values(), key=np.trace)
         self._drift = {anchor.id: drift.get(anchor.id, worst)}
         self._drift = {k.id: drift.get(k.id, self._carried(k.center)) for k in local_map.keyframes}
@@ -134,9 +134,10 @@ class PoseUncertainty:
         self._version += 1
         covariance = bundle_covariance(window.problem, window.config, _MIN_SIGMA_PX)
         self._map = covariance
-        serials = local_map.serials[window.landmarks]
-        self._row_of_serial = np.full(local_map.next_serial, -1, np.intp)
-        self._row_of_serial[serials] = np.arange(len(serials))
+        self._serials = local_map.serials[window.landmarks]
+        for keyframe in local_map.keyframes:
+            if keyframe.id not in self._drift:  # one that no adjustment moved yet
+                self._drift[keyframe.id] = self._carried(keyframe.center)
         self._hang(local_map, window)
         alive = {keyframe.id for keyframe in local_map.keyframes}
         self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
@@ -156,7 +157,7 @@ class PoseUncertainty:
         moving = [window.keyframes[row] for row in self._map.free_cameras]
         chains = [self._chain(local_map, keyframe, slot) for slot, keyframe in enumerate(moving)]
         added = [self._calibration.drift * (chain @ self._map.cameras @ chain.T) for chain in chains]
-        if len(fixed) == 1:
+        if len(fixed) == 1 and moving:
             # Nothing holds the scale: it is as uncertain as depths are against baselines, for the window as a whole.
             self._free_scale = float(added[-1][6, 6])
             for own in added:
@@ -254,10 +255,18 @@ class PoseUncertainty:
         """M (6, 6F)."""
         if self._map is None:
             return np.zeros((6, 0))
-        rows = self._row_of_serial[serials]
+        rows = self._rows(serials)
         known = rows >= 0
         by_cameras = self._map.points_by_cameras[rows[known]]
         return np.einsum("nia,nak,nkc->ic", gains[known], by_point[known], by_cameras, optimize=True)
+
+    def _rows(self, serials: np.ndarray) -> np.ndarray:
+        """The rows (K,) of landmarks in the last adjustment, -1 for those that had no part in it."""
+        if not len(self._serials):
+            return np.full(len(serials), -1, np.intp)
+        order = np.argsort(self._serials)
+        rows = order[np.minimum(np.searchsorted(self._serials, serials, sorter=order), len(order) - 1)]
+        return np.where(self._serials[rows] == serials, rows, -1)
 
     def _chain(self, local_map: LocalMap, keyframe: MapKeyframe, slot: int) -> np.ndarray:
         """The error (dt, dr, ds) of a moving keyframe, linear (7, 6F) in the window's steps."""
@@ -265,7 +274,7 @@ class PoseUncertainty:
         mine = slice(6 * slot, 6 * slot + 6)
         chain[:6, mine] = _step_from_world(keyframe.camera_from_world).T
         seen = local_map.serials[keyframe.seen]
-        rows = self._row_of_serial[seen]
+        rows = self._rows(seen)
         seen_ids, rows = keyframe.seen[rows >= 0], rows[rows >= 0]
         if len(rows):
             pose = keyframe.camera_from_world
@@ -307,10 +316,14 @@ def _difference_noise(before: PoseBelief, now: PoseBelief, of_before: np.ndarray
 
 
 def _squared_by_place(influences: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The sum (6, 6) of squares of influences (K, 6), after those of one place (K,) were added up."""
+    """The sum (6, 6) of squares of influences (K, 6), after those of one place (K,) were added up.
+
+    The fewer places there are, the less certain is the sum itself; it is raised for errors over it to have the squares
+    that they should have on average (the mean of Hotelling's statistic).
+    """
     _, rows = np.unique(places, return_inverse=True)
     sums = np.stack([np.bincount(rows, column) for column in influences.T], axis=1)
-    return sums.T @ sums
+    return len(sums) / max(len(sums) - 7, 1) * (sums.T @ sums)
 
 
 def _step_from_world(camera_from_world: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 class VisualOdometry:
     """Tracks one camera through its images, in metres or up to scale.
 
-    The world is the first keyframe's camera frame. The unit of length is the metre once ``scale`` has found it (see
+    The world is the first image's camera frame. The unit of length is the metre once ``scale`` has found it (see
     ``tracking.scale_anchors``); until then, or without it, the median depth of the first landmarks. A frame without a
     trustworthy pose has status INITIALIZING or LOST and no pose. Constant memory: the local map is bounded. Not
     thread-safe: one frame at a time.
@@ -105,14 +105,20 @@ class VisualOdometry:
         return (before if after.sigma < before.sigma else after).told_in(result, change)
 
     def _localize(self, frame: Frame, features: Features) -> Localization | None:
-        """The pose in the map, from the reference keyframe or, when lost, from any; else in a map left before."""
-        if not self._lost_frames:
-            prediction = self._last.predicted(frame.stamp_ns)
-            found = self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
-            if found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth):
-                return found
-        self._lost_frames += 1
-        return self._recovery.search(self._map, features) or self._return_to_left_map(features)
+        """The pose in the map, from the reference keyframe or, failing that, from any; else in a map left before."""
+        if self._lost_frames:
+            self._lost_frames += 1
+            return self._recovery.search(self._map, features) or self._return_to_left_map(features)
+        prediction = self._last.predicted(frame.stamp_ns)
+        found = self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
+        if not self._is_plausible(found, prediction):
+            found = self._recovery.search(self._map, features)
+            if not self._is_plausible(found, prediction):
+                self._lost_frames = 1  # even if found: the motion up to here is not known
+        return found
+
+    def _is_plausible(self, found: Localization | None, prediction: np.ndarray) -> bool:
+        return found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth)
 
     def _return_to_left_map(self, features: Features) -> Localization | None:
         back = self._left.find(features)
@@ -179,7 +185,7 @@ class VisualOdometry:
         if not self._lost_frames:
             return ""
         if self._lost_frames == 1:
-            return f"found anew in map {self._map_id}: not where the motion before leads to"
+            return f"found in map {self._map_id} far from where the motion before leads to"
         return f"found again in map {self._map_id} after {self._lost_frames - 1} frame(s) without a pose"
 
     def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:

@@ -59,6 +59,20 @@ class TestKitti:
         np.testing.assert_allclose(frames[0].true_world_from_camera, truth, atol=1e-12)
         assert tuple(frames[1].image[0, 0]) == (17, 17, 17)
 
+    def test_the_partner_camera(self, tmp_path: Path) -> None:
+        folder = self.sequence(tmp_path)
+        with pytest.raises(SourceError, match=r"000000.png is missing"):
+            open_source(f"{folder}?stereo=true")
+        for index in range(COUNT):
+            write_image(folder / "image_3" / f"{index:06d}.png", image(index + 1))
+        frames = list(open_source(f"{folder}?stereo=true"))
+        partner = frames[2].partner
+        assert tuple(partner.image[5, 5]) == tuple(colour(3))
+        np.testing.assert_allclose(
+            partner.partner_from_camera, pose_from(np.eye(3), np.array([-0.54, 0, 0])), atol=1e-9
+        )
+        assert all(frame.partner is None for frame in open_source(folder))
+
     def test_without_truth(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path)
         (tmp_path / "poses" / "07.txt").unlink()
@@ -178,6 +192,23 @@ class TestEuroc:
             rows.append(",".join([str(self.START_NS + index * 50_000_000), *(repr(float(n)) for n in numbers)]))
         write(root / "mav0" / "state_groundtruth_estimate0" / "data.csv", "\n".join(rows))
         return root
+
+    def test_the_partner_camera(self, tmp_path: Path) -> None:
+        root = self.sequence(tmp_path / "MH_01_easy")
+        right_from_left = pose_from(exp_so3(np.array([0.01, 0.0, 0.02])), np.array([-0.11, 0.0, 0.001]))
+        mounting = self.BODY_FROM_CAMERA @ invert(right_from_left)
+        left, right = root / "mav0" / "cam0", root / "mav0" / "cam1"
+        sensor = (left / "sensor.yaml").read_text().splitlines()
+        sensor[0] = f"T_BS: {{cols: 4, rows: 4, data: {mounting.ravel().tolist()}}}"
+        write(right / "sensor.yaml", "\n".join(sensor))
+        names = [f"{self.START_NS + index * 50_000_000}" for index in (1, 3)]
+        write(right / "data.csv", "\n".join(["#timestamp [ns],filename", *(f"{n},{n}.png" for n in names)]))
+        for index, name in zip((1, 3), names, strict=True):
+            write_image(right / "data" / f"{name}.png", image(index + 1))
+        frames = list(open_source(root, stereo=True))
+        assert [frame.partner is not None for frame in frames] == [False, True, False, True]
+        assert tuple(frames[1].partner.image[5, 5]) == tuple(colour(2))
+        np.testing.assert_allclose(frames[1].partner.partner_from_camera, right_from_left, atol=1e-9)
 
     def test_the_truth_is_of_the_camera(self, tmp_path: Path) -> None:
         root = self.sequence(tmp_path / "MH_01_easy")

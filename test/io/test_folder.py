@@ -88,6 +88,23 @@ def test_depth_of_another_camera_is_left_out(tmp_path: Path) -> None:
     assert next(iter(open_source(tmp_path))).depth is None
 
 
+def test_depth_of_another_camera_can_be_registered(tmp_path: Path) -> None:
+    wider = K.copy()
+    wider[0, 0], wider[1, 1] = 0.5 * K[0, 0], 0.5 * K[1, 1]
+    write(folder(tmp_path) / "K_depth.txt", matrix_text(wider))
+    raw = np.full((HEIGHT, WIDTH), 1500, np.uint16)
+    center = np.round(K[:2, 2]).astype(int)
+    raw[center[1], center[0]] = 2000
+    write_image(tmp_path / "depth" / "00000.png", raw)
+    depth = next(iter(open_source(f"{tmp_path}?register_depth=true"))).depth
+    assert depth[center[1], center[0]] == pytest.approx(2)
+    # What is one pixel beside the centre of the depth image is two beside that of the image.
+    assert depth[center[1], center[0] + 2] == pytest.approx(1.5)
+    known = np.isfinite(depth)
+    assert 0.2 < known.mean() < 0.3
+    assert np.isin(np.round(depth[known], 3), [1.5, 2.0]).all()
+
+
 def test_depth_must_be_of_sixteen_bits(tmp_path: Path) -> None:
     write_image(folder(tmp_path) / "depth" / "00000.png", image(0))
     with pytest.raises(SourceError, match=r"00000.png: expected a 16-bit image of one channel"):

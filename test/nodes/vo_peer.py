@@ -63,6 +63,7 @@ class KnownTracker:
         self.resets = 0
         self.error: Exception | None = None
         self.is_lost = False
+        self.unit = {"scale": ScaleState.METRIC, "scale_source": "depth", "scale_sigma": 0.0}
         self.gate: threading.Event | None = None
         self._pose: np.ndarray | None = None
         self._keyframe_poses: dict[int, np.ndarray] = {}
@@ -103,9 +104,7 @@ class KnownTracker:
             covariance=RELATIVE_COVARIANCE,
             previous_from_current=RELATIVE,
             relative_covariance=RELATIVE_COVARIANCE,
-            scale=ScaleState.METRIC,
-            scale_source="depth",
-            scale_sigma=0.0,
+            **self.unit,
             counts=TrackingCounts(keypoints=9, matches=5, inliers=2),
             parallax_deg=1.5,
             stage_ms={"extract": 2.0},

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from map_world import WALL, KnownTracker, KnownWall, SlidingSource
+
+import ros_matching.evaluation.tables
+import ros_matching.io
+import ros_matching.mapping
+import ros_matching.tracking
+from ros_matching.cli.main import main
+from ros_matching.io.cloud import read_cloud
+from ros_matching.io.trajectory import Trajectory, read_tum, write_tum
+from ros_matching.mapping import DenseMapper
+
+
+@pytest.fixture
+def sliding(monkeypatch, tmp_path):
+    """Runs ``map`` on the sliding source; returns the exit code and the folder."""
+
+    def run(*arguments: str, source: SlidingSource | None = None, scale: float = 1.0, out: str = "out"):
+        monkeypatch.setattr(ros_matching.io, "open_source", lambda spec, **_: source or SlidingSource())
+        monkeypatch.setattr(
+            ros_matching.mapping, "load_dense_mapper", lambda device, config: DenseMapper(KnownWall(scale), config)
+        )
+        folder = tmp_path / out
+        code = main(["map", "sliding", "--backend", "sift", "--quiet", "--out", str(folder), *arguments])
+        return code, folder
+
+    return run
+
+
+def report(folder) -> dict:
+    tables = json.loads((folder / "report.json").read_text())["tables"]
+    return tables[0]["rows"][0]
+
+
+def test_true_poses_give_the_true_wall(sliding):
+    code, folder = sliding("--poses", "truth", "--pcd", "--pictures", "2")
+    assert code == 0
+    cloud = read_cloud(folder / "cloud.ply")
+    assert len(cloud) > 500
+    np.testing.assert_allclose(cloud.points[:, 2], WALL, rtol=1e-4)
+    np.testing.assert_allclose(read_cloud(folder / "cloud.pcd").points, cloud.points)
+    assert cv2.imread(str(folder / "cloud.png")).shape == (600, 960, 3)
+    found = report(folder)
+    assert found["mapped"] >= 4
+    assert found["points"] == len(cloud)
+    assert found["scale"] == 1
+    assert found["abs_rel"] < 1e-4
+    assert found["precision1"] == 1
+    assert len(read_tum(folder / "keyframes.tum")) == found["keyframes"]
+    pictures = sorted((folder / "depth").glob("*.png"))
+    assert len(pictures) == -(-found["mapped"] // 2)
+    assert cv2.imread(str(pictures[0])).shape == (120, 320, 3)
+    assert "Cloud against the true surface" in (folder / "report.md").read_text()
+
+
+def test_the_trackers_poses_are_corrected_and_aligned(sliding, monkeypatch):
+    monkeypatch.setattr(ros_matching.tracking, "VisualOdometry", KnownTracker)
+    code, folder = sliding(scale=KnownTracker.scale)
+    assert code == 0
+    found = report(folder)
+    assert found["keyframes"] == 10
+    assert found["scale"] == pytest.approx(1 / KnownTracker.scale, rel=1e-3)
+    assert found["abs_rel"] < 1e-3
+    assert found["f1"] > 0.9
+    poses = read_tum(folder / "keyframes.tum").world_from_camera
+    np.testing.assert_allclose(poses[:-1, 1, 3], [0.25 * 0.01 * (2 * k % 3) for k in range(9)], atol=1e-9)
+
+
+def test_poses_of_a_file_need_no_truth(sliding, tmp_path):
+    truth = [(frame.stamp_ns, frame.true_world_from_camera) for frame in SlidingSource()]
+    stamps, poses = zip(*truth[2:], strict=True)
+    write_tum(tmp_path / "poses.tum", Trajectory(np.array(stamps), np.array(poses)))
+    code, folder = sliding("--poses", str(tmp_path / "poses.tum"), source=SlidingSource(with_truth=False))
+    assert code == 0
+    found = report(folder)
+    assert found["mapped"] >= 3
+    assert "abs_rel" not in found
+    assert found["note"] == "no ground truth"
+
+
+def test_without_poses_the_error_says_what_else_there_is(sliding, capsys, tmp_path):
+    code, _ = sliding("--poses", "truth", source=SlidingSource(with_truth=False))
+    assert code == 2
+    assert "the source has no true poses; use '--poses tracker'" in capsys.readouterr().err
+    write_tum(tmp_path / "other.tum", Trajectory(np.array([1, 2]), np.stack([np.eye(4)] * 2)))
+    code, _ = sliding("--poses", str(tmp_path / "other.tum"))
+    assert code == 2
+    assert "is of the time of a frame" in capsys.readouterr().err
+
+
+def test_an_empty_cloud_is_said_with_the_reason(sliding, capsys):
+    code, folder = sliding("--poses", "truth", "--set", "mapping.min_parallax_deg=45")
+    assert code == 1
+    assert "the baseline is too small" in capsys.readouterr().err
+    assert len(read_cloud(folder / "cloud.ply")) == 0
+    assert not (folder / "cloud.png").exists()
+    assert report(folder)["mapped"] == 0
+
+
+def test_settings_are_listed_and_checked(sliding, capsys):
+    with pytest.raises(SystemExit):
+        main(["map", "--list-settings"])
+    listed = capsys.readouterr().out
+    assert "mapping.min_confidence" in listed
+    assert "tracking.keyframe_parallax_deg" in listed
+    code, _ = sliding("--set", "mapping.window=1")
+    assert code == 2
+    assert "window" in capsys.readouterr().err
+
+
+def test_estimators_are_compared_on_the_same_keyframes(monkeypatch, tmp_path):
+    monkeypatch.setattr(ros_matching.evaluation.tables, "plot_panels", lambda panels, path: path.touch())
+    monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: SlidingSource())
+    command = ["evaluate", "cloud", "--source", "sliding", "--backend", "sift", "--quiet", "--out", str(tmp_path)]
+    assert main([*command, "--estimator", "ncc", "--estimator", "sgbm"]) == 0
+    rows = json.loads((tmp_path / "cloud.json").read_text())["tables"][0]["rows"]
+    assert [row["name"] for row in rows] == ["ncc", "sgbm"]
+    assert rows[0]["keyframes"] == rows[1]["keyframes"] >= 5
+    for row in rows:
+        assert row["mapped"] >= 4
+        assert row["median_rel"] < 0.02
+        assert row["f2"] > 0.7
