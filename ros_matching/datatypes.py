@@ -47,6 +47,10 @@ class ScaleState(enum.Enum):
     ANCHORED = "anchored"  # set by an anchor and held since, but too uncertain to be called metres
     METRIC = "metric"  # metres
 
+    def shares_unit(self, later: ScaleState) -> bool:
+        """Whether lengths in this state can be compared with later ones of the same run."""
+        return self is later or ScaleState.UP_TO_SCALE not in (self, later)
+
 
 @dataclass(frozen=True)
 class Camera:

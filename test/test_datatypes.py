@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ros_matching.datatypes import ImageTransform
+from ros_matching.datatypes import ImageTransform, ScaleState
 from ros_matching.errors import DataTypeError
 
 REGION = (1.5, 1.5, 158.5, 118.5)
@@ -79,3 +79,11 @@ def test_what_is_no_transform_is_refused(
 ) -> None:
     with pytest.raises(DataTypeError, match=message):
         ImageTransform(matrix, region, spline)
+
+
+def test_metres_and_a_unit_that_was_metres_are_one_unit():
+    assert ScaleState.METRIC.shares_unit(ScaleState.ANCHORED)
+    assert ScaleState.ANCHORED.shares_unit(ScaleState.METRIC)
+    assert ScaleState.UP_TO_SCALE.shares_unit(ScaleState.UP_TO_SCALE)
+    assert not ScaleState.UP_TO_SCALE.shares_unit(ScaleState.METRIC)
+    assert not ScaleState.METRIC.shares_unit(ScaleState.UP_TO_SCALE)

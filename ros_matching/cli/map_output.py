@@ -20,6 +20,7 @@ from ros_matching.io.trajectory import Trajectory, write_tum
 from ros_matching.mapping import MappingResult, MappingStatus
 
 _NO_SETTINGS = {"command", "debug", "out", "quiet", "run"}
+_SPLAT = 2.0  # how large a point is drawn, in pixels of the depth maps
 
 
 class Shows(Protocol):
@@ -75,7 +76,7 @@ class MapOutput:
             written.append(name)
         if len(cloud):
             camera, pose, near = overview(cloud, list(self._poses.values()))
-            picture = draw_cloud(cloud, camera, pose, 1.5 * float(np.median(self._footprint)), near)
+            picture = draw_cloud(cloud, camera, pose, _SPLAT * float(np.median(self._footprint)), near)
             written.append(self._write_image("cloud.png", picture))
         if self._poses:
             ids = sorted(self._poses, key=self._stamps.__getitem__)

@@ -15,7 +15,7 @@ from ros_matching.geometry.se3 import invert, pose_from, transform
 
 _BACKGROUND = np.array([250.0, 250.0, 250.0])
 _OVERSAMPLING = 2
-_MAX_SPLAT_PX = 9  # across, oversampled
+_MAX_SPLAT_PX = 15  # across, oversampled
 _SHADING = 2.5  # how dark a neighbour makes that is nearer by e
 _RINGS_PX = (1, 2, 4)  # distance of the neighbours
 _EMPTY = np.iinfo(np.int64).max
@@ -63,9 +63,9 @@ def overview(
         forward = middle[:3, 2] - (middle[:3, 2] @ down) * down
     forward /= np.linalg.norm(forward)
     reach = np.linalg.norm(target - eye)
-    position = eye - 0.9 * reach * forward - 0.7 * reach * down
-    camera = Camera(width, height, 0.9 * width, 0.9 * width, (width - 1) / 2, (height - 1) / 2)
-    return camera, look_at(position, target, down), 0.75 * float(reach)
+    position = eye - 1.1 * reach * forward - 0.8 * reach * down
+    camera = Camera(width, height, 0.85 * width, 0.85 * width, (width - 1) / 2, (height - 1) / 2)
+    return camera, look_at(position, target, down), 0.9 * float(reach)
 
 
 def look_at(position: np.ndarray, target: np.ndarray, down: np.ndarray) -> np.ndarray:
@@ -89,12 +89,15 @@ def _splat(
     steps = np.rint(depth / depth.max() * ((1 << 30) - 1)).astype(np.int64)
     packed = steps << _ROW_BITS | rows
     reach = np.clip(np.ceil(sizes_px), 1, _MAX_SPLAT_PX).astype(np.int64)
-    corner = np.floor(pixels - (reach[:, None] - 1) / 2 + 0.5).astype(np.int64)
-    for dv in range(int(reach.max())):
-        for du in range(int(reach.max())):
-            u, v = corner[:, 0] + du, corner[:, 1] + dv
-            covers = (reach > max(du, dv)) & (u >= 0) & (u < shape[1]) & (v >= 0) & (v < shape[0])
-            np.minimum.at(buffer, v[covers] * shape[1] + u[covers], packed[covers])
+    largest_first = np.argsort(-reach, kind="stable")
+    reach, packed = reach[largest_first], packed[largest_first]
+    corner = np.floor(pixels[largest_first] - (reach[:, None] - 1) / 2 + 0.5).astype(np.int64)
+    for dv in range(int(reach[0])):
+        for du in range(int(reach[0])):
+            count = np.searchsorted(-reach, -max(du, dv))  # of points that reach so far
+            u, v = corner[:count, 0] + du, corner[:count, 1] + dv
+            covers = (u >= 0) & (u < shape[1]) & (v >= 0) & (v < shape[0])
+            np.minimum.at(buffer, v[covers] * shape[1] + u[covers], packed[:count][covers])
     return buffer.reshape(shape)
 
 

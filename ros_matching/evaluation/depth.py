@@ -92,19 +92,18 @@ def most_confident(errors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 def depth_report(errors: np.ndarray, confident: np.ndarray, views: int, ms_per_view: float) -> DepthReport:
     """The figures of relative errors (P,), NaN without an estimate, and those of the most confident estimates.
 
-    Raises ``EvaluationError`` without any estimate.
+    Where there is no estimate at all, completeness is 0 and the errors are NaN.
     """
     found = errors[np.isfinite(errors)]
-    if not len(found):
-        raise EvaluationError(f"no estimate at any of {len(errors)} known depths; do the views overlap?")
     inliers = {percent: float(np.sum(found <= percent / 100) / len(errors)) for percent in INLIER_PERCENT}
+    nothing = float("nan")
     return DepthReport(
         views=views,
         pixels=len(errors),
-        abs_rel=float(found.mean()),
-        median_rel=float(np.median(found)),
+        abs_rel=float(found.mean()) if len(found) else nothing,
+        median_rel=float(np.median(found)) if len(found) else nothing,
         inliers=inliers,
         completeness=len(found) / len(errors),
-        confident_abs_rel=float(confident.mean()),
+        confident_abs_rel=float(confident.mean()) if len(confident) else nothing,
         ms_per_view=ms_per_view,
     )

@@ -139,7 +139,4 @@ class MappingRecorder:
         pairs = zip(errors, self._ratios, strict=True)
         confident = [most_confident(error, confidence) for error, (_, confidence) in pairs]
         per_view = self._stage_ms["depth"] / self._mapped
-        try:
-            return depth_report(np.concatenate(errors), np.concatenate(confident), self._mapped, per_view), ""
-        except EvaluationError as error:
-            return None, str(error)
+        return depth_report(np.concatenate(errors), np.concatenate(confident), self._mapped, per_view), ""

@@ -74,7 +74,8 @@ def _row(source: str, name: str, report: MappingReport) -> dict[str, Any]:
     if (depth := report.depth) is not None:
         row |= {"abs_rel": depth.abs_rel, "median_rel": depth.median_rel, "completeness": depth.completeness}
         row |= {f"within{percent}": share for percent, share in depth.inliers.items()}
-        row |= {f"right{percent}": share / depth.completeness for percent, share in depth.inliers.items()}
+        if depth.completeness:
+            row |= {f"right{percent}": share / depth.completeness for percent, share in depth.inliers.items()}
     if (cloud := report.cloud) is not None:
         row |= {"scene_size": cloud.scene_size, "accuracy": cloud.accuracy, "gap": cloud.gap}
         for key, shares in (("precision", cloud.precision), ("recall", cloud.recall), ("f", cloud.f_score)):

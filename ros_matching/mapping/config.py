@@ -52,6 +52,9 @@ class MappingConfig(Config):
     max_depth_error: float = parameter(
         0.03, "error relative to the depth up to which depths agree; 0.01 in the paper", minimum=0.0001, maximum=0.5
     )
+    min_sightings: int = parameter(
+        1, "keyframes that have to see a voxel before the map's cloud shows it; 2 is cleaner", minimum=1, maximum=100
+    )
     voxel_size: float = parameter(
         0.0, "edge of the voxels of which each keeps one point; 0: 1/100 of the first depths", minimum=0, maximum=100
     )

@@ -76,13 +76,13 @@ class DenseMapper:
         """Take the next keyframe and map the one whose turn it is.
 
         Never raises for a keyframe that cannot be used: the result is REFUSED and says why. An id that does not
-        increase, or another scale state, begins a new world, whose keyframes are not compared with those before. With
-        another scale state the unit of length has changed, and what was mapped in the old one is forgotten.
+        increase, or another unit of length, begins a new world, whose keyframes are not compared with those before.
+        What was mapped in another unit (``ScaleState.shares_unit``) is forgotten.
         """
         reason = _defect(keyframe, self.config)
         if reason:
             return self._result(_View(keyframe, 0), MappingStatus.REFUSED, reason)
-        if self._views and keyframe.scale is not self._views[-1].keyframe.scale:
+        if self._views and not self._views[-1].keyframe.scale.shares_unit(keyframe.scale):
             self.clear()
         self._views.append(_View(keyframe, self._world_of(keyframe)))
         result = self._step(len(self._views) - 1 - self.config.delay)
@@ -114,10 +114,10 @@ class DenseMapper:
             self._map.move({world * _IDS_IN_WORLD + id: pose for id, pose in poses.items()})
 
     def cloud(self) -> PointCloud:
-        """The whole map, one point a voxel, in the world."""
+        """The whole map, one point for each voxel that ``min_sightings`` keyframes saw, in the world."""
         if self._map is None:
             return PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
-        return self._map.cloud()
+        return self._map.cloud(self.config.min_sightings)
 
     def clear(self) -> None:
         """Forget the map and all keyframes."""

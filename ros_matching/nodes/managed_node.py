@@ -54,7 +54,10 @@ class ManagedNode(LifecycleNode, ABC):
         logger = self.get_logger()
         self._log_handler = RosLogHandler(logger)
         logging.getLogger(self.LIBRARY).addHandler(self._log_handler)
-        self._problems = ProblemLog(lambda text: logger.error(text), lambda text: logger.warning(text))
+        self._problems = ProblemLog(
+            lambda text: logger.error(text),
+            lambda text: logger.warning(text),  # a line of its own: rclpy ties a severity to a line of code
+        )
         self._configured, self._active = ExitStack(), ExitStack()
         # A transition may come from another thread than the executor's.
         self._lifecycle_lock = threading.RLock()

@@ -126,7 +126,7 @@ class MappingPipeline:
         if keyframe.frame.stamp_ns <= last.frame.stamp_ns:
             back_s = (last.frame.stamp_ns - keyframe.frame.stamp_ns) * 1e-9
             return f"the stamps of the keyframes jumped back by {back_s:.3f} s"
-        if keyframe.scale is not last.scale:
+        if not last.scale.shares_unit(keyframe.scale):
             return f"the scale of the odometry changed from {last.scale.value} to {keyframe.scale.value}"
         if frames != self._frames:
             return f"the frames of the keyframes changed from {self._frames} to {frames}"

@@ -18,11 +18,13 @@ from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.two_view import TwoViewGeometry
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
-from ros_matching.tracking.motion_selection import competing_motions
+from ros_matching.tracking.motion_selection import CompetingMotions, competing_motions
 from ros_matching.tracking.turning import Turn, small_motion_from, turn_from
 
 # The parallax that an initial map needs, in standard deviations of the matches' noise: depths are known to a tenth.
 _PARALLAX_NOISES = 10.0
+# Less than so many of them is none.
+_NO_PARALLAX_NOISES = 3.0
 # A camera that only turns hands the reference on after so much, long before the first image is out of its sight.
 _HAND_ON_DEG = 12.0
 
@@ -98,12 +100,12 @@ class TwoViewInitializer:
         threshold_px = config.threshold_px(camera)
         turn = self._turn(matches, camera, threshold_px)
         motions = competing_motions(matches, camera, threshold_px)
-        if motions is None:
-            return Waiting("no motion explains the matches", count, turn=turn)
-        best, parallax = motions.best, motions.best.parallax_deg
-        if not motions.beats_rotation:
+        if motions is None and turn is None:
+            return Waiting("no motion explains the matches", count)
+        if motions is None or not motions.beats_rotation or _is_noise(motions):
             reason = "no parallax: the camera stands still, only turns, or sees only far things"
             return Waiting(reason, count, turn=turn)
+        best, parallax = motions.best, motions.best.parallax_deg
         if not motions.beats_rivals:
             reason = "two motions explain the matches equally well, as with a plane: move on"
             return Waiting(reason, count, parallax, turn)
@@ -122,6 +124,11 @@ class TwoViewInitializer:
         if rotation is None or np.count_nonzero(rotation[1]) < self._config.init_min_matches / 2:
             return None
         return turn_from(rotation[0], matches.select(rotation[1]), camera, threshold_px)
+
+
+def _is_noise(motions: CompetingMotions) -> bool:
+    """Whether the best motion's parallax is what the noise of the matches makes of none."""
+    return not motions.best.parallax_deg > _NO_PARALLAX_NOISES * motions.noise_deg
 
 
 def _well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:

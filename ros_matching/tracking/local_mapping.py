@@ -14,7 +14,7 @@ from ros_matching.geometry.triangulation import parallax_deg, reprojection_error
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.initialisation import InitialReconstruction
-from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, Observations
+from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, Observations, observation_weights
 
 # A keyframe takes part in an adjustment only if it sees this many of the landmarks.
 _MIN_SHARED = 10
@@ -128,7 +128,7 @@ class LocalMapper:
             camera_index=seen.keyframe[rows],
             point_index=point_index,
             points_px=seen.points_px[rows],
-            weights=np.ones(len(rows)),
+            weights=seen.weights[rows],
             fixed_cameras=fixed,
             camera=local_map.camera,
         )
@@ -200,11 +200,12 @@ class LocalMapper:
         only1 = (ids0 == NO_LANDMARK) & (ids1 != NO_LANDMARK)
         both = (ids0 != NO_LANDMARK) & (ids1 != NO_LANDMARK) & (ids0 != ids1)
         adopt = self._fits(local_map, keyframe, ids0, matches.points1, only0)
-        keyframe.see(rows1[adopt], ids0[adopt], matches.points1[adopt])
+        weights = observation_weights(matches)
+        keyframe.see(rows1[adopt], ids0[adopt], matches.points1[adopt], weights[adopt])
         # The keyframe sees the landmark beside where the match says, so the neighbour does by as much.
         points0 = matches.points0 - (matches.points1 - keyframe.features.keypoints_px[rows1])
         adopt = self._fits(local_map, neighbour, ids1, points0, only1)
-        neighbour.see(rows0[adopt], ids1[adopt], points0[adopt])
+        neighbour.see(rows0[adopt], ids1[adopt], points0[adopt], weights[adopt])
         same = self._fits(local_map, keyframe, ids0, matches.points1, both)
         local_map.merge(ids0[same], ids1[same])
 

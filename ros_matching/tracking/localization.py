@@ -20,7 +20,7 @@ from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
-from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
+from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, observation_weights
 
 # A turn on the spot is believed if the rotation explains this share of at least so many matches with the reference
 # keyframe, and the camera was last seen this near to it, in typical scene depths.
@@ -40,16 +40,17 @@ _TWO_VIEW_TOLERANCE = 2.5
 class Localization:
     """A camera pose in the map with what supports it.
 
-    ``landmark_ids`` (K,) says for each keypoint of the image which landmark it sees, and ``points_px`` (K, 2) where;
-    that is more exact than the keypoint itself. ``matches`` are those with ``reference``. ``rotation_only`` marks a
-    pose at the reference's position: its matches show no parallax. ``covariance`` (6, 6), of world_from_camera, comes
-    with a pose that does not rest on its landmarks alone.
+    ``landmark_ids`` (K,) says for each keypoint of the image which landmark it sees, ``points_px`` (K, 2) where, which
+    is more exact than the keypoint itself, and ``weights`` (K,) how well, as relative inverse variances. ``matches``
+    are those with ``reference``. ``rotation_only`` marks a pose at the reference's position: its matches show no
+    parallax. ``covariance`` (6, 6), of world_from_camera, comes with a pose that does not rest on its landmarks alone.
     """
 
     camera_from_world: np.ndarray
     covariance: np.ndarray | None
     landmark_ids: np.ndarray
     points_px: np.ndarray
+    weights: np.ndarray
     reference: MapKeyframe
     matches: Matches
     rotation_only: bool = False
@@ -120,6 +121,7 @@ class Localizer:
                 camera,
                 self._config.threshold_px(camera),
                 initial=prediction,
+                weights=observation_weights(matches)[rows],
             )
         if estimate is None or np.count_nonzero(estimate.inliers) < self._config.min_inliers:
             return None
@@ -151,7 +153,8 @@ class Localizer:
         free = ~np.isin(visible[rows], landmark_ids) & (landmark_ids[keypoints] == NO_LANDMARK)
         landmark_ids[keypoints[free]] = visible[rows[free]]
         seen = np.flatnonzero(landmark_ids != NO_LANDMARK)
-        points_px = features.keypoints_px.copy()
+        points_px, weights = features.keypoints_px.copy(), np.ones(len(features))
+        weights[matches.indices1] = observation_weights(matches)
         with self._stages("refine"):
             points_px[seen] = self._exact_points(local_map, features, reference, landmark_ids[seen], points_px[seen])
         with self._stages("pose"):
@@ -161,11 +164,12 @@ class Localizer:
                 points_px[seen],
                 camera,
                 self._config.threshold_px(camera),
+                weights[seen],
             )
         if refined is None:
             return None
         landmark_ids[seen[~refined.inliers]] = NO_LANDMARK
-        return Localization(refined.camera_from_world, None, landmark_ids, points_px, reference, matches)
+        return Localization(refined.camera_from_world, None, landmark_ids, points_px, weights, reference, matches)
 
     def _exact_points(
         self,
@@ -218,6 +222,7 @@ class Localizer:
             covariance,
             nothing_seen,
             features.keypoints_px,
+            np.ones(len(features)),
             reference,
             matches.select(rotation[1]),
             rotation_only=True,
@@ -259,13 +264,17 @@ class Localizer:
         if not length > 0 or np.count_nonzero(agree) < max(_TWO_VIEW_MIN_LANDMARKS, 0.4 * len(rows)):
             return None
         landmark_ids, points_px = np.full(len(features), NO_LANDMARK), features.keypoints_px.copy()
+        weights = np.ones(len(features))
+        weights[matches.indices1] = observation_weights(matches)
         landmark_ids[matches.indices1[rows[agree]]] = ids[agree]
         points_px[matches.indices1[rows[agree]]] = matches.points1[rows[agree]]
         found = self._refine(local_map, features, reference, matches, pose, landmark_ids.copy())
         if found is not None and found.inliers >= min_inliers:
             return found
         covariance = _two_view_covariance(reference, current_from_reference, motion.covariance, length_sigma)
-        return Localization(pose, covariance, landmark_ids, points_px, reference, matches.select(motion.inliers))
+        return Localization(
+            pose, covariance, landmark_ids, points_px, weights, reference, matches.select(motion.inliers)
+        )
 
 
 def _distance(camera_from_world: np.ndarray, reference: MapKeyframe) -> float:

@@ -194,6 +194,7 @@ class VisualOdometry:
             features.moved(localization.points_px),
             localization.camera_from_world,
             localization.landmark_ids.copy(),
+            localization.weights.copy(),
         )
         self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
         self._mapper.adjust(self._map, keyframe)
@@ -221,7 +222,7 @@ class VisualOdometry:
         covariance = None if localization is None else localization.covariance
         points_px = keyframe.features.keypoints_px
         adjusted = Localization(
-            keyframe.camera_from_world, covariance, keyframe.landmark_ids, points_px, keyframe, None
+            keyframe.camera_from_world, covariance, keyframe.landmark_ids, points_px, keyframe.weights, keyframe, None
         )
         return self._believe(adjusted)
 

@@ -80,9 +80,11 @@ def test_a_missing_estimate_counts_as_missing_and_not_as_wrong(frames: list[Fram
     assert report.inliers == pytest.approx({1: 0.0, 2: 1 / 3, 5: 1 / 3})
 
 
-def test_an_estimator_without_any_depth_is_an_error(frames: list[Frame]) -> None:
-    with pytest.raises(EvaluationError, match="no estimate"):
-        evaluate_depth(lambda *_: constant(np.nan, 40, 30, GRID_PX), depth_views(frames, whole())[:1])
+def test_an_estimator_without_any_depth_is_complete_nowhere(frames: list[Frame]) -> None:
+    report = evaluate_depth(lambda *_: constant(np.nan, 40, 30, GRID_PX), depth_views(frames, whole())[:1])
+    assert report.completeness == 0
+    assert report.inliers == {1: 0.0, 2: 0.0, 5: 0.0}
+    assert np.isnan([report.abs_rel, report.median_rel, report.confident_abs_rel]).all()
 
 
 def test_sources_have_baselines_within_the_limits(frames: list[Frame]) -> None:

@@ -201,12 +201,16 @@ def test_what_the_mapper_refuses_is_told_once_and_survived(start_mapping, capfd)
     assert peer.diagnosis("mapped keyframe 3").level == DiagnosticStatus.OK
 
 
-def test_a_mapper_that_fails_is_cleared_and_told(start_mapping):
+def test_a_mapper_that_fails_is_cleared_and_told(start_mapping, capfd):
     _, mapper, peer = start_mapping()
+    peer.send(0, sparse_points=[1.0])
+    peer.diagnosis("cannot be used")
     mapper.error = ZeroDivisionError("what now")
     peer.send(0)
     assert peer.diagnosis("ZeroDivisionError: what now").level == DiagnosticStatus.ERROR
     assert mapper.clears == 1
+    log = capfd.readouterr().err
+    assert {"[WARN]", "[ERROR]"} <= set(log.split()), log  # rclpy refuses two severities from one line of code
     mapper.error = None
     peer.send(1)
     peer.diagnosis("mapped keyframe 1")

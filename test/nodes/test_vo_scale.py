@@ -224,7 +224,7 @@ def test_the_buffer_finds_the_nearest_and_waits_for_what_is_late():
 
 def test_depth_over_topics_makes_the_odometry_metric(context):
     """The real tracker on rendered images: the motion between the first and last metric pose is right within 2 %."""
-    overrides = {"scale.anchor": "depth", "backend": "sift", "camera_mount": "identity", "scale_wait_s": 5.0}
+    overrides = {"scale.anchor": "depth", "backend": "sift", "camera_mount": "identity", "scale_wait_s": 1.0}
     node = VoNode(context=context, parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
     peer = VoPeer(context)
     assert node.bring_up()

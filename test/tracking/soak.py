@@ -70,7 +70,7 @@ class Remembered(SiftMatcher):
 
 def laps(frames: int, trip: Trip) -> Iterator[Frame]:
     """Frames of endless rounds in one room, with spells in another and before a covered lens."""
-    homes = [_round(furnished(seed), trip.lap) for seed in (1, 2)]
+    homes = [_round(seed, trip.lap) for seed in (1, 2)]
     dark = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
     for number in range(frames):
         image = homes[number % trip.carried_every >= trip.carried_every - trip.carried][number % trip.lap]
@@ -104,8 +104,8 @@ def rss_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def _round(room: BoxWorld, frames: int) -> list[np.ndarray]:
-    room = BoxWorld(room.panels, CAMERA, seed=3)
+def _round(seed: int, frames: int) -> list[np.ndarray]:
+    room = BoxWorld(furnished(seed).panels, CAMERA, seed)
     angles = 2 * np.pi * np.arange(frames) / frames
     centers = np.column_stack([1.5 * np.cos(angles), 0.2 * np.sin(2 * angles), 1.5 * np.sin(angles)])
     turns = np.column_stack([0.05 * np.sin(angles), 0.5 * np.sin(angles), 0 * angles])

@@ -50,9 +50,8 @@ class PrunedMatches:
 class NCMNetPruner:
     """Finds the essential matrix in the best quarter of the matches, and keeps what fits it or deserves confidence.
 
-    What fits alone is fewer wrong matches, but as the matrix is no better than its quarter of the matches, many good
-    ones go, too, and relative poses by RANSAC on the rest are worse (AUC@5 of 24 and 80 on two sequences, for 32 and 89
-    without pruning).
+    What fits alone is fewer wrong matches, but as the matrix is no better than its quarter of the matches, some good
+    ones would go, too.
 
     Runs on the device of the network, which it puts into evaluation mode.
     """

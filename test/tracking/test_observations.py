@@ -1,0 +1,103 @@
+"""What the tracker makes of matches that are more exact, or less, than keypoints are: refined points and weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from point_world import CAMERA, PointWorld, cloud, walk
+
+from ros_matching.datatypes import Features, Frame
+from ros_matching.geometry.se3 import invert
+from ros_matching.tracking import TrackingConfig, TrackingStatus, VisualOdometry
+from ros_matching.tracking.local_map import LocalMap
+
+FRAMES = 60
+
+
+class RefiningWorld(PointWorld):
+    """Keypoints are off by a pixel, but looking at the images again tells the second point to a tenth.
+
+    It is told with the error that the first point has, as two patches are aligned with each other.
+    """
+
+    def refine_points(self, features0, features1, points0, points1):
+        exact0, exact1 = (
+            self._nearest_exact(features, at) for features, at in ((features0, points0), (features1, points1))
+        )
+        return np.where(np.isnan(exact0 + exact1), points1, exact1 + points0 - exact0)
+
+    def extract(self, image: np.ndarray) -> Features:
+        # The grey image is but its number: the exact pixels are looked up by it.
+        return replace(super().extract(image), grey=image)
+
+    def _nearest_exact(self, features: Features, points_px: np.ndarray) -> np.ndarray:
+        number = int(features.grey[0, 0, 0]) * 256 + int(features.grey[0, 0, 1])
+        rows = np.array([np.argmin(np.linalg.norm(features.keypoints_px - point, axis=1)) for point in points_px], int)
+        world = np.argmax(features.descriptors[rows] @ self._descriptors.T, axis=1)
+        pose = invert(self.poses[number])
+        return CAMERA.project(self.points[world] @ pose[:3, :3].T + pose[:3, 3])
+
+
+class ScoringWorld(PointWorld):
+    """Every second landmark is found ten times less exactly; ``honest`` scores say so."""
+
+    def __init__(self, *args, honest: bool, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._honest = honest
+
+    def _is_poor(self, features: Features) -> np.ndarray:
+        return np.argmax(features.descriptors @ self._descriptors.T, axis=1) % 2 == 1
+
+    def extract(self, image: np.ndarray) -> Features:
+        features = super().extract(image)
+        random = np.random.default_rng(int(image[0, 0, 1]))
+        noise = random.normal(0, 1.5, (len(features), 2)) * self._is_poor(features)[:, None]
+        return replace(features, keypoints=features.keypoints + noise)
+
+    def match_features(self, features0, features1, camera0=None, camera1=None):
+        matches = super().match_features(features0, features1, camera0, camera1)
+        poor = self._is_poor(features0)[matches.indices0]
+        return replace(matches, scores=np.where(poor & self._honest, 0.01, 1.0))
+
+
+def rms_error(world: PointWorld) -> float:
+    """Of the positions of the second half, after the best similarity, as a share of the path."""
+    odometry = VisualOdometry(world, TrackingConfig(init_parallax_deg=1.0))
+    results = [odometry.track(frame) for frame in world.frames()][FRAMES // 2 :]
+    assert all(result.status is TrackingStatus.TRACKING for result in results)
+    estimate = np.stack([result.world_from_camera[:3, 3] for result in results])
+    truth = world.poses[FRAMES // 2 :, :3, 3]
+    path = np.linalg.norm(np.diff(truth, axis=0), axis=1).sum()
+    estimate, truth = estimate - estimate.mean(axis=0), truth - truth.mean(axis=0)
+    u, s, vt = np.linalg.svd(truth.T @ estimate)
+    flip = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
+    aligned = estimate @ (u @ flip @ vt).T * (np.trace(np.diag(s) @ flip) / np.sum(estimate**2))
+    return float(np.sqrt(np.mean(np.sum((aligned - truth) ** 2, axis=1))) / path)
+
+
+def test_points_that_the_images_tell_more_exactly_are_what_poses_and_map_rest_on():
+    plain, refined = (make(cloud(), walk(FRAMES), noise_px=1.0, outliers=0.05) for make in (PointWorld, RefiningWorld))
+    assert rms_error(refined) < 0.5 * rms_error(plain)
+
+
+def test_scores_weigh_poses_and_map():
+    worlds = [
+        ScoringWorld(cloud(), walk(FRAMES), noise_px=0.15, outliers=0.0, honest=honest) for honest in (False, True)
+    ]
+    blind, weighing = map(rms_error, worlds)
+    assert weighing < 0.7 * blind
+
+
+def test_a_sighting_moves_the_keypoint_and_no_other():
+    random = np.random.default_rng(0)
+    features = Features(random.uniform(0, 200, (6, 2)), np.ones(6), np.eye(6), "points")
+    frame = Frame(0, 1, np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA)
+    keyframe = LocalMap(CAMERA, 4).add_keyframe(frame, features, np.eye(4), np.full(6, -1))
+    seen_px = np.array([[1.5, 2.5], [3.5, 4.5]])
+    keyframe.see(np.array([1, 4]), np.array([7, 8]), seen_px, np.array([2.0, 0.5]))
+    np.testing.assert_array_equal(keyframe.landmark_ids, [-1, 7, -1, -1, 8, -1])
+    np.testing.assert_array_equal(keyframe.features.keypoints_px[[1, 4]], seen_px)
+    np.testing.assert_array_equal(keyframe.features.keypoints_px[[0, 2, 3, 5]], features.keypoints_px[[0, 2, 3, 5]])
+    assert keyframe.weights == pytest.approx([1, 2, 1, 1, 0.5, 1])
