@@ -95,7 +95,9 @@ def refine_pose(
         error = np.hypot(*residual)
         residual[np.isinf(residual)] = 0.0  # behind the camera: no derivative, no pull
         robust = (
-            huber_weight(error, threshold_px) if drawing_in else tukey_weight(error, _cutoff_px(error, threshold_px))
+            huber_weight(error, threshold_px)
+            if drawing_in
+            else tukey_weight(error, tukey_cutoff_px(error, threshold_px))
         )
         step = _solve(residual, jacobian, bounded_leverage(weights * robust, jacobian[0, 0]))
         if step is None:
@@ -108,7 +110,7 @@ def refine_pose(
     return _evaluate(pose, points_world, points_px, camera, threshold_px, weights)
 
 
-def _cutoff_px(error: np.ndarray, threshold_px: float) -> float:
+def tukey_cutoff_px(error: np.ndarray, threshold_px: float) -> float:
     """The error from which a point has no say: where the noise (the median's) has no points any more.
 
     Twice the threshold at most. Where the points fit far better than the threshold asks, wrong ones below it still
@@ -210,7 +212,8 @@ def _evaluate(
         return None
     jacobian = jacobian[:, :, inliers]
     weight = weights[inliers] * (count / weights[inliers].sum())
-    variance = tukey_variance(np.sqrt(squared), 2.0 * threshold_px, weights, 2, 6, _PRIOR_NOISE_PX)
+    error = np.sqrt(squared)
+    variance = tukey_variance(error, tukey_cutoff_px(error, threshold_px), weights, 2, 6, _PRIOR_NOISE_PX)
     weight = bounded_leverage(weight, jacobian[0, 0])
     covariance = _inverse((jacobian * weight).reshape(6, -1) @ jacobian.reshape(6, -1).T)
     if covariance is None:

@@ -40,7 +40,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance, step_lengths
-from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian
+from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian, tukey_cutoff_px
 from ros_matching.geometry.robust import tukey_slope, tukey_weight
 from ros_matching.geometry.se3 import invert, local, skew
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
@@ -65,7 +65,7 @@ class Calibration:
     drift: float = 1.0
 
 
-CALIBRATION = Calibration(noise=1.15, common=1.2, drift=1.2)
+CALIBRATION = Calibration(noise=1.05, common=1.2, drift=1.2)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class PoseUncertainty:
             return self.independent(camera_from_world, np.full((6, 6), np.nan))
         landmark_ids, residual, jacobian = landmark_ids[good], residual[:, good], jacobian[:, :, good]
         columns_rows = (points_px[good] * (_PLACES / camera.width)).astype(np.intp)
-        error, cutoff_px = np.hypot(*residual), 2.0 * threshold_px
+        error = np.hypot(*residual)
+        cutoff_px = tukey_cutoff_px(error, threshold_px)
         leverage_bound = bounded_leverage((error < cutoff_px).astype(np.float64), jacobian[0, 0])
         weighted = jacobian * leverage_bound
         information = weighted.reshape(6, -1) @ jacobian.reshape(6, -1).T
