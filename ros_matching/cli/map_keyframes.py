@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ros_matching.errors import SourceError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ros_matching.datatypes import Frame, Keyframe
     from ros_matching.io import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
@@ -49,6 +49,8 @@ def _tracked(frames: Iterable[Frame], matcher: TwoViewMatcher, config: TrackingC
 def _posed(
     frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: TrackingConfig
 ) -> Iterator[Delivery]:
+    import numpy as np
+
     from ros_matching.datatypes import ScaleState
     from ros_matching.io.trajectory import read_tum
     from ros_matching.tracking.posed import PosedKeyframes

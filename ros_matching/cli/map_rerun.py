@@ -13,7 +13,9 @@ class Viewer:
         try:
             import rerun
         except ImportError as error:
-            raise MissingDependencyError("--rerun needs Rerun's SDK: pip install rerun-sdk") from error
+            raise MissingDependencyError(
+                "--rerun needs Rerun's SDK: pip install rerun-sdk (extra rerun of ros_matching)"
+            ) from error
         self._rerun = rerun
         rerun.init(f"ros_matching map {name}", spawn=True)
         rerun.log("world", rerun.ViewCoordinates.RIGHT_HAND_Y_DOWN, static=True)

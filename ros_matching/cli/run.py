@@ -105,9 +105,9 @@ def _serve(source: str | None, mapping: NodeProcess | None) -> None:
 
     vo_node, replay_node = _make_nodes(source)
     with spinning(MultiThreadedExecutor(), vo_node, *filter(None, [replay_node])):
-        if not vo_node.bring_up():
-            raise NodeError("vo_node could not be brought up; its log above tells why")
-        try:
+        try:  # whatever stops the bringing up must not leave a worker behind
+            if not vo_node.bring_up():
+                raise NodeError("vo_node could not be brought up; its log above tells why")
             with _mapping_active(vo_node, mapping):
                 if replay_node is None:
                     threading.Event().wait()

@@ -19,7 +19,7 @@ from ros_matching.io.trajectory import Trajectory, read_tum
 KEYS = {
     "source", "backend", "frames", "tracked", "initializing", "lost", "dropped", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
-    "alignment", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "versions",
+    "alignment", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "nees", "versions",
 }  # fmt: skip
 TRUTH_KEYS = ("path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "scale", "alignment")
 
