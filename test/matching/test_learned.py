@@ -85,22 +85,6 @@ def test_indices_name_the_keypoints_that_match(weights):
     assert np.median(refined_by) < 1
 
 
-def test_matches_that_the_images_do_not_confirm_weigh_a_third(weights):
-    matcher, image = load_matcher("posfeat", weights=weights), texture(1)
-    features = matcher.extract(image), matcher.extract(np.roll(image, 4, axis=0))
-    plain = matcher.match_keypoints(*features)
-    first, last = np.arange(len(plain)) % 4 > 0, np.arange(len(plain)) % 4 == 0
-    spoiled = replace(plain, points1=np.where(last[:, None], plain.points1[::-1], plain.points1))
-    refined = matcher.refined(spoiled, *features)
-    share = refined.scores / spoiled.scores
-    assert set(np.unique(share.round(6))) == {0.333333, 1.0}
-    assert share[first].mean() > 0.8
-    assert share[last].mean() < 0.5
-    np.testing.assert_array_equal(refined.points1[share < 1], spoiled.points1[share < 1])
-    exact = matcher.refine_points(*features, spoiled.points0, spoiled.points1)
-    np.testing.assert_array_equal(exact, refined.points1)
-
-
 def test_nearest_neighbours_in_blocks_are_those_of_the_whole_table():
     rng = torch.Generator().manual_seed(0)
     first, second = (torch.nn.functional.normalize(torch.randn(n, 8, generator=rng), dim=1) for n in (57, 83))
