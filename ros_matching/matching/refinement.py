@@ -10,7 +10,6 @@ brightness and contrast.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from scipy.spatial import cKDTree
@@ -32,24 +31,14 @@ class RefinementConfig(Config):
     max_shift_px: float = parameter(2.0, "a point that would move farther stays where it is", minimum=0, maximum=10)
     min_correlation: float = parameter(0.8, "of the aligned patches; below, a point stays", minimum=-1, maximum=1)
     sigma_px: float = parameter(3.0, "spread of the weights of a patch's pixels", minimum=0.5, maximum=20)
-    weight_of_rest: float = parameter(
-        1 / 3, "weight of a match whose point stays where it was, relative to one that is aligned", minimum=0, maximum=1
-    )
-
-
-class Refined(NamedTuple):
-    """``points`` (M, 2), and which of them (M,) bool are ``aligned``; the others are what they were."""
-
-    points: Tensor
-    aligned: Tensor
 
 
 def refine(
     grey0: Tensor, grey1: Tensor, points0: Tensor, points1: Tensor, config: RefinementConfig = RefinementConfig()
-) -> Refined:
+) -> Tensor:
     """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; grey images (H, W) of any range."""
     if len(points0) < 4:
-        return Refined(points1, torch.zeros(len(points1), dtype=torch.bool, device=points1.device))
+        return points1
     affinity = local_affinities(points0, points1, config.neighbours)
     patch = _Patch(grey0.float(), points0, config.sigma_px)
     grey1, moved, correlations = grey1.float(), points1, []
@@ -60,7 +49,7 @@ def refine(
     before, after = correlations[0], patch.step(grey1, moved, affinity)[1]
     good = (after >= config.min_correlation) & (after >= before) & patch.is_textured
     good &= (moved - points1).norm(dim=1) <= config.max_shift_px
-    return Refined(torch.where(good[:, None], moved, points1), good)
+    return torch.where(good[:, None], moved, points1)
 
 
 def local_affinities(points0: Tensor, points1: Tensor, neighbours: int, rounds: int = 4) -> Tensor:
