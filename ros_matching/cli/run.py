@@ -66,17 +66,34 @@ def run(args: argparse.Namespace) -> int:
 
     from ros_matching.nodes.spinning import ros_context
 
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stopped = threading.Event()
+    _note_signals(interrupt=False, stopped=stopped)
     try:
         # Without rclpy's signal handling, which would take the context away before the nodes are taken down in order.
         with (
             _mapping_process(args) as mapping,
             ros_context(_ros_args(args), signal_handler_options=SignalHandlerOptions.NO),
         ):
-            _serve(args.source, mapping)
+            _serve(args.source, mapping, stopped)
     except KeyboardInterrupt:
         print("ros-matching run: stopped", file=sys.stderr)
     return 0
+
+
+def _note_signals(*, interrupt: bool, stopped: threading.Event) -> None:
+    """Ctrl-C and SIGTERM set ``stopped`` and, if told to ``interrupt``, raise ``KeyboardInterrupt``.
+
+    While a lifecycle transition is under way they must not: it would be left half done, or, where ROS calls Python from
+    C, the exception be lost.
+    """
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        if interrupt:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def _ros_args(args: argparse.Namespace) -> list[str]:
@@ -98,22 +115,26 @@ def _mapping_process(args: argparse.Namespace) -> AbstractContextManager[NodePro
     return NodeProcess("mapping_node", ros_args, grace_s=_MAPPING_TIMEOUT_S)
 
 
-def _serve(source: str | None, mapping: NodeProcess | None) -> None:
+def _serve(source: str | None, mapping: NodeProcess | None, stopped: threading.Event) -> None:
     from rclpy.executors import MultiThreadedExecutor
 
     from ros_matching.nodes.spinning import spinning
 
     vo_node, replay_node = _make_nodes(source)
     with spinning(MultiThreadedExecutor(), vo_node, *filter(None, [replay_node])):
-        try:  # whatever stops the bringing up must not leave a worker behind
-            if not vo_node.bring_up():
-                raise NodeError("vo_node could not be brought up; its log above tells why")
+        if not vo_node.bring_up():
+            raise NodeError("vo_node could not be brought up; its log above tells why")
+        try:
+            _note_signals(interrupt=True, stopped=stopped)
+            if stopped.is_set():
+                return
             with _mapping_active(vo_node, mapping):
                 if replay_node is None:
-                    threading.Event().wait()
+                    stopped.wait()
                 else:
                     replay_node.play()
         finally:
+            _note_signals(interrupt=False, stopped=stopped)
             vo_node.trigger_shutdown()
 
 
