@@ -62,11 +62,13 @@ class PosedKeyframes:
         last = self._map.keyframes[-1]
         if rotation_angle_deg(camera_from_world @ invert(last.camera_from_world)) > self._config.keyframe_rotation_deg:
             return True
-        seen, limit_deg = self._seen_lately(), self._config.keyframe_parallax_deg
+        seen = self._seen_lately()
         if seen is None:
-            seen, limit_deg = self._triangulated(frame, camera_from_world), self._config.init_parallax_deg
+            seen = self._triangulated(frame, camera_from_world)
+        if not len(seen):
+            return False
         center = invert(camera_from_world)[:3, 3]
-        return len(seen) > 0 and float(np.median(parallax_deg(seen, last.center, center))) > limit_deg
+        return float(np.median(parallax_deg(seen, last.center, center))) > self._config.keyframe_parallax_deg
 
     def _seen_lately(self) -> np.ndarray | None:
         """The landmarks (N, 3) of the newest keyframe that sees any."""
