@@ -7,7 +7,7 @@ own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
    ``x_j = B_j c + q_j`` with q_j independent of each other and of c (``geometry.bundle_covariance``). The q_j average
    out over many landmarks, the B_j c do not.
 2. A frame localised in the map minimises a robust cost of the residuals r_j, with derivatives J_j and A_j by pose and
-   landmark and H = sum_j l_j J_j^T J_j (l_j the bounds on leverage). Its step is
+   landmark and H = sum_j l_j J_j^T J_j (l_j weights with bounded leverage). Its step is
 
        e = M c + sum_j i_j,    M = sum_j G_j A_j B_j,    G_j = -l_j H^-1 J_j^T,
 
@@ -65,7 +65,7 @@ class Calibration:
     drift: float = 1.0
 
 
-CALIBRATION = Calibration(noise=1.05, common=1.2, drift=1.2)
+CALIBRATION = Calibration(noise=1.1, common=1.5, drift=1.5)
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,12 @@ class PoseUncertainty:
         landmark_ids: np.ndarray,
         points_px: np.ndarray,
         threshold_px: float,
+        weights: np.ndarray | None = None,
     ) -> PoseBelief:
-        """What is known of a pose by the landmarks (K,) it sees at pixels (K, 2); NaN where they do not tell it."""
+        """What is known of a pose by the landmarks (K,) it sees at pixels (K, 2); NaN where they do not tell it.
+
+        ``weights`` (K,) are those with which it was found, all one unless given.
+        """
         camera, positions = local_map.camera, local_map.positions[landmark_ids]
         residual, jacobian = residuals_and_jacobian(camera_from_world, positions, points_px, camera)
         good = np.isfinite(residual).all(axis=0)
@@ -183,8 +187,8 @@ class PoseUncertainty:
         columns_rows = (points_px[good] * (_PLACES / camera.width)).astype(np.intp)
         error = np.hypot(*residual)
         cutoff_px = tukey_cutoff_px(error, threshold_px)
-        leverage_bound = bounded_leverage((error < cutoff_px).astype(np.float64), jacobian[0, 0])
-        weighted = jacobian * leverage_bound
+        weights = np.ones(len(good)) if weights is None else weights
+        weighted = jacobian * bounded_leverage(weights[good] * (error < cutoff_px), jacobian[0, 0])
         information = weighted.reshape(6, -1) @ jacobian.reshape(6, -1).T
         if not np.linalg.cond(information) < _MAX_CONDITION:
             return self.independent(camera_from_world, np.full((6, 6), np.nan))

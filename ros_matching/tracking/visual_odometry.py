@@ -214,7 +214,12 @@ class VisualOdometry:
         rows = np.flatnonzero(localization.landmark_ids != NO_LANDMARK)
         threshold_px = self._config.threshold_px(self._map.camera)
         return self._uncertainty.localized(
-            self._map, pose, localization.landmark_ids[rows], localization.points_px[rows], threshold_px
+            self._map,
+            pose,
+            localization.landmark_ids[rows],
+            localization.points_px[rows],
+            threshold_px,
+            localization.weights[rows],
         )
 
     def _believe_keyframe(self, keyframe: MapKeyframe, localization: Localization | None = None) -> PoseBelief:
