@@ -135,7 +135,9 @@ def _observed_inverse(information: np.ndarray) -> np.ndarray:
     """The pseudo-inverse of a symmetric matrix, whatever the units of its rows: flat directions get no variance."""
     if not len(information):
         return information
-    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(information), 1e-300))
+    diagonal = np.diagonal(information)
+    known = diagonal > _FLAT * diagonal.max()
+    scale = np.where(known, 1.0 / np.sqrt(np.where(known, diagonal, 1.0)), 0.0)
     values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
     observed = values > _FLAT * values[-1]
     half = scale[:, None] * vectors[:, observed] / np.sqrt(values[observed])
