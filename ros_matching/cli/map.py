@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.map_keyframes import TRACKER, TRUTH, deliveries
-from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
+from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
 
 if TYPE_CHECKING:
     from ros_matching.cli.map_output import MapOutput
+    from ros_matching.config import Config
     from ros_matching.io import FrameSource
     from ros_matching.mapping import DenseMapper
     from ros_matching.matching.two_view import TwoViewMatcher
@@ -54,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="mapping.KEY=VALUE",
         help="change a setting of the mapper (mapping.) or the tracker (tracking.); may be repeated",
     )
-    parser.add_argument("--list-settings", action=_ListSettings, help="show the settings and exit")
+    add_list_settings(parser, _sections)
     parser.add_argument(
         "--pictures", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
     )
@@ -65,19 +66,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     return parser
 
 
-class _ListSettings(argparse.Action):
-    """Like ``--version``: prints and exits, before the positional arguments are asked for."""
+def _sections() -> dict[str, type[Config]]:
+    from ros_matching.mapping.config import MappingConfig
+    from ros_matching.tracking.config import TrackingConfig
 
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from ros_matching.cli.overrides import describe
-        from ros_matching.mapping.config import MappingConfig
-        from ros_matching.tracking.config import TrackingConfig
-
-        print(describe({"mapping": MappingConfig, "tracking": TrackingConfig}), flush=True)
-        parser.exit()
+    return {"mapping": MappingConfig, "tracking": TrackingConfig}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,11 +78,10 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.cli.map_output import MapOutput
     from ros_matching.cli.overrides import configs_from
     from ros_matching.io import open_source
-    from ros_matching.mapping import MappingConfig, load_dense_mapper
+    from ros_matching.mapping import load_dense_mapper
     from ros_matching.matching import load_matcher
-    from ros_matching.tracking import TrackingConfig
 
-    configs = configs_from(args.overrides, {"mapping": MappingConfig, "tracking": TrackingConfig})
+    configs = configs_from(args.overrides, _sections())
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
     mapper = load_dense_mapper("auto" if args.device == "auto" else args.device, configs["mapping"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ros_matching.config import Config
 from ros_matching.matching import BACKENDS, DEFAULT
 
 SOURCE_KINDS = "image folder, video, dataset sequence, ROS 2 bag or scene"
@@ -26,6 +28,27 @@ def add_part_options(parser: argparse.ArgumentParser) -> None:
     """Where to begin and to end in a source."""
     parser.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: %(default)s)")
     parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
+
+
+def add_list_settings(parser: argparse.ArgumentParser, sections: Callable[[], Mapping[str, type[Config]]]) -> None:
+    """``--list-settings``, which shows the settings of ``sections`` and ends; they are imported only for that."""
+    parser.add_argument("--list-settings", action=_ListSettings, sections=sections, help="show the settings and exit")
+
+
+class _ListSettings(argparse.Action):
+    """Like ``--version``: prints and exits, before the positional arguments are asked for."""
+
+    def __init__(
+        self, option_strings: list[str], dest: str, help: str, sections: Callable[[], Mapping[str, type[Config]]]
+    ) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+        self._sections = sections
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from ros_matching.cli.overrides import describe
+
+        print(describe(self._sections()), flush=True)
+        parser.exit()
 
 
 def hides_progress(quiet: bool) -> bool | None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
+from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
 from ros_matching.cli.tracked import track_frame
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
@@ -66,22 +66,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         type=Path,
         help="poses of the robot by its wheels, in the TUM format and the clock of the source",
     )
-    parser.add_argument("--list-settings", action=_ListSettings, help="show the settings of the tracker and exit")
+    add_list_settings(parser, _sections)
     return parser
 
 
-class _ListSettings(argparse.Action):
-    """Like ``--version``: prints and exits, before the positional arguments are asked for."""
+def _sections() -> dict[str, type[Config]]:
+    from ros_matching.tracking import ScaleConfig, TrackingConfig
 
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from ros_matching.cli.overrides import describe
-        from ros_matching.tracking import ScaleConfig, TrackingConfig
-
-        print(describe({"tracking": TrackingConfig, "scale": ScaleConfig}), flush=True)
-        parser.exit()
+    return {"tracking": TrackingConfig, "scale": ScaleConfig}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,10 +105,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _configs(args: argparse.Namespace) -> dict[str, Config]:
     from ros_matching.cli.overrides import configs_from
-    from ros_matching.tracking import ScaleConfig, TrackingConfig
 
     overrides = args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
-    return configs_from(overrides, {"tracking": TrackingConfig, "scale": ScaleConfig})
+    return configs_from(overrides, _sections())
 
 
 def _odometry(configs: dict[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None) -> VisualOdometry:
