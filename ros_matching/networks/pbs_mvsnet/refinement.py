@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE
-from ros_matching.networks.pbs_mvsnet.warping import normalized, pixel_grid, source_from_reference
+from ros_matching.networks.pbs_mvsnet.warping import pixel_grid, source_from_reference
 
-_WINDOW_PX = 9
+_WINDOW_PX = 7
 _NOISE = 2 / 255  # of the images: what has less texture than that does not correlate
 _TRUST = 0.005  # of correlation, which a depth at the end of the reach must have more: flat peaks change nothing
 _EPSILON = 1e-6
@@ -66,22 +66,31 @@ class _Sweep:
         self._target = grey[:1, :, : size[0], : size[1]]
         self._mean, self._variance = _statistics(self._target)
         rotations, translations = source_from_reference(projections[None])
-        self._rays = rotations[0] @ pixel_grid(*size, like=grey)  # (N-1, 3, H W)
-        self._translations = translations[0]  # (N-1, 3, 1)
+        unit = _normalizing(*grey.shape[2:], like=rotations)
+        self._rays = unit @ rotations[0] @ pixel_grid(*size, like=grey)  # (N-1, 3, H W)
+        self._translations = unit @ translations[0]  # (N-1, 3, 1)
         full = sizes.new_tensor([grey.shape[3], grey.shape[2]])
-        self._limit = (2 * (sizes[1:] - 1) / (full - 1) - 1 + _EPSILON)[:, None, None]
+        self._limit = (2 * (sizes[1:] - 1) / (full - 1) - 1 + _EPSILON)[:, None]
 
     def correlation(self, inverse: Tensor) -> Tensor:
         """The correlation (h, w) at 1 / depth (H, W); NaN where no source sees a window."""
-        points = self._rays + self._translations * inverse.flatten()
-        grid = normalized(*points.unbind(1), *self._sources.shape[2:]).unflatten(1, self._size)
-        warped = functional.grid_sample(self._sources, grid, padding_mode="zeros", align_corners=True)
-        inside = ((grid >= -1 - _EPSILON) & (grid <= self._limit)).all(dim=-1).unsqueeze(1)
+        x, y, z = torch.addcmul(self._rays, self._translations, inverse.flatten()).unbind(1)
+        z = torch.where(z > _EPSILON, z, torch.nan)
+        grid = torch.stack([x / z, y / z], dim=-1)  # (N-1, H W, 2)
+        inside = ((grid >= -1 - _EPSILON) & (grid <= self._limit)).all(dim=-1)
+        grid = grid.unflatten(1, self._size)
+        warped = functional.grid_sample(self._sources, grid, padding_mode="border", align_corners=True)
+        warped = torch.where(inside.view_as(warped), warped, torch.nan)  # unknown, and so are its windows
         mean, variance = _statistics(warped)
         covariance = _means(warped * self._target) - mean * self._mean
         score = covariance / ((variance + _NOISE**2) * (self._variance + _NOISE**2)).sqrt()
-        seen = _means(inside.to(warped.dtype)) > 1 - _EPSILON
-        return (torch.where(seen, score, 0).sum(dim=0) / seen.sum(dim=0))[0]
+        return score.nanmean(dim=0)[0]
+
+
+def _normalizing(height: int, width: int, like: Tensor) -> Tensor:
+    """From homogeneous pixels to the positions of ``grid_sample(align_corners=True)``, (3, 3)."""
+    across, down = 2 / max(width - 1, 1), 2 / max(height - 1, 1)
+    return like.new_tensor([[across, 0, -1], [0, down, -1], [0, 0, 1]])
 
 
 def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:
