@@ -124,8 +124,7 @@ def _keyframes(source: FrameSource, args: argparse.Namespace, config: Any) -> li
     found: dict[int, Keyframe] = {}
     frames = tqdm(source, "keyframes", unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
     for delivery in deliveries(frames, source, args.poses, matcher, config):
-        if delivery.keyframe is not None:
-            found[delivery.keyframe.id] = replace(delivery.keyframe, features=None)
+        found |= {keyframe.id: replace(keyframe, features=None) for keyframe in delivery.keyframes}
         for id, pose in delivery.corrected.items():
             if id in found:
                 found[id] = replace(found[id], world_from_camera=pose)

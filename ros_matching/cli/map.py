@@ -124,13 +124,12 @@ def _map_all(
         tqdm(source, total=len(source), unit="frame", desc=source.name, disable=hidden, dynamic_ncols=True) as frames,
     ):
         for delivery in deliveries(frames, source, poses, matcher, config):
-            if delivery.keyframe is None:
-                continue
             mapper.move(delivery.corrected)
             output.correct(delivery.corrected)
-            result = mapper.add(delivery.keyframe)
-            output.take(result)
-            frames.set_postfix_str(f"{result.counts.map_points} points", refresh=False)
+            for keyframe in delivery.keyframes:
+                result = mapper.add(keyframe)
+                output.take(result)
+                frames.set_postfix_str(f"{result.counts.map_points} points", refresh=False)
     for result in mapper.finish():
         output.take(result)
 

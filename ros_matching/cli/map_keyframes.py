@@ -22,9 +22,9 @@ TRUTH, TRACKER = "truth", "tracker"
 
 @dataclass(frozen=True)
 class Delivery:
-    """A frame is done: perhaps a keyframe came of it, with which earlier ones were moved to ``corrected`` poses."""
+    """A frame is done: perhaps keyframes came of it, with which earlier ones were moved to ``corrected`` poses."""
 
-    keyframe: Keyframe | None
+    keyframes: tuple[Keyframe, ...] = ()
     corrected: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
@@ -42,8 +42,8 @@ def _tracked(frames: Iterable[Frame], matcher: TwoViewMatcher, config: TrackingC
 
     odometry = VisualOdometry(matcher, config)
     for frame in frames:
-        keyframe = odometry.track(frame).new_keyframe
-        yield Delivery(keyframe) if keyframe is None else Delivery(keyframe, odometry.keyframe_poses())
+        keyframes = odometry.track(frame).new_keyframes
+        yield Delivery(keyframes, odometry.keyframe_poses()) if keyframes else Delivery()
 
 
 def _posed(
@@ -63,8 +63,12 @@ def _posed(
             pose = trajectory.at(np.array([frame.stamp_ns]))[0]
         known = pose is not None and bool(np.isfinite(pose).all())
         posed += known
-        yield Delivery(keyframes.add(frame, pose) if known else None)
+        yield _delivery(keyframes.add(frame, pose) if known else None)
     if not posed:
         where = "the source has no true poses" if file is None else f"no pose of {file} is of the time of a frame"
         raise SourceError(f"no frame of {source.name} has a pose: {where}; use '--poses {TRACKER}' or another file")
-    yield Delivery(keyframes.finish())
+    yield _delivery(keyframes.finish())
+
+
+def _delivery(keyframe: Keyframe | None) -> Delivery:
+    return Delivery() if keyframe is None else Delivery((keyframe,))

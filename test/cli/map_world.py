@@ -73,7 +73,7 @@ class KnownTracker:
             pixels = rng.uniform((0, 0), (159, 119), (60, 2))
             depths = self.scale * rng.uniform(9.5, 10.5, 60)
             keyframe = Keyframe(frame.index // 2, frame, wrong, pixels, depths, ScaleState.UP_TO_SCALE)
-        return type("Result", (), {"new_keyframe": keyframe})()
+        return type("Result", (), {"new_keyframes": () if keyframe is None else (keyframe,)})()
 
     def keyframe_poses(self) -> dict:
         return dict(self._poses)

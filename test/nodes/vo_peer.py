@@ -108,7 +108,7 @@ class KnownTracker:
             counts=TrackingCounts(keypoints=9, matches=5, inliers=2),
             parallax_deg=1.5,
             stage_ms={"extract": 2.0},
-            new_keyframe=Keyframe(frame.index, frame, pose, points, np.array([2.0, 3.0]), ScaleState.UP_TO_SCALE),
+            new_keyframes=(Keyframe(frame.index, frame, pose, points, np.array([2.0, 3.0]), ScaleState.UP_TO_SCALE),),
             reference_points_px=points - 3,
             tracked_points_px=points,
         )
