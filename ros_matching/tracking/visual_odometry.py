@@ -295,7 +295,7 @@ class VisualOdometry:
         )
 
     def _delivered(self, *keyframes: MapKeyframe) -> tuple[Keyframe, ...]:
-        return tuple(self._map.export(k, self._scale.report.state, self._map_id) for k in keyframes)
+        return tuple(self._map.export(k, self._scale.report.state, self._maps.number) for k in keyframes)
 
     def _motion_to(self, belief: PoseBelief) -> tuple[np.ndarray, np.ndarray] | None:
         """previous_from_current and its covariance, in the map as it is; ``None`` where the previous frame was lost."""
