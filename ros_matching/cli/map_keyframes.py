@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.scale_options import make_odometry
 from ros_matching.errors import SourceError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ros_matching.config import Config
     from ros_matching.datatypes import Frame, Keyframe
     from ros_matching.io import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import TrackingConfig
+    from ros_matching.tracking import VisualOdometry
 
 TRUTH, TRACKER = "truth", "tracker"
 
@@ -29,25 +31,30 @@ class Delivery:
 
 
 def deliveries(
-    frames: Iterable[Frame], source: FrameSource, poses: str, matcher: TwoViewMatcher, config: TrackingConfig
+    frames: Iterable[Frame],
+    source: FrameSource,
+    poses: str,
+    matcher: TwoViewMatcher,
+    configs: Mapping[str, Config],
+    wheel_file: Path | None = None,
 ) -> Iterator[Delivery]:
-    """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose."""
+    """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose.
+
+    ``configs`` are by section, ``tracking`` and ``scale``, which only the tracker's own poses need.
+    """
     if poses == TRACKER:
-        return _tracked(frames, matcher, config)
-    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, config)
+        return _tracked(frames, make_odometry(configs, matcher, wheel_file))
+    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, configs["tracking"])
 
 
-def _tracked(frames: Iterable[Frame], matcher: TwoViewMatcher, config: TrackingConfig) -> Iterator[Delivery]:
-    from ros_matching.tracking import VisualOdometry
-
-    odometry = VisualOdometry(matcher, config)
+def _tracked(frames: Iterable[Frame], odometry: VisualOdometry) -> Iterator[Delivery]:
     for frame in frames:
         keyframes = odometry.track(frame).new_keyframes
         yield Delivery(keyframes, odometry.keyframe_poses()) if keyframes else Delivery()
 
 
 def _posed(
-    frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: TrackingConfig
+    frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: Config
 ) -> Iterator[Delivery]:
     import numpy as np
 
