@@ -128,13 +128,13 @@ class VisualOdometry:
         self._leave_map(left.local_map)
         self._map, self._map_id = left.local_map, left.number
         self._uncertainty.resume(self._map, found.reference, left.drift)
+        self._scale.resume(left.scale_variance)
         return found
 
     def _leave_map(self, new_map: LocalMap) -> None:
         """Keep the present map for later; keyframe ids go on counting."""
-        self._left.add(LeftMap(self._map_id, self._map, self._uncertainty.drift))
+        self._left.add(LeftMap(self._map_id, self._map, self._uncertainty.drift, self._scale.variance))
         new_map.next_keyframe_id = max(new_map.next_keyframe_id, self._map.next_keyframe_id)
-        self._scale.reset()
 
     def _join_left_map(self, keyframe: MapKeyframe) -> str:
         """Make one map of this and a left one, if a keyframe is at home in both; says so, or nothing."""
@@ -145,7 +145,7 @@ class VisualOdometry:
         self._uncertainty.resume(self._map, place, left.drift)
         self._mapper.adjust(self._map, keyframe)
         self._note_adjustment(keyframe)
-        self._scale.reset()
+        self._scale.resume(left.scale_variance)
         number, self._map_id = self._map_id, left.number
         return f"map {number} turned out to be in map {left.number}, and was moved and scaled to where it belongs"
 
