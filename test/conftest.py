@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ros_matching.threads import keep_blas_single_threaded
+
+keep_blas_single_threaded()  # as the executables do: with another number of threads sums round otherwise
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,54 @@
+"""Images with what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.datatypes.camera import Camera
+from ros_matching.datatypes.checks import check_image, check_pose, check_shape
+from ros_matching.errors import DataTypeError
+
+
+@dataclass(frozen=True)
+class StereoPartner:
+    """What a second camera saw at the time of a ``Frame``: ``image`` (h, w, 3) uint8 RGB, undistorted.
+
+    ``partner_from_camera`` (4, 4), in metres, takes points of the frame's camera into this one.
+    """
+
+    image: np.ndarray
+    camera: Camera
+    partner_from_camera: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_image("StereoPartner", self.image, self.camera)
+        check_pose("StereoPartner.partner_from_camera", self.partner_from_camera)
+        if not np.linalg.norm(self.partner_from_camera[:3, 3]) > 0:
+            raise DataTypeError("StereoPartner.partner_from_camera has no baseline: its translation is zero")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image, with what is known of it.
+
+    ``image`` (H, W, 3) uint8 RGB. ``true_world_from_camera`` (4, 4), ``depth`` (H, W) float32 metres, NaN unknown and
+    registered to the image, and the ``partner`` of a stereo camera come along where the source has them; the tracker
+    never reads the first, and the others for the scale alone (``tracking.scale``).
+    """
+
+    index: int
+    stamp_ns: int
+    image: np.ndarray
+    camera: Camera
+    true_world_from_camera: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    partner: StereoPartner | None = None
+
+    def __post_init__(self) -> None:
+        check_image(f"Frame {self.index}", self.image, self.camera)
+        if self.true_world_from_camera is not None:
+            check_pose("Frame.true_world_from_camera", self.true_world_from_camera)
+        if self.depth is not None:
+            check_shape("Frame.depth", self.depth, self.image.shape[:2])
