@@ -7,7 +7,6 @@ maps become one (``join``). Left maps are kept whole, images, descriptors, landm
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +34,7 @@ class LeftMap:
     number: int
     local_map: LocalMap
     drift: dict[int, np.ndarray]
-    scale_variance: float = math.inf
+    scale_variance: float
 
 
 class LeftMaps:
