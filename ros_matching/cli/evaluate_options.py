@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FRONT_ENDS = ("default", "sift", "orb")
 _SOURCE_GAPS = (1, 5, 10)
+DEPTH_SEQUENCE = "hololens_000"
+"""The sequence of the data folder that has depth."""
 _NO_SETTINGS = {"command", "debug", "measure", "out", "quiet", "run"}
 
 
@@ -113,6 +115,18 @@ def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
         for pair_set in wanted
         if pair_set.sequence in known
     ]
+
+
+def depth_source(args: argparse.Namespace) -> FrameSource:
+    """The ``--source`` given, or the held-out frames of ``DEPTH_SEQUENCE``."""
+    from ros_matching.evaluation.split import validation_frames
+    from ros_matching.io import open_source
+    from ros_matching.io.selection import select_frames
+
+    if args.source is not None:
+        return open_source(args.source)
+    source = open_source(str(data_folder(args) / DEPTH_SEQUENCE))
+    return select_frames(source, validation_frames(DEPTH_SEQUENCE, len(source)).start)
 
 
 def load_matchers(args: argparse.Namespace) -> dict[str, TwoViewMatcher]:

@@ -7,25 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from ros_matching.datatypes import Features, Frame
+from ros_matching.datatypes import Features, Frame, Keyframe
 from ros_matching.geometry.se3 import invert
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer
+from ros_matching.tracking.beginning import Beginning, BegunMap, Place
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.continuity import Continuity
 from ros_matching.tracking.diagnosis import what_is_wrong
-from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
+from ros_matching.tracking.initialisation import Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
-from ros_matching.tracking.left_maps import LeftMap, LeftMaps
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
+from ros_matching.tracking.maps import Maps
 from ros_matching.tracking.posed_frame import PosedFrame, is_jump
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.tracking.scale import ScaleEstimator
 from ros_matching.tracking.scale_measurement import PosedView
-from ros_matching.tracking.turning import TurningStart, small_motion_from
 from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
 
 _LOG = logging.getLogger(__name__)
@@ -47,28 +47,23 @@ class VisualOdometry:
         self._scale = scale or ScaleEstimator()
         self._config = config or TrackingConfig()
         self._stages = StageTimer()
-        self._initializer = TwoViewInitializer(matcher, self._config)
-        self._start = TurningStart()
         self._localizer = Localizer(matcher, self._config, self._stages)
         self._mapper = LocalMapper(matcher, self._config)
+        self._beginning = Beginning(matcher, self._mapper, self._config)
         self._continuity = Continuity()
         self._recovery = Recovery(matcher, self._localizer, self._config, self._stages)
-        self._left = LeftMaps(self._recovery)
         self._uncertainty = PoseUncertainty()
+        self._maps = Maps(self._recovery, self._uncertainty, self._scale)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything; the next frame begins a new world."""
         self._continuity.reset()
-        self._map: LocalMap | None = None
         self._reference: MapKeyframe | None = None
         self._last: PosedFrame | None = None
         self._lost_frames = 0
-        self._maps_begun = 0
-        self._map_id = 0
-        self._left.reset()
-        self._initializer.reset()
-        self._start.reset()
+        self._maps.reset()
+        self._beginning.reset()
         self._scale.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
@@ -87,15 +82,19 @@ class VisualOdometry:
             result = self._scale.report.told_in(result)
         return replace(result, stage_ms=self._stages.take())
 
+    @property
+    def _map(self) -> LocalMap | None:
+        return self._maps.current
+
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """``world_from_camera`` of the keyframes in the local map, by id: adjusted since they were delivered."""
-        return {} if self._map is None else {k.id: invert(k.camera_from_world) for k in self._map.keyframes}
+        return self._maps.keyframe_poses()
 
     def _measure_scale(self, view: PosedView, result: TrackingResult) -> TrackingResult:
         """Measure the unit, after the result was made in the old one, and scale the map for the frames that follow."""
         before = self._scale.report
         with self._stages("scale"):
-            change = self._scale.observe(self._map, view, result.new_keyframe is not None)
+            change = self._scale.observe(self._map, view, bool(result.new_keyframes))
         after = self._scale.report
         if change != 1.0:
             self._map.rescale(change, about=result.world_from_camera[:3, 3])
@@ -108,7 +107,7 @@ class VisualOdometry:
         """The pose in the map, from the reference keyframe or, failing that, from any; else in a map left before."""
         if self._lost_frames:
             self._lost_frames += 1
-            return self._recovery.search(self._map, features) or self._return_to_left_map(features)
+            return self._recovery.search(self._map, features) or self._maps.return_to_left(features)
         prediction = self._last.predicted(frame.stamp_ns)
         found = self._localizer.localize(self._map, features, self._reference, prediction, self._config.min_inliers)
         if not self._is_plausible(found, prediction):
@@ -120,48 +119,21 @@ class VisualOdometry:
     def _is_plausible(self, found: Localization | None, prediction: np.ndarray) -> bool:
         return found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth)
 
-    def _return_to_left_map(self, features: Features) -> Localization | None:
-        back = self._left.find(features)
-        if back is None:
-            return None
-        left, found = back
-        self._leave_map(left.local_map)
-        self._map, self._map_id = left.local_map, left.number
-        self._uncertainty.resume(self._map, found.reference, left.drift)
-        return found
-
-    def _leave_map(self, new_map: LocalMap) -> None:
-        """Keep the present map for later; keyframe ids go on counting."""
-        self._left.add(LeftMap(self._map_id, self._map, self._uncertainty.drift))
-        new_map.next_keyframe_id = max(new_map.next_keyframe_id, self._map.next_keyframe_id)
-        self._scale.reset()
-
-    def _join_left_map(self, keyframe: MapKeyframe) -> str:
-        """Make one map of this and a left one, if a keyframe is at home in both; says so, or nothing."""
-        joined = self._left.join(self._map, keyframe)
-        if joined is None:
-            return ""
-        left, place = joined
-        self._uncertainty.resume(self._map, place, left.drift)
-        self._mapper.adjust(self._map, keyframe)
-        self._note_adjustment(keyframe)
-        self._scale.reset()
-        number, self._map_id = self._map_id, left.number
-        return f"map {number} turned out to be in map {left.number}, and was moved and scaled to where it belongs"
-
     def _follow(self, frame: Frame, features: Features, localization: Localization) -> TrackingResult:
         """A frame with a pose: extend the map if it is time, and report."""
         counts = self._counts(features, localization)
         parallax = median_parallax_deg(self._map, localization)
         keyframe, told = None, self._told_of_recovery()
         if self._lost_frames:
-            self._initializer.reset()  # what it took for a new map's first view
+            self._beginning.forget_reference()
         belief = self._believe(localization)
         motion = self._motion_to(belief)
         if needs_keyframe(self._map, localization, self._config):
             with self._stages("map"):
                 keyframe = self._add_keyframe(frame, features, localization)
-                joined = self._join_left_map(keyframe)
+                joined = self._maps.join_left(keyframe)
+                if joined:
+                    self._adjust(keyframe)
                 belief = self._believe_keyframe(keyframe, None if joined else localization)
             if joined:
                 motion, told = None, joined
@@ -174,7 +146,7 @@ class VisualOdometry:
             counts=replace(counts, landmarks=len(self._map.positions), keyframes=len(self._map.keyframes)),
             parallax_deg=parallax,
             rotation_only=localization.rotation_only,
-            new_keyframe=None if keyframe is None else self._map.export(keyframe, self._scale.report.state),
+            new_keyframes=() if keyframe is None else self._delivered(keyframe),
             reference_points_px=localization.matches.points0,
             tracked_points_px=localization.matches.points1,
         )
@@ -185,8 +157,8 @@ class VisualOdometry:
         if not self._lost_frames:
             return ""
         if self._lost_frames == 1:
-            return f"found in map {self._map_id} far from where the motion before leads to"
-        return f"found again in map {self._map_id} after {self._lost_frames - 1} frame(s) without a pose"
+            return f"found in map {self._maps.number} far from where the motion before leads to"
+        return f"found again in map {self._maps.number} after {self._lost_frames - 1} frame(s) without a pose"
 
     def _add_keyframe(self, frame: Frame, features: Features, localization: Localization) -> MapKeyframe:
         keyframe = self._map.add_keyframe(
@@ -197,9 +169,12 @@ class VisualOdometry:
             localization.weights.copy(),
         )
         self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
+        self._adjust(keyframe)
+        return keyframe
+
+    def _adjust(self, keyframe: MapKeyframe) -> None:
         self._mapper.adjust(self._map, keyframe)
         self._note_adjustment(keyframe)
-        return keyframe
 
     def _note_adjustment(self, keyframe: MapKeyframe) -> None:
         window = self._mapper.window(self._map, keyframe)
@@ -257,8 +232,8 @@ class VisualOdometry:
     def _initialize(self, frame: Frame, features: Features) -> TrackingResult:
         """Try to begin a map with this frame as the second view."""
         with self._stages("initialize"):
-            outcome = self._initializer.add(frame, features)
-            begun = self._begin_map(outcome) if isinstance(outcome, InitialReconstruction) else outcome
+            begun = self._beginning.add(frame, features, self._place_of_loss(), self._maps.next_keyframe_id)
+            begun = begun if isinstance(begun, Waiting) else self._begin_map(begun)
         if not isinstance(begun, Waiting):
             return begun
         result = TrackingResult(
@@ -273,11 +248,11 @@ class VisualOdometry:
 
     def _turned_result(self, result: TrackingResult, waiting: Waiting) -> TrackingResult:
         """Before the first map: the pose of a camera that has only turned since the first image."""
-        continues = self._start.has_posed
-        turned = self._start.follow(waiting.turn, becomes_reference=waiting.new_reference)
+        continues = self._beginning.has_posed
+        turned = self._beginning.turned(waiting)
         if turned is None:
             return result
-        self._maps_begun += not continues
+        self._maps.begin(None, continues=continues)
         previous_from_current, relative_covariance = turned.motion or (None, None)
         return replace(
             result,
@@ -286,47 +261,41 @@ class VisualOdometry:
             covariance=turned.covariance,
             previous_from_current=previous_from_current,
             relative_covariance=relative_covariance,
-            counts=replace(result.counts, inliers=turned.inliers, maps=self._maps_begun),
-            map_id=self._maps_begun,
+            counts=replace(result.counts, inliers=turned.inliers, maps=self._maps.begun),
+            map_id=self._maps.begun,
             rotation_only=turned.rotation_only,
         )
 
-    def _begin_map(self, first: InitialReconstruction) -> TrackingResult | Waiting:
-        """A map from two views; the first one's camera is the world, or stands where the last map was left."""
-        world_from_first, depth, drift = self._start.world_from_reference, 1.0, self._start.drift
-        if self._map is not None:
-            world_from_first, depth = self._last.world_from_camera, self._map.typical_depth
-            drift = self._uncertainty.drift_after_loss(world_from_first[:3, 3], depth)
-        first_id = 0 if self._map is None else self._map.next_keyframe_id
-        local_map = LocalMap(first.frame1.camera, self._config.max_keyframes, first_id)
-        keyframe = self._mapper.begin(local_map, first, world_from_first, depth)
-        if keyframe is None:
-            turn = small_motion_from(first.geometry)
-            return Waiting("the first map did not survive its adjustment", len(first.matches), turn=turn)
-        self._initializer.reset()
-        continues = self._map is None and self._start.has_posed
-        if self._map is not None:
-            self._leave_map(local_map)
-        self._scale.begin(local_map)
-        self._map, self._reference, self._last = local_map, keyframe, None
-        self._maps_begun += not continues
-        self._map_id = self._maps_begun
-        if self._maps_begun > 1:
-            _LOG.warning(
-                "frame %d: map %d begun after a loss; its scale is a guess", keyframe.frame.index, self._maps_begun
-            )
-        self._uncertainty.begin(local_map.keyframes[0], drift)
+    def _place_of_loss(self) -> Place | None:
+        """Where a map stands that is begun now, if there was one before."""
+        if self._map is None:
+            return None
+        world_from_camera, depth = self._last.world_from_camera, self._map.typical_depth
+        return Place(world_from_camera, depth, self._uncertainty.drift_after_loss(world_from_camera[:3, 3], depth))
+
+    def _begin_map(self, begun: BegunMap) -> TrackingResult:
+        """Go on in a new map."""
+        local_map, keyframe, first = begun.local_map, begun.keyframe, begun.views
+        self._maps.begin(local_map, continues=begun.continues)
+        self._reference, self._last = keyframe, None
+        guess = ""
+        if self._maps.number > 1:
+            guess = f"began map {self._maps.number} after a loss: its place and its scale are guesses"
+            _LOG.warning("frame %d: %s", keyframe.frame.index, guess)
+        self._uncertainty.begin(local_map.keyframes[0], begun.drift)
         self._note_adjustment(keyframe)
-        guess = f"began map {self._map_id} after a loss: its place and its scale are guesses"
         return replace(
             self._posed_result(keyframe.frame, self._believe_keyframe(keyframe)),
-            reason=guess if self._map_id > 1 else "",
+            reason=guess,
             counts=replace(self._counts(first.features1), matches=len(first.matches), inliers=len(keyframe.seen)),
             parallax_deg=float(np.nanmedian(first.geometry.parallax_deg)),
-            new_keyframe=local_map.export(keyframe, self._scale.report.state),
+            new_keyframes=self._delivered(*local_map.keyframes),
             reference_points_px=first.matches.points0[first.geometry.inliers],
             tracked_points_px=first.matches.points1[first.geometry.inliers],
         )
+
+    def _delivered(self, *keyframes: MapKeyframe) -> tuple[Keyframe, ...]:
+        return tuple(self._map.export(k, self._scale.report.state, self._maps.number) for k in keyframes)
 
     def _motion_to(self, belief: PoseBelief) -> tuple[np.ndarray, np.ndarray] | None:
         """previous_from_current and its covariance, in the map as it is; ``None`` where the previous frame was lost."""
@@ -354,7 +323,7 @@ class VisualOdometry:
             frame.stamp_ns,
             TrackingStatus.TRACKING,
             "",
-            map_id=self._map_id,
+            map_id=self._maps.number,
             world_from_camera=world_from_camera,
             covariance=covariance,
             previous_from_current=relative,
@@ -369,5 +338,5 @@ class VisualOdometry:
             inliers=0 if localization is None else localization.inliers,
             landmarks=len(self._map.positions) if has_map else 0,
             keyframes=len(self._map.keyframes) if has_map else 0,
-            maps=self._maps_begun,
+            maps=self._maps.begun,
         )

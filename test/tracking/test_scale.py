@@ -12,7 +12,8 @@ from scale_world import view_of, walked_map
 from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.se3 import exp_so3
 from ros_matching.tracking import ScaleConfig, TrackingStatus, VisualOdometry, WheelOdometry, make_scale_estimator
-from ros_matching.tracking.scale import ScaleEstimator, covariance_in_metres
+from ros_matching.tracking.result import covariance_in_metres
+from ros_matching.tracking.scale import ScaleEstimator
 from ros_matching.tracking.scale_measurement import NoMeasurement, ScaleMeasurement
 
 UP_TO_SCALE, ANCHORED, METRIC = ScaleState.UP_TO_SCALE, ScaleState.ANCHORED, ScaleState.METRIC
@@ -200,7 +201,7 @@ def test_wheels_make_a_walk_metric_and_the_poses_do_not_jump():
     change = next(r for r in posed if r.scale_change != 1.0)
     assert change.scale is UP_TO_SCALE
     assert {r.scale_source for r in metric} == {"wheel"}
-    assert all(r.new_keyframe.scale is r.scale for r in posed if r.new_keyframe is not None)
+    assert all(keyframe.scale is r.scale for r in posed for keyframe in r.new_keyframes)
 
 
 def test_the_relative_poses_chain_to_the_poses_while_the_unit_changes():
