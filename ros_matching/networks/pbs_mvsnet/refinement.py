@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE
-from ros_matching.networks.pbs_mvsnet.warping import normalized, pixel_grid, source_from_reference
+from ros_matching.networks.pbs_mvsnet.warping import pixel_grid, source_from_reference
 
-_WINDOW_PX = 9
+_WINDOW_PX = 7
+_MARGIN_PX = _WINDOW_PX // 2
 _NOISE = 2 / 255  # of the images: what has less texture than that does not correlate
 _TRUST = 0.005  # of correlation, which a depth at the end of the reach must have more: flat peaks change nothing
 _EPSILON = 1e-6
@@ -42,13 +43,11 @@ def refine(inverse: Tensor, reach: Tensor, steps: int, images: Tensor, projectio
     pixels have depths of their own, interpolated and shifted together. The correlation is the mean over the sources
     that see the window.
     """
-    size = tuple(FEATURE_STRIDE * (length - 1) + 1 for length in inverse.shape)
-    middle, away = functional.interpolate(
-        torch.stack([inverse, reach])[None], size=size, mode="bilinear", align_corners=True
-    )[0]
+    surfaces = _interpolated(torch.stack([inverse, reach])[None], _MARGIN_PX)[0]
+    middle, away = surfaces.unbind(0)
     grey = images.mean(dim=1, keepdim=True)
     grey = grey - grey.mean()  # differences of squares then keep their digits
-    sweep = _Sweep(grey, projections, sizes, size)
+    sweep = _Sweep(grey, projections, sizes, tuple(middle.shape))
     offsets = torch.linspace(-1, 1, 2 * steps + 1, dtype=inverse.dtype, device=inverse.device)
     scores = torch.stack([sweep.correlation((middle + offset * away).clamp(min=_EPSILON)) for offset in offsets])
     shift, best = _peak(scores, _TRUST * offsets.square())
@@ -58,30 +57,53 @@ def refine(inverse: Tensor, reach: Tensor, steps: int, images: Tensor, projectio
 
 
 class _Sweep:
-    """The reference's windows against the sources', for one depth map after the other."""
+    """The reference's windows against the sources', for one depth map after the other.
+
+    Depth maps go a margin beyond the image on all sides, so that the first window's middle is its first pixel.
+    """
 
     def __init__(self, grey: Tensor, projections: Tensor, sizes: Tensor, size: tuple[int, ...]) -> None:
-        """``grey`` (N, 1, H, W); ``size`` is that of the depth maps to try, from the reference's first pixel on."""
+        """``grey`` (N, 1, H, W); ``size`` (H', W') is that of the depth maps to try, with their margin."""
         self._sources, self._size = grey[1:], size
-        self._target = grey[:1, :, : size[0], : size[1]]
+        height, width = (length - 2 * _MARGIN_PX for length in size)
+        self._target = functional.pad(grey[:1, :, :height, :width], (_MARGIN_PX,) * 4, mode="replicate")
         self._mean, self._variance = _statistics(self._target)
         rotations, translations = source_from_reference(projections[None])
-        self._rays = rotations[0] @ pixel_grid(*size, like=grey)  # (N-1, 3, H W)
-        self._translations = translations[0]  # (N-1, 3, 1)
-        full = sizes.new_tensor([grey.shape[3], grey.shape[2]])
-        self._limit = (2 * (sizes[1:] - 1) / (full - 1) - 1 + _EPSILON)[:, None, None]
+        pixels = pixel_grid(*size, like=grey)
+        pixels[:2] -= _MARGIN_PX
+        unit = _normalizing(*grey.shape[2:], like=rotations)
+        self._rays = unit @ rotations[0] @ pixels  # (N-1, 3, H' W')
+        self._translations = unit @ translations[0]  # (N-1, 3, 1)
+        last = 2 * (sizes[1:] - 1) / (sizes.new_tensor([grey.shape[3], grey.shape[2]]) - 1) - 1
+        # The range from -1 to the last pixel, as its middle and its half.
+        self._middle, self._half = ((last - 1) / 2)[..., None], ((last + 1) / 2 + _EPSILON)[..., None]
 
     def correlation(self, inverse: Tensor) -> Tensor:
-        """The correlation (h, w) at 1 / depth (H, W); NaN where no source sees a window."""
-        points = self._rays + self._translations * inverse.flatten()
-        grid = normalized(*points.unbind(1), *self._sources.shape[2:]).unflatten(1, self._size)
-        warped = functional.grid_sample(self._sources, grid, padding_mode="zeros", align_corners=True)
-        inside = ((grid >= -1 - _EPSILON) & (grid <= self._limit)).all(dim=-1).unsqueeze(1)
+        """The correlation (h, w) at 1 / depth (H', W'); NaN where no source sees a window."""
+        points = torch.addcmul(self._rays, self._translations, inverse.flatten())
+        z = torch.where(points[:, 2:] > _EPSILON, points[:, 2:], torch.nan)
+        xy = points[:, :2] / z  # (N-1, 2, H' W')
+        inside = ((xy - self._middle).abs_() <= self._half).all(dim=1)
+        grid = xy.transpose(1, 2).unflatten(1, self._size)
+        warped = functional.grid_sample(self._sources, grid, padding_mode="border", align_corners=True)
+        warped = torch.where(inside.view_as(warped), warped, torch.nan)  # unknown, and so are its windows
         mean, variance = _statistics(warped)
         covariance = _means(warped * self._target) - mean * self._mean
         score = covariance / ((variance + _NOISE**2) * (self._variance + _NOISE**2)).sqrt()
-        seen = _means(inside.to(warped.dtype)) > 1 - _EPSILON
-        return (torch.where(seen, score, 0).sum(dim=0) / seen.sum(dim=0))[0]
+        return score.nanmean(dim=0)[0]
+
+
+def _interpolated(maps: Tensor, margin: int) -> Tensor:
+    """Maps (B, C, h, w) at a quarter of the size as (B, C, H', W'), with a margin that repeats the border."""
+    size = [FEATURE_STRIDE * (length - 1) + 1 for length in maps.shape[2:]]
+    full = functional.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    return functional.pad(full, (margin,) * 4, mode="replicate")
+
+
+def _normalizing(height: int, width: int, like: Tensor) -> Tensor:
+    """From homogeneous pixels to the positions of ``grid_sample(align_corners=True)``, (3, 3)."""
+    across, down = 2 / max(width - 1, 1), 2 / max(height - 1, 1)
+    return like.new_tensor([[across, 0, -1], [0, down, -1], [0, 0, 1]])
 
 
 def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,11 +113,9 @@ def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _means(images: Tensor) -> Tensor:
-    """The means (B, 1, h, w) of the windows around every fourth pixel of (B, 1, H, W), cut at the borders."""
-    for kernel, stride in (((_WINDOW_PX, 1), (FEATURE_STRIDE, 1)), ((1, _WINDOW_PX), (1, FEATURE_STRIDE))):
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        images = functional.avg_pool2d(images, kernel, stride, padding, count_include_pad=False)
-    return images
+    """The means (B, 1, h, w) of the windows in (B, 1, H', W') whose corners are at every fourth pixel."""
+    rows = images.unfold(2, _WINDOW_PX, FEATURE_STRIDE).mean(dim=-1)
+    return rows.unfold(3, _WINDOW_PX, FEATURE_STRIDE).mean(dim=-1)
 
 
 def _peak(scores: Tensor, handicap: Tensor) -> tuple[Tensor, Tensor]:
