@@ -18,6 +18,7 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
     start = time.perf_counter()
     result = odometry.track(frame)
     latency_ms = 1e3 * (time.perf_counter() - start)
+    told = result.with_scale_uncertainty(0.0)  # of an unknown unit, it stays in the unit
     return result, FrameRecord(
         index=frame.index,
         stamp_ns=frame.stamp_ns,
@@ -27,8 +28,9 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
         latency_ms=latency_ms,
         stage_ms=result.stage_ms,
         maps=result.counts.maps,
+        map_id=result.map_id,
         unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
-        covariance=result.covariance,
+        covariance=told.covariance,
         previous_from_current=result.previous_from_current,
-        relative_covariance=result.relative_covariance,
+        relative_covariance=told.relative_covariance,
     )

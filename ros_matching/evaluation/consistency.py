@@ -9,7 +9,8 @@ Errors of a tracker are not independent in time. N is therefore the effective nu
 Markov chain Monte Carlo", 1992).
 
 A monocular estimate has no scale. The errors are taken in the estimate's unit, to which the truth is scaled, once for
-each map, by the ratio of Umeyama's alignment (PAMI 1991) of the camera positions. Relative poses are compared with the
+each map, by the ratio of Umeyama's alignment (PAMI 1991) of the camera positions. Where an estimate says metres it is
+held to them: with any such poses, they alone are judged, and nothing is scaled. Relative poses are compared with the
 true motion between the two frames. World poses are compared after the first pose has been laid onto its true one, which
 adds the first pose's covariance to theirs, all in the unit of the first map; so a map begun after a loss is held to
 what its covariance says of the loss.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import chi2
 
+from ros_matching.datatypes import ScaleState
 from ros_matching.errors import EvaluationError
 from ros_matching.geometry.se3 import invert, local, pose_from, relative_covariance
 
@@ -49,6 +51,7 @@ class PoseEstimate:
     relative_covariance: np.ndarray | None
     true_world_from_camera: np.ndarray
     map_number: int = 1
+    is_metric: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,8 +186,11 @@ def evaluate_consistency(poses: Sequence[PoseEstimate]) -> dict[str, Consistency
     """
     if len(poses) < MIN_POSES:
         raise EvaluationError(f"the consistency of covariances needs at least {MIN_POSES} poses, got {len(poses)}")
+    is_metric = any(pose.is_metric for pose in poses)
+    if is_metric:
+        poses = [pose for pose in poses if pose.is_metric]
     maps = [[p for p in poses if p.map_number == number] for number in sorted({p.map_number for p in poses})]
-    scales = [scale_of(part) for part in maps]
+    scales = [1.0 if is_metric else scale_of(part) for part in maps]
     first = next((scale for scale in scales if np.isfinite(scale)), None)
     if first is None:
         raise EvaluationError("the estimate does not move, so that its scale against the truth is not defined")
@@ -210,7 +216,8 @@ def run_consistency(records: Sequence[FrameRecord], truth: Trajectory | None) ->
                 record.previous_from_current,
                 record.relative_covariance,
                 poses[record.stamp_ns],
-                record.maps,
+                record.map_id,
+                record.unit.state == ScaleState.METRIC.value,
             )
             for record in records
             if record.world_from_camera is not None and record.stamp_ns in poses

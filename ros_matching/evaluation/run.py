@@ -38,9 +38,10 @@ class FrameRecord:
     """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
 
     ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
-    time spent on it, NaN when unknown; ``maps`` were begun so far; ``unit`` tells what its lengths are in.
-    ``covariance`` (6, 6) is of the pose; ``previous_from_current`` (4, 4) with ``relative_covariance`` (6, 6) is the
-    motion since the frame before; ``None`` where unknown.
+    time spent on it, NaN when unknown; ``maps`` were begun so far, ``map_id`` is that of the pose, 0 without one;
+    ``unit`` tells what its lengths are in. ``covariance`` (6, 6) is of the pose; ``previous_from_current`` (4, 4) with
+    ``relative_covariance`` (6, 6) is the motion since the frame before; ``None`` where unknown. What is known of the
+    unit's uncertainty is in the covariances.
     """
 
     index: int
@@ -51,6 +52,7 @@ class FrameRecord:
     latency_ms: float = float("nan")
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     maps: int = 0
+    map_id: int = 0
     unit: UnitRecord = field(default_factory=UnitRecord)
     covariance: np.ndarray | None = None
     previous_from_current: np.ndarray | None = None

@@ -101,6 +101,7 @@ class RecorderNode(Node):
             stage_ms=dict(zip(status.stage_names, status.stage_ms, strict=True)),
             unit=UnitRecord(_UNITS[status.scale], status.scale_source, status.scale_sigma, status.scale_reason),
             maps=status.maps,
+            map_id=status.map_id,
         )
 
     def _world_from_camera(self, odometry: Odometry, status: VoStatus) -> np.ndarray:

@@ -51,5 +51,7 @@ def _tracking(result: TrackingResult) -> dict[str, str]:
         "landmarks": str(counts.landmarks),
         "keyframes": str(counts.keyframes),
         "maps begun": str(counts.maps),
+        "map": str(result.map_id),
+        "rotation only": str(result.rotation_only),
         "parallax deg": f"{result.parallax_deg:.2f}",
     }

@@ -23,7 +23,6 @@ from ros_matching.nodes.conversions import (
 )
 from ros_matching.nodes.mounting import Mounting, Twist
 from ros_matching.tracking.result import TrackingResult, TrackingStatus
-from ros_matching.tracking.scale import covariance_in_metres
 
 _STATES = {
     TrackingStatus.INITIALIZING: VoStatus.INITIALIZING,
@@ -55,6 +54,8 @@ def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
         landmarks=counts.landmarks,
         keyframes=counts.keyframes,
         maps=counts.maps,
+        map_id=result.map_id,
+        rotation_only=result.rotation_only,
         parallax_deg=float(result.parallax_deg),
         stage_names=list(result.stage_ms),
         stage_ms=[float(value) for value in result.stage_ms.values()],
@@ -71,7 +72,7 @@ def relative_pose_to_msg(result: TrackingResult, header: Header) -> PoseWithCova
 
 def relative_covariance(result: TrackingResult) -> np.ndarray | None:
     """That of ``previous_from_current`` in metres, as ROS takes it: the unit's uncertainty is in it."""
-    return _in_metres(result.previous_from_current, result.relative_covariance, result.scale_sigma)
+    return result.with_scale_uncertainty(UNKNOWN_VARIANCE).relative_covariance
 
 
 def odometry_to_msg(
@@ -79,7 +80,7 @@ def odometry_to_msg(
 ) -> Odometry:
     """The robot in odom, and its velocity along its own axes; an unknown part has ``UNKNOWN_VARIANCE``."""
     pose = result.world_from_camera
-    in_metres = _in_metres(pose, result.covariance, result.scale_sigma)
+    in_metres = result.with_scale_uncertainty(UNKNOWN_VARIANCE).covariance
     covariance = None if in_metres is None else mounting.base_covariance(pose, in_metres)
     msg = Odometry(header=header, child_frame_id=base_frame)
     msg.pose.pose = pose_to_msg(mounting.odom_from_base(pose))
@@ -124,12 +125,6 @@ def keyframe_path_to_msg(poses: Mapping[int, np.ndarray], mounting: Mounting, od
         header = Header(stamp=stamp_to_msg(stamp_ns), frame_id=odom_header.frame_id)
         path.poses.append(PoseStamped(header=header, pose=pose_to_msg(mounting.odom_from_camera(pose))))
     return path
-
-
-def _in_metres(pose: np.ndarray, covariance: np.ndarray | None, scale_sigma: float) -> np.ndarray | None:
-    if covariance is None:
-        return None
-    return covariance_in_metres(covariance, pose[:3, 3], scale_sigma, UNKNOWN_VARIANCE)
 
 
 def _vector(xyz: np.ndarray) -> Vector3:

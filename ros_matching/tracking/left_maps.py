@@ -26,11 +26,15 @@ _MAX_SPREAD = 0.1  # median deviation from the median ratio
 
 @dataclass(frozen=True, eq=False)
 class LeftMap:
-    """A map with its number and the uncertainty of its keyframes when it was left: (7, 7) by keyframe id."""
+    """A map with its number, and what was uncertain when it was left.
+
+    ``drift`` (7, 7) is of its keyframes, by id, ``scale_variance`` of its unit.
+    """
 
     number: int
     local_map: LocalMap
     drift: dict[int, np.ndarray]
+    scale_variance: float
 
 
 class LeftMaps:

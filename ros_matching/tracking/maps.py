@@ -65,6 +65,7 @@ class Maps:
         self._leave(left.local_map)
         self.current, self.number = left.local_map, left.number
         self._uncertainty.resume(self.current, found.reference, left.drift)
+        self._scale.resume(left.scale_variance)
         return found
 
     def join_left(self, keyframe: MapKeyframe) -> str:
@@ -74,11 +75,10 @@ class Maps:
             return ""
         left, place = joined
         self._uncertainty.resume(self.current, place, left.drift)
-        self._scale.reset()
+        self._scale.resume(left.scale_variance)
         number, self.number = self.number, left.number
         return f"map {number} turned out to be in map {left.number}, and was moved and scaled to where it belongs"
 
     def _leave(self, next_map: LocalMap) -> None:
-        self._left.add(LeftMap(self.number, self.current, self._uncertainty.drift))
+        self._left.add(LeftMap(self.number, self.current, self._uncertainty.drift, self._scale.variance))
         next_map.next_keyframe_id = max(next_map.next_keyframe_id, self.current.next_keyframe_id)
-        self._scale.reset()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -65,3 +66,34 @@ class TrackingResult:
     new_keyframes: tuple[Keyframe, ...] = ()  # in the order of their ids: both views that a map begins with, else one
     reference_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     tracked_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+
+    def with_scale_uncertainty(self, unknown_variance: float) -> TrackingResult:
+        """The same with covariances that hold for metres: what ``scale_sigma`` adds to the lengths is in them.
+
+        Of a unit that is unknown (infinite ``scale_sigma``) no length says anything in metres: ``unknown_variance`` is
+        added in all directions, also where a translation is zero. With 0 they stay covariances in that unit.
+        """
+
+        def widened(covariance: np.ndarray | None, pose: np.ndarray | None) -> np.ndarray | None:
+            if covariance is None:
+                return None
+            return covariance_in_metres(covariance, pose[:3, 3], self.scale_sigma, unknown_variance)
+
+        return replace(
+            self,
+            covariance=widened(self.covariance, self.world_from_camera),
+            relative_covariance=widened(self.relative_covariance, self.previous_from_current),
+        )
+
+
+def covariance_in_metres(
+    covariance: np.ndarray, translation: np.ndarray, sigma: float, unknown_variance: float
+) -> np.ndarray:
+    """The covariance (6, 6) of a transform with what the unit's relative uncertainty ``sigma`` adds along its length.
+
+    An infinite ``sigma`` adds ``unknown_variance`` in all directions.
+    """
+    covariance = covariance.copy()
+    lengths = np.outer(translation, translation) * sigma**2 if math.isfinite(sigma) else unknown_variance * np.eye(3)
+    covariance[:3, :3] += lengths
+    return covariance

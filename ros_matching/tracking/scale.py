@@ -26,8 +26,6 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ros_matching.datatypes import ScaleState
 from ros_matching.tracking.local_map import LocalMap
 from ros_matching.tracking.result import TrackingResult
@@ -103,6 +101,18 @@ class ScaleEstimator:
             return ScaleReport(ScaleState.ANCHORED, name, sigma, f"{name}: {self._reason}")
         return ScaleReport(reason=f"{name}: {self._reason}")
 
+    @property
+    def variance(self) -> float:
+        """Of the relative error of the unit; infinite while unknown. What ``resume`` takes."""
+        return self._variance
+
+    def resume(self, variance: float) -> None:
+        """Go on in a map that was left when its unit had this variance: nothing has moved it since."""
+        self.reset()
+        self._variance = variance
+        if math.isfinite(variance):
+            self._reason = "not measured again since the camera came back to this map"
+
     def begin(self, local_map: LocalMap) -> None:
         """Take a new map, and give it its unit where the anchor can tell it from the first keyframes."""
         self.reset()
@@ -162,17 +172,3 @@ class ScaleEstimator:
 
     def _floor(self, measured: ScaleMeasurement) -> float:
         return min(self._anchor.shared_sigma, measured.sigma) ** 2
-
-
-def covariance_in_metres(
-    covariance: np.ndarray, translation: np.ndarray, sigma: float, unknown_variance: float
-) -> np.ndarray:
-    """The covariance (6, 6) of a transform with what the unit's relative uncertainty ``sigma`` adds along its length.
-
-    Of a unit that is unknown (infinite ``sigma``) no length says anything in metres: ``unknown_variance`` is added in
-    all directions, also where the translation is zero.
-    """
-    covariance = covariance.copy()
-    lengths = np.outer(translation, translation) * sigma**2 if math.isfinite(sigma) else unknown_variance * np.eye(3)
-    covariance[:3, :3] += lengths
-    return covariance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -86,6 +87,26 @@ def test_motions_are_judged_in_the_unit_of_the_estimate(make_truth, scale):
     assert evaluate_consistency(estimates(truth, scale, factor=0.25))["relative"].mean_nees > 18
 
 
+def test_metres_are_held_to_be_metres(make_truth):
+    """A unit that is 10 % off, called metres: the covariance holds only where it has the unit's uncertainty."""
+    poses = [replace(pose, is_metric=True) for pose in estimates(make_truth(400), 1.1)]
+    honest = [replace(pose, relative_covariance=widened(pose, 0.1)) for pose in poses]
+    blind = evaluate_consistency(poses)["relative"].mean_nees
+    assert blind > 2 * evaluate_consistency(honest)["relative"].mean_nees
+    assert evaluate_consistency(honest)["relative"].mean_nees < 7.5
+    unscaled = [replace(pose, is_metric=False) for pose in poses]
+    assert evaluate_consistency(unscaled)["relative"].mean_nees < 7.5
+
+
+def widened(pose: PoseEstimate, sigma: float) -> np.ndarray | None:
+    if pose.previous_from_current is None:
+        return None
+    length = pose.previous_from_current[:3, 3]
+    covariance = pose.relative_covariance.copy()
+    covariance[:3, :3] += sigma**2 * np.outer(length, length)
+    return covariance
+
+
 def test_chained_motions_drift_beyond_a_covariance_that_does_not_grow(make_truth):
     assert evaluate_consistency(estimates(make_truth(400), 1.0, chained=True))["world"].mean_nees > 20
 
@@ -98,7 +119,7 @@ def test_a_run_is_judged_where_truth_has_the_stamps_of_frames(make_truth):
             int(stamp),
             "tracking",
             pose.world_from_camera,
-            maps=1,
+            map_id=1,
             covariance=pose.covariance,
             previous_from_current=pose.previous_from_current,
             relative_covariance=pose.relative_covariance,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from point_world import PointWorld, cloud, walk
 
+from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from, rotation_angle_deg
-from ros_matching.tracking import TrackingConfig, TrackingResult, TrackingStatus, VisualOdometry
+from ros_matching.tracking import ScaleConfig, TrackingConfig, TrackingResult, TrackingStatus, VisualOdometry
+from ros_matching.tracking.scale import ScaleEstimator
+from ros_matching.tracking.scale_measurement import NoMeasurement, ScaleMeasurement
 
 TRACKING, LOST = TrackingStatus.TRACKING, TrackingStatus.LOST
 
@@ -54,12 +57,18 @@ def test_a_camera_put_back_anywhere_on_its_way_is_found_in_its_first_image():
         assert result.map_id == 1
 
 
-def test_a_camera_that_comes_home_goes_on_in_the_map_it_left():
+def away_and_home() -> PointWorld:
+    """A walk, 70 frames in another place from the 90th on, and the same walk again."""
     path = walk(230)
     other = cloud(seed=5) + np.array([100.0, 0, 0])
     path[90:160, 0, 3] += 100
     path[160:] = path[20:90]
-    world = PointWorld(np.concatenate([cloud(), other]), path)
+    return PointWorld(np.concatenate([cloud(), other]), path)
+
+
+def test_a_camera_that_comes_home_goes_on_in_the_map_it_left():
+    world = away_and_home()
+    path = world.poses
     results = run(world, TrackingConfig(reinitialize_after=5))
     away, home = mapped(results[90:160]), results[165:]
     assert {r.map_id for r in away} == {2}
@@ -70,6 +79,30 @@ def test_a_camera_that_comes_home_goes_on_in_the_map_it_left():
     keyframes = [keyframe for r in results for keyframe in r.new_keyframes]
     assert [k.id for k in keyframes] == list(range(len(keyframes)))
     assert all(k.map_id == r.map_id for r in results for k in r.new_keyframes)
+
+
+def test_a_camera_that_comes_home_finds_its_metres_again():
+    class Sensor:
+        """Knows that a unit is a metre, for the first 90 frames."""
+
+        name, shared_sigma = "depth", 0.01
+
+        def measure(self, local_map, view):
+            return ScaleMeasurement(0.0, 0.01) if view.frame.index < 90 else NoMeasurement("broken")
+
+        def reset(self):
+            pass
+
+    world = away_and_home()
+    estimator = ScaleEstimator(ScaleConfig(anchor="depth"), Sensor())
+    odometry = VisualOdometry(world, TrackingConfig(reinitialize_after=5), estimator)
+    results = [odometry.track(frame) for frame in world.frames()]
+    before, away = mapped(results[80:90])[-1], mapped(results[90:160])
+    home = mapped(results[165:])[0]
+    assert before.scale is ScaleState.METRIC
+    assert {r.scale for r in away} == {ScaleState.UP_TO_SCALE}
+    assert (home.map_id, home.scale, home.scale_source) == (1, ScaleState.METRIC, "depth")
+    assert before.scale_sigma <= home.scale_sigma < 0.05
 
 
 def test_a_map_begun_after_a_loss_is_joined_with_the_one_before():

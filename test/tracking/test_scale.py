@@ -12,7 +12,8 @@ from scale_world import view_of, walked_map
 from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.se3 import exp_so3
 from ros_matching.tracking import ScaleConfig, TrackingStatus, VisualOdometry, WheelOdometry, make_scale_estimator
-from ros_matching.tracking.scale import ScaleEstimator, covariance_in_metres
+from ros_matching.tracking.result import covariance_in_metres
+from ros_matching.tracking.scale import ScaleEstimator
 from ros_matching.tracking.scale_measurement import NoMeasurement, ScaleMeasurement
 
 UP_TO_SCALE, ANCHORED, METRIC = ScaleState.UP_TO_SCALE, ScaleState.ANCHORED, ScaleState.METRIC

@@ -23,7 +23,7 @@ def tracked_consistency(matcher, frames) -> dict[str, Consistency]:
                     result.previous_from_current,
                     result.relative_covariance,
                     frame.true_world_from_camera,
-                    result.counts.maps,
+                    result.map_id,
                 )
             )
     return evaluate_consistency(poses)
