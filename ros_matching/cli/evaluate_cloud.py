@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ros_matching.cli.evaluate_options import add_output_options, data_folder, settings_of
+from ros_matching.cli.evaluate_options import (
+    DEPTH_SEQUENCE,
+    add_output_options,
+    depth_source,
+    settings_of,
+)
 from ros_matching.cli.map_keyframes import TRACKER, TRUTH, deliveries
 from ros_matching.cli.options import hides_progress
 from ros_matching.errors import EvaluationError
 from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
+    from ros_matching.config import Config
     from ros_matching.datatypes import DepthMap, Keyframe
     from ros_matching.evaluation.mapping import MappingReport
     from ros_matching.evaluation.tables import Measurement
@@ -22,11 +28,10 @@ if TYPE_CHECKING:
     from ros_matching.mapping.dense_mapper import PyramidEstimator
     from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
 
-_SEQUENCE = "hololens_000"
 _QUARTER = 4
 _DESCRIPTION = f"""\
 Map keyframes with true or tracked poses, and compare the filtered depth maps and the cloud with known depth. Without
---source, on the frames of {_SEQUENCE} that no training has touched. All estimators get the same keyframes, views,
+--source, on the frames of {DEPTH_SEQUENCE} that no training has touched. All estimators get the same keyframes, views,
 depth ranges and filters:
   pbs_mvsnet_lite  the mapper as it is
   no_pyramid       without the coarser levels
@@ -34,7 +39,8 @@ depth ranges and filters:
   no_consistency   without comparing depth maps
   ncc              plane sweep by normalised cross-correlation
   sgbm             OpenCV's semi-global matching on rectified pairs
-Poses of the tracker are brought onto the true ones by a similarity before anything is compared.
+The tracker follows the camera from the first frame of a sequence. Its poses, of the keyframes that are mapped, are
+brought onto the true ones by a similarity before anything is compared.
 """
 
 
@@ -87,11 +93,12 @@ def measure(args: argparse.Namespace) -> Measurement:
     from ros_matching.cli.overrides import configs_from
     from ros_matching.evaluation.mapping_report import mapping_measurement
     from ros_matching.mapping import MappingConfig
-    from ros_matching.tracking import TrackingConfig
+    from ros_matching.tracking import ScaleConfig, TrackingConfig
 
-    configs = configs_from(args.overrides, {"mapping": MappingConfig, "tracking": TrackingConfig})
-    source = _source(args)
-    keyframes = _keyframes(source, args, configs["tracking"])
+    sections = {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
+    configs = configs_from(args.overrides, sections)
+    source, first = depth_source(args)
+    keyframes = [keyframe for keyframe in _keyframes(source, first, args, configs) if keyframe.frame.index >= first]
     if not keyframes:
         raise EvaluationError(f"{source.name} gave no keyframe to map")
     reports = {
@@ -101,31 +108,23 @@ def measure(args: argparse.Namespace) -> Measurement:
     return mapping_measurement(reports, source.name, settings_of(args))
 
 
-def _source(args: argparse.Namespace) -> FrameSource:
-    """The source given, or the held-out frames of the sequence that has depth."""
-    from ros_matching.evaluation.split import validation_frames
-    from ros_matching.io import open_source
-    from ros_matching.io.selection import select_frames
-
-    if args.source is not None:
-        return open_source(args.source)
-    source = open_source(str(data_folder(args) / _SEQUENCE))
-    return select_frames(source, validation_frames(_SEQUENCE, len(source)).start)
-
-
-def _keyframes(source: FrameSource, args: argparse.Namespace, config: Any) -> list[Keyframe]:
-    """The keyframes of the whole sequence, at their last poses."""
+def _keyframes(
+    source: FrameSource, first: int, args: argparse.Namespace, configs: Mapping[str, Config]
+) -> list[Keyframe]:
+    """The keyframes at their last poses: of the frames from ``first`` on, or of all that the tracker has to follow."""
     from tqdm import tqdm
 
+    from ros_matching.io.selection import select_frames
     from ros_matching.matching import load_matcher
 
+    if args.poses == TRUTH:
+        source = select_frames(source, first)
     device = "auto" if args.backend in ("sift", "orb") else args.device
     matcher = load_matcher(args.backend, device=device)
     found: dict[int, Keyframe] = {}
     frames = tqdm(source, "keyframes", unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
-    for delivery in deliveries(frames, source, args.poses, matcher, config):
-        if delivery.keyframe is not None:
-            found[delivery.keyframe.id] = replace(delivery.keyframe, features=None)
+    for delivery in deliveries(frames, source, args.poses, matcher, configs):
+        found |= {keyframe.id: replace(keyframe, features=None) for keyframe in delivery.keyframes}
         for id, pose in delivery.corrected.items():
             if id in found:
                 found[id] = replace(found[id], world_from_camera=pose)

@@ -6,21 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros_matching.cli.evaluate_options import add_output_options, data_folder, settings_of
+from ros_matching.cli.evaluate_options import DEPTH_SEQUENCE, add_output_options, depth_source, settings_of
 from ros_matching.cli.options import hides_progress
 from ros_matching.errors import EvaluationError
 
 if TYPE_CHECKING:
     from ros_matching.evaluation.depth import Estimate
     from ros_matching.evaluation.tables import Measurement
-    from ros_matching.io import FrameSource
 
 _ESTIMATORS = ("pbs_mvsnet_lite", "pbs_mvsnet")
-_SEQUENCE = "hololens_000"
 _DESCRIPTION = f"""\
 How near depth maps from several views with true poses are to those of a depth sensor: the mean relative error, the
 shares of all known pixels within 1, 2 and 5 percent, and how many have an estimate at all. Without --source, on the
-frames of {_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation ("ncc") and
+frames of {DEPTH_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation ("ncc") and
 OpenCV's semi-global matching on rectified pairs ("sgbm") stand beside them.
 """
 
@@ -65,30 +63,19 @@ def measure(args: argparse.Namespace) -> Measurement:
     from ros_matching.evaluation.depth_report import depth_measurement
     from ros_matching.evaluation.depth_sgbm import SemiGlobalMatching
     from ros_matching.evaluation.depth_views import DepthViewsConfig, depth_views
+    from ros_matching.io.selection import select_frames
 
     estimators = {"ncc": PlaneSweep(args.planes).estimate, "sgbm": SemiGlobalMatching().estimate}
     estimators |= {name: _load_estimator(name, args) for name in args.estimators}
     width, height = args.view_size
     config = DepthViewsConfig(width=width, height=height, sources=args.views - 1, step=args.step)
-    source, hidden = _source(args), hides_progress(args.quiet)
-    sets = depth_views(list(source), config)
+    (source, first), hidden = depth_source(args), hides_progress(args.quiet)
+    sets = depth_views(list(select_frames(source, first)), config)
     reports = {
         name: evaluate_depth(estimate, tqdm(sets, name, unit="set", disable=hidden, dynamic_ncols=True))
         for name, estimate in estimators.items()
     }
     return depth_measurement(reports, source.name, settings_of(args))
-
-
-def _source(args: argparse.Namespace) -> FrameSource:
-    """The source given, or the held-out frames of the sequence that has depth."""
-    from ros_matching.evaluation.split import validation_frames
-    from ros_matching.io import open_source
-    from ros_matching.io.selection import select_frames
-
-    if args.source is not None:
-        return open_source(args.source)
-    source = open_source(str(data_folder(args) / _SEQUENCE))
-    return select_frames(source, validation_frames(_SEQUENCE, len(source)).start)
 
 
 def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:

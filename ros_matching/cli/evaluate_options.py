@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FRONT_ENDS = ("default", "sift", "orb")
 _SOURCE_GAPS = (1, 5, 10)
+DEPTH_SEQUENCE = "hololens_000"
+"""The sequence of the data folder that has depth."""
 _NO_SETTINGS = {"command", "debug", "measure", "out", "quiet", "run"}
 
 
@@ -113,6 +115,17 @@ def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
         for pair_set in wanted
         if pair_set.sequence in known
     ]
+
+
+def depth_source(args: argparse.Namespace) -> tuple[FrameSource, int]:
+    """The ``--source`` given, or ``DEPTH_SEQUENCE``; and its first frame to report on, as others were trained on."""
+    from ros_matching.evaluation.split import validation_frames
+    from ros_matching.io import open_source
+
+    if args.source is not None:
+        return open_source(args.source), 0
+    source = open_source(str(data_folder(args) / DEPTH_SEQUENCE))
+    return source, validation_frames(DEPTH_SEQUENCE, len(source)).start
 
 
 def load_matchers(args: argparse.Namespace) -> dict[str, TwoViewMatcher]:

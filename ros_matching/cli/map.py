@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros_matching.cli.map_keyframes import TRACKER, TRUTH, deliveries
+from ros_matching.cli.map_keyframes import TRACKER, TRUTH, Delivery, deliveries
 from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
+from ros_matching.cli.scale_options import add_scale_options, scaled_overrides
+from ros_matching.errors import ConfigError
 
 if TYPE_CHECKING:
     from ros_matching.cli.map_output import MapOutput
+    from ros_matching.cli.map_rerun import Viewer
     from ros_matching.config import Config
+    from ros_matching.datatypes import Frame
     from ros_matching.io import FrameSource
     from ros_matching.mapping import DenseMapper
-    from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import TrackingConfig
 
+_IN_VIEWER = ""
 _DESCRIPTION = f"""\
 Map a sequence densely and write into DIR:
   cloud.ply      the cloud, coloured, with the confidence of each point
@@ -52,25 +57,30 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         dest="overrides",
         action="append",
         default=[],
-        metavar="mapping.KEY=VALUE",
-        help="change a setting of the mapper (mapping.) or the tracker (tracking.); may be repeated",
+        metavar="SECTION.KEY=VALUE",
+        help="change a setting of the mapper, the tracker or the scale; may be repeated. See --list-settings",
     )
+    add_scale_options(parser)
     add_list_settings(parser, _sections)
     parser.add_argument(
         "--pictures", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
     )
     parser.add_argument("--pcd", action="store_true", help="write cloud.pcd, too")
     parser.add_argument(
-        "--rerun", action="store_true", help="show the map in Rerun as it grows (pip install rerun-sdk)"
+        "--rerun",
+        nargs="?",
+        const=_IN_VIEWER,
+        metavar="FILE",
+        help="show the map in Rerun as it grows, or write FILE.rrd for it (pip install rerun-sdk)",
     )
     return parser
 
 
 def _sections() -> dict[str, type[Config]]:
-    from ros_matching.mapping.config import MappingConfig
-    from ros_matching.tracking.config import TrackingConfig
+    from ros_matching.mapping import MappingConfig
+    from ros_matching.tracking import ScaleConfig, TrackingConfig
 
-    return {"mapping": MappingConfig, "tracking": TrackingConfig}
+    return {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.mapping import load_dense_mapper
     from ros_matching.matching import load_matcher
 
-    configs = configs_from(args.overrides, _sections())
+    if args.poses != TRACKER and (args.scale, args.wheel_odometry) != (None, None):
+        raise ConfigError(f"--scale and --wheel-odometry are for poses of the tracker; got '--poses {args.poses}', too")
+    configs = configs_from(scaled_overrides(args), _sections())
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
     mapper = load_dense_mapper("auto" if args.device == "auto" else args.device, configs["mapping"])
@@ -90,10 +102,18 @@ def run(args: argparse.Namespace) -> int:
         source.name,
         pictures=args.pictures,
         has_true_poses=args.poses == TRUTH,
-        viewer=_viewer(source.name) if args.rerun else None,
+        viewer=None if args.rerun is None else _viewer(source.name, args.rerun),
+    )
+    keyframes = partial(
+        deliveries,
+        source=source,
+        poses=args.poses,
+        matcher=matcher,
+        configs=configs,
+        wheel_file=args.wheel_odometry,
     )
     try:
-        _map_all(mapper, source, args.poses, matcher, configs["tracking"], output, quiet=args.quiet)
+        _map_all(mapper, keyframes, source, output, quiet=args.quiet)
     except KeyboardInterrupt:
         output.write(mapper.cloud(), vars(args), pcd=args.pcd, quiet=args.quiet)
         raise
@@ -107,10 +127,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _map_all(
     mapper: DenseMapper,
+    keyframes: Callable[[Iterable[Frame]], Iterable[Delivery]],
     source: FrameSource,
-    poses: str,
-    matcher: TwoViewMatcher,
-    config: TrackingConfig,
     output: MapOutput,
     *,
     quiet: bool,
@@ -123,19 +141,18 @@ def _map_all(
         logging_redirect_tqdm(),
         tqdm(source, total=len(source), unit="frame", desc=source.name, disable=hidden, dynamic_ncols=True) as frames,
     ):
-        for delivery in deliveries(frames, source, poses, matcher, config):
-            if delivery.keyframe is None:
-                continue
+        for delivery in keyframes(frames):
             mapper.move(delivery.corrected)
             output.correct(delivery.corrected)
-            result = mapper.add(delivery.keyframe)
-            output.take(result)
-            frames.set_postfix_str(f"{result.counts.map_points} points", refresh=False)
+            for keyframe in delivery.keyframes:
+                result = mapper.add(keyframe)
+                output.take(result)
+                frames.set_postfix_str(f"{result.counts.map_points} points", refresh=False)
     for result in mapper.finish():
         output.take(result)
 
 
-def _viewer(name: str) -> object:
+def _viewer(name: str, where: str) -> Viewer:
     from ros_matching.cli.map_rerun import Viewer
 
-    return Viewer(name)
+    return Viewer(name, None if where == _IN_VIEWER else Path(where))

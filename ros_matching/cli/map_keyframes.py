@@ -7,47 +7,54 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.scale_options import make_odometry
 from ros_matching.errors import SourceError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ros_matching.config import Config
     from ros_matching.datatypes import Frame, Keyframe
     from ros_matching.io import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import TrackingConfig
+    from ros_matching.tracking import VisualOdometry
 
 TRUTH, TRACKER = "truth", "tracker"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A frame is done: perhaps a keyframe came of it, with which earlier ones were moved to ``corrected`` poses."""
+    """A frame is done: perhaps keyframes came of it, with which earlier ones were moved to ``corrected`` poses."""
 
-    keyframe: Keyframe | None
+    keyframes: tuple[Keyframe, ...] = ()
     corrected: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 def deliveries(
-    frames: Iterable[Frame], source: FrameSource, poses: str, matcher: TwoViewMatcher, config: TrackingConfig
+    frames: Iterable[Frame],
+    source: FrameSource,
+    poses: str,
+    matcher: TwoViewMatcher,
+    configs: Mapping[str, Config],
+    wheel_file: Path | None = None,
 ) -> Iterator[Delivery]:
-    """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose."""
+    """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose.
+
+    ``configs`` are by section, ``tracking`` and ``scale``, which only the tracker's own poses need.
+    """
     if poses == TRACKER:
-        return _tracked(frames, matcher, config)
-    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, config)
+        return _tracked(frames, make_odometry(configs, matcher, wheel_file))
+    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, configs["tracking"])
 
 
-def _tracked(frames: Iterable[Frame], matcher: TwoViewMatcher, config: TrackingConfig) -> Iterator[Delivery]:
-    from ros_matching.tracking import VisualOdometry
-
-    odometry = VisualOdometry(matcher, config)
+def _tracked(frames: Iterable[Frame], odometry: VisualOdometry) -> Iterator[Delivery]:
     for frame in frames:
-        keyframe = odometry.track(frame).new_keyframe
-        yield Delivery(keyframe) if keyframe is None else Delivery(keyframe, odometry.keyframe_poses())
+        keyframes = odometry.track(frame).new_keyframes
+        yield Delivery(keyframes, odometry.keyframe_poses()) if keyframes else Delivery()
 
 
 def _posed(
-    frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: TrackingConfig
+    frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: Config
 ) -> Iterator[Delivery]:
     import numpy as np
 
@@ -63,8 +70,12 @@ def _posed(
             pose = trajectory.at(np.array([frame.stamp_ns]))[0]
         known = pose is not None and bool(np.isfinite(pose).all())
         posed += known
-        yield Delivery(keyframes.add(frame, pose) if known else None)
+        yield _delivery(keyframes.add(frame, pose) if known else None)
     if not posed:
         where = "the source has no true poses" if file is None else f"no pose of {file} is of the time of a frame"
         raise SourceError(f"no frame of {source.name} has a pose: {where}; use '--poses {TRACKER}' or another file")
-    yield Delivery(keyframes.finish())
+    yield _delivery(keyframes.finish())
+
+
+def _delivery(keyframe: Keyframe | None) -> Delivery:
+    return Delivery() if keyframe is None else Delivery((keyframe,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ros_matching.datatypes import PointCloud
+from ros_matching.datatypes import PointCloud, ScaleState
 from ros_matching.evaluation.cloud_picture import draw_cloud, overview
 from ros_matching.evaluation.depth_picture import draw_depth
 from ros_matching.evaluation.mapping import MappingRecorder
@@ -19,6 +20,7 @@ from ros_matching.io.cloud import write_cloud
 from ros_matching.io.trajectory import Trajectory, write_tum
 from ros_matching.mapping import MappingResult, MappingStatus
 
+_LOG = logging.getLogger(__name__)
 _NO_SETTINGS = {"command", "debug", "out", "quiet", "run"}
 _SPLAT = 2.0  # how large a point is drawn, in pixels of the depth maps
 
@@ -29,6 +31,12 @@ class Shows(Protocol):
     def show(self, result: MappingResult) -> None:
         """Take the next result."""
 
+    def move(self, poses: Mapping[int, np.ndarray]) -> None:
+        """Take corrected poses."""
+
+    def close(self) -> None:
+        """There will be no more."""
+
 
 class MapOutput:
     """Takes the results of a run one after the other, and writes them."""
@@ -38,18 +46,30 @@ class MapOutput:
     ) -> None:
         self.last_reason = "there was no keyframe"
         self._folder, self._source, self._pictures, self._viewer = folder, source, pictures, viewer
-        self._recorder = MappingRecorder(is_aligned=has_true_poses)
+        self._has_true_poses = has_true_poses
+        self._mapped = 0
+        self._begin(None)
+
+    def _begin(self, unit: ScaleState | None) -> None:
+        self._unit = unit
+        self._recorder = MappingRecorder(is_aligned=self._has_true_poses)
         self._stamps: dict[int, int] = {}
         self._poses: dict[int, np.ndarray] = {}
-        self._mapped = 0
         self._footprint: list[float] = []  # of a pixel of the depth maps, in the world
 
     def correct(self, poses: Mapping[int, np.ndarray]) -> None:
         """Take corrected poses of keyframes."""
         self._poses |= {id: pose for id, pose in poses.items() if id in self._poses}
+        if self._viewer is not None:
+            self._viewer.move(poses)
 
     def take(self, result: MappingResult) -> None:
-        """Take the next result of the mapper."""
+        """Take the next result of the mapper, which forgets what was in another unit."""
+        scale = result.keyframe.scale
+        if self._unit is None or not self._unit.shares_unit(scale):
+            if self._stamps:
+                _LOG.warning("the unit of length is %s by now: the map begins anew", scale.value)
+            self._begin(scale)
         if result.reason:
             self.last_reason = result.reason
         if result.status is MappingStatus.WAITING:
@@ -70,6 +90,8 @@ class MapOutput:
 
     def write(self, cloud: PointCloud, settings: Mapping[str, Any], *, pcd: bool, quiet: bool) -> None:
         """Write everything, and print the report and where it is."""
+        if self._viewer is not None:
+            self._viewer.close()
         written = []
         for name in ["cloud.ply", *(["cloud.pcd"] if pcd else [])]:
             write_cloud(self._folder / name, cloud)

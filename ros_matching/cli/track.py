@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
+from ros_matching.cli.scale_options import add_scale_options, make_odometry, scaled_overrides
 from ros_matching.cli.tracked import track_frame
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from ros_matching.config import Config
     from ros_matching.evaluation.run import RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
-    from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import VisualOdometry, WheelOdometry
+    from ros_matching.tracking import VisualOdometry
 
 _DESCRIPTION = """\
 Run visual odometry over a sequence and write into DIR:
@@ -53,19 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="SECTION.KEY=VALUE",
         help="change a setting of the tracker or of the scale; may be repeated. See --list-settings",
     )
-    parser.add_argument(
-        "--scale",
-        metavar="ANCHOR",
-        help="what tells the scale, short for --set scale.anchor=ANCHOR: depth (where the source has it), "
-        "stereo (KITTI and EuRoC: SOURCE?stereo=true), wheel (with --wheel-odometry), "
-        "height (with --set scale.camera_height_m=H), or none (the default)",
-    )
-    parser.add_argument(
-        "--wheel-odometry",
-        metavar="FILE",
-        type=Path,
-        help="poses of the robot by its wheels, in the TUM format and the clock of the source",
-    )
+    add_scale_options(parser)
     add_list_settings(parser, _sections)
     return parser
 
@@ -78,14 +66,15 @@ def _sections() -> dict[str, type[Config]]:
 
 def run(args: argparse.Namespace) -> int:
     """Track the source and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C."""
+    from ros_matching.cli.overrides import configs_from
     from ros_matching.evaluation.run import RunRecorder
     from ros_matching.io import open_source
     from ros_matching.matching import load_matcher
 
-    configs = _configs(args)
+    configs = configs_from(scaled_overrides(args), _sections())
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
-    odometry = _odometry(configs, matcher, args.wheel_odometry)
+    odometry = make_odometry(configs, matcher, args.wheel_odometry)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     out_dir = args.out or Path("results") / source.name
     try:
@@ -101,32 +90,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"ros-matching track: no frame was tracked; {why}", file=sys.stderr)
         return 1
     return 0
-
-
-def _configs(args: argparse.Namespace) -> dict[str, Config]:
-    from ros_matching.cli.overrides import configs_from
-
-    overrides = args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
-    return configs_from(overrides, _sections())
-
-
-def _odometry(configs: dict[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None) -> VisualOdometry:
-    from ros_matching.tracking import VisualOdometry, make_scale_estimator
-
-    wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
-    scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
-    return VisualOdometry(matcher, configs["tracking"], scale)
-
-
-def _wheel_odometry(path: Path) -> WheelOdometry:
-    from ros_matching.io.trajectory import read_tum
-    from ros_matching.tracking import WheelOdometry
-
-    trajectory = read_tum(path)
-    odometry = WheelOdometry(capacity=len(trajectory))
-    for stamp_ns, pose in zip(trajectory.stamps_ns, trajectory.world_from_camera, strict=True):
-        odometry.add(int(stamp_ns), pose[:3, 3])
-    return odometry
 
 
 def _write(report: RunReport, out_dir: Path, *, quiet: bool) -> None:

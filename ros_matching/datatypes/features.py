@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -87,3 +87,9 @@ class Matches:
         return Matches(
             self.points0[rows], self.points1[rows], self.scores[rows], self.indices0[rows], self.indices1[rows]
         )
+
+    def joined(self, others: Matches) -> Matches:
+        """These matches and others of the same two images, in the order of the keypoints of the first."""
+        names = [field.name for field in fields(Matches)]
+        columns = [np.concatenate([getattr(self, name), getattr(others, name)]) for name in names]
+        return Matches(*columns).select(np.argsort(np.concatenate([self.indices0, others.indices0]), kind="stable"))

@@ -17,7 +17,8 @@ class Keyframe:
     """A frame kept for mapping, with the tracker's triangulated points seen in it.
 
     ``world_from_camera`` (4, 4) in the tracker's world and unit; ``sparse_points_px`` (S, 2) with ``sparse_depths``
-    (S,) along z. ``features`` is ``None`` where only the image travels (over ROS).
+    (S,) along z. ``features`` is ``None`` where only the image travels (over ROS). Between keyframes of different
+    ``map_id`` place and unit are guesses; ``id`` counts through all maps.
     """
 
     id: int
@@ -27,6 +28,7 @@ class Keyframe:
     sparse_depths: np.ndarray
     scale: ScaleState
     features: Features | None = None
+    map_id: int = 0
 
     def __post_init__(self) -> None:
         check_pose("Keyframe.world_from_camera", self.world_from_camera)

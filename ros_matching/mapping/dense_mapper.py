@@ -21,7 +21,6 @@ from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid, PyramidConfig
 from ros_matching.stages import StageTimer
 
 _VOXELS_IN_DEPTH = 100  # where the configuration does not say how large voxels are
-_IDS_IN_WORLD = 1 << 32  # ids are unsigned 32-bit numbers over ROS
 
 
 class PyramidEstimator(Protocol):
@@ -38,17 +37,11 @@ class _View:
     """A keyframe in the window, and how far it has come."""
 
     keyframe: Keyframe
-    world: int  # keyframes of different worlds do not see each other
     depth_range: tuple[float, float] | None = None
     sources: int = 0
     pyramid: DepthPyramid | None = None
     refused: str = ""
     is_done: bool = False
-
-    @property
-    def owner(self) -> int:
-        """The number of its points in the map."""
-        return self.world * _IDS_IN_WORLD + self.keyframe.id
 
 
 class DenseMapper:
@@ -75,16 +68,16 @@ class DenseMapper:
     def add(self, keyframe: Keyframe) -> MappingResult:
         """Take the next keyframe and map the one whose turn it is.
 
-        Never raises for a keyframe that cannot be used: the result is REFUSED and says why. An id that does not
-        increase, or another unit of length, begins a new world, whose keyframes are not compared with those before.
-        What was mapped in another unit (``ScaleState.shares_unit``) is forgotten.
+        Never raises for a keyframe that cannot be used: the result is REFUSED and says why. Keyframes are compared and
+        fused with those of the same ``map_id`` alone. An id that does not increase, of a tracker that was reset, and
+        another unit of length (``ScaleState.shares_unit``) begin everything anew: what was mapped before is forgotten.
         """
         reason = _defect(keyframe, self.config)
         if reason:
-            return self._result(_View(keyframe, 0), MappingStatus.REFUSED, reason)
-        if self._views and not self._views[-1].keyframe.scale.shares_unit(keyframe.scale):
+            return self._result(_View(keyframe), MappingStatus.REFUSED, reason)
+        if self._views and not _goes_on(self._views[-1].keyframe, keyframe):
             self.clear()
-        self._views.append(_View(keyframe, self._world_of(keyframe)))
+        self._views.append(_View(keyframe))
         result = self._step(len(self._views) - 1 - self.config.delay)
         later = 2 * self.config.delay
         return result or self._result(self._views[-1], MappingStatus.WAITING, f"for {later} later keyframes")
@@ -98,20 +91,16 @@ class DenseMapper:
     def move(self, poses: Mapping[int, np.ndarray]) -> None:
         """Give keyframes corrected poses ``world_from_camera`` (4, 4), by their ids, and their points with them.
 
-        Only keyframes of the present world are moved, and ids that it does not know are passed over. Raises
-        ``GeometryError`` for a pose that is not finite.
+        Ids that it does not know are passed over. Raises ``GeometryError`` for a pose that is not finite.
         """
-        if not self._views:
-            return
         poses = {id: as_pose(f"the pose of keyframe {id}", pose) for id, pose in poses.items()}
-        world = self._views[-1].world
         for view in self._views:
-            if view.world == world and view.keyframe.id in poses:
+            if view.keyframe.id in poses:
                 pose = poses[view.keyframe.id]
                 view.keyframe = replace(view.keyframe, world_from_camera=pose)
                 view.pyramid = view.pyramid and replace(view.pyramid, world_from_camera=pose)
         if self._map is not None:
-            self._map.move({world * _IDS_IN_WORLD + id: pose for id, pose in poses.items()})
+            self._map.move(poses)
 
     def cloud(self) -> PointCloud:
         """The whole map, one point for each voxel that ``min_sightings`` keyframes saw, in the world."""
@@ -128,12 +117,6 @@ class DenseMapper:
     def nbytes(self) -> int:
         """The memory of the map's points."""
         return 0 if self._map is None else self._map.nbytes
-
-    def _world_of(self, keyframe: Keyframe) -> int:
-        if not self._views:
-            return 0
-        last = self._views[-1]
-        return last.world + (keyframe.id <= last.keyframe.id)
 
     def _step(self, row: int) -> MappingResult | None:
         """Estimate the depth of one keyframe of the window, and finish the one ``delay`` before it."""
@@ -164,7 +147,7 @@ class DenseMapper:
 
     def _neighbours(self, view: _View, others: Sequence[_View], count: int) -> tuple[list[_View], str]:
         """Up to so many of the others that see what the view sees, the best first, and why there are none."""
-        others = [other for other in others if other.world == view.world]
+        others = [other for other in others if other.keyframe.map_id == view.keyframe.map_id]
         with self._stages("select"):
             rows, reason = choose_views(view.keyframe, [other.keyframe for other in others], count, self.config)
         return [others[row] for row in rows], reason
@@ -197,7 +180,7 @@ class DenseMapper:
             size = self.config.voxel_size or float(np.median(view.keyframe.sparse_depths)) / _VOXELS_IN_DEPTH
             self._map = VoxelMap(size, self.config.max_points, self.config.radius)
         seen = points_seen(depth_map, view.keyframe)
-        return self._map.insert(view.owner, view.keyframe.world_from_camera, seen)
+        return self._map.insert(view.keyframe.id, view.keyframe.world_from_camera, seen, view.keyframe.map_id)
 
     def _result(
         self,
@@ -223,6 +206,11 @@ class DenseMapper:
             ),
             stage_ms=self._stages.take(),
         )
+
+
+def _goes_on(last: Keyframe, keyframe: Keyframe) -> bool:
+    """Whether a keyframe comes of the same run as the last, in the same unit."""
+    return keyframe.id > last.id and last.scale.shares_unit(keyframe.scale)
 
 
 def _defect(keyframe: Keyframe, config: MappingConfig) -> str:

@@ -1,7 +1,8 @@
 """A bounded map of points, at most one a voxel, each of which belongs to the keyframe that saw it first.
 
 Points are kept in the coordinates of their keyframe's camera, so that a corrected pose moves them. A voxel is found by
-its number, which packs its three indices; the table is sorted by it, so that look-ups are binary searches.
+its number, which packs its three indices and that of the tracker's map: points of two maps, whose places fit together
+by a guess only, are never made one. The table is sorted by it, so that look-ups are binary searches.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from ros_matching.datatypes import PointCloud
-from ros_matching.geometry.se3 import invert
+from ros_matching.mapping.owners import Owners
 
-_BITS = 21  # of each index: a million voxels to either side of the origin
+_BITS = 19  # of each index: a quarter of a million voxels to either side of the origin
+_MAPS = 1 << 6  # that are told apart; the tracker keeps fewer
 _ROW = np.dtype(
     [
         ("voxel", np.int64),
         ("point", np.float32, 3),  # in the camera of its owner
-        ("owner", np.int64),
-        ("seen", np.int64),  # at which insertion last
+        ("owner", np.int32),  # its slot
+        ("seen", np.int32),  # at which insertion last
         ("count", np.int32),  # how often
         ("color", np.uint8, 3),
         ("confidence", np.float32),
@@ -37,7 +39,7 @@ class VoxelMap:
         self.voxel_size = voxel_size
         self._max_points, self._radius = max_points, radius
         self._table = np.zeros(0, _ROW)
-        self._poses: dict[int, np.ndarray] = {}
+        self._owners = Owners()
         self._insertions = 0
 
     def __len__(self) -> int:
@@ -48,18 +50,14 @@ class VoxelMap:
         """The memory of the points."""
         return self._table.nbytes
 
-    def insert(self, owner: int, world_from_camera: np.ndarray, seen: PointCloud) -> PointCloud:
+    def insert(self, owner: int, world_from_camera: np.ndarray, seen: PointCloud, map_id: int = 0) -> PointCloud:
         """Add what a camera saw, in its coordinates; returned are the points of voxels that had none, in the world.
 
-        In a voxel that has a point the two are averaged.
+        In a voxel that has a point the two are averaged, if they are of one map.
         """
         self._insertions += 1
-        self._poses[owner] = world_from_camera
-        rows = self._rows(owner, seen)
-        place = np.searchsorted(self._table["voxel"], rows["voxel"])
-        known = np.zeros(len(rows), bool)
-        inside = place < len(self._table)
-        known[inside] = self._table["voxel"][place[inside]] == rows["voxel"][inside]
+        rows = self._rows(self._owners.add(owner, world_from_camera, map_id), seen)
+        place, known = self._find(rows["voxel"])
         self._average(place[known], rows[known])
         new = rows[~known]
         self._table = np.insert(self._table, place[~known], new)
@@ -69,14 +67,17 @@ class VoxelMap:
 
     def move(self, poses: Mapping[int, np.ndarray]) -> None:
         """Give owners new poses; the points of theirs that come into a voxel with another's are merged."""
-        moved = {owner: pose for owner, pose in poses.items() if owner in self._poses}
-        if not moved:
+        moved = self._owners.move(poses)
+        rows = np.flatnonzero(moved[self._table["owner"]]) if moved.any() else np.zeros(0, np.intp)
+        voxels = self._voxels(self._table[rows])
+        changed = voxels != self._table["voxel"][rows]
+        if not changed.any():
             return
-        self._poses |= moved
-        rows = np.isin(self._table["owner"], list(moved))
-        self._table["voxel"][rows] = self._voxels(self._world(self._table[rows]))
-        order = np.lexsort((-self._table["count"], self._table["voxel"]))
-        self._table = _first_of_each_voxel(self._table[order])
+        arriving = self._table[rows[changed]]
+        arriving["voxel"] = voxels[changed]
+        self._table = np.delete(self._table, rows[changed])
+        order = np.lexsort((-arriving["count"], arriving["voxel"]))
+        self._settle(_first_of_each_voxel(arriving[order]))
 
     def cloud(self, min_count: int = 1) -> PointCloud:
         """All points that were seen by at least so many keyframes, in the world."""
@@ -87,9 +88,26 @@ class VoxelMap:
         rows = np.zeros(len(seen), _ROW)
         rows["point"], rows["color"], rows["confidence"] = seen.points, seen.colors, seen.confidence
         rows["owner"], rows["seen"], rows["count"] = owner, self._insertions, 1
-        rows["voxel"] = self._voxels(self._world(rows))
+        rows["voxel"] = self._voxels(rows)
         rows = rows[rows["voxel"] >= 0]
         return _first_of_each_voxel(rows[np.lexsort((-rows["confidence"], rows["voxel"]))])
+
+    def _find(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where voxels (N,) are in the table, or would have to be, and whether they are."""
+        place = np.searchsorted(self._table["voxel"], voxels)
+        known = np.zeros(len(voxels), bool)
+        inside = place < len(self._table)
+        known[inside] = self._table["voxel"][place[inside]] == voxels[inside]
+        return place, known
+
+    def _settle(self, rows: np.ndarray) -> None:
+        """Put rows of different voxels, in order, into the table; where a voxel has one, the more often seen stays."""
+        rows = rows[rows["voxel"] >= 0]
+        place, known = self._find(rows["voxel"])
+        place_known, rivals = place[known], rows[known]
+        wins = rivals["count"] > self._table["count"][place_known]
+        self._table[place_known[wins]] = rivals[wins]
+        self._table = np.insert(self._table, place[~known], rows[~known])
 
     def _average(self, place: np.ndarray, rows: np.ndarray) -> None:
         """Merge rows into those at ``place``, which are of the same voxels."""
@@ -98,7 +116,7 @@ class VoxelMap:
         before = self._world(old)
         points = before + weight * (self._world(rows) - before)
         colors = old["color"] + weight * (rows["color"].astype(np.float64) - old["color"])
-        old["point"] = self._local(points, old["owner"])
+        old["point"] = self._owners.local(points, old["owner"])
         old["color"] = np.rint(colors).astype(np.uint8)
         old["confidence"] = np.maximum(old["confidence"], rows["confidence"])
         old["seen"] = self._insertions
@@ -114,29 +132,20 @@ class VoxelMap:
             excess = len(self._table) - int(_SHARE_KEPT * self._max_points)
             oldest = np.argpartition(self._table["seen"], excess)[:excess]
             self._table = np.delete(self._table, oldest)
-            owners = set(np.unique(self._table["owner"]).tolist())
-            self._poses = {owner: pose for owner, pose in self._poses.items() if owner in owners}
+        self._owners.keep(self._table["owner"])
 
-    def _voxels(self, points: np.ndarray) -> np.ndarray:
-        """The numbers (N,) of the voxels of points (N, 3); -1 for those too far from the origin to be counted."""
-        index = np.floor(points / self.voxel_size).astype(np.int64) + (1 << (_BITS - 1))
+    def _voxels(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers (N,) of the voxels of rows; -1 for those too far from the origin to be counted."""
+        index = np.floor(self._world(rows) / self.voxel_size).astype(np.int64) + (1 << (_BITS - 1))
         countable = ((index >= 0) & (index < 1 << _BITS)).all(axis=1)
-        return np.where(countable, index[:, 0] << (2 * _BITS) | index[:, 1] << _BITS | index[:, 2], -1)
+        number = self._owners.maps(rows["owner"]) % _MAPS
+        for axis in range(3):
+            number = number << _BITS | index[:, axis]
+        return np.where(countable, number, -1)
 
     def _world(self, rows: np.ndarray) -> np.ndarray:
         """The points (N, 3) of rows in the world."""
-        poses, which = self._poses_of(rows["owner"])
-        return np.einsum("nij,nj->ni", poses[which, :3, :3], rows["point"]) + poses[which, :3, 3]
-
-    def _local(self, points: np.ndarray, owners: np.ndarray) -> np.ndarray:
-        """Points (N, 3) of the world in the cameras of their owners."""
-        poses, which = self._poses_of(owners)
-        poses = invert(poses)
-        return np.einsum("nij,nj->ni", poses[which, :3, :3], points) + poses[which, :3, 3]
-
-    def _poses_of(self, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        unique, which = np.unique(owners, return_inverse=True)
-        return np.array([self._poses[owner] for owner in unique.tolist()]).reshape(-1, 4, 4), which
+        return self._owners.world(rows["point"], rows["owner"])
 
     def _cloud(self, rows: np.ndarray) -> PointCloud:
         return PointCloud(self._world(rows), rows["color"], rows["confidence"])

@@ -34,6 +34,7 @@ def _mapping(last: MappingResult) -> dict[str, str]:
     near, far = last.depth_range or (float("nan"), float("nan"))
     return {
         "keyframe": str(last.keyframe_id),
+        "map": str(last.keyframe.map_id),
         "keyframe state": last.status.value,
         "reason": last.reason,
         "scale": last.keyframe.scale.value,

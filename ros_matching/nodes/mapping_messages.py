@@ -40,6 +40,7 @@ def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
             sparse_points_px=sparse[:, :2],
             sparse_depths=sparse[:, 2],
             scale=_scale(msg.scale),
+            map_id=msg.map_id,
         )
     except DataTypeError as error:
         raise NodeError(str(error)) from error

@@ -109,6 +109,7 @@ def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, cam
     return KeyframeMsg(
         header=Header(stamp=stamp, frame_id=odom_frame),
         id=keyframe.id,
+        map_id=keyframe.map_id,
         pose=pose_to_msg(mounting.odom_from_camera(keyframe.world_from_camera)),
         scale=SCALES[keyframe.scale],
         image=image_to_msg(keyframe.frame.image, camera_header),

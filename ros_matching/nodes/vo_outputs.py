@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -82,8 +82,8 @@ class VoOutputs:
         if result.previous_from_current is not None:
             self._relative_pose.publish(vo_messages.relative_pose_to_msg(result, header))
         if mounting is not None:
-            if result.new_keyframe is not None:
-                self._publish_keyframe(result.new_keyframe, keyframe_poses, header, mounting)
+            if result.new_keyframes:
+                self._publish_keyframes(result.new_keyframes, keyframe_poses, header, mounting)
             self._publish_in_odom(result, mounting)
         if frame is not None:
             self._last_stamp_ns = result.stamp_ns
@@ -94,19 +94,20 @@ class VoOutputs:
         """Publish the status; it comes last of an image's messages, so who waits for it has had the others sent."""
         self._status.publish(status)
 
-    def _publish_keyframe(
-        self, keyframe: Keyframe, poses: Mapping[int, np.ndarray], header: Header, mounting: Mounting
+    def _publish_keyframes(
+        self, keyframes: Sequence[Keyframe], poses: Mapping[int, np.ndarray], header: Header, mounting: Mounting
     ) -> None:
-        """The corrected poses go first, so that who gets the keyframe can know them."""
-        stamps_ns = {**self._keyframe_stamps_ns, keyframe.id: keyframe.frame.stamp_ns}
+        """The corrected poses go first, so that who gets the keyframes can know them."""
+        stamps_ns = self._keyframe_stamps_ns | {keyframe.id: keyframe.frame.stamp_ns for keyframe in keyframes}
         self._keyframe_stamps_ns = {id: stamps_ns[id] for id in poses if id in stamps_ns}
         odom_frame = self._config.odom_frame
         if self._keyframe_path.get_subscription_count():
             stamped = {self._keyframe_stamps_ns[id]: poses[id] for id in self._keyframe_stamps_ns}
-            odom_header = header_to_msg(keyframe.frame.stamp_ns, odom_frame)
+            odom_header = header_to_msg(keyframes[-1].frame.stamp_ns, odom_frame)
             self._keyframe_path.publish(vo_messages.keyframe_path_to_msg(stamped, mounting, odom_header))
         if self._keyframe.get_subscription_count():
-            self._keyframe.publish(vo_messages.keyframe_to_msg(keyframe, mounting, odom_frame, header.frame_id))
+            for keyframe in keyframes:
+                self._keyframe.publish(vo_messages.keyframe_to_msg(keyframe, mounting, odom_frame, header.frame_id))
 
     def _publish_in_odom(self, result: TrackingResult, mounting: Mounting) -> None:
         if result.world_from_camera is None:

@@ -90,7 +90,7 @@ class VoPipeline:
         frame, result = self._result(msg)
         header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
         parts.statistics.count_result(result, was_tried=frame is not None)
-        poses = {} if result.new_keyframe is None else parts.tracker.keyframe_poses()
+        poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
         parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id), poses)
         latency_ms = (time.perf_counter() - image.received_s) * 1e3
         parts.statistics.count_latency(latency_ms, result.stage_ms)

@@ -260,7 +260,7 @@ class LocalMap:
         if newest is not None:
             self._typical_depth = _median_depth(newest, self.positions)
 
-    def export(self, keyframe: MapKeyframe, scale: ScaleState) -> Keyframe:
+    def export(self, keyframe: MapKeyframe, scale: ScaleState, map_id: int = 0) -> Keyframe:
         """The keyframe as the mapper takes it, with the landmarks it sees as sparse depths."""
         rows = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
         points = transform(keyframe.camera_from_world, self.positions[keyframe.landmark_ids[rows]])
@@ -273,6 +273,7 @@ class LocalMap:
             sparse_depths=points[in_front, 2],
             scale=scale,
             features=keyframe.features,
+            map_id=map_id,
         )
 
 

@@ -63,7 +63,7 @@ class TrackingResult:
     stage_ms: dict[str, float] = field(default_factory=dict)
     map_id: int = 0  # of the map that the pose is in: poses of one fit together, between two the motion is a guess
     rotation_only: bool = False  # the camera was seen to turn only: its position is that of before, and so uncertain
-    new_keyframe: Keyframe | None = None
+    new_keyframes: tuple[Keyframe, ...] = ()  # in the order of their ids: both views that a map begins with, else one
     reference_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     tracked_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 

@@ -57,7 +57,6 @@ class ScaleReport:
 
     def told_in(self, result: TrackingResult, change: float = 1.0) -> TrackingResult:
         """A frame's result with the unit that its lengths are in, and by how much that changes after it."""
-        keyframe = result.new_keyframe
         return replace(
             result,
             scale=self.state,
@@ -65,7 +64,7 @@ class ScaleReport:
             scale_sigma=self.sigma,
             scale_reason=self.reason,
             scale_change=change,
-            new_keyframe=None if keyframe is None else replace(keyframe, scale=self.state),
+            new_keyframes=tuple(replace(keyframe, scale=self.state) for keyframe in result.new_keyframes),
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ros_matching.datatypes import Features, Frame
+from ros_matching.datatypes import Features, Frame, Keyframe
 from ros_matching.geometry.se3 import invert
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer
@@ -94,7 +94,7 @@ class VisualOdometry:
         """Measure the unit, after the result was made in the old one, and scale the map for the frames that follow."""
         before = self._scale.report
         with self._stages("scale"):
-            change = self._scale.observe(self._map, view, result.new_keyframe is not None)
+            change = self._scale.observe(self._map, view, bool(result.new_keyframes))
         after = self._scale.report
         if change != 1.0:
             self._map.rescale(change, about=result.world_from_camera[:3, 3])
@@ -146,7 +146,7 @@ class VisualOdometry:
             counts=replace(counts, landmarks=len(self._map.positions), keyframes=len(self._map.keyframes)),
             parallax_deg=parallax,
             rotation_only=localization.rotation_only,
-            new_keyframe=None if keyframe is None else self._map.export(keyframe, self._scale.report.state),
+            new_keyframes=() if keyframe is None else self._delivered(keyframe),
             reference_points_px=localization.matches.points0,
             tracked_points_px=localization.matches.points1,
         )
@@ -289,10 +289,13 @@ class VisualOdometry:
             reason=guess,
             counts=replace(self._counts(first.features1), matches=len(first.matches), inliers=len(keyframe.seen)),
             parallax_deg=float(np.nanmedian(first.geometry.parallax_deg)),
-            new_keyframe=local_map.export(keyframe, self._scale.report.state),
+            new_keyframes=self._delivered(*local_map.keyframes),
             reference_points_px=first.matches.points0[first.geometry.inliers],
             tracked_points_px=first.matches.points1[first.geometry.inliers],
         )
+
+    def _delivered(self, *keyframes: MapKeyframe) -> tuple[Keyframe, ...]:
+        return tuple(self._map.export(k, self._scale.report.state, self._maps.number) for k in keyframes)
 
     def _motion_to(self, belief: PoseBelief) -> tuple[np.ndarray, np.ndarray] | None:
         """previous_from_current and its covariance, in the map as it is; ``None`` where the previous frame was lost."""

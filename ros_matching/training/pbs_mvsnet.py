@@ -1,4 +1,5 @@
-"""PBS-MVSNet's recipe: L1 on depth at the pyramid's levels, from drawn scenes and real views with sensor depth.
+"""PBS-MVSNet's recipe: L1 on depth at the pyramid's levels, from real views with sensor depth, rendered worlds and
+drawn scenes.
 
 The paper trains on DTU with equation 7, the mean |d - d_truth|. Here it is counted in hypotheses (``index error``), so
 that near and far scenes weigh the same; on top of it, switchable, comes the cross-entropy of the hypotheses' softmax
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.config import parameter
+from ros_matching.errors import ConfigError
 from ros_matching.evaluation.depth import evaluate_depth
 from ros_matching.evaluation.depth_views import DepthViews, DepthViewsConfig, depth_views
 from ros_matching.evaluation.split import training_photos, validation_frames
@@ -25,7 +27,7 @@ from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet, BSMVSNetConfig, feature_intrinsics
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
 from ros_matching.networks.pbs_mvsnet.warping import pixel_grid
-from ros_matching.training.pbs_mvsnet_views import DrawnViews, SequenceViews, mirrored, part
+from ros_matching.training.pbs_mvsnet_views import DrawnViews, RenderedViews, SequenceViews, mirrored, part
 from ros_matching.training.photometric import PhotometricConfig, distort
 from ros_matching.training.real import RealViewsConfig
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
@@ -34,6 +36,7 @@ from ros_matching.training.views import ViewSource, ViewTuple
 SEQUENCE = "hololens_000"
 _REAL_SIZE = (512, 320)  # of the views of which a part is taken
 _QUANTILE = 0.02
+_ATTEMPTS = 10  # at a sample that is of use
 _MIN_SEEN = 0.05  # share of pixels with a truth below which a sample is no use
 
 
@@ -48,10 +51,21 @@ class PBSMVSNetTraining(RecipeConfig):
     views: int = parameter(4, "views of a sample, the reference among them", minimum=2, maximum=16)
     planes: int = parameter(32, "depth hypotheses", minimum=16)
     levels: int = parameter(1, "levels of the pyramid, each half the size, that the loss is taken at", minimum=1)
-    real: float = parameter(0.6, "share of real views with sensor depth; the others are drawn", minimum=0, maximum=1)
+    real: float = parameter(0.4, "share of real views with sensor depth", minimum=0, maximum=1)
+    rendered: float = parameter(
+        0.35, "share of views of rendered worlds, with exact depth; what is neither is drawn", minimum=0, maximum=1
+    )
     photometric: float = parameter(0.5, "probability that the views of a sample are distorted", minimum=0, maximum=1)
     loss: str = parameter("l1", "of the depth: in hypotheses, or relative", choices=("l1", "smooth_l1", "relative"))
     cross_entropy: float = parameter(0.5, "weight of the hypotheses' cross-entropy beside it", minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.real + self.rendered > 1 + 1e-9:
+            raise ConfigError(
+                f"PBSMVSNetTraining.real and rendered are shares of all samples, got {self.real:g} and "
+                f"{self.rendered:g}, more than 1 together"
+            )
 
 
 class PBSMVSNetLiteRecipe(Recipe):
@@ -70,8 +84,8 @@ class PBSMVSNetLiteRecipe(Recipe):
     def sample(self, index: int) -> dict[str, Tensor]:
         """``images`` (V, 3, H, W) uint8, ``projections`` (V, 4, 4), ``depth`` (H/4, W/4), ``range`` (2,)."""
         rng = self.generator(index)
-        for attempt in range(10):
-            views = self._views(index * 10 + attempt, rng)
+        for attempt in range(_ATTEMPTS):
+            views = self._views(index, attempt, rng)
             if rng.random() < self.config.photometric:
                 views["images"] = _distorted(views["images"], rng)
             sample = training_sample(views, rng)
@@ -112,8 +126,9 @@ class PBSMVSNetLiteRecipe(Recipe):
     def trained_on(self) -> str:
         """The data and their terms."""
         return (
-            f"the first 80 % of {SEQUENCE} (deep-video-mvs sample data, MIT repository) with its depth sensor; drawn "
-            "scenes of planes and boxes with photos of BSDS500 (research) and ImageNet (non-commercial)"
+            f"the first 80 % of {SEQUENCE} (deep-video-mvs sample data, MIT repository) with its depth sensor; "
+            "rendered worlds, and drawn scenes of planes and boxes, with photos of BSDS500 (research) and ImageNet "
+            "(non-commercial)"
         )
 
     def _loss(
@@ -143,11 +158,14 @@ class PBSMVSNetLiteRecipe(Recipe):
         depth, true_depth = (depth_of_index(x, near, far, planes, sampling) for x in (index, truth))
         return 10 * (depth / true_depth).log().abs()
 
-    def _views(self, index: int, rng: np.random.Generator) -> ViewTuple:
-        if rng.random() < self.config.real:
-            views = part(self._real.sample(index), self.config.width, self.config.height, rng)
-            return mirrored(views) if rng.random() < 0.5 else views
-        return self._drawn.sample(index)
+    def _views(self, index: int, attempt: int, rng: np.random.Generator) -> ViewTuple:
+        kind, other = rng.random(), index * _ATTEMPTS + attempt
+        if kind >= self.config.real + self.config.rendered:
+            return self._drawn.sample(other)
+        # Successive numbers are of the same few worlds, each of which is rendered once.
+        whole = self._real.sample(other) if kind < self.config.real else self._rendered.sample(index + attempt)
+        views = part(whole, self.config.width, self.config.height, rng)
+        return mirrored(views) if rng.random() < 0.5 else views
 
     @cached_property
     def _real(self) -> ViewSource:
@@ -163,6 +181,12 @@ class PBSMVSNetLiteRecipe(Recipe):
             seed=self.config.seed,
         )
         return SequenceViews(self.data.sequence(SEQUENCE), limits)
+
+    @cached_property
+    def _rendered(self) -> ViewSource:
+        return RenderedViews(
+            self.data.photos, self.config.views, self.config.width, self.config.height, self.config.seed
+        )
 
     @cached_property
     def _drawn(self) -> ViewSource:

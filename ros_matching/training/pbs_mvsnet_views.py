@@ -1,4 +1,4 @@
-"""What PBS-MVSNet trains on: drawn scenes as a source of views, and parts of larger views."""
+"""What PBS-MVSNet trains on: drawn scenes and rendered worlds as sources of views, and parts of larger views."""
 
 from __future__ import annotations
 
@@ -14,10 +14,23 @@ from ros_matching.errors import TrainingError
 from ros_matching.io.images import read_image
 from ros_matching.training.pbs_mvsnet_planes import draw, random_scene
 from ros_matching.training.real import RealViews, RealViewsConfig
+from ros_matching.training.vantage import VantageConfig
 from ros_matching.training.views import ViewTuple, view_tuple
+from ros_matching.training.world import WorldViews, WorldViewsConfig
 
 _FOV_DEG = (40.0, 75.0)
 _BASELINES = (0.02, 0.15)  # relative to the depth
+_NEAR_VIEWS = VantageConfig(
+    min_baseline=0.02,
+    max_baseline=0.2,
+    gaze=0.08,
+    roll_deg=3.0,
+    large_roll=0.0,
+    zoom=0.0,
+    min_overlap=0.5,
+)
+_LARGER = 3  # halves of the size that is trained on, which rendered views have
+_SAMPLES_PER_WORLD = 60  # of all samples; those that are of another kind are skipped
 
 
 class DrawnViews:
@@ -50,6 +63,30 @@ class DrawnViews:
 
     def _texture(self, rng: np.random.Generator) -> np.ndarray:
         return _photo(self._photos[rng.integers(len(self._photos))])
+
+
+class RenderedViews:
+    """Views of rendered worlds, near enough to each other for depth; what moves by itself has no depth (NaN).
+
+    They are half as large again as ``width`` x ``height``, for ``part`` to cut from.
+    """
+
+    def __init__(self, photos: Path, views: int, width: int, height: int, seed: int) -> None:
+        config = WorldViewsConfig(
+            views=views,
+            width=_LARGER * width // 2,
+            height=_LARGER * height // 2,
+            group_views=views + 2,
+            samples_per_world=_SAMPLES_PER_WORLD,
+            distort=False,
+            seed=seed,
+        )
+        self._views = WorldViews(photos, config, vantage=_NEAR_VIEWS)
+
+    def sample(self, index: int) -> ViewTuple:
+        """One of the samples of the few worlds that the neighbours of ``index`` are of, too."""
+        views = self._views.sample(index)
+        return ViewTuple(**{**views, "depth": views["depth"].masked_fill(views["moving"], torch.nan)})
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
 
 WALL = 10.0
 STEP_PX = 3
+METRIC_FROM = 4
 
 
 class SlidingSource:
@@ -40,40 +41,46 @@ class SlidingSource:
 
 
 class KnownWall:
-    """The wall's depth, in worlds ``scale`` times as large as the true one."""
+    """The wall's depth, in worlds one of ``scales`` times as large as the true one: that which the range is of."""
 
-    def __init__(self, scale: float = 1.0) -> None:
-        self._scale = scale
+    def __init__(self, *scales: float) -> None:
+        self._scales = scales
 
     def estimate_pyramid(self, reference, sources, depth_range) -> DepthPyramid:
-        assert depth_range[0] < self._scale * WALL < depth_range[1]
+        (scale,) = (scale for scale in self._scales if depth_range[0] < scale * WALL < depth_range[1])
         camera = feature_camera(reference.frame.camera)
         shape = (camera.height, camera.width)
-        depth = np.full(shape, self._scale * WALL, np.float32)
+        depth = np.full(shape, scale * WALL, np.float32)
         return DepthPyramid((DepthMap(depth, np.ones(shape, np.float32), camera),), reference.world_from_camera)
 
 
 class KnownTracker:
-    """A keyframe every other frame, in a world a quarter as large, whose poses are right once they are corrected."""
+    """A keyframe every other frame, in a world a quarter as large, whose poses are right once they are corrected.
+
+    With a scale anchor the world is as large as it is from keyframe ``METRIC_FROM`` on.
+    """
 
     scale = 0.25
 
-    def __init__(self, matcher, config) -> None:
+    def __init__(self, matcher, config, scale) -> None:
         self._poses = {}
+        self._becomes_metric = bool(scale.report.reason)  # there is an anchor, which has not measured yet
 
     def track(self, frame: Frame):
         keyframe = None
         if frame.index % 2 == 0:
+            is_metric = self._becomes_metric and frame.index // 2 >= METRIC_FROM
+            scale, state = (1.0, ScaleState.METRIC) if is_metric else (self.scale, ScaleState.UP_TO_SCALE)
             pose = frame.true_world_from_camera.copy()
-            pose[:3, 3] *= self.scale
+            pose[:3, 3] *= scale
             self._poses[frame.index // 2] = pose
             wrong = pose.copy()
             wrong[1, 3] += 0.001
             rng = np.random.default_rng(frame.index)
             pixels = rng.uniform((0, 0), (159, 119), (60, 2))
-            depths = self.scale * rng.uniform(9.5, 10.5, 60)
-            keyframe = Keyframe(frame.index // 2, frame, wrong, pixels, depths, ScaleState.UP_TO_SCALE)
-        return type("Result", (), {"new_keyframe": keyframe})()
+            depths = scale * rng.uniform(9.5, 10.5, 60)
+            keyframe = Keyframe(frame.index // 2, frame, wrong, pixels, depths, state)
+        return type("Result", (), {"new_keyframes": () if keyframe is None else (keyframe,)})()
 
     def keyframe_poses(self) -> dict:
         return dict(self._poses)

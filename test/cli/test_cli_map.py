@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import cv2
 import numpy as np
 import pytest
-from map_world import WALL, KnownTracker, KnownWall, SlidingSource
+from map_world import METRIC_FROM, WALL, KnownTracker, KnownWall, SlidingSource
 
 import ros_matching.evaluation.tables
 import ros_matching.io
@@ -21,10 +22,10 @@ from ros_matching.mapping import DenseMapper
 def sliding(monkeypatch, tmp_path):
     """Runs ``map`` on the sliding source; returns the exit code and the folder."""
 
-    def run(*arguments: str, source: SlidingSource | None = None, scale: float = 1.0, out: str = "out"):
+    def run(*arguments: str, source: SlidingSource | None = None, scales=(1.0,), out: str = "out"):
         monkeypatch.setattr(ros_matching.io, "open_source", lambda spec, **_: source or SlidingSource())
         monkeypatch.setattr(
-            ros_matching.mapping, "load_dense_mapper", lambda device, config: DenseMapper(KnownWall(scale), config)
+            ros_matching.mapping, "load_dense_mapper", lambda device, config: DenseMapper(KnownWall(*scales), config)
         )
         folder = tmp_path / out
         code = main(["map", "sliding", "--backend", "sift", "--quiet", "--out", str(folder), *arguments])
@@ -61,7 +62,7 @@ def test_true_poses_give_the_true_wall(sliding):
 
 def test_the_trackers_poses_are_corrected_and_aligned(sliding, monkeypatch):
     monkeypatch.setattr(ros_matching.tracking, "VisualOdometry", KnownTracker)
-    code, folder = sliding(scale=KnownTracker.scale)
+    code, folder = sliding(scales=[KnownTracker.scale])
     assert code == 0
     found = report(folder)
     assert found["keyframes"] == 10
@@ -70,6 +71,42 @@ def test_the_trackers_poses_are_corrected_and_aligned(sliding, monkeypatch):
     assert found["f1"] > 0.9
     poses = read_tum(folder / "keyframes.tum").world_from_camera
     np.testing.assert_allclose(poses[:-1, 1, 3], [0.25 * 0.01 * (2 * k % 3) for k in range(9)], atol=1e-9)
+
+
+def test_a_tracker_that_becomes_metric_gives_a_metric_map(sliding, monkeypatch, caplog):
+    monkeypatch.setattr(ros_matching.tracking, "VisualOdometry", KnownTracker)
+    code, folder = sliding("--scale", "depth", scales=[KnownTracker.scale, 1.0])
+    assert code == 0
+    found = report(folder)
+    assert found["keyframes"] == 10 - METRIC_FROM
+    assert found["scale"] == pytest.approx(1, rel=1e-3)
+    assert found["f1"] > 0.9
+    np.testing.assert_allclose(read_cloud(folder / "cloud.ply").points[:, 2], WALL, rtol=1e-3)
+    assert len(read_tum(folder / "keyframes.tum")) == 10 - METRIC_FROM
+    assert "the unit of length is metric by now" in caplog.text
+
+
+def test_rerun_gets_what_is_mapped(sliding, tmp_path):
+    chunks_of = pytest.importorskip("rerun.chunk", reason="needs a recent Rerun SDK (pip install rerun-sdk)")
+    code, folder = sliding("--poses", "truth", "--rerun", str(tmp_path / "seen" / "map.rrd"))
+    assert code == 0
+    stream = chunks_of.RrdReader(tmp_path / "seen" / "map.rrd").stream()
+    paths = {str(chunk.entity_path) for chunk in stream.to_chunks()}
+    assert {"/image", "/world/camera/depth"} <= paths
+    assert sum(path.startswith("/world/points/") for path in paths) == report(folder)["mapped"]
+
+
+def test_rerun_that_is_not_installed_is_told(sliding, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    code, _ = sliding("--poses", "truth", "--rerun")
+    assert code == 2
+    assert "pip install rerun-sdk" in capsys.readouterr().err
+
+
+def test_a_scale_anchor_needs_the_trackers_poses(sliding, capsys):
+    code, _ = sliding("--poses", "truth", "--scale", "depth")
+    assert code == 2
+    assert "--scale and --wheel-odometry are for poses of the tracker" in capsys.readouterr().err
 
 
 def test_poses_of_a_file_need_no_truth(sliding, tmp_path):

@@ -128,20 +128,42 @@ def test_points_seen_more_often_can_be_asked_for():
     assert 0 < len(seen_twice.cloud()) < len(all_points.cloud())
 
 
-def test_ids_that_begin_again_begin_a_new_world():
-    estimator = KnownDepth()
-    mapper = DenseMapper(estimator, CONFIG)
-    for keyframe in walk(6):
+def test_ids_that_begin_again_begin_everything_anew():
+    mapper, *_ = run(walk(6))
+    far = [replace(k, world_from_camera=pose(0, 20.0) @ k.world_from_camera) for k in walk(6)]
+    assert mapper.add(far[0]).status is WAITING
+    assert len(mapper.cloud()) == 0
+    for keyframe in far[1:]:
         mapper.add(keyframe)
-    before = mapper.cloud()
-    for keyframe in walk(6):
-        mapper.add(replace(keyframe, world_from_camera=pose(0, 20.0) @ keyframe.world_from_camera))
-    cloud = mapper.cloud()
-    assert (cloud.points[:, 1] < 10).sum() >= len(before)  # the old world's last ones were mapped, too
-    assert (cloud.points[:, 1] > 15).any()
-    mapper.move({0: pose(100.0), 2: pose(100.0)})
-    after = mapper.cloud()
-    assert (after.points[:, 1] < 10).sum() >= len(before)
+    assert mapper.cloud().points[:, 1].min() > 15
+
+
+def test_keyframes_of_different_maps_are_not_mixed():
+    """The camera goes on as it did, but in the second map all is twice as large, and nearer: a guess gone wrong."""
+    first, guess = walk(16), np.diag([2.0, 2.0, 2.0, 1.0])
+    second = []
+    for keyframe in first[8:]:
+        larger = keyframe.world_from_camera.copy()
+        larger[:3, 3] = (guess @ larger)[:3, 3] + (-1.7, 0, 0)
+        second.append(replace(keyframe, map_id=2, world_from_camera=larger, sparse_depths=2 * keyframe.sparse_depths))
+    estimator = KnownDepth(lambda id: 2.0 if id >= 8 else 1.0)
+    mapper, results, last = run([*first[:8], *second], estimator, replace(CONFIG, voxel_size=0.1))
+    assert all((id < 8) == (source < 8) for id, sources, _ in estimator.calls for source in sources)
+    done = {result.keyframe_id: result for result in results + last if result.status is not WAITING}
+    assert sorted(done) == list(range(16))
+    assert sum(result.status is MAPPED for result in done.values()) >= 14
+    depths = mapper.cloud().points[:, 2]
+    assert set(np.round(depths, 3)) == {WALL, 2 * WALL}
+
+
+def test_a_camera_that_comes_home_is_compared_with_the_keyframes_of_the_map_it_left():
+    estimator, keyframes = KnownDepth(), walk(12)
+    for number in (4, 5, 6, 7):
+        keyframes[number] = replace(keyframes[number], map_id=2)
+    run(keyframes, estimator)
+    sources = {id: ids for id, ids, _ in estimator.calls}
+    assert set(sources[8]) & {1, 2, 3}
+    assert not set(sources[8]) & {4, 5, 6, 7}
 
 
 def test_another_unit_of_length_forgets_the_map():

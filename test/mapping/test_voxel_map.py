@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ros_matching.datatypes import PointCloud
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
@@ -67,6 +69,41 @@ def test_points_that_move_into_one_voxel_become_one():
     voxels.move({2: pose_from(np.eye(3), np.array([-3.0, 0, 0]))})
     assert len(voxels) == 1
     assert len(voxels.cloud(min_count=2)) == 1  # the one that was seen more often stayed
+
+
+def test_points_of_two_maps_do_not_become_one():
+    voxels = VoxelMap(1.0, 100)
+    voxels.insert(1, np.eye(4), cloud([[0.2, 0.5, 0.5]]), map_id=1)
+    assert len(voxels.insert(2, np.eye(4), cloud([[0.4, 0.5, 0.5]]), map_id=2)) == 1
+    assert len(voxels.insert(3, np.eye(4), cloud([[0.6, 0.5, 0.5]]), map_id=1)) == 0
+    np.testing.assert_allclose(sorted(voxels.cloud().points[:, 0]), [0.4, 0.4], atol=1e-6)
+    voxels.move({1: POSE})
+    assert len(voxels) == 2
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=25)
+def test_moving_some_keyframes_is_as_if_they_had_been_there(seed):
+    """But for which of two points that meet in a voxel stays."""
+    rng = np.random.default_rng(seed)
+    poses = {owner: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for owner in range(6)}
+    seen = {owner: cloud(rng.uniform((-1, -1, 1), (1, 1, 3), (40, 3))) for owner in poses}
+    moved = {owner: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for owner in (1, 2, 4)}
+    voxels, expected = VoxelMap(1e-4, 1000), VoxelMap(1e-4, 1000)
+    for owner in poses:
+        voxels.insert(owner, poses[owner], seen[owner])
+        expected.insert(owner, (poses | moved)[owner], seen[owner])
+    voxels.move(moved)
+    by_place = [np.array(sorted(found.cloud().points.tolist())) for found in (voxels, expected)]
+    np.testing.assert_allclose(*by_place, atol=1e-9)
+    assert (np.diff(voxels._table["voxel"]) > 0).all()
+
+
+def test_keyframes_without_points_are_forgotten():
+    voxels = VoxelMap(0.1, 1000, radius=2.0)
+    for step in range(200):
+        voxels.insert(step, pose_from(np.eye(3), np.array([step, 0, 0])), cloud([[0, 0, 1.0], [0.5, 0, 1.0]]))
+    assert len(voxels._owners) < 10
 
 
 def test_the_least_recently_seen_points_go_first():

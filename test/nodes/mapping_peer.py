@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,19 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path
 from node_peer import TIMEOUT_S, Peer
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from vo_peer import CAMERA, CAMERA_FRAME, picture, stamp_ns
+from std_srvs.srv import Trigger
+from vo_peer import CAMERA, CAMERA_FRAME, MAP_NUMBER, picture, stamp_ns
 
 from ros_matching.datatypes import DepthMap, Frame, Keyframe, PointCloud, ScaleState
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
 from ros_matching.mapping import MappingConfig, MappingCounts, MappingResult, MappingStatus
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.nodes.conversions import header_to_msg
-from ros_matching.nodes.mounting import IDENTITY
+from ros_matching.nodes.mapping_node import MappingNode
+from ros_matching.nodes.mounting import BODY_FROM_OPTICAL, IDENTITY
 from ros_matching.nodes.vo_messages import keyframe_path_to_msg, keyframe_to_msg
 
 OUTPUTS = {
@@ -41,7 +45,7 @@ def keyframe(number: int, scale: ScaleState = ScaleState.UP_TO_SCALE) -> Keyfram
     points = np.array([[10.0, 12.0], [30.5, 20.25], [40.0, 30.0]])
     pose = np.linalg.matrix_power(STEP, number)
     frame = Frame(number, stamp_ns(number), picture(number), CAMERA)
-    return Keyframe(number, frame, pose, points, np.array([2.0, 3.0, 4.0]), scale)
+    return Keyframe(number, frame, pose, points, np.array([2.0, 3.0, 4.0]), scale, map_id=MAP_NUMBER)
 
 
 def keyframe_message(number: int, scale: ScaleState = ScaleState.UP_TO_SCALE) -> KeyframeMsg:
@@ -59,6 +63,12 @@ def depth_map(number: int) -> DepthMap:
 def camera_points(number: int) -> np.ndarray:
     """The points (5, 3) that the known mapper sees in the keyframe of a number, in its camera."""
     return np.random.default_rng(number).uniform(-1, 1, (5, 3))
+
+
+def points_in_odom(*numbers: int) -> np.ndarray:
+    """The points of the keyframes of these numbers in odom."""
+    poses = [BODY_FROM_OPTICAL @ keyframe(number).world_from_camera for number in numbers]
+    return np.concatenate([transform(pose, camera_points(n)) for pose, n in zip(poses, numbers, strict=True)])
 
 
 class KnownMapper:
@@ -143,3 +153,8 @@ class MappingPeer(Peer):
         for name, value in changes.items():
             setattr(msg, name, value)
         self.keyframes.publish(msg)
+
+    def save(self, node: MappingNode, path: FilePath) -> Trigger.Response:
+        """Call ~/save_cloud with this file."""
+        assert node.set_parameters([Parameter("cloud_file", value=str(path))])[0].successful
+        return self.call("save_cloud")

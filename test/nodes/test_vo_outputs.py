@@ -17,6 +17,7 @@ from vo_peer import (
     CAMERA,
     CAMERA_FRAME,
     CORRECTION,
+    MAP_NUMBER,
     PERIOD_NS,
     RELATIVE,
     RELATIVE_COVARIANCE,
@@ -81,18 +82,31 @@ def test_the_keyframe_and_the_debug_image(start_vo):
     _, tracker, peer = start_vo()
     peer.send_frame(0)
     peer.send_frame(1)
-    keyframe = peer.last("keyframe")
+    keyframe = peer.last("keyframe", count=2)
     assert (keyframe.header.frame_id, keyframe.image.header.frame_id) == ("odom", CAMERA_FRAME)
     assert stamp_ns_from_msg(keyframe.header.stamp) == stamp_ns(1)
     np.testing.assert_allclose(pose_from_msg(keyframe.pose), BODY_FROM_OPTICAL @ RELATIVE, atol=1e-9)
     np.testing.assert_array_equal(image_from_msg(keyframe.image), picture(1))
     assert not any(keyframe.camera_info.d)
     np.testing.assert_allclose(keyframe.sparse_points, [10, 12, 2, 30.5, 20.25, 3])
+    assert keyframe.map_id == MAP_NUMBER
     drawn = image_from_msg(peer.last("debug_image", count=2))
     u, v = tracker.frames[1].image.shape[1] // 2, 20
     assert drawn.shape == picture(1).shape
     np.testing.assert_array_equal(drawn[20, 30], (60, 210, 60))  # a tracked point
     np.testing.assert_array_equal(drawn[v - 10, u + 20], picture(1)[v - 10, u + 20])  # what lies beside them
+
+
+def test_both_views_that_a_map_begins_with_are_keyframes(start_vo):
+    _, _, peer = start_vo()
+    for number in range(3):
+        peer.send_frame(number)
+    peer.last("keyframe", count=3)
+    keyframes = peer.received["keyframe"]
+    assert [keyframe.id for keyframe in keyframes] == [0, 1, 2]
+    assert [stamp_ns_from_msg(keyframe.header.stamp) for keyframe in keyframes] == [stamp_ns(n) for n in range(3)]
+    np.testing.assert_allclose(pose_from_msg(keyframes[0].pose), BODY_FROM_OPTICAL, atol=1e-9)
+    np.testing.assert_array_equal(image_from_msg(keyframes[0].image), picture(0))
 
 
 def test_the_corrected_poses_of_keyframes(start_vo):
@@ -106,7 +120,7 @@ def test_the_corrected_poses_of_keyframes(start_vo):
     for pose, world_from_camera in zip(path.poses, expected, strict=True):
         np.testing.assert_allclose(pose_from_msg(pose.pose), BODY_FROM_OPTICAL @ world_from_camera, atol=1e-9)
     np.testing.assert_allclose(
-        pose_from_msg(peer.last("keyframe", count=3).pose), pose_from_msg(path.poses[-1].pose), atol=1e-9
+        pose_from_msg(peer.last("keyframe", count=4).pose), pose_from_msg(path.poses[-1].pose), atol=1e-9
     )
 
 

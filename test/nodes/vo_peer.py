@@ -25,6 +25,7 @@ CAMERA = Camera(64, 48, 60.0, 61.0, 31.5, 23.5)
 CAMERA_FRAME = "eye"
 START_NS = 1_700_000_000_123_456_789
 PERIOD_NS = 33_333_333
+MAP_NUMBER = 3
 
 RELATIVE = pose_from(exp_so3([0.0, 0.02, 0.0]), np.array([0.0, 0.0, 0.1]))
 CORRECTION = pose_from(exp_so3([0.001, 0.0, 0.0]), np.array([0.0, 0.01, 0.0]))
@@ -66,6 +67,7 @@ class KnownTracker:
         self.unit = {"scale": ScaleState.METRIC, "scale_source": "depth", "scale_sigma": 0.0}
         self.gate: threading.Event | None = None
         self._pose: np.ndarray | None = None
+        self._first: Frame | None = None
         self._keyframe_poses: dict[int, np.ndarray] = {}
 
     def reset(self) -> None:
@@ -87,14 +89,17 @@ class KnownTracker:
         if self.is_lost:
             return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.LOST, "it is dark")
         if self._pose is None:
-            self._pose = np.eye(4)
+            self._pose, self._first = np.eye(4), frame
             return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.INITIALIZING, "waiting for parallax")
         self._pose = self._pose @ RELATIVE
         return self._tracked(frame, self._pose)
 
     def _tracked(self, frame: Frame, pose: np.ndarray) -> TrackingResult:
         points = np.array([[10.0, 12.0], [30.5, 20.25]])
-        self._keyframe_poses[frame.index] = pose
+        keyframes = [self._keyframe(frame, pose, points)]
+        if self._first is not None:  # as a map begins
+            keyframes.insert(0, self._keyframe(self._first, np.eye(4), points))
+            self._first = None
         return TrackingResult(
             frame.index,
             frame.stamp_ns,
@@ -108,9 +113,15 @@ class KnownTracker:
             counts=TrackingCounts(keypoints=9, matches=5, inliers=2),
             parallax_deg=1.5,
             stage_ms={"extract": 2.0},
-            new_keyframe=Keyframe(frame.index, frame, pose, points, np.array([2.0, 3.0]), ScaleState.UP_TO_SCALE),
+            new_keyframes=tuple(keyframes),
             reference_points_px=points - 3,
             tracked_points_px=points,
+        )
+
+    def _keyframe(self, frame: Frame, pose: np.ndarray, points: np.ndarray) -> Keyframe:
+        self._keyframe_poses[frame.index] = pose
+        return Keyframe(
+            frame.index, frame, pose, points, np.array([2.0, 3.0]), ScaleState.UP_TO_SCALE, map_id=MAP_NUMBER
         )
 
 

@@ -76,8 +76,9 @@ def test_a_camera_that_comes_home_goes_on_in_the_map_it_left():
     truth = Truth(path, results[:90])
     assert max(truth.errors(r)[0] for r in home) < 0.03
     assert max(truth.errors(r)[1] for r in home) < 0.5
-    ids = [r.new_keyframe.id for r in results if r.new_keyframe is not None]
-    assert len(ids) == len(set(ids))
+    keyframes = [keyframe for r in results for keyframe in r.new_keyframes]
+    assert [k.id for k in keyframes] == list(range(len(keyframes)))
+    assert all(k.map_id == r.map_id for r in results for k in r.new_keyframes)
 
 
 def test_a_camera_that_comes_home_finds_its_metres_again():

@@ -201,7 +201,7 @@ def test_wheels_make_a_walk_metric_and_the_poses_do_not_jump():
     change = next(r for r in posed if r.scale_change != 1.0)
     assert change.scale is UP_TO_SCALE
     assert {r.scale_source for r in metric} == {"wheel"}
-    assert all(r.new_keyframe.scale is r.scale for r in posed if r.new_keyframe is not None)
+    assert all(keyframe.scale is r.scale for r in posed for keyframe in r.new_keyframes)
 
 
 def test_the_relative_poses_chain_to_the_poses_while_the_unit_changes():

@@ -22,7 +22,7 @@ def test_a_camera_that_stands_is_where_it_was():
         assert result.status is TrackingStatus.TRACKING
         assert result.rotation_only
         assert "still" in result.reason
-        assert result.new_keyframe is None
+        assert result.new_keyframes == ()
         assert not result.world_from_camera[:3, 3].any()
         assert rotation_angle_deg(result.world_from_camera) < 0.1
         assert 0 < result.covariance[0, 0] < 0.01**2

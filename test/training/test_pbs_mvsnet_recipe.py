@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ros_matching.datatypes import Camera
+from ros_matching.errors import ConfigError
 from ros_matching.networks.pbs_mvsnet.depth import feature_camera
 from ros_matching.networks.pbs_mvsnet.network import feature_intrinsics
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
@@ -24,10 +25,12 @@ from ros_matching.training.pbs_mvsnet import (
     training_sample,
 )
 from ros_matching.training.pbs_mvsnet_planes import draw, random_scene
-from ros_matching.training.pbs_mvsnet_views import DrawnViews, mirrored, part
+from ros_matching.training.pbs_mvsnet_views import DrawnViews, RenderedViews, mirrored, part
 from ros_matching.training.views import ViewTuple
 
-SMALL = PBSMVSNetTraining(width=96, height=64, views=3, planes=16, real=0.0, photometric=0.0, learning_rate=1e-2)
+SMALL = PBSMVSNetTraining(
+    width=96, height=64, views=3, planes=16, real=0.0, rendered=0.0, photometric=0.0, learning_rate=1e-2
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,26 @@ def test_drawn_views_show_the_same_points(drawn: ViewTuple) -> None:
     assert min(agreement(drawn, source) for source in (1, 2)) > 0.85
     wrong = ViewTuple(**{**drawn, "depth": 1.3 * drawn["depth"]})
     assert max(agreement(wrong, source) for source in (1, 2)) < agreement(drawn, 1)
+
+
+def test_rendered_views_show_the_same_points(data: DataFolder) -> None:
+    source = RenderedViews(data.photos, 3, 96, 64, seed=4)
+    views = [source.sample(index) for index in range(2)]  # of two worlds
+    right = np.mean([agreement(view, source) for view in views for source in (1, 2)])
+    wrong = [ViewTuple(**{**view, "depth": 1.3 * view["depth"]}) for view in views]
+    assert right > 0.8
+    assert np.mean([agreement(view, source) for view in wrong for source in (1, 2)]) < right - 0.1
+    for view in views:
+        assert view["images"].shape == (3, 3, 96, 144)
+        assert not (view["moving"] & torch.isfinite(view["depth"])).any()
+        depth = view["depth"][0]
+        distances = torch.linalg.vector_norm(view["world_from_camera"][1:, :3, 3], dim=1)
+        assert (distances < 0.25 * depth[torch.isfinite(depth)].median()).all()
+
+
+def test_shares_of_more_than_all_samples_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"real and rendered are shares .* got 0.8 and 0.3"):
+        PBSMVSNetTraining(real=0.8, rendered=0.3)
 
 
 def test_parts_and_mirror_images_keep_the_geometry(drawn: ViewTuple) -> None:
@@ -160,7 +183,9 @@ def test_unknown_depth_does_not_train(data: DataFolder) -> None:
 
 
 def test_real_views_never_read_the_validation_frames(data_dir: Path) -> None:
-    recipe = PBSMVSNetLiteRecipe(PBSMVSNetTraining(width=96, height=64, views=3, real=1.0), DataFolder(data_dir))
+    recipe = PBSMVSNetLiteRecipe(
+        PBSMVSNetTraining(width=96, height=64, views=3, real=1.0, rendered=0.0), DataFolder(data_dir)
+    )
     sample = recipe.sample(0)
     assert torch.isfinite(sample["depth"]).float().mean() > 0.05
     frames = recipe._real._frames

@@ -1,8 +1,9 @@
 """Consensus as a gate: keypoints match only where their surroundings do.
 
 Of the keypoints of two images, those pairs are let through whose coarse cells agree by consensus, in both directions,
-to within a few cells; among these, mutual nearest descriptors match. The points stay what the detector found, which is
-more accurate than what can be read from a map of one cell for four pixels.
+to within a few cells. Of the mutual nearest neighbours among all, the others are taken away; and keypoints that look
+like several are matched where one of these alone is let through, or is much nearer than the others that are. The points
+stay what the detector found, which is more accurate than what can be read from a map of one cell for four pixels.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-6  # rounding of 1 - cos: what is nearer is equal
+_RIVAL_COSINE = 0.5  # of the rival that a partner is held against where no other is let through
 
 
 class CoarseMap(NamedTuple):
@@ -39,21 +41,21 @@ def gate(consensus: Tensor, map0: CoarseMap, map1: CoarseMap, reach: int) -> Ten
     return (forth & back)[map0.cells][:, map1.cells]
 
 
-def gated_nearest(descriptors0: Tensor, descriptors1: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearest neighbours of unit vectors (N0, D) and (N1, D) among the ``allowed`` (N0, N1); one-to-one where mutual.
+def nearest_allowed(descriptors0: Tensor, descriptors1: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of unit vectors (N0, D) and (N1, D), the nearest of all that are ``allowed`` (N0, N1) to each.
 
-    Of every one of (N0, D): its nearest, whether it is that one's nearest, and one minus the ratio of the distance to
-    that of the best of all others, allowed or not: how distinctive it is by itself. Not below 0.
+    Of every one of (N0, D): the nearest, whether it is that one's nearest, and the ratio of their distance to that of
+    the next best partner that is allowed to either of them, which is taken to be no farther than ``_RIVAL_COSINE``.
     """
-    cosines = descriptors0 @ descriptors1.mT
-    gated = cosines.masked_fill(~allowed, -torch.inf)
-    best, column = gated.max(dim=1)
-    row = gated.argmax(dim=0)
+    cosines = (descriptors0 @ descriptors1.mT).masked_fill_(~allowed, -torch.inf)
+    best, column = cosines.max(dim=1)
+    row = cosines.argmax(dim=0)
     mutual = (row[column] == torch.arange(len(column), device=column.device)) & best.isfinite()
-    second = cosines.scatter_(1, column[:, None], -torch.inf).amax(dim=1)
+    cosines.scatter_(1, column[:, None], -torch.inf)
+    rival = torch.maximum(cosines.amax(dim=1), cosines.amax(dim=0)[column]).clamp(min=_RIVAL_COSINE)
     # Of unit vectors, the squared distance is 2 - 2 cos.
-    ratio = ((1 - best + _TINY).clamp(min=0) / (1 - second + _TINY).clamp(min=_TINY)).sqrt()
-    return column, mutual, (1 - ratio).clamp(min=0)
+    ratio = ((1 - best + _TINY).clamp(min=0) / (1 - rival + _TINY).clamp(min=_TINY)).sqrt()
+    return column, mutual, ratio
 
 
 def _near(consensus: Tensor, other: CoarseMap, reach: int) -> Tensor:

@@ -7,17 +7,15 @@ them alone. Together:
 1. Coarse: the descriptor maps (a quarter of the image), unit vectors, averaged over 4 x 4 cells: 40 x 30 cells for
    640 x 480 pixels. Their correlations go through the consensus network, dense or on the strongest pairs only.
 2. What it says of cells is read out for keypoints, in one of three ways:
-   - "gated": of the keypoints whose cells agree in both directions to within a few cells, those match that are each
-     other's nearest by descriptor (``gating.py``).
+   - "gated": of keypoints that are each other's nearest by descriptor, those match whose cells agree in both directions
+     to within a few cells; and those that look alike are told apart by their cells (``gating.py``).
    - "refined": a keypoint goes with its cell to the best cell of the other image, keeping its place within the cell.
      Around there, its descriptor is compared with 7 x 7 cells of the fine map. The best one, with a quadratic surface
      through its neighbours, gives the point to a fraction of a cell; a maximum at the rim of the window is none. A
      match is a pair of keypoints that so find each other, from either image, within a few pixels.
    - "agreed": the same, but the point in the second image is its keypoint.
 
-Relative poses are better by the gate, which keeps what the detector found; "refined" has the fewest wrong matches. With
-the first weights the gate has not earned its place yet: nearest neighbours alone lead to poses that are as good or
-better (``docs/benchmarks.md``).
+Relative poses are better by the gate, which keeps what the detector found; "refined" has the fewest wrong matches.
 
 The numbers that led here, for two images of 640 x 480 on one core: a dense consensus at 1/8 would cost 16 times as much
 as at 1/16, and there the smaller of the authors' networks takes 1.2 s on all pairs, 42 ms on the 10 strongest of every
@@ -37,11 +35,12 @@ from torch.nn import functional
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import MatchingError
-from ros_matching.networks.ncnet.gating import CoarseMap, gate, gated_nearest
+from ros_matching.networks.ncnet.gating import CoarseMap, gate, nearest_allowed
 from ros_matching.networks.ncnet.grid import SAMPLINGS, MapGrid
 from ros_matching.networks.ncnet.network import ConsensusNetwork, correlate, normalize
 from ros_matching.networks.ncnet.refinement import refine
 from ros_matching.networks.ncnet.sparse import filter_pairs, strongest_pairs
+from ros_matching.networks.posfeat.nearest import NearestMatcher
 
 READOUTS = ("gated", "refined", "agreed")
 _NORM_EPS = 1e-12
@@ -73,6 +72,12 @@ class ConsensusConfig(Config):
     readout: str = parameter("gated", "how keypoints are matched by what cells are", choices=READOUTS)
     reach: int = parameter(
         2, "gated: coarse cells around the best one in which a keypoint may lie", minimum=0, maximum=20
+    )
+    told_apart: float = parameter(
+        0.8,
+        "gated: ratio of the nearest to the second distance, of partners let through, up to which look-alikes match",
+        minimum=0,
+        maximum=1,
     )
 
 
@@ -111,14 +116,15 @@ class ConsensusMatcher:
             raise MatchingError(f"consensus matching needs a network that does not pool, got pool={network.pool}")
         self.network = network
         self.config = config or ConsensusConfig()
+        self._nearest = NearestMatcher()
 
     @torch.inference_mode()
     def match(self, features0: Features, features1: Features) -> Matches:
         """One-to-one matches; ``points1`` are refined on the map if so configured, ``points0`` are keypoints.
 
-        The score of a gated match is one minus the ratio of the distance of its descriptors to that of the next best;
-        of others, how nearly the two cells are each other's best by consensus, times the cosine. Raises
-        ``MatchingError`` for features of different extractors or without a descriptor map.
+        The score of a gated match is one minus the ratio of the distance of its descriptors to that of the next best,
+        or of the next best let through; of others, how nearly the two cells are each other's best by consensus, times
+        the cosine. Raises ``MatchingError`` for features of different extractors or without a descriptor map.
         """
         if features0.backend != features1.backend:
             raise MatchingError(
@@ -132,14 +138,24 @@ class ConsensusMatcher:
         consensus = self.consensus(correlate(normalize(view0.coarse), normalize(view1.coarse)))
         if self.config.readout == "gated":
             allowed = gate(consensus, view0.keypoint_cells, view1.keypoint_cells, self.config.reach)
-            partners, mutual, scores = gated_nearest(view0.descriptors, view1.descriptors, allowed)
-            return self._matches(features0, view1.keypoints[partners], partners, mutual, scores)
+            return self._gated(features0, features1, view0, view1, allowed)
         carried0, scores = self._carry(view0, view1, consensus)
         carried1, _ = self._carry(view1, view0, consensus.T)
         partners, agree = self._agreeing(carried0, carried1, view0.keypoints, view1.keypoints)
         agree &= (scores > 0) & (scores >= self.config.min_score)
         points1 = carried0 if self.config.readout == "refined" else view1.keypoints[partners]
         return self._matches(features0, points1, partners, agree, scores)
+
+    def _gated(self, features0: Features, features1: Features, view0: _View, view1: _View, allowed: Tensor) -> Matches:
+        """Nearest neighbours that are ``allowed`` (N0, N1), and look-alikes told apart, in the order of image 0."""
+        nearest = self._nearest.match(features0, features1)
+        let_through = allowed.cpu().numpy()[nearest.indices0, nearest.indices1]
+        nearest = nearest.select(let_through)
+        partners, good, ratio = nearest_allowed(view0.descriptors, view1.descriptors, allowed)
+        good &= ratio <= self.config.told_apart
+        alike = self._matches(features0, view1.keypoints[partners], partners, good, 1 - ratio)
+        taken = np.isin(alike.indices0, nearest.indices0) | np.isin(alike.indices1, nearest.indices1)
+        return nearest.joined(alike.select(~taken))
 
     def consensus(self, correlation: Tensor) -> Tensor:
         """Scores (cells of image 0, cells of image 1), not negative, of a correlation (1, 1, h0, w0, h1, w1)."""

@@ -17,10 +17,13 @@ from ros_matching.geometry.se3 import invert
 from ros_matching.networks.pbs_mvsnet.consistency import seen_in_source
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet
 from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+from ros_matching.networks.pbs_mvsnet.refinement import refine
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
 from ros_matching.networks.pbs_mvsnet.regularization import STRIDE
+from ros_matching.networks.pbs_mvsnet.sparse_prior import sparse_prior
 from ros_matching.networks.precision import PRECISIONS, autocast
 
+_REFINED_HYPOTHESES = 2  # how far the refinement goes
 _MAX_LEVELS = 4
 _MIN_LEVEL_SIDE_PX = 128  # a smaller image leaves its depth map with fewer than 32 rows
 
@@ -31,6 +34,15 @@ class DepthConfig(Config):
 
     planes: int = parameter(64, "depth hypotheses, best a multiple of 16", minimum=8, maximum=1024)
     levels: int = parameter(0, "levels of the pyramid, each half the size; 0: by image size", minimum=0, maximum=4)
+    refinement: int = parameter(
+        6,
+        "depths tried by correlation of the images on either side of the network's, up to two hypotheses away; 0: none",
+        minimum=0,
+        maximum=32,
+    )
+    sparse_weight: float = parameter(
+        3.0, "how much the keyframe's sparse points lower the costs of the hypotheses near them; 0: not", minimum=0
+    )
     precision: str = parameter("float32", "arithmetic of the convolutions", choices=PRECISIONS)
 
 
@@ -76,11 +88,49 @@ class DepthEstimator:
         near, far = (torch.tensor([value], dtype=torch.float32, device=self._device) for value in depth_range)
         depths = depth_hypotheses(near, far, self.config.planes, self._network.config.sampling)
         with autocast(self._device, self.config.precision):
-            estimate = self._network(images, self._projections(feature_cameras, poses), depths)
+            projections = self._projections(feature_cameras, poses)
+            prior = self._prior(reference, feature_cameras[0], depths[0], images.shape[-2:])
+            estimate = self._network(images, projections, depths, prior)
         camera = feature_cameras[0]
-        depth, confidence = (x[0, : camera.height, : camera.width].cpu() for x in (estimate.depth, estimate.confidence))
+        depth, confidence = (x[0, : camera.height, : camera.width] for x in (estimate.depth, estimate.confidence))
+        if self.config.refinement and level == 0:
+            depth = self._refined(depth, depths[0], images[0], cameras, poses)
+        depth, confidence = depth.cpu(), confidence.cpu()
         seen = _seen(depth.double(), feature_cameras, poses)
         return DepthMap(torch.where(seen, depth, torch.nan).numpy(), (confidence * seen).numpy(), camera)
+
+    def _prior(self, view: Keyframe, camera: Camera, hypotheses: Tensor, size: Sequence[int]) -> Tensor | None:
+        """What the sparse points of a view say (1, D, h, w), for padded images (height, width) of that ``size``."""
+        depths = np.asarray(view.sparse_depths, np.float64)
+        known = np.isfinite(depths) & (depths > 0)
+        if not self.config.sparse_weight or not known.any():
+            return None
+        pixels = camera.project(view.frame.camera.unproject(view.sparse_points_px[known]))
+        pixels, depths = (torch.from_numpy(x).to(hypotheses) for x in (pixels, depths[known]))
+        map_size = (size[0] // FEATURE_STRIDE, size[1] // FEATURE_STRIDE)
+        prior = sparse_prior(pixels, depths, hypotheses, map_size, self._network.config.sampling)
+        return self.config.sparse_weight * prior[None]
+
+    def _refined(
+        self,
+        depth: Tensor,
+        hypotheses: Tensor,
+        images: Tensor,
+        cameras: Sequence[Camera],
+        poses: Sequence[np.ndarray],
+    ) -> Tensor:
+        """The depth (h, w) at which the images agree best, within one hypothesis of the one given."""
+        inverse = depth.reciprocal()
+        if self._network.config.sampling == "inverse":
+            reach = ((1 / hypotheses[0] - 1 / hypotheses[-1]) / (len(hypotheses) - 1)).expand_as(inverse)
+        else:
+            reach = (hypotheses[-1] - hypotheses[0]) / (len(hypotheses) - 1) * inverse.square()
+        sizes = torch.tensor([[camera.width, camera.height] for camera in cameras], device=self._device)
+        projections = self._projections(cameras, poses)[0]
+        refined = refine(
+            inverse, _REFINED_HYPOTHESES * reach, self.config.refinement, images, projections, sizes
+        ).inverse.reciprocal()
+        return refined.clamp(hypotheses[0], hypotheses[-1])
 
     def _images(self, views: Sequence[Keyframe], cameras: Sequence[Camera]) -> Tensor:
         """The images (1, N, 3, H, W) in [0, 1] at the cameras' sizes, all padded to the same size."""

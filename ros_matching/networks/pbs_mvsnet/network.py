@@ -95,22 +95,29 @@ class BSMVSNet(nn.Module):
         self.regularization = BiSeNet3d(4 * config.feature_width, config.cost_width, config.detail)
         self.apply(_initialise)
 
-    def forward(self, images: Tensor, projections: Tensor, depths: Tensor) -> DepthEstimate:
+    def forward(
+        self, images: Tensor, projections: Tensor, depths: Tensor, prior: Tensor | None = None
+    ) -> DepthEstimate:
         """The estimate, (B, H/4, W/4) rounded up: pixel (i, j) is that of the image's (4 i, 4 j).
 
         ``images`` (B, N, 3, H, W) RGB in [0, 1], the reference first, N at least 2; ``projections`` (B, N, 4, 4), for
         the feature maps (``feature_intrinsics``) as in ``warping``; ``depths`` (B, D) ascending, along the reference's
-        z, in the unit of the projections.
+        z, in the unit of the projections. ``prior`` (B, D, h, w) is what speaks for each hypothesis beforehand, as the
+        logarithm of a probability but for a constant.
         """
-        return self.estimate(self.features(images), projections, depths)
+        return self.estimate(self.features(images), projections, depths, prior)
 
     def features(self, images: Tensor) -> Tensor:
         """Feature maps (B, N, C, h, w) of images (B, N, 3, H, W); for use again where a view serves several times."""
         return self.feature(images.flatten(0, 1)).unflatten(0, images.shape[:2])
 
-    def estimate(self, features: Tensor, projections: Tensor, depths: Tensor) -> DepthEstimate:
+    def estimate(
+        self, features: Tensor, projections: Tensor, depths: Tensor, prior: Tensor | None = None
+    ) -> DepthEstimate:
         """As ``forward``, from feature maps (B, N, C, h, w)."""
         cost = self.costs(features, projections, depths)
+        if prior is not None:
+            cost = cost.to(prior.dtype) - prior
         with torch.autocast(features.device.type, enabled=False):
             return soft_argmin(cost, depths, self.config.sampling, self.config.confidence_window)
 

@@ -45,14 +45,14 @@ def ideal_network(sampling: str = "inverse") -> BSMVSNet:
     return network
 
 
-def plane_view(number: int, camera: Camera = CAMERA) -> Keyframe:
+def plane_view(number: int, camera: Camera = CAMERA, waves: np.ndarray = WAVES) -> Keyframe:
     """A view of a plane that is smoothly coloured, with its exact depth; the plane stands in camera 0's coordinates."""
     camera0_from_camera = np.linalg.inv(POSES[0]) @ POSES[number]
     v, u = np.mgrid[: camera.height, : camera.width]
     rays = camera.unproject(np.column_stack([u.ravel(), v.ravel()])) @ camera0_from_camera[:3, :3].T
     depth = (DISTANCE - NORMAL @ camera0_from_camera[:3, 3]) / (rays @ NORMAL)
     points = camera0_from_camera[:3, 3] + depth[:, None] * rays
-    color = 0.5 + 0.45 * np.sin(points[:, :2] @ WAVES.T)
+    color = 0.5 + 0.45 * np.sin(points[:, :2] @ waves.T)
     shape = (camera.height, camera.width)
     image = np.rint(255 * color).astype(np.uint8).reshape(*shape, 3)
     frame = Frame(number, number, image, camera, depth=depth.reshape(shape).astype(np.float32))
@@ -72,6 +72,17 @@ def test_the_depth_of_a_slanted_plane(sampling, depth_range):
     error = np.abs(depth_map.depth[inside] / truth[inside] - 1)
     assert np.median(error) < 0.005
     assert np.mean(error < 0.03) > 0.95
+
+
+@pytest.mark.parametrize("sampling", ["inverse", "linear"])
+def test_refinement_finds_what_lies_between_few_hypotheses(sampling):
+    truth = VIEWS[0].frame.depth[8:-8:4, 8:-8:4]
+    errors, views = [], [plane_view(number, waves=8 * WAVES) for number in range(4)]
+    for steps in (0, 4):
+        estimator = DepthEstimator(ideal_network(sampling), DepthConfig(planes=32, refinement=steps))
+        depth = estimator.estimate(views[0], views[1:], (1.5, 6.0)).depth[2:-2, 2:-2]
+        errors.append(np.abs(depth[: len(truth)] / truth[:, : depth.shape[1]] - 1))
+    assert np.median(errors[1]) < 0.5 * np.median(errors[0])
 
 
 def test_the_camera_of_the_depth_map_sees_every_fourth_pixel():
@@ -122,7 +133,7 @@ def test_a_network_as_it_is(precision):
     assert known.max() <= 9
     assert depth_map.depth.dtype == depth_map.confidence.dtype == np.float32
     again = estimator.estimate(VIEWS[0], [VIEWS[i] for i in (3, 1, 2)], (1.5, 9.0))
-    np.testing.assert_allclose(again.depth, depth_map.depth, rtol=1e-2 if precision == "bfloat16" else 1e-4)
+    np.testing.assert_allclose(again.depth, depth_map.depth, rtol=1e-2 if precision == "bfloat16" else 1e-3)
 
 
 def test_input_is_not_changed():
