@@ -9,8 +9,10 @@ import pytest
 
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.agreement import MotionNoise, agreement, noise_of_truth, noisy_consistency
+from ros_matching.evaluation.benchmark import BackendRun, Contest
+from ros_matching.evaluation.benchmark_covariance import covariance_table
 from ros_matching.evaluation.consistency import run_consistency
-from ros_matching.evaluation.run import FrameRecord
+from ros_matching.evaluation.run import FrameRecord, RunRecorder
 from ros_matching.geometry.se3 import invert, retract
 from ros_matching.io.trajectory import Trajectory
 
@@ -89,3 +91,34 @@ def test_runs_that_share_too_little_are_refused(make_truth):
 def test_noise_is_told_in_the_unit_of_the_estimate():
     covariance = MotionNoise(0.02, 1.0).covariance(unit=2.0)
     np.testing.assert_allclose(np.sqrt(covariance.diagonal()), [0.01] * 3 + [np.radians(1)] * 3)
+
+
+def backend_run(name: str, records: list[FrameRecord], truth: Trajectory | None) -> BackendRun:
+    recorder = RunRecorder("office", name)
+    for record in records:
+        recorder.add(record)
+    if truth is not None:
+        for stamp_ns, pose in zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True):
+            recorder.add_truth(stamp_ns, pose)
+    return BackendRun(name, recorder.report())
+
+
+def test_a_benchmark_tells_whether_covariances_are_right(make_truth):
+    truth = make_truth(200)
+    sensor = shaken(truth, 0.008, 0.3)
+    runs = backend_run("a", run(truth, 0.4, 1), sensor), backend_run("b", run(truth, 3.0, 2), sensor)
+    rows = covariance_table([Contest("office", 200, runs)]).rows
+    told = {(row["backend"], row["against"]): row for row in rows}
+    assert told["a", "the truth"]["nees"] > 50
+    for key in (("a", "b"), ("a", "the noisy truth"), ("b", "the noisy truth")):
+        assert told[key]["nees"] == pytest.approx(6, rel=0.25)
+    assert told["a", "the noisy truth"]["noise"] == pytest.approx(0.008 * np.sqrt(2), rel=0.2)
+    assert len(rows) == 5
+
+
+def test_without_truth_front_ends_are_still_held_to_each_other(make_truth):
+    truth = make_truth(100)
+    runs = backend_run("a", run(truth, 0.4, 1), None), backend_run("b", run(truth, 3.0, 2), None)
+    [row] = covariance_table([Contest("office", 100, runs)]).rows
+    assert (row["backend"], row["against"]) == ("a", "b")
+    assert covariance_table([Contest("office", 100, runs[:1])]) is None
