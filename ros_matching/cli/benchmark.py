@@ -23,7 +23,8 @@ _CONDITIONS = (
 )
 _DESCRIPTION = """\
 Run several front ends through the same tracker on the same frames, and write into DIR:
-  benchmark.md, benchmark.json   share tracked, ATE and RPE (by evo), times by stage, memory; every run in the JSON
+  benchmark.md, benchmark.json   share tracked, ATE and RPE (by evo), covariances, times by stage, memory; every run
+                                 in the JSON
   SEQUENCE.png                   trajectories over the ground truth, errors over time, times
   SEQUENCE/FRONT END/            the files of `ros-matching track`
 Every frame is read or rendered once. The front ends, each in a process of its own, take turns on it, never two at a

@@ -41,7 +41,8 @@ depth ranges and filters:
   no_consistency   without comparing depth maps
   ncc              plane sweep by normalised cross-correlation
   sgbm             OpenCV's semi-global matching on rectified pairs
-Poses of the tracker are brought onto the true ones by a similarity before anything is compared.
+The tracker follows the camera from the first frame of a sequence. Its poses, of the keyframes that are mapped, are
+brought onto the true ones by a similarity before anything is compared.
 """
 
 
@@ -100,8 +101,8 @@ def measure(args: argparse.Namespace) -> Measurement:
 
     sections = {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
     configs = configs_from(args.overrides, sections)
-    source = depth_source(args)
-    keyframes = _keyframes(source, args, configs)
+    source, first = depth_source(args)
+    keyframes = [keyframe for keyframe in _keyframes(source, first, args, configs) if keyframe.frame.index >= first]
     if not keyframes:
         raise EvaluationError(f"{source.name} gave no keyframe to map")
     reports = {
@@ -111,12 +112,17 @@ def measure(args: argparse.Namespace) -> Measurement:
     return mapping_measurement(reports, source.name, settings_of(args))
 
 
-def _keyframes(source: FrameSource, args: argparse.Namespace, configs: Mapping[str, Config]) -> list[Keyframe]:
-    """The keyframes of the whole sequence, at their last poses."""
+def _keyframes(
+    source: FrameSource, first: int, args: argparse.Namespace, configs: Mapping[str, Config]
+) -> list[Keyframe]:
+    """The keyframes at their last poses: of the frames from ``first`` on, or of all that the tracker has to follow."""
     from tqdm import tqdm
 
+    from ros_matching.io.selection import select_frames
     from ros_matching.matching import load_matcher
 
+    if args.poses == TRUTH:
+        source = select_frames(source, first)
     device = "auto" if args.backend in ("sift", "orb") else args.device
     matcher = load_matcher(args.backend, device=device)
     found: dict[int, Keyframe] = {}

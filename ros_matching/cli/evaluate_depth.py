@@ -70,13 +70,14 @@ def measure(args: argparse.Namespace) -> Measurement:
     from ros_matching.evaluation.depth_report import depth_measurement
     from ros_matching.evaluation.depth_sgbm import SemiGlobalMatching
     from ros_matching.evaluation.depth_views import DepthViewsConfig, depth_views
+    from ros_matching.io.selection import select_frames
 
     estimators = {"ncc": PlaneSweep(args.planes).estimate, "sgbm": SemiGlobalMatching().estimate}
     estimators |= {name: _load_estimator(name, args) for name in args.estimators}
     width, height = args.view_size
     config = DepthViewsConfig(width=width, height=height, sources=args.views - 1, step=args.step)
-    source, hidden = depth_source(args), hides_progress(args.quiet)
-    sets = depth_views(list(source), config)
+    (source, first), hidden = depth_source(args), hides_progress(args.quiet)
+    sets = depth_views(list(select_frames(source, first)), config)
     reports = {
         name: evaluate_depth(estimate, tqdm(sets, name, unit="set", disable=hidden, dynamic_ncols=True))
         for name, estimate in estimators.items()

@@ -117,16 +117,15 @@ def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
     ]
 
 
-def depth_source(args: argparse.Namespace) -> FrameSource:
-    """The ``--source`` given, or the held-out frames of ``DEPTH_SEQUENCE``."""
+def depth_source(args: argparse.Namespace) -> tuple[FrameSource, int]:
+    """The ``--source`` given, or ``DEPTH_SEQUENCE``; and its first frame to report on, as others were trained on."""
     from ros_matching.evaluation.split import validation_frames
     from ros_matching.io import open_source
-    from ros_matching.io.selection import select_frames
 
     if args.source is not None:
-        return open_source(args.source)
+        return open_source(args.source), 0
     source = open_source(str(data_folder(args) / DEPTH_SEQUENCE))
-    return select_frames(source, validation_frames(DEPTH_SEQUENCE, len(source)).start)
+    return source, validation_frames(DEPTH_SEQUENCE, len(source)).start
 
 
 def load_matchers(args: argparse.Namespace) -> dict[str, TwoViewMatcher]:

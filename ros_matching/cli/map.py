@@ -16,11 +16,13 @@ from ros_matching.errors import ConfigError
 
 if TYPE_CHECKING:
     from ros_matching.cli.map_output import MapOutput
+    from ros_matching.cli.map_rerun import Viewer
     from ros_matching.config import Config
     from ros_matching.datatypes import Frame
     from ros_matching.io import FrameSource
     from ros_matching.mapping import DenseMapper
 
+_IN_VIEWER = ""
 _DESCRIPTION = f"""\
 Map a sequence densely and write into DIR:
   cloud.ply      the cloud, coloured, with the confidence of each point
@@ -65,7 +67,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument("--pcd", action="store_true", help="write cloud.pcd, too")
     parser.add_argument(
-        "--rerun", action="store_true", help="show the map in Rerun as it grows (pip install rerun-sdk)"
+        "--rerun",
+        nargs="?",
+        const=_IN_VIEWER,
+        metavar="FILE",
+        help="show the map in Rerun as it grows, or write FILE.rrd for it (pip install rerun-sdk)",
     )
     return parser
 
@@ -96,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         source.name,
         pictures=args.pictures,
         has_true_poses=args.poses == TRUTH,
-        viewer=_viewer(source.name) if args.rerun else None,
+        viewer=None if args.rerun is None else _viewer(source.name, args.rerun),
     )
     keyframes = partial(
         deliveries,
@@ -146,7 +152,7 @@ def _map_all(
         output.take(result)
 
 
-def _viewer(name: str) -> object:
+def _viewer(name: str, where: str) -> Viewer:
     from ros_matching.cli.map_rerun import Viewer
 
-    return Viewer(name)
+    return Viewer(name, None if where == _IN_VIEWER else Path(where))

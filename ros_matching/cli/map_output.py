@@ -31,6 +31,12 @@ class Shows(Protocol):
     def show(self, result: MappingResult) -> None:
         """Take the next result."""
 
+    def move(self, poses: Mapping[int, np.ndarray]) -> None:
+        """Take corrected poses."""
+
+    def close(self) -> None:
+        """There will be no more."""
+
 
 class MapOutput:
     """Takes the results of a run one after the other, and writes them."""
@@ -54,6 +60,8 @@ class MapOutput:
     def correct(self, poses: Mapping[int, np.ndarray]) -> None:
         """Take corrected poses of keyframes."""
         self._poses |= {id: pose for id, pose in poses.items() if id in self._poses}
+        if self._viewer is not None:
+            self._viewer.move(poses)
 
     def take(self, result: MappingResult) -> None:
         """Take the next result of the mapper, which forgets what was in another unit."""
@@ -82,6 +90,8 @@ class MapOutput:
 
     def write(self, cloud: PointCloud, settings: Mapping[str, Any], *, pcd: bool, quiet: bool) -> None:
         """Write everything, and print the report and where it is."""
+        if self._viewer is not None:
+            self._viewer.close()
         written = []
         for name in ["cloud.ply", *(["cloud.pcd"] if pcd else [])]:
             write_cloud(self._folder / name, cloud)

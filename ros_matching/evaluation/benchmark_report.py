@@ -10,6 +10,7 @@ from typing import Any
 
 from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.benchmark import Contest, contest_rows, losses
+from ros_matching.evaluation.benchmark_covariance import covariance_table
 from ros_matching.evaluation.benchmark_plots import plot_contest
 from ros_matching.evaluation.report import report_values, write_report
 from ros_matching.evaluation.tables import Column, Measurement, Table, write_measurement
@@ -44,7 +45,10 @@ _FIGURES = (
 def benchmark_measurement(
     contests: Sequence[Contest], settings: Mapping[str, Any], *, name: str = NAME, conditions: str = ""
 ) -> Measurement:
-    """The tables of figures and of times, and every run as detail; ``conditions`` tells what was timed, and how."""
+    """The tables of figures, covariances and times, and every run as detail.
+
+    ``conditions`` tells what was timed, and how.
+    """
     rows = contest_rows(contests)
     stages = dict.fromkeys(stage for row in rows for stage in row["stage_ms"])
     times = (
@@ -64,6 +68,8 @@ def benchmark_measurement(
     remarks = [*_notes(rows), *losses(rows)]
     note = "\n\n".join([_NOTE.format(alignment=settings["alignment"]), *remarks])
     tables = [Table("Accuracy", _FIGURES, rows, note)]
+    if covariances := covariance_table(contests):
+        tables.append(covariances)
     if timed := [row for row in flat if row["stage_ms"]]:
         tables.append(Table("Time and memory", times, timed, f"{_TIMES_NOTE} {conditions}".strip()))
     return Measurement(name, settings, tables, details=details)

@@ -52,6 +52,7 @@ class PoseEstimate:
     true_world_from_camera: np.ndarray
     map_number: int = 1
     is_metric: bool = False
+    stamp_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,14 @@ def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarra
 
 def scale_of(poses: Sequence[PoseEstimate]) -> float:
     """What the estimate's unit is in the truth's, by the positions; NaN where the estimate does not move."""
-    estimated, true = (
-        np.stack([getattr(pose, name)[:3, 3] for pose in poses])
-        for name in ("world_from_camera", "true_world_from_camera")
+    return scale_between(
+        np.stack([pose.world_from_camera for pose in poses]), np.stack([pose.true_world_from_camera for pose in poses])
     )
-    estimated, true = estimated - estimated.mean(axis=0), true - true.mean(axis=0)
+
+
+def scale_between(estimated: np.ndarray, true: np.ndarray) -> float:
+    """The same of two trajectories (N, 4, 4)."""
+    estimated, true = (poses[:, :3, 3] - poses[:, :3, 3].mean(axis=0) for poses in (estimated, true))
     power = np.sum(estimated**2)
     if not power > 0:
         return float("nan")
@@ -186,43 +190,51 @@ def evaluate_consistency(poses: Sequence[PoseEstimate]) -> dict[str, Consistency
     """
     if len(poses) < MIN_POSES:
         raise EvaluationError(f"the consistency of covariances needs at least {MIN_POSES} poses, got {len(poses)}")
-    is_metric = any(pose.is_metric for pose in poses)
-    if is_metric:
-        poses = [pose for pose in poses if pose.is_metric]
-    maps = [[p for p in poses if p.map_number == number] for number in sorted({p.map_number for p in poses})]
-    scales = [1.0 if is_metric else scale_of(part) for part in maps]
-    first = next((scale for scale in scales if np.isfinite(scale)), None)
-    if first is None:
+    poses = _metric_ones(poses) or poses
+    parts = scaled_maps(poses)
+    if not parts:
         raise EvaluationError("the estimate does not move, so that its scale against the truth is not defined")
-    series = [
-        relative_errors(part, scale)
-        for part, scale in zip(maps, scales, strict=True)
-        if len(part) >= MIN_POSES and np.isfinite(scale)
-    ]
-    return {"relative": consistency(series), "world": consistency([world_errors(poses, first)])}
+    series = [relative_errors(part, scale) for part, scale in parts if len(part) >= MIN_POSES]
+    return {"relative": consistency(series), "world": consistency([world_errors(poses, parts[0][1])])}
+
+
+def scaled_maps(poses: Sequence[PoseEstimate]) -> list[tuple[list[PoseEstimate], float]]:
+    """The poses of each map that moves in the same unit, in order of the maps' numbers, and what the unit is."""
+    poses = _metric_ones(poses) or poses
+    parts = [[p for p in poses if p.map_number == number] for number in sorted({p.map_number for p in poses})]
+    scaled = [(part, 1.0 if part[0].is_metric else scale_of(part)) for part in parts]
+    return [(part, scale) for part, scale in scaled if np.isfinite(scale)]
 
 
 def run_consistency(records: Sequence[FrameRecord], truth: Trajectory | None) -> dict[str, Consistency]:
-    """The same of the records of a run, in order of time, by the true poses that have exactly their stamps.
+    """The same of the records of a run, in order of time. Raises ``EvaluationError`` as above."""
+    return evaluate_consistency(estimates_of(records, truth))
 
-    Truth between frames is not exact enough to hold a covariance to it. Raises ``EvaluationError`` as above.
+
+def estimates_of(records: Sequence[FrameRecord], truth: Trajectory | None) -> list[PoseEstimate]:
+    """The poses of a run with the true ones that have exactly their stamps.
+
+    Truth between frames is not exact enough to hold a covariance to it.
     """
     poses = {} if truth is None else dict(zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True))
-    return evaluate_consistency(
-        [
-            PoseEstimate(
-                record.world_from_camera,
-                record.covariance,
-                record.previous_from_current,
-                record.relative_covariance,
-                poses[record.stamp_ns],
-                record.map_id,
-                record.unit.state == ScaleState.METRIC.value,
-            )
-            for record in records
-            if record.world_from_camera is not None and record.stamp_ns in poses
-        ]
-    )
+    return [
+        PoseEstimate(
+            record.world_from_camera,
+            record.covariance,
+            record.previous_from_current,
+            record.relative_covariance,
+            poses[record.stamp_ns],
+            record.map_id,
+            record.unit.state == ScaleState.METRIC.value,
+            record.stamp_ns,
+        )
+        for record in records
+        if record.world_from_camera is not None and record.stamp_ns in poses
+    ]
+
+
+def _metric_ones(poses: Sequence[PoseEstimate]) -> list[PoseEstimate]:
+    return [pose for pose in poses if pose.is_metric]
 
 
 def _in_unit(transform: np.ndarray, scale: float) -> np.ndarray:

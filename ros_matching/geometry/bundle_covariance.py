@@ -10,7 +10,8 @@ out, comes from the cameras alone. For these the usual ``sigma^2 S^-1``, with ``
 observations for independent and equally noisy. They are not: a point is off in one view as it is in the next, and
 neighbours are wrong together, which makes the truth several times as uncertain. So the scores of the cost, added up
 over all views of all points of one place of the image, tell their covariance themselves (the sandwich ``S^-1 (sum_g s_g
-s_g^T) S^-1`` of clustered data; White 1980, Liang and Zeger 1986).
+s_g^T) S^-1`` of clustered data; White 1980, Liang and Zeger 1986), raised by what places have in common
+(``geometry.places``).
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import numpy as np
 
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
 from ros_matching.geometry.normal_equations import Linearisation, Observations, Residuals, jacobians
+from ros_matching.geometry.places import PlaceSums, places_of
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
 
 _WEIGHTS = {"huber": huber_weight, "cauchy": cauchy_weight}
 _FLAT = 1e-9  # share of the largest eigenvalue of the scaled information below which a direction is not observed
 _MIN_POINT_CONDITION = 1e-10
-_PLACES = 40  # in a row of the image
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,15 @@ def bundle_covariance(
         block = slice(6 * slot, 6 * slot + 6)
         information[block, block] += linear.camera_blocks[slot]
     inverse = _observed_inverse(information)
-    scores = inverse @ _scores_by_place(linear, residuals, problem.camera_from_world, weight)
+    scores = _scores_by_place(linear, residuals, problem.camera_from_world, weight)
+    cameras = scores.common_factor(inverse) * (inverse @ scores.squares() @ inverse)
     # A fit hides from its residuals what it adapted to: the share of the unknowns in the number of places.
-    cameras = scores @ scores.T + unknowns / scores.shape[1] * sigma_px**2 * inverse
+    cameras += unknowns / scores.count * sigma_px**2 * inverse
     return BundleCovariance(free, cameras, by_cameras, sigma_px**2 * point_inverse, sigma_px)
 
 
-def _scores_by_place(linear: Linearisation, residuals: Residuals, poses: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """What the points of each place push the free cameras by, (6F, G): the gradient of their cost.
+def _scores_by_place(linear: Linearisation, residuals: Residuals, poses: np.ndarray, weight: np.ndarray) -> PlaceSums:
+    """What the points of each place push the free cameras by, (6F,): the gradient of their cost.
 
     At the optimum a point's own gradient is zero, so nothing is lost by its elimination. The place is that of the first
     view.
@@ -103,15 +105,11 @@ def _scores_by_place(linear: Linearisation, residuals: Residuals, poses: np.ndar
     by_camera, _ = jacobians(observations, residuals, poses)
     pushes = np.einsum("inj,nj->ij", by_camera, weight * residuals.residual)
     _, first = np.unique(observations.point_index, return_index=True)
-    cells = (observations.points_px[:, first] * (_PLACES / observations.camera.width)).astype(np.intp)
-    _, place_of_point = np.unique(cells[0] + 2 * _PLACES * cells[1], return_inverse=True)
-    scores = np.zeros((6 * len(observations.free_cameras), place_of_point.max() + 1))
+    scores = np.zeros((len(first), 6 * len(observations.free_cameras)))
     for slot, camera in enumerate(observations.free_cameras):
         part = slice(observations.starts[camera], observations.starts[camera + 1])
-        places = place_of_point[observations.point_index[part]]
-        for row in range(6):
-            scores[6 * slot + row] = np.bincount(places, pushes[row, part], scores.shape[1])
-    return scores
+        np.add.at(scores[:, 6 * slot : 6 * slot + 6], observations.point_index[part], pushes[:, part].T)
+    return PlaceSums.of(scores, places_of(observations.points_px[:, first].T, observations.camera.width))
 
 
 def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:

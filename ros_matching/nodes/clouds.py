@@ -5,13 +5,14 @@ Written are x, y, z, rgb and confidence, 20 bytes a point, as RViz, PCL and Octo
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError
-from ros_matching.nodes.conversions import field_array
 
 _NAMES = ("x", "y", "z", "rgb", "confidence")
 _FIELDS = [PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate(_NAMES)]
@@ -32,14 +33,16 @@ _GREY = 128
 
 def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
     """A cloud with the fields x, y, z, rgb (packed into a float's bits, as RViz and PCL read it) and confidence."""
-    points = np.empty((len(cloud), len(_NAMES)), dtype="<f4")
-    points[:, :3] = cloud.points
+    data = array("B", [0]) * (_POINT_STEP * len(cloud))
+    points = np.asarray(data).view("<f4").reshape(-1, len(_NAMES))  # the memory of the message itself
+    for axis in range(3):  # nearly twice as fast as all at once
+        points[:, axis] = cloud.points[:, axis]
     points[:, 4] = cloud.confidence
     packed = points.view(np.uint8)[:, _RGB]  # 0x00RRGGBB, little-endian
     packed[:, 3] = 0
     for byte, channel in enumerate((2, 1, 0)):  # several times as fast as all at once
         packed[:, byte] = cloud.colors[:, channel]
-    return PointCloud2(
+    msg = PointCloud2(
         header=header,
         height=1,
         width=len(points),
@@ -48,8 +51,9 @@ def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
         fields=_FIELDS,
         point_step=_POINT_STEP,
         row_step=points.nbytes,
-        data=field_array(points),
     )
+    msg.data = data  # the constructor would copy it once more
+    return msg
 
 
 def cloud_from_msg(msg: PointCloud2) -> PointCloud:

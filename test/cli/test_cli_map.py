@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -83,6 +84,23 @@ def test_a_tracker_that_becomes_metric_gives_a_metric_map(sliding, monkeypatch, 
     np.testing.assert_allclose(read_cloud(folder / "cloud.ply").points[:, 2], WALL, rtol=1e-3)
     assert len(read_tum(folder / "keyframes.tum")) == 10 - METRIC_FROM
     assert "the unit of length is metric by now" in caplog.text
+
+
+def test_rerun_gets_what_is_mapped(sliding, tmp_path):
+    chunks_of = pytest.importorskip("rerun.chunk", reason="needs a recent Rerun SDK (pip install rerun-sdk)")
+    code, folder = sliding("--poses", "truth", "--rerun", str(tmp_path / "seen" / "map.rrd"))
+    assert code == 0
+    stream = chunks_of.RrdReader(tmp_path / "seen" / "map.rrd").stream()
+    paths = {str(chunk.entity_path) for chunk in stream.to_chunks()}
+    assert {"/image", "/world/camera/depth"} <= paths
+    assert sum(path.startswith("/world/points/") for path in paths) == report(folder)["mapped"]
+
+
+def test_rerun_that_is_not_installed_is_told(sliding, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    code, _ = sliding("--poses", "truth", "--rerun")
+    assert code == 2
+    assert "pip install rerun-sdk" in capsys.readouterr().err
 
 
 def test_a_scale_anchor_needs_the_trackers_poses(sliding, capsys):
