@@ -26,9 +26,8 @@ build: install/.made
 demo: build
 	$(venv)/bin/ros-matching demo $(if $(SEQUENCE),--source "$(SEQUENCE)") $(ARGS)
 
-# One process for each core, which needs no threads then.
 test: build
-	OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: .venv/.made
 	$(python) -m ruff format --check .

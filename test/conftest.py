@@ -9,7 +9,9 @@ import pytest
 
 from ros_matching.threads import keep_blas_single_threaded
 
-keep_blas_single_threaded()  # as the executables do: with another number of threads sums round otherwise
+# With another number of threads sums round otherwise than in the executables; and there is one process for each core.
+keep_blas_single_threaded()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -36,6 +36,8 @@ depth ranges and filters:
   pbs_mvsnet_lite  the mapper as it is
   no_pyramid       without the coarser levels
   no_gates         without voxel-wise aggregation: all views weigh the same (the network is not trained anew)
+  no_sparse_points without the tracker's points in the cost volume
+  no_refinement    the network's depth as it is, without the narrow sweep over the full-size images
   no_consistency   without comparing depth maps
   ncc              plane sweep by normalised cross-correlation
   sgbm             OpenCV's semi-global matching on rectified pairs
@@ -56,6 +58,8 @@ _VARIANTS = {
     "pbs_mvsnet_lite": _Variant(),
     "no_pyramid": _Variant(changes={"levels": 1}),
     "no_gates": _Variant("no_gates"),
+    "no_sparse_points": _Variant(changes={"sparse_weight": 0.0}),
+    "no_refinement": _Variant(changes={"refinement": 0}),
     "no_consistency": _Variant(changes={"min_consistent": 0}),
     "ncc": _Variant("ncc"),
     # Semi-global matching drops what it is not sure of by itself.
@@ -160,15 +164,15 @@ def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimato
         return _AtQuarter(PlaneSweep(config.planes).estimate)
     if name == "sgbm":
         return _AtQuarter(SemiGlobalMatching().estimate)
-    from ros_matching.mapping.loading import NETWORKS
+    from ros_matching.mapping.loading import NETWORKS, depth_config
     from ros_matching.networks.device import torch_device
     from ros_matching.networks.installed import load_installed
-    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
+    from ros_matching.networks.pbs_mvsnet.depth import DepthEstimator
 
     network = load_installed(NETWORKS[0]).to(torch_device(device))
     if name == "no_gates":
         network.aggregation.voxel = None
-    return DepthEstimator(network, DepthConfig(config.planes, config.levels))
+    return DepthEstimator(network, depth_config(config))
 
 
 class _AtQuarter:

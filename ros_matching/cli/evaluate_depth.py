@@ -51,6 +51,13 @@ def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     parser.add_argument("--views", type=int, default=5, metavar="N", help="views of a set (default: %(default)s)")
     parser.add_argument("--step", type=int, default=2, metavar="N", help="every Nth frame is a reference (default: 2)")
     parser.add_argument("--planes", type=int, default=96, metavar="N", help="depth hypotheses (default: %(default)s)")
+    parser.add_argument(
+        "--refinement",
+        type=int,
+        default=6,
+        metavar="N",
+        help="depths tried by correlation on either side of the network's; 0: none (default: %(default)s)",
+    )
     add_output_options(parser)
 
 
@@ -87,4 +94,5 @@ def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:
     if network_name not in _ESTIMATORS:
         raise EvaluationError(f"no depth estimator is called {network_name!r}; there are: {', '.join(_ESTIMATORS)}")
     network = load_named(Path(file) if file else weights_file(network_name), network_name)
-    return DepthEstimator(network.to(torch_device(args.device)), DepthConfig(planes=args.planes)).estimate
+    config = DepthConfig(planes=args.planes, refinement=args.refinement)
+    return DepthEstimator(network.to(torch_device(args.device)), config).estimate

@@ -39,6 +39,15 @@ class MappingConfig(Config):
     range_margin: float = parameter(0.1, "by which share the range is widened on both ends", minimum=0, maximum=2)
     planes: int = parameter(48, "depths that are tried, best a multiple of 16", minimum=8, maximum=1024)
     levels: int = parameter(0, "levels of the depth pyramid, 1: none; 0: by image size", minimum=0, maximum=4)
+    sparse_weight: float = parameter(
+        3.0, "how much sparse points lower the costs of the depths near them; 0: not at all", minimum=0, maximum=100
+    )
+    refinement: int = parameter(
+        6,
+        "depths tried by correlation of the images on either side of the network's, up to two planes away; 0: none",
+        minimum=0,
+        maximum=32,
+    )
     min_confidence: float = parameter(
         0.5, "confidence that a depth needs; 0.8 in the paper, whose scenes are models on a table", minimum=0, maximum=1
     )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ros_matching.mapping.config import MappingConfig
 from ros_matching.mapping.dense_mapper import DenseMapper
+
+if TYPE_CHECKING:
+    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig
 
 NETWORKS = ("pbs_mvsnet_lite", "pbs_mvsnet")
 
@@ -24,9 +28,21 @@ def load_dense_mapper(
     """
     from ros_matching.networks.device import torch_device
     from ros_matching.networks.installed import load_named, weights_file
-    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
+    from ros_matching.networks.pbs_mvsnet.depth import DepthEstimator
 
     config = config or MappingConfig()
     where = torch_device(device)
     loaded = load_named(Path(weights) if weights else weights_file(network), network)
-    return DenseMapper(DepthEstimator(loaded.to(where), DepthConfig(config.planes, config.levels)), config)
+    return DenseMapper(DepthEstimator(loaded.to(where), depth_config(config)), config)
+
+
+def depth_config(config: MappingConfig) -> DepthConfig:
+    """What the mapper's settings say to the estimator of depth."""
+    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig
+
+    return DepthConfig(
+        planes=config.planes,
+        levels=config.levels,
+        sparse_weight=config.sparse_weight,
+        refinement=config.refinement,
+    )

@@ -57,13 +57,18 @@ def recorded(command: list[str]) -> tuple[list[KeyframeMsg], list[Path], str]:
 
 
 def mapped_offline(keyframes: list[KeyframeMsg], paths: list[Path]) -> PointCloud:
-    """The map of the same keyframes, moved as they were corrected, without ROS."""
+    """The map of the same keyframes, moved as they were corrected, without ROS.
+
+    Each path came before the keyframe of its stamp, and before the other one that a map begins with.
+    """
     mapper = load_dense_mapper("cpu", MappingConfig(**MAPPING))
     ids = {stamp_ns_from_msg(msg.header.stamp): msg.id for msg in keyframes}
-    for msg, path in zip(keyframes, paths, strict=True):
-        keyframe = keyframe_from_msg(msg)
-        mapper.move({ids[stamp_ns_from_msg(pose.header.stamp)]: pose_from_msg(pose.pose) for pose in path.poses})
-        mapper.add(keyframe)
+    rows = np.searchsorted([stamp_ns_from_msg(path.header.stamp) for path in paths], list(ids))
+    assert rows.tolist() == [0, *range(len(paths))]
+    for row, msg in zip(rows, keyframes, strict=True):
+        poses = paths[row].poses
+        mapper.move({ids[stamp_ns_from_msg(pose.header.stamp)]: pose_from_msg(pose.pose) for pose in poses})
+        mapper.add(keyframe_from_msg(msg))
     mapper.finish()
     return mapper.cloud()
 

@@ -5,18 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from ros_matching.datatypes import Camera
 from ros_matching.scenes import ProceduralTextures, Scene, build_scene
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

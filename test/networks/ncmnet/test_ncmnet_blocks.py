@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -27,12 +26,8 @@ from ros_matching.networks.ncmnet.official import from_official
 
 
 @pytest.fixture(autouse=True)
-def _seeded_and_on_one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seeded() -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def randomised(module: torch.nn.Module) -> torch.nn.Module:
