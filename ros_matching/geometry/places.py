@@ -62,10 +62,11 @@ class PlaceSums:
         are taken to add up to zero, as at the optimum of a cost.
         """
         rows, columns = self.occupied.shape
-        around = np.einsum("rs,scd,ce->red", _weights(rows), self.sums, _weights(columns), optimize=True)
+        around = np.tensordot(_weights(rows), self.sums, 1)  # (R, C, D)
+        around = np.matmul(_weights(columns), around)
         overlap = np.sum(self.occupied * (_weights(rows) @ self.occupied @ _weights(columns))) / max(self.count, 1) ** 2
-        near = np.einsum("rcd,rcd->", around, self.sums @ metric, optimize=True)
-        single = np.einsum("rcd,rcd->", self.sums, self.sums @ metric, optimize=True)
+        measured = (self.sums.reshape(-1, len(metric)) @ metric).ravel()
+        near, single = around.ravel() @ measured, self.sums.ravel() @ measured
         if not single > 0:
             return 1.0
         return max(float(near / single) / (1.0 - min(overlap, _MAX_OVERLAP)), 1.0)

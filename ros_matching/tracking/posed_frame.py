@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ros_matching.geometry.se3 import interpolate, invert, pose_from, rotation_angle_deg
-from ros_matching.tracking.uncertainty import PoseBelief
+from ros_matching.tracking.pose_belief import PoseBelief
 
 _MAX_SHARE = 3.0  # a motion is not believed to go on for longer than this many times what it took
 # A pose so far from where the motion before leads, in typical depths or degrees, is a jump.

@@ -6,25 +6,9 @@ own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
 1. The map. A bundle adjustment of the window gives the joint covariance C of the keyframes' steps c, and per landmark
    ``x_j = B_j c + q_j`` with q_j independent of each other and of c (``geometry.bundle_covariance``). The q_j average
    out over many landmarks, the B_j c do not.
-2. A frame localised in the map minimises a robust cost of the residuals r_j, with derivatives J_j and A_j by pose and
-   landmark and H = sum_j l_j J_j^T J_j (l_j weights with bounded leverage). Its step is
-
-       e = M c + sum_j i_j,    M = sum_j G_j A_j B_j,    G_j = -l_j H^-1 J_j^T,
-
-   where i_j = G_j psi(r_j) / mean(psi') / (1 - h_j) is the influence of landmark j: its own noise as the residual shows
-   it, pixels and q_j together. ``sum_j i_j i_j^T`` estimates the covariance without a model of the noise, which differs
-   from landmark to landmark far more than any score tells (the infinitesimal jackknife, Jaeckel 1972; the leverage h_j
-   makes up for residuals being smaller than errors, MacKinnon and White 1985). Landmarks near each other in the image
-   are wrong together (``geometry.places``), so influences are added up by place before they are squared, and raised by
-   what places still have in common.
-3. The motion between two frames of one map. Both errors contain c and the same q_j, and the pixel noise of one landmark
-   is alike in consecutive images: what a landmark pushes both poses by cancels. So with influences in common axes
-
-       e_a - e_b = (M_a - M_b) c + sum_j (i_aj - i_bj),
-
-   a landmark that only one of the frames sees having no influence on the other. Where the map was adjusted between the
-   two, what that moved the frame by is an error of known size.
-4. The drift. The window hangs on a fixed keyframe, which has an error of its own from the time when it moved: six of
+2. A frame localised in the map, and the motion between two: ``tracking.pose_belief``. Where the map was adjusted
+   between the two, what that moved the frame by is an error of known size.
+3. The drift. The window hangs on a fixed keyframe, which has an error of its own from the time when it moved: six of
    pose and one of scale, as a window's scale is the one its fixed part has. A keyframe's error is that of its fixed
    keyframe, carried rigidly and with the scale, and what the window adds; so it grows along the chain. The gauge is the
    first keyframe, without error; its map's scale is the unit. While one keyframe alone is fixed nothing holds the
@@ -37,22 +21,17 @@ which two front ends must differ by as much as both say, and checked on others (
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance, step_lengths
-from ros_matching.geometry.places import PlaceSums, places_of
-from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian, tukey_cutoff_px
-from ros_matching.geometry.robust import tukey_slope, tukey_weight
 from ros_matching.geometry.se3 import invert, local, skew
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import Window
+from ros_matching.tracking.pose_belief import Influences, PoseBelief, difference_noise
 
-_MIN_LANDMARKS = 6
 _MIN_SIGMA_PX = 0.05
-_MAX_LEVERAGE = 0.7
-_MAX_CONDITION = 1e12
 # What is known of where a new map begins, after a loss: the camera is about where it was last seen, in typical depths,
 # turned by less than this, and the scale carries over roughly.
 _LOSS_SIGMAS = 1.0, 1.0, 0.5
@@ -68,34 +47,6 @@ class Calibration:
 
 
 CALIBRATION = Calibration(noise=1.3, common=2.0, drift=2.0)
-
-
-@dataclass(frozen=True)
-class PoseBelief:
-    """A camera pose in the map with where its error comes from; K landmarks, F moving keyframes of map ``version``.
-
-    ``influences`` (K, 6) are the i_j of the landmarks ``serials`` (K,), in ``places`` (K, 2) of the image; ``by_map``
-    (6, 6F) is M, ``own`` (6, 6) the covariance of what rests on neither.
-    """
-
-    camera_from_world: np.ndarray
-    version: int
-    serials: np.ndarray
-    places: np.ndarray
-    influences: np.ndarray
-    by_map: np.ndarray
-    own: np.ndarray
-
-    @property
-    def noise(self) -> np.ndarray:
-        """The covariance (6, 6) of the step, but for what the map contributes."""
-        return self.own + _squared_by_place(self.influences, self.places)
-
-    def rescaled(self, factor: float) -> PoseBelief:
-        """The same, after all lengths were multiplied by ``factor`` about this camera."""
-        step = step_lengths(factor, 1)
-        by_map = step[:, None] * self.by_map / step_lengths(factor, self.by_map.shape[1] // 6)
-        return replace(self, influences=self.influences * step, by_map=by_map, own=np.outer(step, step) * self.own)
 
 
 class PoseUncertainty:
@@ -180,32 +131,24 @@ class PoseUncertainty:
 
         ``weights`` (K,) are those with which it was found, all one unless given.
         """
-        camera, positions = local_map.camera, local_map.positions[landmark_ids]
-        residual, jacobian = residuals_and_jacobian(camera_from_world, positions, points_px, camera)
-        good = np.isfinite(residual).all(axis=0)
-        if np.count_nonzero(good) < _MIN_LANDMARKS:
+        found = Influences.of(
+            local_map.camera,
+            camera_from_world,
+            local_map.positions[landmark_ids],
+            points_px,
+            threshold_px,
+            weights,
+        )
+        if found is None:
             return self.independent(camera_from_world, np.full((6, 6), np.nan))
-        landmark_ids, residual, jacobian = landmark_ids[good], residual[:, good], jacobian[:, :, good]
-        error = np.hypot(*residual)
-        cutoff_px = tukey_cutoff_px(error, threshold_px)
-        weights = np.ones(len(good)) if weights is None else weights
-        weighted = jacobian * bounded_leverage(weights[good] * (error < cutoff_px), jacobian[0, 0])
-        information = weighted.reshape(6, -1) @ jacobian.reshape(6, -1).T
-        if not np.linalg.cond(information) < _MAX_CONDITION:
-            return self.independent(camera_from_world, np.full((6, 6), np.nan))
-        gains = -np.einsum("ij,jan->nia", np.linalg.inv(information), weighted, optimize=True)
-        leverage = np.minimum(-0.5 * np.einsum("nia,ian->n", gains, jacobian, optimize=True), _MAX_LEVERAGE)
-        push = residual * (tukey_weight(error, cutoff_px) / tukey_slope(error, cutoff_px, 2) / (1.0 - leverage))
-        push *= np.sqrt(self._calibration.noise)
-        serials = local_map.serials[landmark_ids]
-        by_point = np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3], optimize=True)
+        serials = local_map.serials[landmark_ids[found.rows]]
         return PoseBelief(
             camera_from_world,
             self._version,
             serials,
-            places_of(points_px[good], camera.width),
-            np.einsum("nia,an->ni", gains, push, optimize=True),
-            self._by_map(serials, gains, by_point),
+            found.places,
+            np.sqrt(self._calibration.noise) * found.influences,
+            self._by_map(serials, found.gains, found.by_point),
             np.zeros((6, 6)),
         )
 
@@ -235,7 +178,7 @@ class PoseUncertainty:
         of_before[:3, 3:] = -skew(before_from_now[:3, 3])
         of_now[:3, :3] = of_now[3:, 3:] = before_from_now[:3, :3]
         covariance = of_before @ before.own @ of_before.T + of_now @ now.own @ of_now.T
-        covariance += _difference_noise(before, now, of_before, of_now)
+        covariance += difference_noise(before, now, of_before, of_now)
         if before.version == now.version:
             covariance += self._common(of_before @ before.by_map - of_now @ now.by_map)
         covariance[:3, :3] += self.scale_variance * np.outer(before_from_now[:3, 3], before_from_now[:3, 3])
@@ -307,33 +250,6 @@ def jump_covariance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The second moment (6, 6) of the known error of a transform (4, 4) that an adjustment moved to another."""
     step = local(before, after)
     return np.outer(step, step)
-
-
-def _difference_noise(before: PoseBelief, now: PoseBelief, of_before: np.ndarray, of_now: np.ndarray) -> np.ndarray:
-    """The covariance (6, 6) of ``of_before e_before - of_now e_now`` but for what the map contributes."""
-    union, rows = np.unique(np.concatenate([before.serials, now.serials]), return_inverse=True)
-    rows0, rows1 = rows[: len(before.serials)], rows[len(before.serials) :]
-    difference, places = np.zeros((len(union), 6)), np.zeros((len(union), 2), np.intp)
-    difference[rows0] = before.influences @ of_before.T
-    difference[rows1] -= now.influences @ of_now.T
-    places[rows0] = before.places
-    places[rows1] = now.places
-    return _squared_by_place(difference, places)
-
-
-def _squared_by_place(influences: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The sum (6, 6) of squares of influences (K, 6), after those of one place (K, 2) were added up.
-
-    It is raised by what neighbouring places have in common. The fewer places there are, the less certain is the sum
-    itself; it is raised for errors over it to have the squares that they should have on average (the mean of
-    Hotelling's statistic).
-    """
-    if not len(influences):
-        return np.zeros((6, 6))
-    by_place = PlaceSums.of(influences, places)
-    squares = by_place.squares()
-    common = by_place.common_factor(np.linalg.pinv(squares, rcond=1e-9, hermitian=True))
-    return common * by_place.count / max(by_place.count - 7, 1) * squares
 
 
 def _step_from_world(camera_from_world: np.ndarray) -> np.ndarray:

@@ -21,12 +21,13 @@ from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import LocalMapper
 from ros_matching.tracking.localization import Localization, Localizer
 from ros_matching.tracking.maps import Maps
+from ros_matching.tracking.pose_belief import PoseBelief
 from ros_matching.tracking.posed_frame import PosedFrame, is_jump
 from ros_matching.tracking.recovery import Recovery
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.tracking.scale import ScaleEstimator
 from ros_matching.tracking.scale_measurement import PosedView
-from ros_matching.tracking.uncertainty import PoseBelief, PoseUncertainty, jump_covariance
+from ros_matching.tracking.uncertainty import PoseUncertainty, jump_covariance
 
 _LOG = logging.getLogger(__name__)
 

@@ -52,6 +52,7 @@ def test_what_is_published_for_a_tracked_image(start_vo):
     assert (first.state, first.reason) == (VoStatus.INITIALIZING, "waiting for parallax")
     assert (second.state, second.reason) == (VoStatus.TRACKING, "")
     assert (second.frames_received, second.frames_tracked, second.inliers, second.matches) == (2, 1, 2, 5)
+    assert (first.map_id, second.map_id, second.rotation_only) == (0, MAP_NUMBER, True)
     assert second.stage_names == ["input", "extract"]
     assert second.latency_ms > second.stage_ms[0] > 0
 

@@ -108,6 +108,8 @@ class KnownTracker:
             world_from_camera=pose,
             covariance=RELATIVE_COVARIANCE,
             previous_from_current=RELATIVE,
+            map_id=MAP_NUMBER,
+            rotation_only=True,
             relative_covariance=RELATIVE_COVARIANCE,
             **self.unit,
             counts=TrackingCounts(keypoints=9, matches=5, inliers=2),
