@@ -20,6 +20,9 @@ _SHADING = 2.5  # how dark a neighbour makes that is nearer by e
 _RINGS_PX = (1, 2, 4)  # distance of the neighbours
 _EMPTY = np.iinfo(np.int64).max
 _ROW_BITS = 32
+_FOCAL_LENGTHS = (0.85, 3.0)  # the shortest and longest of an overview, in widths of the picture
+_SHARE_INSIDE = 0.99  # of the points, along each axis
+_FILLED = 0.9  # of the picture, by these
 
 
 def draw_cloud(
@@ -50,7 +53,8 @@ def overview(
 ) -> tuple[Camera, np.ndarray, float]:
     """A camera that looks at a cloud from behind those that saw it: camera, world_from_camera, nearest depth to show.
 
-    It stands back from their middle, and higher, so that what they saw is in the picture and walls behind them are not.
+    It stands back from their middle, and higher, so that what they saw is in the picture and walls behind them are not,
+    and has the focal length that fills the picture.
     """
     poses = np.asarray(world_from_cameras)
     middle = poses[len(poses) // 2]
@@ -64,8 +68,21 @@ def overview(
     forward /= np.linalg.norm(forward)
     reach = np.linalg.norm(target - eye)
     position = eye - 1.1 * reach * forward - 0.8 * reach * down
-    camera = Camera(width, height, 0.85 * width, 0.85 * width, (width - 1) / 2, (height - 1) / 2)
-    return camera, look_at(position, target, down), 0.9 * float(reach)
+    pose, near = look_at(position, target, down), 0.9 * float(reach)
+    focal_px = _filling_focal_length_px(
+        transform(invert(pose), np.asarray(cloud.points, np.float64)), near, width, height
+    )
+    return Camera(width, height, focal_px, focal_px, (width - 1) / 2, (height - 1) / 2), pose, near
+
+
+def _filling_focal_length_px(points: np.ndarray, near: float, width: int, height: int) -> float:
+    """The one with which nearly all points (N, 3) beyond ``near`` are just inside the picture, within bounds."""
+    seen = points[points[:, 2] > near]
+    widest, narrowest = _FOCAL_LENGTHS[0] * width, _FOCAL_LENGTHS[1] * width
+    if not len(seen):
+        return widest
+    reach = np.quantile(np.abs(seen[:, :2] / seen[:, 2:]), _SHARE_INSIDE, axis=0)
+    return float(np.clip(_FILLED * np.min((width / 2, height / 2) / np.maximum(reach, 1e-9)), widest, narrowest))
 
 
 def look_at(position: np.ndarray, target: np.ndarray, down: np.ndarray) -> np.ndarray:

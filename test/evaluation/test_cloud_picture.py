@@ -66,3 +66,11 @@ def test_the_overview_sees_most_of_the_cloud():
     inside = ((pixels > 0) & (pixels < (camera.width, camera.height))).all(axis=1) & (local[:, 2] > near)
     assert inside.mean() > 0.9
     assert pose[1, 3] < 0  # above: down is along y
+
+
+def test_a_small_cloud_fills_the_overview():
+    for half in (1.0, 2.0):
+        cloud = sheet(4.0, (9, 9, 9), half=half, step=half / 20)
+        camera, pose, _ = overview(cloud, [np.eye(4)] * 3)
+        spread = np.ptp(camera.project(transform(invert(pose), cloud.points)), axis=0) / (camera.width, camera.height)
+        assert 0.6 < spread.max() < 1.1
