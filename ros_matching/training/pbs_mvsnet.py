@@ -22,20 +22,17 @@ from ros_matching.evaluation.depth import evaluate_depth
 from ros_matching.evaluation.depth_views import DepthViews, DepthViewsConfig, depth_views
 from ros_matching.evaluation.split import training_photos, validation_frames
 from ros_matching.io import open_source
-from ros_matching.networks.pbs_mvsnet.consistency import project, unproject
 from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
-from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet, BSMVSNetConfig, feature_intrinsics
+from ros_matching.networks.pbs_mvsnet.network import BSMVSNet, BSMVSNetConfig
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
-from ros_matching.networks.pbs_mvsnet.warping import pixel_grid
+from ros_matching.training.pbs_mvsnet_samples import distorted, halved, training_sample
 from ros_matching.training.pbs_mvsnet_views import DrawnViews, RenderedViews, SequenceViews, mirrored, part
-from ros_matching.training.photometric import PhotometricConfig, distort
 from ros_matching.training.real import RealViewsConfig
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 from ros_matching.training.views import ViewSource, ViewTuple
 
 SEQUENCE = "hololens_000"
 _REAL_SIZE = (512, 320)  # of the views of which a part is taken
-_QUANTILE = 0.02
 _ATTEMPTS = 10  # at a sample that is of use
 _MIN_SEEN = 0.05  # share of pixels with a truth below which a sample is no use
 
@@ -87,7 +84,7 @@ class PBSMVSNetLiteRecipe(Recipe):
         for attempt in range(_ATTEMPTS):
             views = self._views(index, attempt, rng)
             if rng.random() < self.config.photometric:
-                views["images"] = _distorted(views["images"], rng)
+                views["images"] = distorted(views["images"], rng)
             sample = training_sample(views, rng)
             if torch.isfinite(sample["depth"]).float().mean() > _MIN_SEEN:
                 break
@@ -209,31 +206,6 @@ class PBSMVSNetRecipe(PBSMVSNetLiteRecipe):
     description = "depth of keyframes from posed neighbours"
 
 
-def training_sample(views: ViewTuple, rng: np.random.Generator) -> dict[str, Tensor]:
-    """What the network is given of views, and the truth: see ``PBSMVSNetLiteRecipe.sample``.
-
-    Depth that no source sees is unknown. The range is that of robust quantiles of the depth, widened at random.
-    """
-    intrinsics = feature_intrinsics(views["intrinsics"].double())
-    camera_from_world = torch.linalg.inv(views["world_from_camera"].double())
-    projections = camera_from_world.clone()
-    projections[:, :3] = intrinsics @ camera_from_world[:, :3]
-    depth = views["depth"][0, ::FEATURE_STRIDE, ::FEATURE_STRIDE].double()
-    known = depth[torch.isfinite(depth)]
-    if len(known) == 0:
-        near, far = 1.0, 2.0
-    else:
-        near, far = torch.quantile(known, torch.tensor([_QUANTILE, 1 - _QUANTILE]).double()).tolist()
-    range_ = torch.tensor([near / np.exp(rng.uniform(0.02, 0.5)), far * np.exp(rng.uniform(0.02, 0.5))])
-    seen = _seen(depth, intrinsics, camera_from_world)
-    return {
-        "images": views["images"],
-        "projections": projections.float(),
-        "depth": torch.where(seen, depth, torch.nan).float(),
-        "range": range_.float(),
-    }
-
-
 def hypothesis_index(depth: Tensor, near: Tensor, far: Tensor, planes: int, sampling: str) -> Tensor:
     """Where depths (B, h, w) lie among the hypotheses of ``depth_hypotheses``; NaN stays."""
     near, far = near[:, None, None], far[:, None, None]
@@ -250,34 +222,9 @@ def depth_of_index(index: Tensor, near: Tensor, far: Tensor, planes: int, sampli
     return 1 / (1 / near - (1 / near - 1 / far) * index / planes)
 
 
-def halved(projections: Tensor) -> Tensor:
-    """Projections to feature maps (..., 4, 4) for images of half the size: pixel u becomes (u + 1/2) / 2 - 1/2."""
-    scale = torch.diag(projections.new_tensor([0.5, 0.5, 1, 1]))
-    scale[:2, 2] = -0.25 / FEATURE_STRIDE
-    return scale @ projections
-
-
 def _cross_entropy(log_probability: Tensor, truth: Tensor) -> Tensor:
     """That of the two hypotheses on both sides of the truth (B, h, w), by their nearness."""
     below = truth.floor().long().clamp(max=log_probability.shape[1] - 2).unsqueeze(1)
     share = truth - below.squeeze(1)
     lower, upper = (log_probability.gather(1, row).squeeze(1) for row in (below, below + 1))
     return -((1 - share) * lower + share * upper)
-
-
-def _seen(depth: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tensor:
-    """Which points (h, w) are inside of at least one source's image."""
-    height, width = depth.shape
-    points = unproject(pixel_grid(height, width, like=depth), depth.flatten(), intrinsics[0])
-    seen = torch.zeros(height * width, dtype=torch.bool)
-    for matrix, pose in zip(intrinsics[1:], camera_from_world[1:], strict=True):
-        (u, v), _ = project(pose[:3, :3] @ points + pose[:3, 3:], matrix)
-        seen |= (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
-    return seen.view(height, width)
-
-
-def _distorted(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each view as another camera would have taken it."""
-    config = PhotometricConfig(exposure_stops=0.25, gamma=0.08, saturation=0.1, motion_px=6.0)
-    views = [distort(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), rng, config) for image in images]
-    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()

@@ -24,13 +24,13 @@ class Forgetful(KnownDepth):
 
 
 def long_run(keyframes: int, every: int) -> list[tuple[int, float, int, int]]:
-    """Keyframes so far, milliseconds of one (median), points, bytes; the camera walks along the wall and never back."""
+    """Keyframes so far, CPU ms of one (median), points, bytes; the camera walks along the wall and never back."""
     mapper, rows, times = DenseMapper(Forgetful(), CONFIG), [], []
     for number in range(keyframes):
         keyframe = view(number, pose(0.2 * number, 0.1 * (number % 2)))
-        start = time.perf_counter()
+        start = time.thread_time()
         result = mapper.add(keyframe)
-        times.append(1e3 * (time.perf_counter() - start))
+        times.append(1e3 * (time.thread_time() - start))
         assert number < 4 or result.status is MappingStatus.MAPPED, result.reason
         if (number + 1) % every == 0:
             rows.append((number + 1, float(np.median(times)), len(mapper.cloud()), mapper.nbytes))
@@ -43,7 +43,7 @@ def test_a_long_run_takes_no_more_memory_or_time():
     _, middle, last = rows
     assert last[2] <= CONFIG.max_points
     assert last[3] <= 1.15 * middle[3]
-    assert last[1] < 3 * middle[1]
+    assert last[1] < 2 * middle[1]
 
 
 if __name__ == "__main__":

@@ -20,11 +20,10 @@ from ros_matching.training.pbs_mvsnet import (
     PBSMVSNetLiteRecipe,
     PBSMVSNetTraining,
     depth_of_index,
-    halved,
     hypothesis_index,
-    training_sample,
 )
 from ros_matching.training.pbs_mvsnet_planes import draw, random_scene
+from ros_matching.training.pbs_mvsnet_samples import halved, training_sample
 from ros_matching.training.pbs_mvsnet_views import DrawnViews, RenderedViews, mirrored, part
 from ros_matching.training.views import ViewTuple
 

@@ -17,7 +17,7 @@ from ros_matching.geometry.se3 import invert
 from ros_matching.networks.pbs_mvsnet.consistency import seen_in_source
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet
 from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
-from ros_matching.networks.pbs_mvsnet.refinement import refine
+from ros_matching.networks.pbs_mvsnet.refinement import Refined, refine
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
 from ros_matching.networks.pbs_mvsnet.regularization import STRIDE
 from ros_matching.networks.pbs_mvsnet.sparse_prior import sparse_prior
@@ -51,6 +51,7 @@ class DepthEstimator:
 
     Depth maps are a quarter of the image's size, rounded up, with a camera of their own: pixel (i, j) is the image's
     (4 i, 4 j). Depth is along z of the reference in the unit of the poses, NaN where no source sees the point.
+    The finest is refined on the images themselves; its confidence is the network's times the images' agreement there.
     """
 
     def __init__(self, network: BSMVSNet, config: DepthConfig = DepthConfig()) -> None:
@@ -94,7 +95,9 @@ class DepthEstimator:
         camera = feature_cameras[0]
         depth, confidence = (x[0, : camera.height, : camera.width] for x in (estimate.depth, estimate.confidence))
         if self.config.refinement and level == 0:
-            depth = self._refined(depth, depths[0], images[0], cameras, poses)
+            refined = self._refined(depth, depths[0], images[0], cameras, poses)
+            depth = refined.inverse.reciprocal().clamp(depths[0, 0], depths[0, -1])
+            confidence = confidence * refined.agreement
         depth, confidence = depth.cpu(), confidence.cpu()
         seen = _seen(depth.double(), feature_cameras, poses)
         return DepthMap(torch.where(seen, depth, torch.nan).numpy(), (confidence * seen).numpy(), camera)
@@ -118,8 +121,8 @@ class DepthEstimator:
         images: Tensor,
         cameras: Sequence[Camera],
         poses: Sequence[np.ndarray],
-    ) -> Tensor:
-        """The depth (h, w) at which the images agree best, within one hypothesis of the one given."""
+    ) -> Refined:
+        """What a few hypotheses on either side of a depth (h, w) have to say."""
         inverse = depth.reciprocal()
         if self._network.config.sampling == "inverse":
             reach = ((1 / hypotheses[0] - 1 / hypotheses[-1]) / (len(hypotheses) - 1)).expand_as(inverse)
@@ -127,10 +130,7 @@ class DepthEstimator:
             reach = (hypotheses[-1] - hypotheses[0]) / (len(hypotheses) - 1) * inverse.square()
         sizes = torch.tensor([[camera.width, camera.height] for camera in cameras], device=self._device)
         projections = self._projections(cameras, poses)[0]
-        refined = refine(
-            inverse, _REFINED_HYPOTHESES * reach, self.config.refinement, images, projections, sizes
-        ).inverse.reciprocal()
-        return refined.clamp(hypotheses[0], hypotheses[-1])
+        return refine(inverse, _REFINED_HYPOTHESES * reach, self.config.refinement, images, projections, sizes)
 
     def _images(self, views: Sequence[Keyframe], cameras: Sequence[Camera]) -> Tensor:
         """The images (1, N, 3, H, W) in [0, 1] at the cameras' sizes, all padded to the same size."""

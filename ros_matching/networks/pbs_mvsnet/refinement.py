@@ -24,14 +24,15 @@ _EPSILON = 1e-6
 
 
 class Refined(NamedTuple):
-    """``inverse`` (h, w), 1 / depth, and the ``correlation`` (h, w) in [0, 1] there, 0 where there is no texture.
+    """``inverse`` (h, w), 1 / depth, and the ``agreement`` (h, w) in [0, 1] of the images there.
 
-    Where no source sees all of a pixel's window at all depths that are tried, its depth is as it was, and the
-    correlation is 0.
+    That is 1 less by how much the correlation falls short of what the reference's texture allows: 1 where there is no
+    texture, 0 where textures contradict each other. Where no source sees all of a pixel's window at all depths that
+    are tried, the depth is as it was, and the agreement 1: nothing speaks against it.
     """
 
     inverse: Tensor
-    correlation: Tensor
+    agreement: Tensor
 
 
 def refine(inverse: Tensor, reach: Tensor, steps: int, images: Tensor, projections: Tensor, sizes: Tensor) -> Refined:
@@ -53,7 +54,8 @@ def refine(inverse: Tensor, reach: Tensor, steps: int, images: Tensor, projectio
     shift, best = _peak(scores, _TRUST * offsets.square())
     is_known = torch.isfinite(best)
     shift = torch.where(is_known, shift / steps, 0)
-    return Refined(inverse + shift * reach, torch.where(is_known, best, 0).clamp(0, 1))
+    shortfall = torch.where(is_known, sweep.texture - best, 0).clamp(0, 1)
+    return Refined(inverse + shift * reach, 1 - shortfall)
 
 
 class _Sweep:
@@ -68,6 +70,7 @@ class _Sweep:
         height, width = (length - 2 * _MARGIN_PX for length in size)
         self._target = functional.pad(grey[:1, :, :height, :width], (_MARGIN_PX,) * 4, mode="replicate")
         self._mean, self._variance = _statistics(self._target)
+        self.texture = (self._variance / (self._variance + _NOISE**2))[0, 0]  # the correlation of a window with itself
         rotations, translations = source_from_reference(projections[None])
         pixels = pixel_grid(*size, like=grey)
         pixels[:2] -= _MARGIN_PX

@@ -38,7 +38,7 @@ def test_a_shifted_surface_comes_back(shift: float, tilt: float) -> None:
     columns = torch.linspace(-1, 1, TRUTH.shape[1])
     start = TRUTH + (shift - np.sign(shift) * abs(tilt) / REACH) * REACH + tilt * columns
     result = refined(start)
-    sure = result.correlation > 0.9
+    sure = result.agreement > 0.9
     assert sure.float().mean() > 0.6
     before, after = ((inverse / TRUTH - 1).abs()[sure] for inverse in (start, result.inverse))
     assert after.median() < 0.15 * before.median() + 0.003
@@ -54,12 +54,19 @@ def test_the_padding_of_images_is_not_looked_at() -> None:
     start = TRUTH + 0.3 * REACH
     plain, padded = refined(start), refined(start, border=11)
     np.testing.assert_allclose(padded.inverse, plain.inverse, atol=1e-3 * REACH)
-    np.testing.assert_allclose(padded.correlation, plain.correlation, atol=1e-3)
+    np.testing.assert_allclose(padded.agreement, plain.agreement, atol=1e-3)
 
 
-def test_without_texture_nothing_correlates() -> None:
+def test_without_texture_nothing_speaks_for_or_against_a_depth() -> None:
     noise = 0.5 + 0.001 * torch.randn(4, 3, CAMERA.height, CAMERA.width, generator=torch.manual_seed(0))
-    assert refined(TRUTH, images=noise).correlation.max() < 0.1
+    result = refined(TRUTH, images=noise)
+    assert result.agreement.min() > 0.9
+    assert ((result.inverse - TRUTH).abs() < 0.5 * REACH).all()
+
+
+def test_textures_that_contradict_each_other_do_not_agree() -> None:
+    texture = torch.rand(4, 3, CAMERA.height, CAMERA.width, generator=torch.manual_seed(0))
+    assert refined(TRUTH, images=texture).agreement[3:-3, 10:-10].median() < 0.4
 
 
 def test_what_no_source_sees_stays_as_it_was() -> None:
@@ -67,7 +74,7 @@ def test_what_no_source_sees_stays_as_it_was() -> None:
     result = refined(TRUTH + 0.3 * REACH, [POSES[0], turned, turned, turned])
     unseen = (slice(None), slice(0, 8))
     np.testing.assert_array_equal(result.inverse[unseen], (TRUTH + 0.3 * REACH)[unseen])
-    assert (result.correlation[unseen] == 0).all()
+    assert (result.agreement[unseen] == 1).all()
 
 
 @pytest.mark.parametrize("sources", [[1], [3, 1, 2]])
