@@ -74,7 +74,7 @@ def test_points_move_with_the_corrected_poses_of_their_keyframes(start_mapping):
     for number, pose in expected.items():
         np.testing.assert_allclose(mapper.poses[number], BODY_FROM_OPTICAL @ pose, atol=1e-6)
     points = [transform(BODY_FROM_OPTICAL @ pose, camera_points(number)) for number, pose in expected.items()]
-    peer.wait(lambda: peer.received["map_cloud"][-1].width == 15, "the corrected map")
+    peer.wait(lambda: peer.received["map_cloud"] and peer.received["map_cloud"][-1].width == 15, "the corrected map")
     sent = cloud_from_msg(peer.received["map_cloud"][-1])
     np.testing.assert_allclose(sent.points, np.concatenate(points), atol=1e-6)
 
