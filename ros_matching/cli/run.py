@@ -150,7 +150,7 @@ def _mapping_active(vo_node: VoNode, mapping: NodeProcess | None) -> Iterator[No
     client.bring_up(_MAPPING_TIMEOUT_S)
     mapping.require_alive()
     yield
-    client.deactivate(_MAPPING_TIMEOUT_S)
+    client.deactivate()
 
 
 def _make_nodes(source: str | None) -> tuple[VoNode, ReplayNode | None]:

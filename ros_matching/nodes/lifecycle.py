@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -38,9 +39,9 @@ class LifecycleClient:
         deadline = time.monotonic() + timeout_s
         return all(self._change(transition, name, deadline) for transition, name in _BRING_UP)
 
-    def deactivate(self, timeout_s: float) -> bool:
-        """Deactivate the target, which finishes its work first; ``NodeError`` if it refuses or takes too long."""
-        return self._change(Transition.TRANSITION_DEACTIVATE, "deactivate", time.monotonic() + timeout_s)
+    def deactivate(self) -> bool:
+        """Deactivate the target, which first finishes its work, as long as that takes; ``NodeError`` if it refuses."""
+        return self._change(Transition.TRANSITION_DEACTIVATE, "deactivate", math.inf)
 
     def wait_until_active(self, timeout_s: float) -> bool:
         """Block until the target is active; ``NodeError`` with its last state if that takes too long."""
