@@ -18,7 +18,8 @@ alike in consecutive images, so what a landmark pushes both poses by cancels. Wi
 
     e_a - e_b = (M_a - M_b) c + sum_j (i_aj - i_bj),
 
-a landmark that only one of the frames sees having no influence on the other.
+a landmark that only one of the frames sees having no influence on the other. That two images err entirely alike is not
+believed, though: cameras and their drivers repeat images, and a covariance of zero would break who inverts it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ros_matching.geometry.robust import tukey_slope, tukey_weight
 _MIN_LANDMARKS = 6
 _MAX_LEVERAGE = 0.7
 _MAX_CONDITION = 1e12
+_OWN_SHARE = 1e-3  # of the noise of a pose, which the one before cannot share
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def difference_noise(before: PoseBelief, now: PoseBelief, of_before: np.ndarray,
     difference[rows1] -= now.influences @ of_now.T
     places[rows0] = before.places
     places[rows1] = now.places
-    return _squared_by_place(difference, places)
+    own = of_now @ _squared_by_place(now.influences, now.places) @ of_now.T
+    return _squared_by_place(difference, places) + _OWN_SHARE * own
 
 
 def _squared_by_place(influences: np.ndarray, places: np.ndarray) -> np.ndarray:

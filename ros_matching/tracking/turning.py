@@ -21,6 +21,8 @@ from ros_matching.geometry.two_view import TwoViewGeometry
 _TAKEN_FOR_TURN = 3.0
 # The camera only turned if the typical match is as near to the turn as this share of the threshold for inliers.
 _TYPICAL_ERROR = 0.5
+# Two images may be alike to the bit; where their keypoints are is known to no less than this.
+_MIN_ERROR_PX = 0.05
 # So much of a displacement too small for a map may be wrong: its direction rests on few pixels.
 _UNCERTAIN_SHARE = 0.3
 
@@ -53,7 +55,8 @@ def turn_from(rotation1_from_0: np.ndarray, matches: Matches, camera: Camera, th
     error_px = float(np.median(transfer_errors_px(homography, matches.points0, matches.points1)))
     if error_px > _TYPICAL_ERROR * threshold_px:
         return None
-    return Turn(pose_from(rotation1_from_0, np.zeros(3)), len(matches), _TAKEN_FOR_TURN * error_px / camera.fx)
+    parallax_rad = _TAKEN_FOR_TURN * max(error_px, _MIN_ERROR_PX) / camera.fx
+    return Turn(pose_from(rotation1_from_0, np.zeros(3)), len(matches), parallax_rad)
 
 
 def small_motion_from(view: TwoViewGeometry) -> Turn | None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from point_world import CAMERA, PointWorld, cloud, turn, walk
 
+from ros_matching.datatypes import Matches
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from, rotation_angle_deg, transform
 from ros_matching.tracking import TrackingStatus, VisualOdometry
+from ros_matching.tracking.turning import TurningStart, turn_from
 
 
 def run(world: PointWorld) -> list:
@@ -39,6 +41,15 @@ def test_a_camera_that_turns_all_round_knows_its_heading():
     assert (error_deg < 3 * sigma_deg).all()
     assert sigma_deg[-1] > 2 * sigma_deg[0]
     assert {r.counts.maps for r in results} == {1}
+
+
+def test_images_that_are_alike_to_the_bit_do_not_make_a_pose_certain():
+    matches = Matches(*2 * [np.random.default_rng(0).uniform(20, 200, (50, 2))], np.ones(50), *2 * [np.arange(50)])
+    start = TurningStart()
+    for _ in range(2):
+        pose = start.follow(turn_from(np.eye(3), matches, CAMERA, 2.0), becomes_reference=False)
+    for covariance in (pose.covariance, pose.motion[1]):
+        assert np.linalg.eigvalsh(covariance).min() > (0.05 / CAMERA.fx) ** 2
 
 
 def test_the_first_map_begins_where_the_turn_ended():
