@@ -30,7 +30,7 @@ from ros_matching.evaluation.consistency import (
     scaled_maps,
 )
 from ros_matching.evaluation.run import FrameRecord
-from ros_matching.geometry.se3 import invert, local, pose_from
+from ros_matching.geometry.se3 import invert, local, scaled
 from ros_matching.io.trajectory import Trajectory
 
 Pairs = list[tuple[FrameRecord, FrameRecord]]
@@ -59,7 +59,7 @@ def agreement(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> Consistency
         unit = scale_between(*(np.stack([pair[side].world_from_camera for pair in pairs]) for side in (1, 0)))
         lengths = np.array([unit] * 3 + [1.0] * 3)
         moved = [(x, y) for x, y in pairs if _has_motion(x) and _has_motion(y)]
-        errors = [local(x.previous_from_current, _scaled(y.previous_from_current, unit)) for x, y in moved]
+        errors = [local(x.previous_from_current, scaled(y.previous_from_current, unit)) for x, y in moved]
         covariances = [x.relative_covariance + np.outer(lengths, lengths) * y.relative_covariance for x, y in moved]
         series.append((np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))))
     return consistency(series)
@@ -99,7 +99,7 @@ def _motion_errors(records: Sequence[FrameRecord], truth: Trajectory) -> dict[in
         for before, now in pairwise(part):
             if now.previous_from_current is not None:
                 true = invert(before.true_world_from_camera) @ now.true_world_from_camera
-                found[now.stamp_ns] = local(_scaled(now.previous_from_current, unit), true)
+                found[now.stamp_ns] = local(scaled(now.previous_from_current, unit), true)
     return found
 
 
@@ -117,7 +117,3 @@ def _in_common(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> list[Pairs
 def _has_motion(record: FrameRecord) -> bool:
     covariance = record.relative_covariance
     return record.previous_from_current is not None and covariance is not None and bool(np.isfinite(covariance).all())
-
-
-def _scaled(transform: np.ndarray, factor: float) -> np.ndarray:
-    return pose_from(transform[:3, :3], factor * transform[:3, 3])

@@ -28,7 +28,7 @@ from scipy.stats import chi2
 
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import EvaluationError
-from ros_matching.geometry.se3 import invert, local, pose_from, relative_covariance
+from ros_matching.geometry.se3 import invert, local, relative_covariance, scaled
 
 if TYPE_CHECKING:
     from ros_matching.evaluation.run import FrameRecord
@@ -146,7 +146,7 @@ def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.nda
     for before, now in pairwise(poses):
         if now.previous_from_current is None or not _is_known(now.relative_covariance):
             continue
-        true = _in_unit(invert(before.true_world_from_camera) @ now.true_world_from_camera, scale)
+        true = scaled(invert(before.true_world_from_camera) @ now.true_world_from_camera, 1 / scale)
         errors.append(local(now.previous_from_current, true))
         covariances.append(now.relative_covariance)
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
@@ -157,7 +157,7 @@ def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarra
     first, *later = [pose for pose in poses if _is_known(pose.covariance)] or [None]
     errors, covariances = [], []
     for pose in later:
-        true = _in_unit(invert(first.true_world_from_camera) @ pose.true_world_from_camera, scale)
+        true = scaled(invert(first.true_world_from_camera) @ pose.true_world_from_camera, 1 / scale)
         errors.append(local(invert(first.world_from_camera) @ pose.world_from_camera, true))
         covariances.append(
             relative_covariance(first.world_from_camera, first.covariance, pose.world_from_camera, pose.covariance)
@@ -235,10 +235,6 @@ def estimates_of(records: Sequence[FrameRecord], truth: Trajectory | None) -> li
 
 def _metric_ones(poses: Sequence[PoseEstimate]) -> list[PoseEstimate]:
     return [pose for pose in poses if pose.is_metric]
-
-
-def _in_unit(transform: np.ndarray, scale: float) -> np.ndarray:
-    return pose_from(transform[..., :3, :3], transform[..., :3, 3] / scale)
 
 
 def _is_known(covariance: np.ndarray | None) -> bool:

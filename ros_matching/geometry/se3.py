@@ -87,6 +87,11 @@ def pose_from(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
     return pose
 
 
+def scaled(transform: np.ndarray, factor: float) -> np.ndarray:
+    """Transforms (..., 4, 4) after all lengths were multiplied by ``factor``."""
+    return pose_from(transform[..., :3, :3], factor * transform[..., :3, 3])
+
+
 def invert(transform: np.ndarray) -> np.ndarray:
     """``b_from_a`` of ``a_from_b``, both (..., 4, 4)."""
     rotation = np.swapaxes(transform[..., :3, :3], -1, -2)

@@ -25,6 +25,7 @@ believed, though: cameras and their drivers repeat images, and a covariance of z
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -59,7 +60,12 @@ class PoseBelief:
     @property
     def noise(self) -> np.ndarray:
         """The covariance (6, 6) of the step, but for what the map contributes."""
-        return self.own + _squared_by_place(self.influences, self.places)
+        return self.own + self.by_landmarks
+
+    @cached_property
+    def by_landmarks(self) -> np.ndarray:
+        """The covariance (6, 6) of what the landmarks' own noise does to the step."""
+        return _squared_by_place(self.influences, self.places)
 
     def rescaled(self, factor: float) -> PoseBelief:
         """The same, after all lengths were multiplied by ``factor`` about this camera."""
@@ -126,8 +132,7 @@ def difference_noise(before: PoseBelief, now: PoseBelief, of_before: np.ndarray,
     difference[rows1] -= now.influences @ of_now.T
     places[rows0] = before.places
     places[rows1] = now.places
-    own = of_now @ _squared_by_place(now.influences, now.places) @ of_now.T
-    return _squared_by_place(difference, places) + _OWN_SHARE * own
+    return _squared_by_place(difference, places) + _OWN_SHARE * (of_now @ now.by_landmarks @ of_now.T)
 
 
 def _squared_by_place(influences: np.ndarray, places: np.ndarray) -> np.ndarray:

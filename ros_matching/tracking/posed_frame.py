@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ros_matching.geometry.se3 import interpolate, invert, pose_from, rotation_angle_deg
+from ros_matching.geometry.se3 import interpolate, invert, rotation_angle_deg, scaled
 from ros_matching.tracking.pose_belief import PoseBelief
 
 _MAX_SHARE = 3.0  # a motion is not believed to go on for longer than this many times what it took
@@ -35,7 +35,7 @@ class PosedFrame:
 
     def rescaled(self, factor: float) -> PosedFrame:
         """The same, after all lengths were multiplied by ``factor`` about this camera."""
-        motion = None if self.motion is None else pose_from(self.motion[:3, :3], factor * self.motion[:3, 3])
+        motion = None if self.motion is None else scaled(self.motion, factor)
         return replace(self, belief=self.belief.rescaled(factor), motion=motion)
 
 

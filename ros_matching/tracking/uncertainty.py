@@ -229,9 +229,8 @@ class PoseUncertainty:
             pose = keyframe.camera_from_world
             points = local_map.positions[seen_ids] @ pose[:3, :3].T + pose[:3, 3]
             inverse_depth = 1.0 / np.maximum(points[:, 2], 1e-9)
-            chain[6] = np.einsum("n,k,nkc->c", inverse_depth, pose[2, :3], self._map.points_by_cameras[rows]) / len(
-                rows
-            )
+            of_points = self._map.points_by_cameras[rows]
+            chain[6] = np.einsum("n,k,nkc->c", inverse_depth, pose[2, :3], of_points) / len(rows)
             x, y = np.mean(points[:, 0] * inverse_depth), np.mean(points[:, 1] * inverse_depth)
             chain[6, mine] += [0.0, 0.0, np.mean(inverse_depth), y, -x, 0.0]
         return chain

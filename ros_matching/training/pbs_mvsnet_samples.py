@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ros_matching.networks.pbs_mvsnet.consistency import project, unproject
+from ros_matching.networks.pbs_mvsnet.consistency import seen_in_source
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, feature_intrinsics
-from ros_matching.networks.pbs_mvsnet.warping import pixel_grid
 from ros_matching.training.photometric import PhotometricConfig, distort
 from ros_matching.training.views import ViewTuple
 
@@ -55,11 +54,7 @@ def distorted(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _seen(depth: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tensor:
-    """Which points (h, w) are inside of at least one source's image."""
-    height, width = depth.shape
-    points = unproject(pixel_grid(height, width, like=depth), depth.flatten(), intrinsics[0])
-    seen = torch.zeros(height * width, dtype=torch.bool)
-    for matrix, pose in zip(intrinsics[1:], camera_from_world[1:], strict=True):
-        (u, v), _ = project(pose[:3, :3] @ points + pose[:3, 3:], matrix)
-        seen |= (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
-    return seen.view(height, width)
+    """Which points (h, w) are inside of at least one source's image; the world is the reference's camera."""
+    sources = zip(intrinsics[1:], camera_from_world[1:], strict=True)
+    seen = [seen_in_source(depth, intrinsics[0], matrix, pose, tuple(depth.shape)) for matrix, pose in sources]
+    return torch.stack(seen).any(dim=0)

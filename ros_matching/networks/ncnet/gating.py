@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_TINY = 1e-6  # rounding of 1 - cos: what is nearer is equal
+from ros_matching.networks.posfeat.nearest import distance_ratio
+
 _RIVAL_COSINE = 0.5  # of the rival that a partner is held against where no other is let through
 
 
@@ -53,9 +54,7 @@ def nearest_allowed(descriptors0: Tensor, descriptors1: Tensor, allowed: Tensor)
     mutual = (row[column] == torch.arange(len(column), device=column.device)) & best.isfinite()
     cosines.scatter_(1, column[:, None], -torch.inf)
     rival = torch.maximum(cosines.amax(dim=1), cosines.amax(dim=0)[column]).clamp(min=_RIVAL_COSINE)
-    # Of unit vectors, the squared distance is 2 - 2 cos.
-    ratio = ((1 - best + _TINY).clamp(min=0) / (1 - rival + _TINY).clamp(min=_TINY)).sqrt()
-    return column, mutual, ratio
+    return column, mutual, distance_ratio(best, rival)
 
 
 def _near(consensus: Tensor, other: CoarseMap, reach: int) -> Tensor:

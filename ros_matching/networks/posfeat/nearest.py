@@ -55,8 +55,7 @@ class NearestMatcher:
             nothing = np.zeros(0, dtype=np.intp)
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), nothing, nothing)
         found = nearest_neighbours(features0.descriptors, features1.descriptors)
-        # Of unit vectors, the squared distance is 2 - 2 cos.
-        ratio = ((1 - found.cosine + _TINY).clamp(min=0) / (1 - found.second + _TINY).clamp(min=_TINY)).sqrt()
+        ratio = distance_ratio(found.cosine, found.second)
         keep = found.mutual & (found.cosine >= self.config.min_cosine) & (ratio <= self.config.ratio)
         columns = torch.where(keep, found.column, -1)
         packed = torch.stack([columns.double(), 1 - ratio.double()]).cpu().numpy()  # one copy, one wait
@@ -64,6 +63,12 @@ class NearestMatcher:
         rows1 = packed[0, rows0].astype(np.intp)
         scores = packed[1, rows0].clip(0.0, 1.0)
         return Matches(features0.keypoints_px[rows0], features1.keypoints_px[rows1], scores, rows0, rows1)
+
+
+def distance_ratio(best: Tensor, second: Tensor) -> Tensor:
+    """The ratio of the distances to the nearest unit vector and to the next one, of their cosines."""
+    # Of unit vectors, the squared distance is 2 - 2 cos.
+    return ((1 - best + _TINY).clamp(min=0) / (1 - second + _TINY).clamp(min=_TINY)).sqrt()
 
 
 def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries: int = _BLOCK_ENTRIES) -> Neighbours:
