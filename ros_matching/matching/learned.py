@@ -69,20 +69,25 @@ class LearnedMatcher(TwoViewMatcher):
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
         """One-to-one matches; what their score means is told at the top of this file."""
-        return self.refined(self.match_keypoints(features0, features1, camera0, camera1), features0, features1)
+        matches = self.match_keypoints(features0, features1)
+        if camera0 is not None and camera1 is not None:
+            matches = self.pruned(matches, camera0, camera1)
+        return self.refined(matches, features0, features1)
 
     def match_keypoints(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
-        """The same before they are refined."""
+        """The same before they are pruned and refined."""
         self._check_own(features0)
         self._check_own(features1)
-        matches = self._matching.match(features0, features1)
-        if self._pruner is not None and camera0 is not None and camera1 is not None:
-            pruned = self._pruner.prune(matches, camera0, camera1)
-            if pruned is not None:
-                matches = replace(pruned.matches, scores=pruned.matches.scores * matches.scores[pruned.rows])
-        return matches
+        return self._matching.match(features0, features1)
+
+    def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
+        """What NCMNet keeps, its confidence in the scores; where there are too few for it, all."""
+        pruned = None if self._pruner is None else self._pruner.prune(matches, camera0, camera1)
+        if pruned is None:
+            return matches
+        return replace(pruned.matches, scores=pruned.matches.scores * matches.scores[pruned.rows])
 
     @torch.inference_mode()
     def refine_points(

@@ -40,7 +40,7 @@ class TwoViewMatcher(ABC):
     def match_features(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
-        """Matches between two images' features; a backend that prunes geometrically uses the cameras if given."""
+        """Matches between two images' features, as good as the backend can; one that prunes needs the cameras for it."""
 
     @abstractmethod
     def descriptor_distance(self, descriptors0: Array, descriptors1: Array) -> np.ndarray:
@@ -59,8 +59,15 @@ class TwoViewMatcher(ABC):
     def match_keypoints(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
-        """As ``match_features``, but between the keypoints as they are: for who refines some of them later, or none."""
+        """As ``match_features``, but neither ``pruned`` nor ``refined``: for who does that later, with some or none."""
         return self.match_features(features0, features1, camera0, camera1)
+
+    def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
+        """What ``match_keypoints`` found without what fits no motion together with the rest, the scores as sure as that.
+
+        Backends that do not prune keep all.
+        """
+        return matches
 
     def refine_points(
         self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray

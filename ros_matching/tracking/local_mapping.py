@@ -79,13 +79,15 @@ class LocalMapper:
     ) -> None:
         """Connect a new keyframe with its neighbours: new landmarks, new sightings of old ones, merged duplicates.
 
-        ``known_matches`` are matches (neighbour, keyframe) already made, by keyframe id.
+        ``known_matches`` are matches (neighbour, keyframe) of keypoints already made, by keyframe id. Here, where a wrong
+        match becomes a wrong landmark that stays, they are pruned; a pose by landmarks finds out by itself.
         """
         camera = local_map.camera
         for neighbour in self._neighbours(local_map, keyframe):
             matches = (known_matches or {}).get(neighbour.id)
             if matches is None:
                 matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera)
+            matches = self._matcher.pruned(matches, camera, camera)
             matches = matches.select(self._worthwhile(local_map, neighbour, keyframe, matches))
             matches = self._matcher.refined(matches, neighbour.features, keyframe.features)
             self._triangulate(local_map, neighbour, keyframe, matches)

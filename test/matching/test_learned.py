@@ -119,6 +119,10 @@ def test_pruning_needs_cameras_and_enough_matches(weights):
     pruned = pruning.match(image, other, CAMERA, CAMERA)
     pairs = set(zip(putative.indices0, putative.indices1, strict=True))
     assert set(zip(pruned.indices0, pruned.indices1, strict=True)) <= pairs
+    keypoints = pruning.match_keypoints(pruning.extract(image), pruning.extract(other), CAMERA, CAMERA)
+    np.testing.assert_array_equal(keypoints.indices1, putative.indices1)
+    np.testing.assert_array_equal(pruning.pruned(keypoints, CAMERA, CAMERA).indices1, pruned.indices1)
+    assert plain.pruned(keypoints, CAMERA, CAMERA) is keypoints
     few = load_matcher("posfeat+ncmnet", weights=weights, max_keypoints=50)
     features = few.extract(image)
     first = {name: getattr(features, name)[:20] for name in ("keypoints", "scores", "descriptors")}

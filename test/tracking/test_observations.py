@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from point_world import CAMERA, PointWorld, cloud, walk
 
-from ros_matching.datatypes import Features, Frame
+from ros_matching.datatypes import Camera, Features, Frame, Matches
 from ros_matching.geometry.se3 import invert
 from ros_matching.tracking import TrackingConfig, TrackingStatus, VisualOdometry
 from ros_matching.tracking.local_map import LocalMap
@@ -62,6 +62,19 @@ class ScoringWorld(PointWorld):
         return replace(matches, scores=np.where(poor & self._honest, 0.01, 1.0))
 
 
+class PruningWorld(PointWorld):
+    """From frame 20 on, no match survives being pruned."""
+
+    now = 0
+
+    def extract(self, image: np.ndarray) -> Features:
+        self.now = int(image[0, 0, 1])
+        return super().extract(image)
+
+    def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
+        return matches if self.now < 20 else matches.select(np.zeros(0, np.intp))
+
+
 def rms_error(world: PointWorld) -> float:
     """Of the positions of the second half, after the best similarity, as a share of the path."""
     odometry = VisualOdometry(world, TrackingConfig(init_parallax_deg=1.0))
@@ -88,6 +101,17 @@ def test_scores_weigh_poses_and_map():
     ]
     blind, weighing = map(rms_error, worlds)
     assert weighing < 0.7 * blind
+
+
+def test_what_becomes_a_landmark_is_pruned_and_what_finds_a_pose_is_not():
+    world = PruningWorld(cloud(), walk(FRAMES))
+    odometry = VisualOdometry(world, TrackingConfig(init_parallax_deg=1.0))
+    before, after = (list(map(odometry.track, frames)) for frames in np.split(list(world.frames()), [20]))
+    assert all(result.status is TrackingStatus.TRACKING for result in before[-5:] + after)
+    assert sum(bool(result.new_keyframes) for result in after) > 0
+    landmarks = [result.counts.landmarks for result in (before[-1], *after)]
+    assert max(np.diff([result.counts.landmarks for result in before[-10:]])) > 0
+    assert max(np.diff(landmarks)) <= 0
 
 
 def test_a_sighting_moves_the_keypoint_and_no_other():
