@@ -40,7 +40,7 @@ class TwoViewMatcher(ABC):
     def match_features(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
-        """Matches between two images' features, as good as the backend can; one that prunes needs the cameras for it."""
+        """Matches between two images' features, as good as the backend can; one that prunes needs the cameras."""
 
     @abstractmethod
     def descriptor_distance(self, descriptors0: Array, descriptors1: Array) -> np.ndarray:
@@ -63,9 +63,9 @@ class TwoViewMatcher(ABC):
         return self.match_features(features0, features1, camera0, camera1)
 
     def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
-        """What ``match_keypoints`` found without what fits no motion together with the rest, the scores as sure as that.
+        """What ``match_keypoints`` found without those that fit no motion with the rest, and with scores that know it.
 
-        Backends that do not prune keep all.
+        Backends that do not prune keep all as they are.
         """
         return matches
 

@@ -79,8 +79,8 @@ class LocalMapper:
     ) -> None:
         """Connect a new keyframe with its neighbours: new landmarks, new sightings of old ones, merged duplicates.
 
-        ``known_matches`` are matches (neighbour, keyframe) of keypoints already made, by keyframe id. Here, where a wrong
-        match becomes a wrong landmark that stays, they are pruned; a pose by landmarks finds out by itself.
+        ``known_matches`` are matches (neighbour, keyframe) of keypoints already made, by keyframe id. They are pruned
+        here, where a wrong one becomes a landmark and stays; a pose finds out by itself.
         """
         camera = local_map.camera
         for neighbour in self._neighbours(local_map, keyframe):
