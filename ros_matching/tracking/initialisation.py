@@ -4,7 +4,9 @@ Standing still and turning on the spot are told apart from motion by the pure-ro
 matches, there is nothing to triangulate and the initialisation waits.
 
 Which of the motions that matches allow is the right one is told by ``motion_selection``; while its verdict could be
-chance, as with a plane seen from nearly the same place, the initialisation waits, too.
+chance, as with a plane seen from nearly the same place, the initialisation waits, too. What all matches of two images
+have in common, as the shear of a rolling shutter, can look like a motion beyond doubt; so a further image has to find
+the same structure.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from ros_matching.tracking.turning import Turn, small_motion_from, turn_from
 _PARALLAX_NOISES = 10.0
 # Less than so many of them is none.
 _NO_PARALLAX_NOISES = 3.0
+# Two reconstructions are of one scene if so many points are in both, and half of their depths agree this well.
+_MIN_COMMON = 20
+_SAME_DEPTH = 0.1
 # A camera that only turns hands the reference on after so much, long before the first image is out of its sight.
 _HAND_ON_DEG = 12.0
 
@@ -40,6 +45,20 @@ class InitialReconstruction:
     matches: Matches
     geometry: TwoViewGeometry
     points: np.ndarray
+
+    def agrees_with(self, other: InitialReconstruction) -> bool:
+        """Whether another one from the same first image has the same structure, up to scale."""
+        _, mine, theirs = np.intersect1d(
+            self.matches.indices0[self.points], other.matches.indices0[other.points], return_indices=True
+        )
+        if len(mine) < _MIN_COMMON:
+            return False
+        ratio = np.log(self._depths[mine] / other._depths[theirs])
+        return bool(np.median(np.abs(ratio - np.median(ratio))) < _SAME_DEPTH)
+
+    @property
+    def _depths(self) -> np.ndarray:
+        return self.geometry.points[self.points, 2]
 
 
 @dataclass(frozen=True)
@@ -64,21 +83,27 @@ class TwoViewInitializer:
         self._matcher = matcher
         self._config = config
         self._reference: tuple[Frame, Features] | None = None
+        self._unconfirmed: InitialReconstruction | None = None  # the last one from that reference
 
     def reset(self) -> None:
         """Forget the reference image."""
-        self._reference = None
+        self._reference = self._unconfirmed = None
+
+    def _refer_to(self, frame: Frame, features: Features) -> None:
+        self._reference, self._unconfirmed = (frame, features), None
 
     def add(self, frame: Frame, features: Features) -> InitialReconstruction | Waiting:
         """Try with this frame as the second view; it becomes the reference where the old one is out of sight."""
         if self._reference is None:
-            self._reference = (frame, features)
+            self._refer_to(frame, features)
             return Waiting("took the first image as the reference", new_reference=True)
         frame0, features0 = self._reference
         camera = frame.camera
-        matches = self._matcher.match_features(features0, features, frame0.camera, camera)
+        # Not pruned: what fits one motion alone would make it look surer than it is.
+        matches = self._matcher.match_keypoints(features0, features, frame0.camera, camera)
+        matches = self._matcher.refined(matches, features0, features)
         if len(matches) < self._config.init_min_matches:
-            self._reference = (frame, features)
+            self._refer_to(frame, features)
             return Waiting(
                 f"only {len(matches)} matches with the reference image ({self._config.init_min_matches} needed); "
                 "took the current image as the new reference",
@@ -90,9 +115,13 @@ class TwoViewInitializer:
             turn = outcome.turn
             if turn is None or not turn.rotation_only or turn.angle_deg < _HAND_ON_DEG:
                 return outcome
-            self._reference = (frame, features)
+            self._refer_to(frame, features)
             return replace(outcome, new_reference=True)
-        return InitialReconstruction(frame0, features0, frame, features, matches, *outcome)
+        found = InitialReconstruction(frame0, features0, frame, features, matches, *outcome)
+        before, self._unconfirmed = self._unconfirmed, found
+        if before is None or not found.agrees_with(before):
+            return Waiting("found a motion that the next image has to confirm", len(matches))
+        return found
 
     def _reconstruct(self, matches: Matches, camera: Camera) -> tuple[TwoViewGeometry, np.ndarray] | Waiting:
         """The motion and the matches (M,) bool that it gives a depth; else why there is none."""
