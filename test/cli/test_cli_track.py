@@ -100,7 +100,7 @@ def test_a_run_is_tracked_reported_and_written(track, tmp_path, capsys):
     code, report = track(FakeSource(), blind=range(20, 24))
     assert code == 0
     assert report["source"] == "corridor"
-    assert report["backend"] == "posfeat+ncmnet"
+    assert report["backend"] == "posfeat"
     assert (report["frames"], report["tracked"], report["initializing"], report["lost"]) == (40, 31, 5, 4)
     assert report["lost_ranges"] == [[20, 23]]
     assert report["scale"] == pytest.approx(1 / SCALE)
