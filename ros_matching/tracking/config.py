@@ -56,7 +56,7 @@ class TrackingConfig(Config):
         10.0, "a keyframe is made when the camera turned further since the last one, in degrees", minimum=0, maximum=180
     )
     window_keyframes: int = parameter(
-        8, "most recent keyframes that the bundle adjustment moves", minimum=2, maximum=50
+        12, "most recent keyframes that the bundle adjustment moves", minimum=2, maximum=50
     )
     max_keyframes: int = parameter(
         40, "keyframes kept in the local map, for matching, triangulation and recovery", minimum=4, maximum=1000
