@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ros_matching.datatypes.array import Array
 
 
+_USUAL_SIGMA_PX = 0.4  # of a point that nothing is known of: the middle of what refined ones have on real video
+
+
 @dataclass(frozen=True)
 class Features:
     """Keypoints of one image with their descriptors, on the device of the backend that made them.
@@ -58,12 +61,19 @@ class Features:
         return replace(self, keypoints=torch.from_numpy(points_px).to(self.keypoints))
 
 
+def exactness(sigmas_px: np.ndarray) -> np.ndarray:
+    """Inverse variances (M,) of points with standard deviations (M,), relative to a usual one; 1 where not known."""
+    return np.where(np.isnan(sigmas_px), 1.0, (_USUAL_SIGMA_PX / sigmas_px) ** 2)
+
+
 @dataclass(frozen=True)
 class Matches:
     """Corresponding points of two images.
 
     ``points0`` and ``points1`` (M, 2) float64 pixels, ``scores`` (M,) in [0, 1]. ``indices0`` and ``indices1`` (M,) are
     the rows of the keypoints in the two ``Features`` (a matcher may refine a point away from its keypoint).
+    ``sigmas_px`` (M,) are the standard deviations of ``points1`` against ``points0`` along each axis, NaN where not
+    known, as all are unless given.
     """
 
     points0: np.ndarray
@@ -71,22 +81,28 @@ class Matches:
     scores: np.ndarray
     indices0: np.ndarray
     indices1: np.ndarray
+    sigmas_px: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.points0)
+        if self.sigmas_px is None:
+            object.__setattr__(self, "sigmas_px", np.full(count, np.nan))
         check_shape("Matches.points0", self.points0, (count, 2))
         check_shape("Matches.points1", self.points1, (count, 2))
-        for name in ("scores", "indices0", "indices1"):
+        for name in ("scores", "indices0", "indices1", "sigmas_px"):
             check_shape(f"Matches.{name}", getattr(self, name), (count,))
 
     def __len__(self) -> int:
         return len(self.points0)
 
+    @property
+    def weights(self) -> np.ndarray:
+        """Relative inverse variances (M,), by the scores and, where it is known, by how exact the points are."""
+        return self.scores * exactness(self.sigmas_px)
+
     def select(self, rows: np.ndarray) -> Matches:
         """The matches of a boolean mask or of row numbers."""
-        return Matches(
-            self.points0[rows], self.points1[rows], self.scores[rows], self.indices0[rows], self.indices1[rows]
-        )
+        return Matches(*(getattr(self, field.name)[rows] for field in fields(Matches)))
 
     def joined(self, others: Matches) -> Matches:
         """These matches and others of the same two images, in the order of the keypoints of the first."""

@@ -48,8 +48,8 @@ def pose_error(camera1_from_camera0: np.ndarray | None, truth: np.ndarray, rotat
 
 
 def own_pose(matches: Matches, camera0: Camera, camera1: Camera) -> Pose | None:
-    """What ``TwoViewMatcher.relative_pose`` estimates: with the scores of the matches as weights."""
-    pose = estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.scores)
+    """What ``TwoViewMatcher.relative_pose`` estimates: with the weights of the matches."""
+    pose = estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.weights)
     return None if pose is None else (pose.camera1_from_camera0, pose.inliers)
 
 

@@ -92,13 +92,14 @@ class LearnedMatcher(TwoViewMatcher):
     @torch.inference_mode()
     def refine_points(
         self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; see ``refinement.refine``."""
         if self._refinement is None:
-            return points1
+            return super().refine_points(features0, features1, points0, points1)
         grey0, grey1 = features0.grey, features1.grey
         points = (torch.from_numpy(points).to(grey0.device).float() for points in (points0, points1))
-        return refine(grey0, grey1, *points, self._refinement).double().cpu().numpy()
+        exact, sigmas_px = refine(grey0, grey1, *points, self._refinement)
+        return exact.double().cpu().numpy(), sigmas_px.double().cpu().numpy()
 
     @torch.inference_mode()
     def descriptor_distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:

@@ -5,6 +5,11 @@ pixel or more. The image itself tells better. A match's neighbours tell how its 
 sheared from one image to the other (a local affinity); a patch around the first point is then aligned with the second
 image by Gauss-Newton steps on the translation alone (inverse compositional, Baker and Matthews 2004), indifferent to
 brightness and contrast.
+
+How exact a point is then, the patches tell, far better than the match's score does: by how much they still differ, and
+by how steep the image is (the Cramer-Rao bound of the alignment). On hololens_000, from the surest eighth of the
+matches to the least sure one, the median distance from the epipolar line grows from 0.08 to 0.41 px; from the best
+eighth by score to the worst only from 0.13 to 0.26 px.
 """
 
 from __future__ import annotations
@@ -20,6 +25,10 @@ from ros_matching.config import Config, parameter
 
 _RADIUS_PX = 5
 _TINY = 1e-6
+# Standard deviations along an axis, fitted to distances from epipolar lines on training frames of real sequences.
+_ALIGNED_SHARE = 0.3  # of the bound, by neighbouring pixels of a patch that differ together
+_MODEL_SIGMA_PX = 0.2  # what calibration, rolling shutters and bent surfaces add, however well patches are aligned
+_KEYPOINT_SIGMA_PX = 0.9  # of points that could not be aligned
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,13 @@ class RefinementConfig(Config):
 
 def refine(
     grey0: Tensor, grey1: Tensor, points0: Tensor, points1: Tensor, config: RefinementConfig = RefinementConfig()
-) -> Tensor:
-    """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; grey images (H, W) of any range."""
+) -> tuple[Tensor, Tensor]:
+    """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; grey images (H, W) of any range.
+
+    And their standard deviations (M,) in pixels, against ``points0`` and along each axis.
+    """
     if len(points0) < 4:
-        return points1
+        return points1, torch.full_like(points1[:, 0], _KEYPOINT_SIGMA_PX)
     affinity = local_affinities(points0, points1, config.neighbours)
     patch = _Patch(grey0.float(), points0, config.sigma_px)
     grey1, moved, correlations = grey1.float(), points1, []
@@ -49,7 +61,8 @@ def refine(
     before, after = correlations[0], patch.step(grey1, moved, affinity)[1]
     good = (after >= config.min_correlation) & (after >= before) & patch.is_textured
     good &= (moved - points1).norm(dim=1) <= config.max_shift_px
-    return torch.where(good[:, None], moved, points1)
+    aligned_px = torch.hypot(_ALIGNED_SHARE * patch.deviation_px(after), torch.full_like(after, _MODEL_SIGMA_PX))
+    return torch.where(good[:, None], moved, points1), torch.where(good, aligned_px, _KEYPOINT_SIGMA_PX)
 
 
 def local_affinities(points0: Tensor, points1: Tensor, neighbours: int, rounds: int = 4) -> Tensor:
@@ -109,6 +122,11 @@ class _Patch:
         difference = levels - self._levels
         correlation = (self._weight * levels * self._levels).sum(dim=1)
         return (self._inverse @ (self._weighted.mT @ difference[..., None]))[..., 0], correlation
+
+    def deviation_px(self, correlation: Tensor) -> Tensor:
+        """The bound (M,) of the standard deviation of points aligned with a correlation (M,), if pixels were one."""
+        difference = (1 - correlation).clamp(min=0)
+        return (difference * (self._inverse[:, 0, 0] + self._inverse[:, 1, 1])).sqrt()
 
     def _normalised(self, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Levels (M, K) with mean zero and deviation one, and that deviation (M, 1)."""

@@ -71,16 +71,18 @@ class TwoViewMatcher(ABC):
 
     def refine_points(
         self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """``points1`` (M, 2) more exactly where the image 0 around ``points0`` (M, 2) appears in image 1, in pixels.
 
-        Backends that do not look at the images again leave them as they are.
+        With their standard deviations (M,) against ``points0``, along each axis. Backends that do not look at the
+        images again leave the points as they are, and do not know the deviations: NaN.
         """
-        return points1
+        return points1, np.full(len(points1), np.nan)
 
     def refined(self, matches: Matches, features0: Features, features1: Features) -> Matches:
         """Matches of keypoints with their second points more exact; see ``refine_points``."""
-        return replace(matches, points1=self.refine_points(features0, features1, matches.points0, matches.points1))
+        points1, sigmas_px = self.refine_points(features0, features1, matches.points0, matches.points1)
+        return replace(matches, points1=points1, sigmas_px=sigmas_px)
 
     def match(
         self, rgb0: np.ndarray, rgb1: np.ndarray, camera0: Camera | None = None, camera1: Camera | None = None
@@ -93,7 +95,7 @@ class TwoViewMatcher(ABC):
     ) -> RelativePose | None:
         """The motion between two images with known cameras, up to scale; ``None`` where it is not observable."""
         matches = self.match(rgb0, rgb1, camera0, camera1)
-        return estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.scores)
+        return estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.weights)
 
     def match_guided(
         self, descriptors: Array, predictions_px: np.ndarray, features: Features, radius_px: float

@@ -63,7 +63,8 @@ class Beginning:
         views = self._initializer.add(frame, features)
         if isinstance(views, Waiting):
             return views
-        place = after or Place(self._start.world_from_reference, 1.0, self._start.drift)
+        # Poses before the map are in the typical depth of all that is seen, not of what becomes a landmark.
+        place = after or Place(self._start.world_from_reference, views.landmark_depth, self._start.drift)
         local_map = LocalMap(views.frame1.camera, self._config.max_keyframes, first_keyframe_id)
         keyframe = self._mapper.begin(local_map, views, place.world_from_camera, place.depth)
         if keyframe is None:

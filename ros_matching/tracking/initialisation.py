@@ -21,7 +21,7 @@ from ros_matching.geometry.two_view import TwoViewGeometry
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.motion_selection import CompetingMotions, competing_motions
-from ros_matching.tracking.turning import Turn, small_motion_from, turn_from
+from ros_matching.tracking.turning import Turn, small_motion_from, turn_from, typical_depth
 
 # The parallax that an initial map needs, in standard deviations of the matches' noise: depths are known to a tenth.
 _PARALLAX_NOISES = 10.0
@@ -55,6 +55,11 @@ class InitialReconstruction:
             return False
         ratio = np.log(self._depths[mine] / other._depths[theirs])
         return bool(np.median(np.abs(ratio - np.median(ratio))) < _SAME_DEPTH)
+
+    @property
+    def landmark_depth(self) -> float:
+        """The median depth of the points in typical ones of the view: far ones have too little parallax for the map."""
+        return float(np.median(self._depths) / typical_depth(self.geometry))
 
     @property
     def _depths(self) -> np.ndarray:

@@ -278,13 +278,14 @@ class LocalMap:
 
 
 def observation_weights(matches: Matches) -> np.ndarray:
-    """Relative inverse variances (M,) of matches as sightings, one on the mean.
+    """Relative inverse variances (M,) of matches as sightings: scores, one on the mean, and how exact the points are.
 
-    They are the scores: on rendered sequences, a tenth of PoSFeat's matches with scores around 0.1 is off by more than
-    0.5 px beside those that are plainly wrong, with scores above 0.5 by more than 0.1 px.
+    Scores tell, too: on rendered sequences, a tenth of PoSFeat's matches with scores around 0.1 is off by more than
+    0.5 px beside those that are plainly wrong, with scores above 0.5 by more than 0.1 px. Deviations in pixels compare
+    from image to image, scores within one.
     """
     mean = matches.scores.mean() if len(matches) else 0.0
-    return matches.scores / mean if mean > 0 else np.ones(len(matches))
+    return matches.weights / mean if mean > 0 else np.ones(len(matches))
 
 
 def _median_depth(keyframe: MapKeyframe, positions: np.ndarray) -> float:

@@ -59,17 +59,23 @@ def turn_from(rotation1_from_0: np.ndarray, matches: Matches, camera: Camera, th
     return Turn(pose_from(rotation1_from_0, np.zeros(3)), len(matches), parallax_rad)
 
 
+def typical_depth(view: TwoViewGeometry) -> float:
+    """The median depth of all that two views see, in their baselines; NaN where nothing has a depth."""
+    depths = view.points[view.inliers, 2]
+    depths = depths[np.isfinite(depths)]
+    return float(np.median(depths)) if len(depths) else float("nan")
+
+
 def small_motion_from(view: TwoViewGeometry) -> Turn | None:
     """A motion that is clear but not enough for a map; the median depth is the unit of length.
 
     ``None`` where no match has a depth.
     """
-    depths = view.points[view.inliers, 2]
-    depths = depths[np.isfinite(depths)]
-    if not len(depths):
+    depth = typical_depth(view)
+    if not np.isfinite(depth):
         return None
     pose = view.camera1_from_camera0
-    pose = pose_from(pose[:3, :3], pose[:3, 3] / np.median(depths))
+    pose = pose_from(pose[:3, :3], pose[:3, 3] / depth)
     parallax_rad = np.radians(np.nanmedian(view.parallax_deg[view.inliers]))
     unknown_rad = _UNCERTAIN_SHARE * parallax_rad
     return Turn(pose, int(np.count_nonzero(view.inliers)), float(unknown_rad), rotation_only=False)
@@ -97,7 +103,7 @@ class TurnedPose:
 class TurningStart:
     """Poses before there is a map, by the turns since the first image, and where the image stands that begins the map.
 
-    The unit of length is the depth that the first landmarks will have; until then it serves for the uncertainty alone.
+    The unit of length is the median depth of what is seen, as it stays for the map that continues these poses.
     """
 
     def __init__(self) -> None:

@@ -37,10 +37,25 @@ def errors(points: Tensor, truth: Tensor) -> np.ndarray:
 def test_noisy_points_come_within_a_tenth_of_a_pixel(angle_deg: float, scale: float) -> None:
     image0, image1, points0, truth = scene(angle_deg, scale)
     noisy = truth + torch.from_numpy(np.random.default_rng(2).normal(0, 0.5, truth.shape))
-    refined = refine(image0, image1, points0, noisy)
+    refined, _ = refine(image0, image1, points0, noisy)
     assert np.median(errors(noisy, truth)) > 0.4
     assert np.median(errors(refined, truth)) < 0.1
     assert np.quantile(errors(refined, truth), 0.9) < 0.25
+
+
+def test_deviations_tell_which_points_are_exact() -> None:
+    image0, image1, points0, truth = scene(5.0, 1.0, count=600)
+    random = np.random.default_rng(3)
+    # Noise that grows from left to right, and a contrast that falls: both make points less exact.
+    strength = torch.linspace(0, 12, SIZE)
+    images = [image + strength * torch.from_numpy(random.normal(size=(SIZE, SIZE))) for image in (image0, image1)]
+    noisy = truth + torch.from_numpy(random.normal(0, 0.5, truth.shape))
+    refined, sigmas_px = refine(*images, points0, noisy)
+    error, moved = errors(refined, truth), errors(refined, noisy) > 0
+    order = np.argsort(sigmas_px[moved].numpy())
+    surest, least = error[moved][order[: len(order) // 4]], error[moved][order[-len(order) // 4 :]]
+    assert np.median(surest) < 0.5 * np.median(least)
+    assert sigmas_px[moved].max() < sigmas_px[~moved].min()
 
 
 def test_local_affinities_ignore_false_neighbours() -> None:
@@ -58,13 +73,13 @@ def test_local_affinities_ignore_false_neighbours() -> None:
 def test_points_without_texture_or_of_other_places_stay() -> None:
     image0, image1, points0, truth = scene(0.0, 1.0)
     flat = torch.full_like(image0, 100.0)
-    assert torch.equal(refine(flat, flat, points0, truth), truth)
+    assert torch.equal(refine(flat, flat, points0, truth)[0], truth)
     elsewhere = truth.flip(0)
-    moved = errors(refine(image0, image1, points0, elsewhere), elsewhere)
+    moved = errors(refine(image0, image1, points0, elsewhere)[0], elsewhere)
     assert (moved == 0).mean() > 0.8
     assert moved.max() <= RefinementConfig().max_shift_px
 
 
 def test_few_matches_are_left_alone() -> None:
     image0, image1, points0, truth = scene(0.0, 1.0, count=3)
-    assert torch.equal(refine(image0, image1, points0, truth), truth)
+    assert torch.equal(refine(image0, image1, points0, truth)[0], truth)

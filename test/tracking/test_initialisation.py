@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from point_world import CAMERA, PointWorld
+from point_world import CAMERA, PointWorld, cloud, walk
 
 from ros_matching.datatypes import Features, Frame
 from ros_matching.geometry.se3 import angle_between_deg, invert, pose_from
+from ros_matching.tracking import VisualOdometry
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.motion_selection import competing_motions
@@ -69,3 +70,23 @@ def test_what_another_reference_has_found_confirms_nothing():
     initializer.add(*frames[1])
     assert "confirm" in initializer.add(*frames[9]).reason
     assert isinstance(initializer.add(*frames[10]), InitialReconstruction)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lengths_do_not_change_where_a_map_begins(seed):
+    # Two fifths of the points are too far away to become first landmarks.
+    points = np.concatenate([cloud(3500), 6 * cloud(2500, seed=5)])
+    world = PointWorld(points, walk(30, speed=0.004), noise_px=0.05, outliers=0.05, seed=seed)
+    odometry = VisualOdometry(world, TrackingConfig())
+    results = [odometry.track(frame) for frame in world.frames()]
+    first = next(result.frame_index for result in results if result.counts.keyframes)
+    assert results[first - 1].world_from_camera is None  # the image that waits for confirmation
+
+    def scale(start: int, end: int) -> float:
+        lengths = (
+            np.linalg.norm(poses[end][:3, 3] - poses[start][:3, 3])
+            for poses in ([result.world_from_camera for result in results], world.poses)
+        )
+        return float(np.divide(*lengths))
+
+    assert scale(first - 2, first) == pytest.approx(scale(first, -1), rel=0.2)

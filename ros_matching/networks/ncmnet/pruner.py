@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -79,13 +79,7 @@ class NCMNetPruner:
         essential, residuals, scores = self._infer(normalised)
         fits = residuals < self.config.max_residual
         rows = np.flatnonzero(fits | (scores > self.config.min_confidence))
-        kept = Matches(
-            points0=matches.points0[rows],
-            points1=matches.points1[rows],
-            scores=scores[rows],
-            indices0=matches.indices0[rows],
-            indices1=matches.indices1[rows],
-        )
+        kept = replace(matches.select(rows), scores=scores[rows])
         return PrunedMatches(kept, rows, nearest_essential(essential))
 
     @torch.inference_mode()
