@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ros_matching.datatypes import Camera, Matches
-from ros_matching.geometry.essential import MIN_POINTS, estimate_relative_pose
+from ros_matching.geometry.essential import MIN_POINTS, pose_of_matches
 from ros_matching.geometry.se3 import angle_between_deg, pose_from, rotation_angle_deg
 from ros_matching.geometry.two_view import mean_focal_px
 
@@ -48,8 +48,8 @@ def pose_error(camera1_from_camera0: np.ndarray | None, truth: np.ndarray, rotat
 
 
 def own_pose(matches: Matches, camera0: Camera, camera1: Camera) -> Pose | None:
-    """What ``TwoViewMatcher.relative_pose`` estimates: with the weights of the matches."""
-    pose = estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.weights)
+    """What ``TwoViewMatcher.relative_pose`` estimates."""
+    pose = pose_of_matches(matches, camera0, camera1)
     return None if pose is None else (pose.camera1_from_camera0, pose.inliers)
 
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from scipy.special import ndtr
 
-from ros_matching.datatypes import Camera, RelativePose
+from ros_matching.datatypes import Camera, Matches, RelativePose
 from ros_matching.geometry.checks import as_correspondences
-from ros_matching.geometry.epipolar import fundamental_from_essential, sampson_distance_px
+from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
 from ros_matching.geometry.homography import decompose_homography, estimate_homography
 from ros_matching.geometry.pose_refinement import refine_relative_pose
 from ros_matching.geometry.se3 import local, pose_from
@@ -26,6 +26,7 @@ __all__ = [
     "TwoViewGeometry",
     "estimate_essential",
     "estimate_relative_pose",
+    "pose_of_matches",
     "poses_of_essential",
     "recover_pose",
     "refine_relative_pose",
@@ -33,7 +34,17 @@ __all__ = [
 ]
 
 MIN_POINTS = 5
+_SIGMAS = 3.0  # a match that is farther off than so many of its standard deviations says nothing for a pose
 _MAX_AMBIGUITY = 0.8  # the second best of the four poses may have at most this share of the best one's points
+
+
+def pose_of_matches(
+    matches: Matches, camera0: Camera, camera1: Camera, threshold_px: float = 1.0
+) -> RelativePose | None:
+    """``estimate_relative_pose`` by all that matches know of themselves."""
+    return estimate_relative_pose(
+        matches.points0, matches.points1, camera0, camera1, threshold_px, matches.weights, matches.sigmas_px
+    )
 
 
 def estimate_relative_pose(
@@ -43,14 +54,16 @@ def estimate_relative_pose(
     camera1: Camera,
     threshold_px: float = 1.0,
     weights: np.ndarray | None = None,
+    sigmas_px: np.ndarray | None = None,
 ) -> RelativePose | None:
     """The motion between two cameras from matched pixels (M, 2), some of them wrong, up to scale.
 
     Five-point RANSAC, the one of four poses that has the points in front of both cameras, then robust refinement with
     ``weights`` (M,), relative inverse variances. Where most of the scene is a plane, RANSAC may choose an essential
     matrix that explains as many matches and is far off; so the motions that a homography may stand for are refined
-    too, and what explains most matches in the end is taken. ``None`` with fewer than five matches, or where the matches
-    do not single out a pose (too few agree, or too little parallax to tell front from behind). Where another
+    too, and what explains most matches in the end is taken; a match whose standard deviation is known counts the less
+    the more of those it is off (``sigmas_px`` (M,), else NaN). ``None`` with fewer than five matches, or where the
+    matches do not single out a pose (too few agree, or too little parallax to tell front from behind). Where another
     motion explains the matches nearly as well, the covariance says so.
     """
     estimate = estimate_essential(points0, points1, camera0, camera1, threshold_px)
@@ -67,8 +80,23 @@ def estimate_relative_pose(
     poses = [pose for pose in refined if pose is not None]
     if not poses:
         return None
-    best = max(poses, key=lambda pose: np.count_nonzero(pose.inliers))
+    sigmas_px = np.full(len(points0), np.nan) if sigmas_px is None else sigmas_px
+    best = max(poses, key=lambda pose: _support(pose, points0, points1, camera0, camera1, sigmas_px))
     return replace(best, covariance=best.covariance + sum(_doubt(best, pose) for pose in poses if pose is not best))
+
+
+def _support(
+    pose: RelativePose,
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera0: Camera,
+    camera1: Camera,
+    sigmas_px: np.ndarray,
+) -> float:
+    """How many inliers a pose has, those with a known deviation by how well they fit."""
+    fundamental = fundamental_from_essential(essential_from_pose(pose.camera1_from_camera0), camera0, camera1)
+    deviation = sampson_distance_px(fundamental, points0, points1) / (_SIGMAS * sigmas_px)
+    return float(np.sum(np.where(np.isnan(sigmas_px), 1.0, np.maximum(1.0 - deviation**2, 0.0))[pose.inliers]))
 
 
 def _doubt(best: RelativePose, rival: RelativePose) -> np.ndarray:

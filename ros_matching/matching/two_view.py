@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from ros_matching.datatypes import Camera, Features, Matches, RelativePose
 from ros_matching.errors import MatchingError
-from ros_matching.geometry.essential import estimate_relative_pose
+from ros_matching.geometry.essential import pose_of_matches
 
 if TYPE_CHECKING:
     from ros_matching.datatypes import Array
@@ -94,8 +94,7 @@ class TwoViewMatcher(ABC):
         self, rgb0: np.ndarray, rgb1: np.ndarray, camera0: Camera, camera1: Camera
     ) -> RelativePose | None:
         """The motion between two images with known cameras, up to scale; ``None`` where it is not observable."""
-        matches = self.match(rgb0, rgb1, camera0, camera1)
-        return estimate_relative_pose(matches.points0, matches.points1, camera0, camera1, weights=matches.weights)
+        return pose_of_matches(self.match(rgb0, rgb1, camera0, camera1), camera0, camera1)
 
     def match_guided(
         self, descriptors: Array, predictions_px: np.ndarray, features: Features, radius_px: float

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.datatypes import Features, Matches, exactness
-from ros_matching.geometry.essential import estimate_relative_pose
+from ros_matching.geometry.essential import pose_of_matches
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
@@ -251,14 +251,7 @@ class Localizer:
         with self._stages("refine"):
             matches = self._matcher.refined(matches, reference.features, features)
         with self._stages("pose"):
-            motion = estimate_relative_pose(
-                matches.points0,
-                matches.points1,
-                camera,
-                camera,
-                self._config.threshold_px(camera) / 2,
-                matches.weights,
-            )
+            motion = pose_of_matches(matches, camera, camera, self._config.threshold_px(camera) / 2)
         if motion is None or np.count_nonzero(motion.inliers) < _TWO_VIEW_MIN_MATCHES:
             return None
         ids = reference.landmark_ids[matches.indices0[rows]]

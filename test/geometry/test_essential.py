@@ -178,3 +178,15 @@ def test_a_scene_that_is_mostly_a_plane_does_not_mislead():
         pose = essential.estimate_relative_pose(*points, CAMERA, CAMERA)
         errors.append(max(pose_errors_deg(pose.camera1_from_camera0, flat.unit_pose)))
     assert max(errors) < 5
+
+
+def test_known_deviations_count_a_match_by_how_well_it_fits(monkeypatch):
+    """Of two motions, one explains more matches to a pixel, the other fewer, but as exactly as they are."""
+    many, exact = TwoViews(3, 220, noise_px=0.5), TwoViews(4, 180, noise_px=0.05)
+    points = [np.concatenate(both) for both in ((many.points0, exact.points0), (many.points1, exact.points1))]
+    rival = essential.two_view_geometry(exact.unit_pose, *points, CAMERA, CAMERA)
+    monkeypatch.setattr(essential, "_plane_motions", lambda *_: [rival])
+    sigmas_px = np.full(400, 0.05)
+    for sigmas, truth in ((None, many), (sigmas_px * np.nan, many), (sigmas_px, exact)):
+        pose = essential.estimate_relative_pose(*points, CAMERA, CAMERA, sigmas_px=sigmas)
+        assert max(pose_errors_deg(pose.camera1_from_camera0, truth.unit_pose)) < 2
