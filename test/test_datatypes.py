@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ros_matching.datatypes import ImageTransform, ScaleState
+from ros_matching.datatypes import ImageTransform, Matches, ScaleState
 from ros_matching.errors import DataTypeError
 
 REGION = (1.5, 1.5, 158.5, 118.5)
@@ -87,3 +87,13 @@ def test_metres_and_a_unit_that_was_metres_are_one_unit():
     assert ScaleState.UP_TO_SCALE.shares_unit(ScaleState.UP_TO_SCALE)
     assert not ScaleState.UP_TO_SCALE.shares_unit(ScaleState.METRIC)
     assert not ScaleState.METRIC.shares_unit(ScaleState.UP_TO_SCALE)
+
+
+def test_matches_weigh_by_score_and_by_how_exact_they_are_where_that_is_known():
+    points, rows = np.zeros((3, 2)), np.arange(3)
+    matches = Matches(points, points, np.array([1.0, 1.0, 0.5]), rows, rows, np.array([0.2, 0.4, 0.4]))
+    assert matches.weights / matches.weights[0] == pytest.approx([1, 0.25, 0.125])
+    both = matches.select(np.array([2])).joined(matches.select(np.array([0])))
+    np.testing.assert_array_equal(both.sigmas_px, [0.2, 0.4])
+    unknown = Matches(points, points, np.array([1.0, 1.0, 0.5]), rows, rows)
+    np.testing.assert_array_equal(unknown.weights, unknown.scores)

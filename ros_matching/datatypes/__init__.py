@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ros_matching.datatypes.array import concatenated
 from ros_matching.datatypes.camera import Camera, DistortionModel
 from ros_matching.datatypes.dense import DepthMap, PointCloud
-from ros_matching.datatypes.features import Features, Matches, exactness
+from ros_matching.datatypes.features import Features, Matches
 from ros_matching.datatypes.frame import Frame, StereoPartner
 from ros_matching.datatypes.image_transform import ImageTransform
 from ros_matching.datatypes.keyframe import Keyframe
@@ -45,5 +45,4 @@ __all__ = [
     "ScaleState",
     "StereoPartner",
     "concatenated",
-    "exactness",
 ]

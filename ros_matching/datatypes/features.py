@@ -61,11 +61,6 @@ class Features:
         return replace(self, keypoints=torch.from_numpy(points_px).to(self.keypoints))
 
 
-def exactness(sigmas_px: np.ndarray) -> np.ndarray:
-    """Inverse variances (M,) of points with standard deviations (M,), relative to a usual one; 1 where not known."""
-    return np.where(np.isnan(sigmas_px), 1.0, (_USUAL_SIGMA_PX / sigmas_px) ** 2)
-
-
 @dataclass(frozen=True)
 class Matches:
     """Corresponding points of two images.
@@ -98,7 +93,7 @@ class Matches:
     @property
     def weights(self) -> np.ndarray:
         """Relative inverse variances (M,), by the scores and, where it is known, by how exact the points are."""
-        return self.scores * exactness(self.sigmas_px)
+        return self.scores * np.where(np.isnan(self.sigmas_px), 1.0, (_USUAL_SIGMA_PX / self.sigmas_px) ** 2)
 
     def select(self, rows: np.ndarray) -> Matches:
         """The matches of a boolean mask or of row numbers."""

@@ -278,14 +278,14 @@ class LocalMap:
 
 
 def observation_weights(matches: Matches) -> np.ndarray:
-    """Relative inverse variances (M,) of matches as sightings: scores, one on the mean, and how exact the points are.
+    """Relative inverse variances (M,) of matches as sightings, one on the mean.
 
-    Scores tell, too: on rendered sequences, a tenth of PoSFeat's matches with scores around 0.1 is off by more than
-    0.5 px beside those that are plainly wrong, with scores above 0.5 by more than 0.1 px. Deviations in pixels compare
-    from image to image, scores within one.
+    They are the scores: on rendered sequences, a tenth of PoSFeat's matches with scores around 0.1 is off by more than
+    0.5 px beside those that are plainly wrong, with scores above 0.5 by more than 0.1 px. Not ``matches.weights``: how
+    exact a match is counts for less where its landmark's own error comes in, and gained nothing on real sequences.
     """
     mean = matches.scores.mean() if len(matches) else 0.0
-    return matches.weights / mean if mean > 0 else np.ones(len(matches))
+    return matches.scores / mean if mean > 0 else np.ones(len(matches))
 
 
 def _median_depth(keyframe: MapKeyframe, positions: np.ndarray) -> float:

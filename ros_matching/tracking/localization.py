@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ros_matching.datatypes import Features, Matches, exactness
+from ros_matching.datatypes import Features, Matches
 from ros_matching.geometry.essential import pose_of_matches
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.rotation import estimate_rotation
@@ -156,10 +156,7 @@ class Localizer:
         points_px, weights = features.keypoints_px.copy(), np.ones(len(features))
         weights[matches.indices1] = observation_weights(matches)
         with self._stages("refine"):
-            points_px[seen], sigmas_px = self._exact_points(
-                local_map, features, reference, landmark_ids[seen], points_px[seen]
-            )
-        weights[seen] *= exactness(sigmas_px)
+            points_px[seen] = self._exact_points(local_map, features, reference, landmark_ids[seen], points_px[seen])
         with self._stages("pose"):
             refined = refine_pose(
                 start,
@@ -181,20 +178,15 @@ class Localizer:
         reference: MapKeyframe,
         landmark_ids: np.ndarray,
         points_px: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (N, 2) of landmarks (N,) where the image looks as it does around them in a keyframe.
-
-        And their standard deviations (N,), NaN where they are not known.
-        """
-        exact, sigmas_px = points_px.copy(), np.full(len(points_px), np.nan)
+    ) -> np.ndarray:
+        """Pixels (N, 2) of landmarks (N,) where the image looks as it does around them in a keyframe."""
+        exact = points_px.copy()
         for keyframe, rows, keypoints in local_map.sightings(landmark_ids, reference):
             if len(rows) < _MIN_REFINED:
                 continue
             known_px = keyframe.features.keypoints_px[keypoints]
-            exact[rows], sigmas_px[rows] = self._matcher.refine_points(
-                keyframe.features, features, known_px, points_px[rows]
-            )
-        return exact, sigmas_px
+            exact[rows], _ = self._matcher.refine_points(keyframe.features, features, known_px, points_px[rows])
+        return exact
 
     def _turn(
         self,
