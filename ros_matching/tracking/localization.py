@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.datatypes import Features, Matches
-from ros_matching.geometry.essential import pose_of_matches
+from ros_matching.geometry.essential import estimate_relative_pose
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
@@ -185,7 +185,7 @@ class Localizer:
             if len(rows) < _MIN_REFINED:
                 continue
             known_px = keyframe.features.keypoints_px[keypoints]
-            exact[rows], _ = self._matcher.refine_points(keyframe.features, features, known_px, points_px[rows])
+            exact[rows] = self._matcher.refine_points(keyframe.features, features, known_px, points_px[rows])
         return exact
 
     def _turn(
@@ -243,7 +243,9 @@ class Localizer:
         with self._stages("refine"):
             matches = self._matcher.refined(matches, reference.features, features)
         with self._stages("pose"):
-            motion = pose_of_matches(matches, camera, camera, self._config.threshold_px(camera) / 2)
+            motion = estimate_relative_pose(
+                matches.points0, matches.points1, camera, camera, self._config.threshold_px(camera) / 2
+            )
         if motion is None or np.count_nonzero(motion.inliers) < _TWO_VIEW_MIN_MATCHES:
             return None
         ids = reference.landmark_ids[matches.indices0[rows]]

@@ -120,7 +120,7 @@ def _candidates(matches: Matches, camera: Camera, threshold_px: float) -> list[n
 
 def _refined(poses: list[np.ndarray], matches: Matches, camera: Camera, threshold_px: float) -> list[np.ndarray]:
     points = matches.points0, matches.points1
-    refined = (refine_relative_pose(pose, *points, camera, camera, threshold_px, matches.weights) for pose in poses)
+    refined = (refine_relative_pose(pose, *points, camera, camera, threshold_px, matches.scores) for pose in poses)
     return [pose.camera1_from_camera0 for pose in refined if pose is not None]
 
 
