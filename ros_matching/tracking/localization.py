@@ -185,7 +185,7 @@ class Localizer:
             if len(rows) < _MIN_REFINED:
                 continue
             known_px = keyframe.features.keypoints_px[keypoints]
-            exact[rows] = self._matcher.refine_points(keyframe.features, features, known_px, points_px[rows])
+            exact[rows], _ = self._matcher.refine_points(keyframe.features, features, known_px, points_px[rows])
         return exact
 
     def _turn(
