@@ -38,12 +38,10 @@ _SIGMAS = 3.0  # a match that is farther off than so many of its standard deviat
 _MAX_AMBIGUITY = 0.8  # the second best of the four poses may have at most this share of the best one's points
 
 
-def pose_of_matches(
-    matches: Matches, camera0: Camera, camera1: Camera, threshold_px: float = 1.0
-) -> RelativePose | None:
+def pose_of_matches(matches: Matches, camera0: Camera, camera1: Camera) -> RelativePose | None:
     """``estimate_relative_pose`` by all that matches know of themselves."""
     return estimate_relative_pose(
-        matches.points0, matches.points1, camera0, camera1, threshold_px, matches.weights, matches.sigmas_px
+        matches.points0, matches.points1, camera0, camera1, weights=matches.weights, sigmas_px=matches.sigmas_px
     )
 
 

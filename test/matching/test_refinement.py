@@ -46,7 +46,7 @@ def test_noisy_points_come_within_a_tenth_of_a_pixel(angle_deg: float, scale: fl
 def test_deviations_tell_which_points_are_exact() -> None:
     image0, image1, points0, truth = scene(5.0, 1.0, count=600)
     random = np.random.default_rng(3)
-    # Noise that grows from left to right, and a contrast that falls: both make points less exact.
+    # The noise of both images grows from left to right.
     strength = torch.linspace(0, 12, SIZE)
     images = [image + strength * torch.from_numpy(random.normal(size=(SIZE, SIZE))) for image in (image0, image1)]
     noisy = truth + torch.from_numpy(random.normal(0, 0.5, truth.shape))

@@ -27,8 +27,8 @@ class RefiningWorld(PointWorld):
         exact0, exact1 = (
             self._nearest_exact(features, at) for features, at in ((features0, points0), (features1, points1))
         )
-        found = ~np.isnan(exact0 + exact1)
-        return np.where(found, exact1 + points0 - exact0, points1), np.where(found.all(axis=1), 0.1, 1.0)
+        exact = np.where(np.isnan(exact0 + exact1), points1, exact1 + points0 - exact0)
+        return exact, np.full(len(exact), np.nan)
 
     def extract(self, image: np.ndarray) -> Features:
         # The grey image is but its number: the exact pixels are looked up by it.
