@@ -11,9 +11,10 @@ Markov chain Monte Carlo", 1992).
 A monocular estimate has no scale. The errors are taken in the estimate's unit, to which the truth is scaled, once for
 each map, by the ratio of Umeyama's alignment (PAMI 1991) of the camera positions. Where an estimate says metres it is
 held to them: with any such poses, they alone are judged, and nothing is scaled. Relative poses are compared with the
-true motion between the two frames. World poses are compared after the first pose has been laid onto its true one, which
-adds the first pose's covariance to theirs, all in the unit of the first map; so a map begun after a loss is held to
-what its covariance says of the loss.
+true motion between the two frames. World poses are compared after one of them has been laid onto its true one, which
+adds that pose's covariance to theirs: the pose known best, as a pose known badly would hide what is wrong with the
+others. All are in the unit of the first map; so a map begun after a loss is held to what its covariance says of the
+loss.
 """
 
 from __future__ import annotations
@@ -153,16 +154,26 @@ def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.nda
 
 
 def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Errors (M, 6) and covariances (M, 6, 6) of all poses but the first, which is laid onto its true pose."""
-    first, *later = [pose for pose in poses if _is_known(pose.covariance)] or [None]
+    """Errors (M, 6) and covariances (M, 6, 6) of all poses but the best known, which is laid onto its true pose."""
+    known = [pose for pose in poses if _is_known(pose.covariance)]
+    if not known:
+        return np.zeros((0, 6)), np.zeros((0, 6, 6))
+    best = min(known, key=_spread)
     errors, covariances = [], []
-    for pose in later:
-        true = scaled(invert(first.true_world_from_camera) @ pose.true_world_from_camera, 1 / scale)
-        errors.append(local(invert(first.world_from_camera) @ pose.world_from_camera, true))
+    for pose in known:
+        if pose is best:
+            continue
+        true = scaled(invert(best.true_world_from_camera) @ pose.true_world_from_camera, 1 / scale)
+        errors.append(local(invert(best.world_from_camera) @ pose.world_from_camera, true))
         covariances.append(
-            relative_covariance(first.world_from_camera, first.covariance, pose.world_from_camera, pose.covariance)
+            relative_covariance(best.world_from_camera, best.covariance, pose.world_from_camera, pose.covariance)
         )
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
+
+
+def _spread(pose: PoseEstimate) -> float:
+    """How large a covariance is, whatever the units of its axes: the logarithm of its determinant."""
+    return float(np.linalg.slogdet(pose.covariance)[1])
 
 
 def scale_of(poses: Sequence[PoseEstimate]) -> float:

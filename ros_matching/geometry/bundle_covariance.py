@@ -24,6 +24,7 @@ from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
 from ros_matching.geometry.normal_equations import Linearisation, Observations, Residuals, jacobians
 from ros_matching.geometry.places import PlaceSums, places_of
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
+from ros_matching.geometry.se3 import invert
 
 _WEIGHTS = {"huber": huber_weight, "cauchy": cauchy_weight}
 _FLAT = 1e-9  # share of the largest eigenvalue of the scaled information below which a direction is not observed
@@ -87,7 +88,7 @@ def bundle_covariance(
     for slot in range(len(free)):
         block = slice(6 * slot, 6 * slot + 6)
         information[block, block] += linear.camera_blocks[slot]
-    inverse = _observed_inverse(information)
+    inverse = _observed_inverse(information, _scale_step(problem))
     scores = _scores_by_place(linear, residuals, problem.camera_from_world, weight)
     cameras = scores.common_factor(inverse) * (inverse @ scores.squares() @ inverse)
     # A fit hides from its residuals what it adapted to: the share of the unknowns in the number of places.
@@ -129,14 +130,40 @@ def _inverses(blocks: np.ndarray) -> np.ndarray:
     return np.einsum("pij,pj,pkj->pik", vectors, 1.0 / values, vectors, optimize=True)
 
 
-def _observed_inverse(information: np.ndarray) -> np.ndarray:
-    """The pseudo-inverse of a symmetric matrix, whatever the units of its rows: flat directions get no variance."""
+def _scale_step(problem: BundleProblem) -> np.ndarray | None:
+    """The step (6F,) of the free cameras that changes nothing but the scale; ``None`` where two cameras hold it."""
+    fixed = np.flatnonzero(problem.fixed_cameras)
+    if len(fixed) != 1:
+        return None
+    poses = problem.camera_from_world[~problem.fixed_cameras]
+    center = invert(problem.camera_from_world[fixed[0]])[:3, 3]
+    away = poses[:, :3, 3] + poses[:, :3, :3] @ center
+    return np.column_stack([away, np.zeros_like(away)]).ravel()
+
+
+def _observed_inverse(information: np.ndarray, gauge: np.ndarray | None) -> np.ndarray:
+    """The pseudo-inverse of a symmetric matrix, whatever the units of its rows: flat directions get no variance.
+
+    Rounding, and points that hardly have a depth, leave the ``gauge`` a curvature of any size: it is flat by decree.
+    """
     if not len(information):
         return information
     diagonal = np.diagonal(information)
     known = diagonal > _FLAT * diagonal.max()
     scale = np.where(known, 1.0 / np.sqrt(np.where(known, diagonal, 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    scaled = information * np.outer(scale, scale)
+    if gauge is not None:
+        across = _without(gauge * np.where(known, np.sqrt(diagonal), 0.0))
+        scaled = across @ scaled @ across
+    values, vectors = np.linalg.eigh(scaled)
     observed = values > _FLAT * values[-1]
     half = scale[:, None] * vectors[:, observed] / np.sqrt(values[observed])
+    if gauge is not None:
+        half = _without(gauge) @ half
     return half @ half.T
+
+
+def _without(direction: np.ndarray) -> np.ndarray:
+    """The matrix (N, N) that takes out what vectors have along a direction (N,)."""
+    power = direction @ direction
+    return np.eye(len(direction)) - (np.outer(direction, direction) / power if power > 0 else 0.0)

@@ -111,6 +111,12 @@ def test_chained_motions_drift_beyond_a_covariance_that_does_not_grow(make_truth
     assert evaluate_consistency(estimates(make_truth(400), 1.0, chained=True))["world"].mean_nees > 20
 
 
+def test_a_first_pose_that_is_hardly_known_does_not_hide_what_is_wrong_with_the_others(make_truth):
+    first, *others = estimates(make_truth(400), 1.0, chained=True)
+    vague = replace(first, covariance=1e4 * first.covariance)
+    assert evaluate_consistency([vague, *others])["world"].mean_nees > 20
+
+
 def test_a_run_is_judged_where_truth_has_the_stamps_of_frames(make_truth):
     truth = make_truth(60)
     records = [

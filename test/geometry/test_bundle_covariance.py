@@ -93,6 +93,28 @@ def test_a_scale_that_nothing_holds_has_no_variance():
     assert np.isfinite(covariance.cameras).all()
 
 
+def test_the_scale_has_no_variance_where_points_hardly_have_a_depth():
+    """Two views straight ahead of a far scene: what is left of the scale's curvature is rounding."""
+    random = np.random.default_rng(4)
+    points = CAMERA.unproject(random.uniform((60, 60), (580, 420), (80, 2))) * random.uniform(10, 4000, (80, 1))
+    poses = np.stack([np.eye(4), se3.pose_from(np.eye(3), np.array([0.0, 0.0, -0.3]))])
+    pixels = np.stack([CAMERA.project(se3.transform(pose, points)) for pose in poses])
+    truth = BundleProblem(
+        camera_from_world=poses,
+        points=points,
+        camera_index=np.repeat([0, 1], len(points)),
+        point_index=np.tile(np.arange(len(points)), 2),
+        points_px=pixels.reshape(-1, 2),
+        weights=np.ones(2 * len(points)),
+        fixed_cameras=np.array([True, False]),
+        camera=CAMERA,
+    )
+    covariance = bundle_covariance(adjusted(truth, 0))
+    length, turn = np.sqrt(np.diagonal(covariance.cameras)).reshape(2, 3)
+    assert (length < 0.3).all()
+    assert (turn < 0.01).all()
+
+
 def test_the_noise_is_never_taken_to_be_less_than_asked():
     truth = true_problem(seed=3, fixed=2)
     assert bundle_covariance(truth, min_sigma_px=0.2).sigma_px == 0.2
