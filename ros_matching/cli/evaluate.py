@@ -9,6 +9,7 @@ from ros_matching.cli import (
     evaluate_cloud,
     evaluate_depth,
     evaluate_features,
+    evaluate_overlap,
     evaluate_pairs,
     evaluate_pruning,
 )
@@ -20,6 +21,7 @@ _MEASURES = {
     "depth": evaluate_depth,
     "cloud": evaluate_cloud,
     "alignment": evaluate_alignment,
+    "overlap": evaluate_overlap,
 }
 
 

@@ -169,4 +169,7 @@ def _is_part(weights: Path, front_end: str) -> bool:
     """Whether a folder, or a file with weights of one of the networks that a front end is made of."""
     from ros_matching.networks.checkpoint import read_card
 
-    return weights.is_dir() or read_card(weights).network.partition("_")[0] in front_end.split("+")
+    if weights.is_dir():
+        return True
+    network = read_card(weights).network.replace("_", "")
+    return any(network.startswith(part) for part in front_end.split("+"))

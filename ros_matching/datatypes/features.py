@@ -23,8 +23,8 @@ class Features:
     """Keypoints of one image with their descriptors, on the device of the backend that made them.
 
     ``keypoints`` (N, 2) pixels, ``scores`` (N,), ``descriptors`` (N, D): NumPy arrays or torch tensors. ``dense_map``
-    (D, h, w) and the ``grey`` image (H, W) uint8 only where the backend's matcher needs them. ``backend`` names the
-    extractor; matchers refuse others'.
+    (D, h, w), the ``grey`` image (H, W) uint8 and the ``cells`` (D, 15, 15) in which the map is averaged only where the
+    backend's matcher needs them. ``backend`` names the extractor; matchers refuse others'.
     """
 
     keypoints: Array
@@ -33,6 +33,7 @@ class Features:
     backend: str
     dense_map: Any | None = None
     grey: Any | None = None
+    cells: Any | None = None
 
     def __post_init__(self) -> None:
         count = len(self.keypoints)

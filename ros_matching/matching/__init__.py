@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 DEFAULT = "posfeat"  # the front end that "default" stands for
 CLASSICAL = ("sift", "orb")
-LEARNED = ("posfeat", "posfeat+ncnet", "posfeat+ncmnet", "posfeat+ncnet+ncmnet")
+LEARNED = (
+    "posfeat",
+    "posfeat+ncnet",
+    "posfeat+ncmnet",
+    "posfeat+ncnet+ncmnet",
+    "posfeat+cnngeometric",
+    "posfeat+ncnet+ncmnet+cnngeometric",
+)
 PEERS = ("xfeat", "aliked+lightglue", "disk+lightglue")  # other people's, to compare with
 BACKENDS = ("default", *CLASSICAL, *LEARNED, *PEERS)
 

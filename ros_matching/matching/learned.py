@@ -1,9 +1,10 @@
-"""The learned front ends: PoSFeat's features; matched as mutual nearest neighbours or by NCNet; pruned by NCMNet.
+"""The learned front ends: PoSFeat's features, matched as mutual nearest neighbours or by NCNet, pruned by NCMNet.
 
     posfeat                 mutual nearest neighbours; score: one minus the ratio to the second nearest
     posfeat+ncnet           nearest neighbours among keypoints that neighbourhood consensus lets through; the same score
     posfeat+ncmnet          nearest neighbours, pruned; score: the same, times NCMNet's confidence in the match
     posfeat+ncnet+ncmnet    both
+    ...+cnngeometric        which besides tell how much of an image another shows, by CNNGeometric
 
 What is left at the end is refined: the second point moves to where the image looks like it does around the first.
 
@@ -13,6 +14,7 @@ matches as the network has to keep half of, twice; without, the matches stay wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +22,10 @@ import torch
 from torch import Tensor
 
 from ros_matching.datatypes import Camera, Features, Matches
+from ros_matching.errors import MatchingError
 from ros_matching.matching.refinement import RefinementConfig, refine
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 from ros_matching.networks.ncnet.matcher import ConsensusMatcher
 from ros_matching.networks.posfeat.extractor import PoSFeatExtractor
@@ -34,7 +38,7 @@ class LearnedMatcher(TwoViewMatcher):
     """PoSFeat features, matched by ``matching``; where there is a ``pruner``, pruned; unless told otherwise, refined.
 
     Features stay on the device of the network: keypoints, scores, descriptors and, for neighbourhood consensus, the
-    descriptor map are tensors there.
+    descriptor map are tensors there; for the ``overlap``, the map's cells.
     """
 
     guided_max_distance = 0.9  # between unit vectors: a cosine of 0.6
@@ -46,12 +50,14 @@ class LearnedMatcher(TwoViewMatcher):
         matching: NearestMatcher | ConsensusMatcher,
         pruner: NCMNetPruner | None = None,
         refinement: RefinementConfig | None = _REFINEMENT,
+        overlap: OverlapEstimator | None = None,
     ) -> None:
         self.name = name
         self._extractor = extractor
         self._matching = matching
         self._pruner = pruner
         self._refinement = refinement
+        self._overlap = overlap
         self._keeps_map = isinstance(matching, ConsensusMatcher)
 
     @property
@@ -62,8 +68,9 @@ class LearnedMatcher(TwoViewMatcher):
     def extract(self, image: np.ndarray) -> Features:
         """Keypoints to sub-pixel with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor.extract``."""
         features = self._extractor.extract(image)
+        cells = None if self._overlap is None else self._overlap.cells(features.dense_map)
         # A map of 640x480 pixels takes 10 MB, and a tracker keeps the features of many images.
-        return features if self._keeps_map else replace(features, dense_map=None)
+        return replace(features, cells=cells, dense_map=features.dense_map if self._keeps_map else None)
 
     def match_features(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
@@ -100,6 +107,18 @@ class LearnedMatcher(TwoViewMatcher):
         points = (torch.from_numpy(points).to(grey0.device).float() for points in (points0, points1))
         exact, sigmas_px = refine(grey0, grey1, *points, self._refinement)
         return exact.double().cpu().numpy(), sigmas_px.double().cpu().numpy()
+
+    def overlaps(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
+        """By CNNGeometric, where this front end has it; see ``OverlapEstimator``."""
+        if self._overlap is None:
+            return None
+        for each in (features, *others):
+            self._check_own(each)
+            if each.cells is None:
+                raise MatchingError(f"matcher {self.name!r} needs features with cells; extract them with this matcher")
+        if not others:
+            return np.zeros(0)
+        return self._overlap.shares(features.cells, torch.stack([each.cells for each in others])).double().cpu().numpy()
 
     @torch.inference_mode()
     def descriptor_distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import nn
 from ros_matching.errors import CheckpointError, MatchingError
 from ros_matching.matching.learned import LearnedMatcher
 from ros_matching.networks.checkpoint import read_card
+from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator
 from ros_matching.networks.device import torch_device
 from ros_matching.networks.installed import load_named, weights_file
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
@@ -27,6 +28,8 @@ _STAGES = {
     "posfeat": {"lite": "posfeat_lite", "full": "posfeat"},
     "ncnet": {"lite": "ncnet_lite", "full": "ncnet_ivd", "wide": "ncnet_pfpascal"},
     "ncmnet": {"lite": "ncmnet_lite", "full": "ncmnet"},
+    # Compares descriptor maps, whichever network they are of.
+    "cnngeometric": {"lite": "cnn_geometric_lite", "full": "cnn_geometric_lite"},
 }
 VARIANTS = ("lite", "full")
 
@@ -52,7 +55,8 @@ def load_learned(
     extractor = PoSFeatExtractor(networks["posfeat"], config)
     matching = _consensus(networks["ncnet"], extractor) if "ncnet" in networks else NearestMatcher()
     pruner = NCMNetPruner(networks["ncmnet"]) if "ncmnet" in networks else None
-    return LearnedMatcher(name, extractor, matching, pruner)
+    overlap = OverlapEstimator(networks["cnngeometric"]) if "cnngeometric" in networks else None
+    return LearnedMatcher(name, extractor, matching, pruner, overlap=overlap)
 
 
 def _consensus(network: nn.Module, extractor: PoSFeatExtractor) -> ConsensusMatcher:
@@ -73,7 +77,7 @@ def _files(stages: Sequence[str], weights: Weights | None, variant: str) -> dict
     given = {read_card(path).network: path for path in paths if path not in folders}
     found: dict[str, tuple[Path, str]] = {}
     for stage in stages:
-        own = [network for network in _STAGES[stage].values() if network in given]
+        own = [network for network in dict.fromkeys(_STAGES[stage].values()) if network in given]
         if len(own) > 1:
             raise CheckpointError(f"more than one weights file is given for {stage}: {', '.join(own)}")
         network = own[0] if own else _STAGES[stage][variant]

@@ -14,6 +14,8 @@ from ros_matching.errors import MatchingError
 from ros_matching.geometry.essential import pose_of_matches
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ros_matching.datatypes import Array
 
 
@@ -83,6 +85,13 @@ class TwoViewMatcher(ABC):
         """Matches of keypoints with their second points more exact; see ``refine_points``."""
         points1, sigmas_px = self.refine_points(features0, features1, matches.points0, matches.points1)
         return replace(matches, points1=points1, sigmas_px=sigmas_px)
+
+    def overlaps(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
+        """What share of an image each of some others shows, (K,) from 0 to 1, before any keypoint is matched.
+
+        ``None`` from backends that cannot tell.
+        """
+        return None
 
     def match(
         self, rgb0: np.ndarray, rgb1: np.ndarray, camera0: Camera | None = None, camera1: Camera | None = None

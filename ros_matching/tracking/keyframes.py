@@ -15,12 +15,15 @@ _YOUNG_KEYFRAMES = 4
 _YOUNG_SHARE = 0.5
 
 
-def needs_keyframe(local_map: LocalMap, localization: Localization, config: TrackingConfig) -> bool:
+def needs_keyframe(
+    local_map: LocalMap, localization: Localization, config: TrackingConfig, overlap: float | None = None
+) -> bool:
     """Whether the view has changed enough since the reference keyframe.
 
     It has when the parallax is large, and more so while the map is young and its depths rest on little of it. It has
     when the camera turned far, or when few of the reference's landmarks are still in sight; but then never when the
-    image hardly moved: standing still, or a blurred or covered view, adds nothing to the map.
+    image hardly moved: standing still, or a blurred or covered view, adds nothing to the map. What share of the
+    reference's image is still in sight, is told by its landmarks unless a front end tells the ``overlap``.
     """
     matches = localization.matches
     if len(matches) == 0:
@@ -38,6 +41,8 @@ def needs_keyframe(local_map: LocalMap, localization: Localization, config: Trac
         return False
     if localization.inliers < config.keyframe_inliers:
         return True
+    if overlap is not None:
+        return overlap < config.keyframe_overlap
     visible, _ = local_map.visible(localization.camera_from_world)
     shared = np.count_nonzero(np.isin(reference.seen, visible))
     return shared < config.keyframe_overlap * len(reference.seen)

@@ -47,7 +47,7 @@ class Calibration:
     drift: float = 1.0
 
 
-CALIBRATION = Calibration(noise=1.2, common=1.5, drift=1.5)
+CALIBRATION = Calibration(noise=1.2, common=2.5, drift=2.5)
 
 
 class PoseUncertainty:

@@ -129,7 +129,7 @@ class VisualOdometry:
             self._beginning.forget_reference()
         belief = self._believe(localization)
         motion = self._motion_to(belief)
-        if needs_keyframe(self._map, localization, self._config):
+        if needs_keyframe(self._map, localization, self._config, self._overlap(localization, features)):
             with self._stages("map"):
                 keyframe = self._add_keyframe(frame, features, localization)
                 joined = self._maps.join_left(keyframe)
@@ -206,6 +206,12 @@ class VisualOdometry:
             keyframe.camera_from_world, covariance, keyframe.landmark_ids, points_px, keyframe.weights, keyframe, None
         )
         return self._believe(adjusted)
+
+    def _overlap(self, localization: Localization, features: Features) -> float | None:
+        """The share of the reference's image that this one shows, where the front end can tell."""
+        with self._stages("match"):
+            overlaps = self._matcher.overlaps(localization.reference.features, [features])
+        return None if overlaps is None else float(overlaps[0])
 
     def _best_reference(self, localization: Localization) -> MapKeyframe:
         """The keyframe that sees the most of what this frame sees; the newer one of equals."""

@@ -118,6 +118,17 @@ def test_pruning_and_depth_of_a_source(tmp_path, monkeypatch):
     assert rows[0]["abs_rel"] < 0.02
 
 
+def test_overlaps_of_a_source_with_depth(tmp_path, capsys):
+    source = ("--source", "scene:room?frames=20&fps=5&width=160&height=120", "--gaps", "2", "9", "--step", "3")
+    rows = evaluate("overlap", *source, "--out", str(tmp_path))
+    assert [(row["by"], row["pairs"]) for row in rows] == [("overlap", 10), ("keypoints matched", 10)]
+    assert rows[0]["error"] < 0.2
+    assert main(["evaluate", "overlap", "--matcher", "sift", *source]) == 2
+    assert "tells no overlaps; take one with CNNGeometric" in capsys.readouterr().err
+    assert main(["evaluate", "overlap", *source[:2], "--gaps", "40"]) == 2
+    assert "has no pair of frames with depth" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     """A folder with weights of the lite networks, as they are before any training."""

@@ -16,6 +16,7 @@ from ros_matching.matching import LEARNED
 from ros_matching.networks import registry
 from ros_matching.networks.card import WeightsCard
 from ros_matching.networks.checkpoint import save_weights
+from ros_matching.networks.cnn_geometric.network import cnn_geometric_lite
 from ros_matching.networks.ncnet.network import consensus_network
 from ros_matching.networks.posfeat.nearest import nearest_neighbours
 from ros_matching.networks.posfeat.network import PoSFeat
@@ -48,6 +49,7 @@ def weights(tmp_path_factory) -> object:
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     networks = {name: registry.entry(name).make({}) for name in ("posfeat_lite", "ncmnet_lite")}
+    networks["cnn_geometric_lite"] = cnn_geometric_lite(["homography"])
     with torch.no_grad():
         networks["posfeat_lite"].train()(torch.randn(4, 3, 64, 64))
     for name, network in (networks | {"ncnet_lite": counting_network()}).items():
@@ -99,7 +101,7 @@ def test_nearest_neighbours_in_blocks_are_those_of_the_whole_table():
 
 def test_front_ends_share_their_features_and_only_consensus_keeps_the_map(weights):
     image = texture(2)
-    plain, pruned, consensus = (load_matcher(name, weights=weights) for name in (LEARNED[0], LEARNED[2], LEARNED[3]))
+    plain, pruned, consensus = (load_matcher(name, weights=weights) for name in LEARNED[:1] + LEARNED[2:4])
     features = plain.extract(image)
     assert features.dense_map is None
     assert consensus.extract(image).dense_map is not None
@@ -108,6 +110,20 @@ def test_front_ends_share_their_features_and_only_consensus_keeps_the_map(weight
         consensus.match_features(features, features)
     with pytest.raises(MatchingError, match="'sift'"):
         plain.match_features(features, load_matcher("sift").extract(image))
+
+
+def test_a_front_end_with_cnngeometric_tells_overlaps_and_shares_its_features(weights):
+    plain, telling = (load_matcher(name, weights=weights) for name in ("posfeat", "posfeat+cnngeometric"))
+    image = texture(6)
+    features = telling.extract(image)
+    same = telling.extract(image)
+    assert telling.overlaps(features, [same, same]) == pytest.approx([1.0, 1.0])
+    assert telling.overlaps(features, []).shape == (0,)
+    assert features.dense_map is None
+    assert plain.overlaps(features, [same]) is None
+    assert len(plain.match_features(features, plain.extract(image))) > 100
+    with pytest.raises(MatchingError, match="needs features with cells"):
+        telling.overlaps(features, [plain.extract(image)])
 
 
 def test_pruning_needs_cameras_and_enough_matches(weights):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from point_world import PointWorld, cloud, walk
 
-from ros_matching.datatypes import ScaleState
+from ros_matching.datatypes import Features, ScaleState
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from, rotation_angle_deg
 from ros_matching.tracking import ScaleConfig, TrackingConfig, TrackingResult, TrackingStatus, VisualOdometry
 from ros_matching.tracking.scale import ScaleEstimator
@@ -55,6 +59,35 @@ def test_a_camera_put_back_anywhere_on_its_way_is_found_in_its_first_image():
         assert result.previous_from_current is None
         assert "found" in result.reason
         assert result.map_id == 1
+
+
+class Blind(PointWorld):
+    """No landmark is like any keypoint, so that keyframes have no votes; ``far`` frames apart, images share nothing."""
+
+    far = 0
+
+    def similarity(self, descriptors0: np.ndarray, descriptors1: np.ndarray) -> np.ndarray:
+        return np.zeros((len(descriptors0), len(descriptors1)))
+
+    def extract(self, image: np.ndarray) -> Features:
+        return replace(super().extract(image), cells=int(image[0, 0, 0]) * 256 + int(image[0, 0, 1]))
+
+    def overlaps(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
+        if not self.far:
+            return None
+        where = self.poses[[each.cells for each in (features, *others)], :3, 3]
+        return np.maximum(1 - np.linalg.norm(where[1:] - where[0], axis=1) / self.far, 0.0)
+
+
+@pytest.mark.parametrize(("far", "found"), [(0, LOST), (1.0, TRACKING)])
+def test_an_image_that_no_landmark_recognises_is_found_by_what_overlaps_it(far, found):
+    path = walk(90, speed=0.06)
+    world = Blind(cloud(), np.concatenate([path, path[[-1, 25, 26]]]), covered=(90,))
+    world.far = far
+    results = run(world)
+    assert [r.status for r in results[90:]] == [LOST, found, found]
+    if found is TRACKING:
+        assert Truth(world.poses, results[:90]).errors(results[91])[0] < 0.02
 
 
 def away_and_home() -> PointWorld:

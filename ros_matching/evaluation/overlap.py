@@ -1,0 +1,131 @@
+"""What a front end takes for the overlap of two images, against what the depth of the first one says.
+
+The true overlap is the share of the points of the first image, where its depth is known, that project into the second;
+what hides them there does not count. Beside it stands what a tracker has without asking: the share of the keypoints of
+the first image that find a match.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from ros_matching.datatypes import Frame
+from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.curves import Panel
+from ros_matching.evaluation.tables import Column, Measurement, Table
+from ros_matching.geometry.se3 import invert, transform
+from ros_matching.matching.two_view import TwoViewMatcher
+
+GAPS = (2, 5, 9, 14, 20, 30, 45)
+_STRIDE_PX = 6  # between the pixels whose depth is asked
+_NOTE = """\
+Error: mean distance of what was told from the true share. Rank: Spearman's correlation of the two. ms: a pair's time,
+features excluded, of "overlap" with all other images of a first one at once."""
+_COLUMNS = (
+    Column("sequence", "sequence"),
+    Column("front_end", "front end"),
+    Column("by", "told by"),
+    Column("pairs", "pairs", "d"),
+    Column("error", "error", ".3f"),
+    Column("rank", "rank", ".2f"),
+    Column("ms", "ms", ".1f"),
+)
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Of P pairs, the true overlaps (P,), those ``told`` (P,) by one measure, and the time that it took for a pair."""
+
+    true: np.ndarray
+    told: np.ndarray
+    ms: float
+
+
+def true_overlap(frame: Frame, other: Frame) -> float:
+    """The share of a frame's known depths that lie inside another image; NaN where it knows none.
+
+    Raises ``EvaluationError`` without depth or poses.
+    """
+    if frame.depth is None or frame.true_world_from_camera is None or other.true_world_from_camera is None:
+        raise EvaluationError(f"overlap needs true poses and depth images; frame {frame.index} lacks them")
+    rows, columns = (each[::_STRIDE_PX, ::_STRIDE_PX].ravel() for each in np.indices(frame.depth.shape))
+    depth = frame.depth[rows, columns].astype(float)
+    known = np.isfinite(depth) & (depth > 0)
+    if not known.any():
+        return float("nan")
+    rays = frame.camera.unproject(np.column_stack([columns, rows])[known].astype(float))
+    other_from_frame = invert(other.true_world_from_camera) @ frame.true_world_from_camera
+    pixels = other.camera.project(transform(other_from_frame, rays * depth[known, None]))
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(((pixels >= 0) & (pixels < (other.camera.width, other.camera.height))).all(axis=1)))
+
+
+def evaluate_overlap(
+    matcher: TwoViewMatcher, frames: Mapping[int, Frame], gaps: Sequence[int] = GAPS, step: int = 1
+) -> Iterator[tuple[int, dict[str, Overlaps]]]:
+    """Overlaps of every ``step``-th frame with those ``gaps`` later, by measure; frames by number, as they are done.
+
+    Frames without depth are passed over as first ones. Raises ``EvaluationError`` for a front end that tells none.
+    """
+    features = {number: matcher.extract(frame.image) for number, frame in frames.items()}
+    for number in list(frames)[::step]:
+        later = [number + gap for gap in gaps if number + gap in frames]
+        if frames[number].depth is None or not later:
+            continue
+        true = np.array([true_overlap(frames[number], frames[other]) for other in later])
+        begun = time.perf_counter()
+        told = matcher.overlaps(features[number], [features[other] for other in later])
+        compared = time.perf_counter()
+        if told is None:
+            raise EvaluationError(
+                f"front end {matcher.name!r} tells no overlaps; take one with CNNGeometric, as posfeat+cnngeometric"
+            )
+        counts = [len(matcher.match_keypoints(features[number], features[other])) for other in later]
+        matched = time.perf_counter()
+        shares = np.array(counts) / max(len(features[number]), 1)
+        known = np.isfinite(true)
+        times_ms = [1e3 * seconds / len(later) for seconds in (compared - begun, matched - compared)]
+        yield (
+            number,
+            {
+                "overlap": Overlaps(true[known], told[known], times_ms[0]),
+                "keypoints matched": Overlaps(true[known], shares[known], times_ms[1]),
+            },
+        )
+
+
+def overlap_measurement(
+    results: Mapping[tuple[str, str], Sequence[dict[str, Overlaps]]], settings: Mapping[str, Any]
+) -> Measurement:
+    """A table of all front ends by sequence, and what they told over what is true.
+
+    Raises ``EvaluationError`` where there is no pair.
+    """
+    rows, panels = [], []
+    for (sequence, front_end), found in results.items():
+        if not found:
+            raise EvaluationError(f"{sequence} has no pair of frames with depth; give other --gaps or another --source")
+        lines = {}
+        for measure in found[0]:
+            true, told = (np.concatenate([getattr(each[measure], side) for each in found]) for side in ("true", "told"))
+            rows.append(
+                {
+                    "sequence": sequence,
+                    "front_end": front_end,
+                    "by": measure,
+                    "pairs": len(true),
+                    "error": float(np.mean(np.abs(told - true))),
+                    "rank": float(spearmanr(told, true).statistic),
+                    "ms": float(np.median([each[measure].ms for each in found])),
+                }
+            )
+            order = np.argsort(true)
+            lines[measure] = true[order], told[order]
+        panels.append(Panel(f"{sequence}, {front_end}", "true overlap", "told", lines))
+    return Measurement("overlap", settings, [Table("Overlap of two images", _COLUMNS, rows, _NOTE)], panels)
