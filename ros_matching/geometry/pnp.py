@@ -53,9 +53,10 @@ def estimate_pnp(
     """The pose of a camera that sees world points (N, 3) at pixels (N, 2), some of them wrongly.
 
     ``initial``, a predicted ``camera_from_world`` (4, 4), is refined first and taken if it explains half of the points;
-    otherwise RANSAC with minimal samples of AP3P (Ke and Roumeliotis 2017) starts from nothing, and the pose with more
-    inliers wins. Inliers project within ``threshold_px``. ``weights`` (N,) are relative inverse variances. ``None``
-    where fewer than four points agree or they do not determine a pose.
+    otherwise RANSAC with minimal samples of AP3P (Ke and Roumeliotis 2017) starts from nothing. Of its pose and the
+    prediction, each refined with and without drawing it in, the one with most inliers wins: many points that are wrong
+    together draw a good start away. Inliers project within ``threshold_px``. ``weights`` (N,) are relative inverse
+    variances. ``None`` where fewer than four points agree or they do not determine a pose.
     """
     points_world, points_px, weights = _checked(points_world, points_px, weights)
     predicted = None
@@ -64,9 +65,13 @@ def estimate_pnp(
         if predicted is not None and predicted.inliers.mean() >= _MIN_EXPLAINED:
             return predicted
     sampled = _ransac(points_world, points_px, camera, threshold_px)
+    starts = [start for start in (initial, sampled) if start is not None]
+    found = [
+        refine_pose(start, points_world, points_px, camera, threshold_px, weights, draw_in=False) for start in starts
+    ]
     if sampled is not None:
-        sampled = refine_pose(sampled, points_world, points_px, camera, threshold_px, weights)
-    found = [estimate for estimate in (predicted, sampled) if estimate is not None]
+        found.append(refine_pose(sampled, points_world, points_px, camera, threshold_px, weights))
+    found = [estimate for estimate in (predicted, *found) if estimate is not None]
     return max(found, key=lambda estimate: np.count_nonzero(estimate.inliers), default=None)
 
 
@@ -78,18 +83,20 @@ def refine_pose(
     threshold_px: float,
     weights: np.ndarray | None = None,
     iterations: int = 10,
+    *,
+    draw_in: bool = True,
 ) -> PnpEstimate | None:
     """The pose near ``camera_from_world`` (4, 4) that minimises the robust reprojection error.
 
     Gauss-Newton, first with Huber's loss, which draws a distant start in, then with Tukey's, which leaves outliers out.
-    Arguments otherwise as ``estimate_pnp``; ``None`` where fewer than four points agree at the end or they do not
-    determine a pose.
+    Without ``draw_in`` only the latter, for a start within twice the threshold. Arguments otherwise as
+    ``estimate_pnp``; ``None`` where fewer than four points agree at the end or they do not determine a pose.
     """
     points_world, points_px, weights = _checked(points_world, points_px, weights)
     pose = as_pose("camera_from_world", camera_from_world)
     if len(points_world) < MIN_POINTS:
         return None
-    drawing_in = True
+    drawing_in = draw_in
     for iteration in range(iterations):
         residual, jacobian = residuals_and_jacobian(pose, points_world, points_px, camera)
         error = np.hypot(*residual)

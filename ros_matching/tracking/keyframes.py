@@ -13,6 +13,8 @@ from ros_matching.tracking.localization import Localization
 # A map of so few keyframes gets the next one at this share of the usual parallax.
 _YOUNG_KEYFRAMES = 4
 _YOUNG_SHARE = 0.5
+# From this share of the parallax that makes a keyframe by itself, the camera has moved, whatever the image did.
+_MOVED_SHARE = 0.3
 
 
 def needs_keyframe(
@@ -22,16 +24,18 @@ def needs_keyframe(
 
     It has when the parallax is large, and more so while the map is young and its depths rest on little of it. It has
     when the camera turned far, or when few of the reference's landmarks are still in sight; but then never when the
-    image hardly moved: standing still, or a blurred or covered view, adds nothing to the map. What share of the
-    reference's image is still in sight, is told by its landmarks unless a front end tells the ``overlap``.
+    camera hardly moved: standing still, or a blurred or covered view, adds nothing to the map. Of a camera that drives
+    straight ahead most of the image may stand still, as what is far away does; that it moved, its parallax tells. What
+    share of the reference's image is still in sight, is told by its landmarks unless a front end tells the ``overlap``.
     """
     matches = localization.matches
     if len(matches) == 0:
         return True
-    if not localization.rotation_only and _has_parallax(local_map, localization, config):
+    parallax = 0.0 if localization.rotation_only else _parallax_share(local_map, localization, config)
+    if parallax > 1.0:
         return True
     motion_px = np.median(np.linalg.norm(matches.points1 - matches.points0, axis=1))
-    if motion_px < config.keyframe_min_motion * local_map.camera.width:
+    if motion_px < config.keyframe_min_motion * local_map.camera.width and not parallax > _MOVED_SHARE:
         return False
     reference = localization.reference
     turned = rotation_angle_deg(localization.camera_from_world @ invert(reference.camera_from_world))
@@ -48,11 +52,13 @@ def needs_keyframe(
     return shared < config.keyframe_overlap * len(reference.seen)
 
 
-def _has_parallax(local_map: LocalMap, localization: Localization, config: TrackingConfig) -> bool:
+def _parallax_share(local_map: LocalMap, localization: Localization, config: TrackingConfig) -> float:
+    """The median parallax, as a share of what makes a keyframe by itself; NaN without landmarks."""
     needed = config.keyframe_parallax_deg
     if len(local_map.keyframes) <= _YOUNG_KEYFRAMES:
         needed *= _YOUNG_SHARE
-    return median_parallax_deg(local_map, localization) > needed
+    parallax = median_parallax_deg(local_map, localization)
+    return parallax / max(needed, 1e-9)
 
 
 def median_parallax_deg(local_map: LocalMap, localization: Localization) -> float:

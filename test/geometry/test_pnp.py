@@ -52,6 +52,21 @@ def test_refinement_comes_from_a_distant_start(seed):
     assert estimate.inliers[~wrong].all()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_points_that_are_wrong_together_do_not_draw_a_good_prediction_away(seed):
+    """As landmarks of a keyframe far behind a camera that drives ahead: 60 % lie nearer to the image's middle."""
+    random = np.random.default_rng(seed)
+    truth, local = random_pose(random, 1.0, 3.0), random_points(random, 120)
+    pixels = CAMERA.project(local) + 0.5 * random.normal(size=(120, 2))
+    wrong = np.arange(120) % 20 >= 8
+    towards = (CAMERA.cx, CAMERA.cy) - pixels[wrong]
+    pixels[wrong] += towards * random.uniform(0.02, 0.1, (72, 1)) + random.normal(size=(72, 2))
+    prediction = se3.retract(truth, np.array([5e-3, 0, 5e-3, 5e-4, 0, 0]))
+    points = se3.transform(se3.invert(truth), local)
+    estimate = pnp.estimate_pnp(points, pixels, CAMERA, threshold_px=1.25, initial=prediction)
+    assert np.linalg.norm(se3.local(se3.invert(truth), se3.invert(estimate.camera_from_world))[:3]) < 0.01
+
+
 def test_a_wrong_prediction_does_not_win():
     points, pixels, _, truth = observe(1, noise_px=0.5, outliers=0.3)
     for angle in (0.0, 0.5, 3.0):
