@@ -10,17 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from ros_matching.datatypes import Frame
+from ros_matching.datatypes import Features, Frame, Matches
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.curves import Panel
 from ros_matching.evaluation.tables import Column, Measurement, Table
 from ros_matching.geometry.se3 import invert, transform
-from ros_matching.matching.two_view import TwoViewMatcher
 
 GAPS = (2, 5, 9, 14, 20, 30, 45)
 _STRIDE_PX = 6  # between the pixels whose depth is asked
@@ -36,6 +35,21 @@ _COLUMNS = (
     Column("rank", "rank", ".2f"),
     Column("ms", "ms", ".1f"),
 )
+
+
+class Matcher(Protocol):
+    """What is asked of a front end here; every ``TwoViewMatcher`` has it."""
+
+    name: str
+
+    def extract(self, image: np.ndarray) -> Features:
+        """Features of an image (H, W, 3) uint8 RGB."""
+
+    def overlaps(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
+        """The share of an image that each of others shows; ``None`` where it cannot be told."""
+
+    def match_keypoints(self, features0: Features, features1: Features) -> Matches:
+        """Matches of keypoints."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ def true_overlap(frame: Frame, other: Frame) -> float:
 
 
 def evaluate_overlap(
-    matcher: TwoViewMatcher, frames: Mapping[int, Frame], gaps: Sequence[int] = GAPS, step: int = 1
+    matcher: Matcher, frames: Mapping[int, Frame], gaps: Sequence[int] = GAPS, step: int = 1
 ) -> Iterator[tuple[int, dict[str, Overlaps]]]:
     """Overlaps of every ``step``-th frame with those ``gaps`` later, by measure; frames by number, as they are done.
 
