@@ -15,9 +15,8 @@ own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
    scale, and the window as a whole is as uncertain in it as its depths are against its baselines.
 
 ``CALIBRATION`` holds factors on these variances: matches that pulled on the pose but are no inliers are missing among
-the landmarks, and a window is not the whole past. They were found on rendered sequences, with the learned front end,
-and checked on others and on real video, on which two front ends must differ by as much as both say
-(docs/benchmarks.md).
+the landmarks, and a window is not the whole past. They were found on two rendered sequences and on hololens_000, on
+which two front ends must differ by as much as both say, and checked on others (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Calibration:
     drift: float = 1.0
 
 
-CALIBRATION = Calibration(noise=1.2, common=2.5, drift=2.5)
+CALIBRATION = Calibration(noise=1.3, common=2.0, drift=2.0)
 
 
 class PoseUncertainty:
