@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ros_matching.cli.evaluate_features import add_photo_options
 from ros_matching.cli.evaluate_options import (
     add_front_end_options,
+    add_measure,
     add_output_options,
     data_folder,
     load_matcher,
@@ -34,12 +35,7 @@ aligners stand doing nothing ("none") and homographies fitted to the matches of 
 
 def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = measures.add_parser(
-        name,
-        help="alignment of whole images",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_measure(measures, name, "alignment of whole images", _DESCRIPTION)
     parser.add_argument(
         "--aligner",
         dest="aligners",

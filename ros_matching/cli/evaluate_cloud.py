@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.evaluate_options import (
     DEPTH_SEQUENCE,
+    add_measure,
     add_output_options,
     depth_source,
     settings_of,
@@ -69,12 +70,7 @@ _VARIANTS = {
 
 def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = measures.add_parser(
-        name,
-        help="the mapper's depth maps and cloud against known depth",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_measure(measures, name, "the mapper's depth maps and cloud against known depth", _DESCRIPTION)
     parser.add_argument(
         "--estimator",
         dest="estimators",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros_matching.cli.evaluate_options import DEPTH_SEQUENCE, add_output_options, depth_source, settings_of
+from ros_matching.cli.evaluate_options import DEPTH_SEQUENCE, add_measure, add_output_options, depth_source, settings_of
 from ros_matching.cli.options import hides_progress
 from ros_matching.errors import EvaluationError
 
@@ -25,12 +25,7 @@ OpenCV's semi-global matching on rectified pairs ("sgbm") stand beside them.
 
 def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = measures.add_parser(
-        name,
-        help="depth maps against a sensor's",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_measure(measures, name, "depth maps against a sensor's", _DESCRIPTION)
     parser.add_argument(
         "--estimator",
         dest="estimators",

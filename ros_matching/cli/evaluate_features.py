@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.evaluate_options import (
     add_matcher_options,
+    add_measure,
     add_output_options,
     data_folder,
     load_matchers,
@@ -26,12 +27,7 @@ keypoints are found again within 3 pixels.
 
 def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = measures.add_parser(
-        name,
-        help="keypoints and matches of photos under random homographies",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_measure(measures, name, "keypoints and matches of photos under random homographies", _DESCRIPTION)
     add_matcher_options(parser)
     add_photo_options(parser)
     add_output_options(parser)

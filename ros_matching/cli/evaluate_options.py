@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,14 @@ DEPTH_SEQUENCE = "hololens_000"
 _NO_SETTINGS = {"command", "debug", "measure", "out", "quiet", "run"}
 
 
+def add_measure(
+    measures: argparse._SubParsersAction, name: str, help: str, description: str
+) -> argparse.ArgumentParser:
+    """Declare a measure; its description keeps its lines."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    return measures.add_parser(name, help=help, description=description, formatter_class=formatter)
+
+
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Where data comes from and results go to."""
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="images with truth (default: $ROS_MATCHING_DATA)")
@@ -30,7 +39,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
-def add_matcher_options(parser: argparse.ArgumentParser) -> None:
+def add_matcher_options(parser: argparse.ArgumentParser, default: Sequence[str] = _FRONT_ENDS) -> None:
     """Which front ends are measured, all of them under the same conditions."""
     parser.add_argument(
         "--matcher",
@@ -39,7 +48,7 @@ def add_matcher_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME[=WEIGHTS]",
         help="front end to measure, a learned one with a weights file or folder of its own; may be repeated (default: "
-        f"{', '.join(_FRONT_ENDS)})",
+        f"{', '.join(default)})",
     )
     add_front_end_options(parser)
 
@@ -128,9 +137,9 @@ def depth_source(args: argparse.Namespace) -> tuple[FrameSource, int]:
     return source, validation_frames(DEPTH_SEQUENCE, len(source)).start
 
 
-def load_matchers(args: argparse.Namespace) -> dict[str, TwoViewMatcher]:
+def load_matchers(args: argparse.Namespace, default: Sequence[str] = _FRONT_ENDS) -> dict[str, TwoViewMatcher]:
     """The front ends asked for, by what they were called."""
-    return {name: load_matcher(name, args) for name in dict.fromkeys(args.matchers or _FRONT_ENDS)}
+    return {name: load_matcher(name, args) for name in dict.fromkeys(args.matchers or default)}
 
 
 def data_folder(args: argparse.Namespace) -> Path:
@@ -167,9 +176,7 @@ def load_matcher(name: str, args: argparse.Namespace) -> TwoViewMatcher:
 
 def _is_part(weights: Path, front_end: str) -> bool:
     """Whether a folder, or a file with weights of one of the networks that a front end is made of."""
+    from ros_matching.matching.learned_loading import is_made_of
     from ros_matching.networks.checkpoint import read_card
 
-    if weights.is_dir():
-        return True
-    network = read_card(weights).network.replace("_", "")
-    return any(network.startswith(part) for part in front_end.split("+"))
+    return weights.is_dir() or is_made_of(front_end, read_card(weights).network)

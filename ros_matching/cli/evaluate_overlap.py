@@ -6,10 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.evaluate_options import (
-    add_front_end_options,
+    add_matcher_options,
+    add_measure,
     add_output_options,
     depth_source,
-    load_matcher,
+    load_matchers,
     settings_of,
 )
 from ros_matching.cli.options import SOURCE_KINDS, hides_progress
@@ -17,7 +18,7 @@ from ros_matching.cli.options import SOURCE_KINDS, hides_progress
 if TYPE_CHECKING:
     from ros_matching.evaluation.tables import Measurement
 
-_DEFAULT = "posfeat+cnngeometric"
+_DEFAULT = ("posfeat+cnngeometric",)
 _DESCRIPTION = """\
 The share of one image that another one shows, as a front end tells it before any keypoint is matched, against what
 depth and true poses say; beside it the share of the keypoints that find a match.
@@ -26,20 +27,8 @@ depth and true poses say; beside it the share of the keypoints that find a match
 
 def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = measures.add_parser(
-        name,
-        help="overlap of two images",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--matcher",
-        dest="matchers",
-        action="append",
-        default=[],
-        metavar="NAME[=WEIGHTS]",
-        help=f"front end that tells overlaps; may be repeated (default: {_DEFAULT})",
-    )
+    parser = add_measure(measures, name, "overlap of two images", _DESCRIPTION)
+    add_matcher_options(parser, _DEFAULT)
     parser.add_argument(
         "--source",
         metavar="SOURCE",
@@ -47,7 +36,6 @@ def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     )
     parser.add_argument("--gaps", type=int, nargs="+", metavar="N", help="frames from one image of a pair to the other")
     parser.add_argument("--step", type=int, default=4, metavar="N", help="every how many-th frame begins pairs")
-    add_front_end_options(parser)
     add_output_options(parser)
 
 
@@ -56,13 +44,16 @@ def measure(args: argparse.Namespace) -> Measurement:
     from tqdm import tqdm
 
     from ros_matching.evaluation.overlap import GAPS, evaluate_overlap, overlap_measurement
+    from ros_matching.evaluation.split import PairSet
 
-    source, first = depth_source(args)
-    frames = {frame.index: frame for frame in source if frame.index >= first}
-    total, hidden = -(-len(frames) // args.step), hides_progress(args.quiet)
+    source, _ = depth_source(args)
+    part = "held-out" if args.source is None else "all"
+    pair_set = PairSet(source.name, tuple(args.gaps or GAPS), part=part, step=args.step)
+    total = len({start for _, start, _ in pair_set.pairs(len(source))})
     results = {}
-    for name in dict.fromkeys(args.matchers or [_DEFAULT]):
-        found = evaluate_overlap(load_matcher(name, args), frames, tuple(args.gaps or GAPS), args.step)
-        progress = tqdm(found, name, total, unit="frame", disable=hidden, dynamic_ncols=True)
-        results[source.name, name] = [overlaps for _, overlaps in progress]
-    return overlap_measurement(results, settings_of(args))
+    for name, matcher in load_matchers(args, _DEFAULT).items():
+        found = evaluate_overlap(matcher, source, pair_set, size_px=args.size)
+        results[name] = list(
+            tqdm(found, name, total, unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
+        )
+    return overlap_measurement(results, source.name, settings_of(args))

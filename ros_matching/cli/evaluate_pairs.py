@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.evaluate_options import (
     add_matcher_options,
+    add_measure,
     add_output_options,
     add_pair_options,
     load_matchers,
@@ -31,12 +32,7 @@ has touched.
 
 def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = measures.add_parser(
-        name,
-        help="relative poses of real image pairs",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_measure(measures, name, "relative poses of real image pairs", _DESCRIPTION)
     add_matcher_options(parser)
     add_pair_options(parser)
     add_output_options(parser)

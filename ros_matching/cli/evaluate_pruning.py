@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.evaluate_options import (
     add_front_end_options,
+    add_measure,
     add_output_options,
     add_pair_options,
     load_matcher,
@@ -32,12 +33,7 @@ package's pose and OpenCV's MAGSAC on what it kept. RANSAC's inliers stand besid
 
 def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = measures.add_parser(
-        name,
-        help="pruning of putative matches",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_measure(measures, name, "pruning of putative matches", _DESCRIPTION)
     parser.add_argument(
         "--pruner",
         dest="pruners",

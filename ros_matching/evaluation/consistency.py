@@ -156,9 +156,7 @@ def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.nda
 def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Errors (M, 6) and covariances (M, 6, 6) of all poses but the best known, which is laid onto its true pose."""
     known = [pose for pose in poses if _is_known(pose.covariance)]
-    if not known:
-        return np.zeros((0, 6)), np.zeros((0, 6, 6))
-    best = min(known, key=_spread)
+    best = min(known, key=_spread, default=None)
     errors, covariances = [], []
     for pose in known:
         if pose is best:

@@ -18,8 +18,11 @@ from scipy.stats import spearmanr
 from ros_matching.datatypes import Features, Frame, Matches
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.curves import Panel
+from ros_matching.evaluation.pairs import SIZE_PX, reduced
+from ros_matching.evaluation.split import PairSet
 from ros_matching.evaluation.tables import Column, Measurement, Table
 from ros_matching.geometry.se3 import invert, transform
+from ros_matching.io.source import FrameSource
 
 GAPS = (2, 5, 9, 14, 20, 30, 45)
 _STRIDE_PX = 6  # between the pixels whose depth is asked
@@ -81,48 +84,50 @@ def true_overlap(frame: Frame, other: Frame) -> float:
 
 
 def evaluate_overlap(
-    matcher: Matcher, frames: Mapping[int, Frame], gaps: Sequence[int] = GAPS, step: int = 1
-) -> Iterator[tuple[int, dict[str, Overlaps]]]:
-    """Overlaps of every ``step``-th frame with those ``gaps`` later, by measure; frames by number, as they are done.
+    matcher: Matcher, source: FrameSource, pair_set: PairSet, *, size_px: int = SIZE_PX
+) -> Iterator[dict[str, Overlaps]]:
+    """Overlaps by measure, of each first frame of the pairs with all of its others, as they are done.
 
-    Frames without depth are passed over as first ones. Raises ``EvaluationError`` for a front end that tells none.
+    Features are of images reduced to ``size_px`` on their longer side. Frames without depth are passed over as first
+    ones. Raises ``EvaluationError`` for a front end that tells none.
     """
-    features = {number: matcher.extract(frame.image) for number, frame in frames.items()}
-    for number in list(frames)[::step]:
-        later = [number + gap for gap in gaps if number + gap in frames]
-        if frames[number].depth is None or not later:
+    others: dict[int, list[int]] = {}
+    for _, start, end in pair_set.pairs(len(source)):
+        others.setdefault(start, []).append(end)
+    wanted = {row for start, ends in others.items() for row in (start, *ends)}
+    frames = {row: frame for row, frame in enumerate(source) if row in wanted}
+    features = {row: matcher.extract(reduced(frame.image, size_px)) for row, frame in frames.items()}
+    for start, ends in others.items():
+        if frames[start].depth is None:
             continue
-        true = np.array([true_overlap(frames[number], frames[other]) for other in later])
+        true = np.array([true_overlap(frames[start], frames[end]) for end in ends])
         begun = time.perf_counter()
-        told = matcher.overlaps(features[number], [features[other] for other in later])
+        told = matcher.overlaps(features[start], [features[end] for end in ends])
         compared = time.perf_counter()
         if told is None:
             raise EvaluationError(
                 f"front end {matcher.name!r} tells no overlaps; take one with CNNGeometric, as posfeat+cnngeometric"
             )
-        counts = [len(matcher.match_keypoints(features[number], features[other])) for other in later]
+        counts = [len(matcher.match_keypoints(features[start], features[end])) for end in ends]
         matched = time.perf_counter()
-        shares = np.array(counts) / max(len(features[number]), 1)
+        shares = np.array(counts) / max(len(features[start]), 1)
         known = np.isfinite(true)
-        times_ms = [1e3 * seconds / len(later) for seconds in (compared - begun, matched - compared)]
-        yield (
-            number,
-            {
-                "overlap": Overlaps(true[known], told[known], times_ms[0]),
-                "keypoints matched": Overlaps(true[known], shares[known], times_ms[1]),
-            },
-        )
+        times_ms = [1e3 * seconds / len(ends) for seconds in (compared - begun, matched - compared)]
+        yield {
+            "overlap": Overlaps(true[known], told[known], times_ms[0]),
+            "keypoints matched": Overlaps(true[known], shares[known], times_ms[1]),
+        }
 
 
 def overlap_measurement(
-    results: Mapping[tuple[str, str], Sequence[dict[str, Overlaps]]], settings: Mapping[str, Any]
+    results: Mapping[str, Sequence[dict[str, Overlaps]]], sequence: str, settings: Mapping[str, Any]
 ) -> Measurement:
-    """A table of all front ends by sequence, and what they told over what is true.
+    """A table of all front ends on one sequence, and what they told over what is true.
 
     Raises ``EvaluationError`` where there is no pair.
     """
     rows, panels = [], []
-    for (sequence, front_end), found in results.items():
+    for front_end, found in results.items():
         if not found:
             raise EvaluationError(f"{sequence} has no pair of frames with depth; give other --gaps or another --source")
         lines = {}

@@ -34,6 +34,8 @@ class PairSet:
     def __post_init__(self) -> None:
         if not self.gaps or min(self.gaps) < 1:
             raise EvaluationError(f"pairs of {self.sequence} need gaps of one frame or more, got {self.gaps}")
+        if self.step < 1:
+            raise EvaluationError(f"pairs of {self.sequence} need a step of one frame or more, got {self.step}")
         if self.part not in PARTS:
             raise EvaluationError(f"no part of a sequence is called {self.part!r}; there are: {', '.join(PARTS)}")
 

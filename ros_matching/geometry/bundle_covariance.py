@@ -130,18 +130,18 @@ def _inverses(blocks: np.ndarray) -> np.ndarray:
     return np.einsum("pij,pj,pkj->pik", vectors, 1.0 / values, vectors, optimize=True)
 
 
-def _scale_step(problem: BundleProblem) -> np.ndarray | None:
-    """The step (6F,) of the free cameras that changes nothing but the scale; ``None`` where two cameras hold it."""
+def _scale_step(problem: BundleProblem) -> np.ndarray:
+    """The step (6F,) of the free cameras that changes nothing but the scale; zero where two cameras hold it."""
     fixed = np.flatnonzero(problem.fixed_cameras)
-    if len(fixed) != 1:
-        return None
     poses = problem.camera_from_world[~problem.fixed_cameras]
+    if len(fixed) != 1:
+        return np.zeros(6 * len(poses))
     center = invert(problem.camera_from_world[fixed[0]])[:3, 3]
     away = poses[:, :3, 3] + poses[:, :3, :3] @ center
     return np.column_stack([away, np.zeros_like(away)]).ravel()
 
 
-def _observed_inverse(information: np.ndarray, gauge: np.ndarray | None) -> np.ndarray:
+def _observed_inverse(information: np.ndarray, gauge: np.ndarray) -> np.ndarray:
     """The pseudo-inverse of a symmetric matrix, whatever the units of its rows: flat directions get no variance.
 
     Rounding, and points that hardly have a depth, leave the ``gauge`` a curvature of any size: it is flat by decree.
@@ -151,19 +151,14 @@ def _observed_inverse(information: np.ndarray, gauge: np.ndarray | None) -> np.n
     diagonal = np.diagonal(information)
     known = diagonal > _FLAT * diagonal.max()
     scale = np.where(known, 1.0 / np.sqrt(np.where(known, diagonal, 1.0)), 0.0)
-    scaled = information * np.outer(scale, scale)
-    if gauge is not None:
-        across = _without(gauge * np.where(known, np.sqrt(diagonal), 0.0))
-        scaled = across @ scaled @ across
-    values, vectors = np.linalg.eigh(scaled)
+    across = _without(gauge * np.where(known, np.sqrt(diagonal), 0.0))
+    values, vectors = np.linalg.eigh(across @ (information * np.outer(scale, scale)) @ across)
     observed = values > _FLAT * values[-1]
-    half = scale[:, None] * vectors[:, observed] / np.sqrt(values[observed])
-    if gauge is not None:
-        half = _without(gauge) @ half
+    half = _without(gauge) @ (scale[:, None] * vectors[:, observed] / np.sqrt(values[observed]))
     return half @ half.T
 
 
 def _without(direction: np.ndarray) -> np.ndarray:
-    """The matrix (N, N) that takes out what vectors have along a direction (N,)."""
+    """The matrix (N, N) that takes out what vectors have along a direction (N,), nothing where that is zero."""
     power = direction @ direction
     return np.eye(len(direction)) - (np.outer(direction, direction) / power if power > 0 else 0.0)

@@ -65,13 +65,11 @@ def estimate_pnp(
         if predicted is not None and predicted.inliers.mean() >= _MIN_EXPLAINED:
             return predicted
     sampled = _ransac(points_world, points_px, camera, threshold_px)
-    starts = [start for start in (initial, sampled) if start is not None]
-    found = [
-        refine_pose(start, points_world, points_px, camera, threshold_px, weights, draw_in=False) for start in starts
-    ]
-    if sampled is not None:
-        found.append(refine_pose(sampled, points_world, points_px, camera, threshold_px, weights))
-    found = [estimate for estimate in (predicted, *found) if estimate is not None]
+    found = [predicted]
+    for start, draw_in in ((initial, False), (sampled, False), (sampled, True)):
+        if start is not None:
+            found.append(refine_pose(start, points_world, points_px, camera, threshold_px, weights, draw_in=draw_in))
+    found = [estimate for estimate in found if estimate is not None]
     return max(found, key=lambda estimate: np.count_nonzero(estimate.inliers), default=None)
 
 

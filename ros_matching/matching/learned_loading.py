@@ -59,6 +59,11 @@ def load_learned(
     return LearnedMatcher(name, extractor, matching, pruner, overlap=overlap)
 
 
+def is_made_of(name: str, network: str) -> bool:
+    """Whether a network has a part in the front end of that name, in one of its variants."""
+    return any(network in _STAGES.get(stage, {}).values() for stage in name.split("+"))
+
+
 def _consensus(network: nn.Module, extractor: PoSFeatExtractor) -> ConsensusMatcher:
     """On the maps of that extractor; the strongest pairs alone save time on a CPU, on a GPU they would cost some."""
     config = ConsensusConfig(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
@@ -18,7 +20,10 @@ _MOVED_SHARE = 0.3
 
 
 def needs_keyframe(
-    local_map: LocalMap, localization: Localization, config: TrackingConfig, overlap: float | None = None
+    local_map: LocalMap,
+    localization: Localization,
+    config: TrackingConfig,
+    tell_overlap: Callable[[], float | None],
 ) -> bool:
     """Whether the view has changed enough since the reference keyframe.
 
@@ -26,7 +31,8 @@ def needs_keyframe(
     when the camera turned far, or when few of the reference's landmarks are still in sight; but then never when the
     camera hardly moved: standing still, or a blurred or covered view, adds nothing to the map. Of a camera that drives
     straight ahead most of the image may stand still, as what is far away does; that it moved, its parallax tells. What
-    share of the reference's image is still in sight, is told by its landmarks unless a front end tells the ``overlap``.
+    share of the reference's image is still in sight, is told by its landmarks unless ``tell_overlap``, which costs time
+    and is only asked where it decides, knows it.
     """
     matches = localization.matches
     if len(matches) == 0:
@@ -45,6 +51,7 @@ def needs_keyframe(
         return False
     if localization.inliers < config.keyframe_inliers:
         return True
+    overlap = tell_overlap()
     if overlap is not None:
         return overlap < config.keyframe_overlap
     visible, _ = local_map.visible(localization.camera_from_world)

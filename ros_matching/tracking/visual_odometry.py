@@ -129,7 +129,7 @@ class VisualOdometry:
             self._beginning.forget_reference()
         belief = self._believe(localization)
         motion = self._motion_to(belief)
-        if needs_keyframe(self._map, localization, self._config, self._overlap(localization, features)):
+        if needs_keyframe(self._map, localization, self._config, lambda: self._overlap(localization, features)):
             with self._stages("map"):
                 keyframe = self._add_keyframe(frame, features, localization)
                 joined = self._maps.join_left(keyframe)

@@ -190,6 +190,7 @@ def test_what_is_not_there_is_named(arguments, message, data, capsys):
         (["--sequence", "lund_door", "--part", "training"], "no training pairs of lund_door"),
         (["--source", "shifting", "--gaps", "0"], "gaps of one frame or more"),
         (["--source", "shifting", "--gaps", "9"], "too few frames"),
+        (["--source", "shifting", "--step", "0"], "a step of one frame or more"),
         (["--matcher", "sift=a.safetensors"], "'sift' takes no weights"),
         (["--matcher", "surf"], "no front end is called 'surf'"),
         (["--data", "/nowhere"], "no data folder /nowhere"),

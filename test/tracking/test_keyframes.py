@@ -36,7 +36,7 @@ def needs(moved: tuple[float, float, float], overlap: float | None = None, confi
     rows = np.arange(len(points))
     matches = Matches(pixels0, pixels1, np.ones(len(points)), rows, rows)
     found = Localization(pose, None, ids, pixels1, np.ones(len(points)), reference, matches)
-    return needs_keyframe(local_map, found, config, overlap)
+    return needs_keyframe(local_map, found, config, lambda: overlap)
 
 
 def test_a_camera_that_drives_ahead_needs_one_though_most_of_the_image_stands_still():

@@ -20,7 +20,7 @@ from ros_matching.datatypes import Features, ImageTransform
 from ros_matching.errors import ConfigError, MatchingError
 from ros_matching.networks.cnn_geometric.network import CNNGeometric
 from ros_matching.networks.cnn_geometric.transforms import compose, matrix_of, warp
-from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE, IMAGE_SIZE
+from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE, IMAGE_SIZE, batch_of_one
 from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.precision import PRECISIONS, autocast
 
@@ -119,9 +119,7 @@ class FeatureAligner(_Aligner):
             raise MatchingError(
                 f"alignment needs a descriptor map (D, h, w) of {GRID_SIZE}x{GRID_SIZE} up, got {found}"
             )
-        # Channels last in memory, as PoSFeat leaves them, with the strides of that: those of a plain [None] of its map
-        # are of no layout that PyTorch knows, and the map is averaged ten times slower.
-        return features.dense_map.movedim(0, -1).contiguous()[None].movedim(-1, 1)
+        return batch_of_one(features.dense_map)
 
 
 @torch.inference_mode()

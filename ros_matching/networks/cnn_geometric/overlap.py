@@ -17,7 +17,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.errors import ConfigError
 from ros_matching.networks.cnn_geometric.network import CNNGeometric, normalize
 from ros_matching.networks.cnn_geometric.transforms import transform_points, unit_grid
-from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE
+from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE, batch_of_one
 
 _MODEL = "homography"
 _EDGE = 1.0 + 1.0 / (GRID_SIZE - 1)  # the outermost cells reach half a cell beyond their middles
@@ -48,8 +48,7 @@ class OverlapEstimator:
     @torch.inference_mode()
     def cells(self, dense_map: Tensor) -> Tensor:
         """A descriptor map (D, h, w), 15x15 or more, as unit vectors (D, 15, 15) of its cells."""
-        # With the channels last in memory, as PoSFeat leaves them, see ``FeatureAligner``.
-        return self.network.features(dense_map.movedim(0, -1).contiguous()[None].movedim(-1, 1))[0]
+        return self.network.features(batch_of_one(dense_map))[0]
 
     @torch.inference_mode()
     def shares(self, cells0: Tensor, cells1: Tensor) -> Tensor:

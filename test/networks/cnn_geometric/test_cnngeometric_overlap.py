@@ -8,9 +8,8 @@ import torch
 from scipy.stats import spearmanr
 
 from ros_matching import load_matcher
-from ros_matching.datatypes import Frame
 from ros_matching.errors import ConfigError
-from ros_matching.geometry.se3 import invert, transform
+from ros_matching.evaluation.overlap import true_overlap
 from ros_matching.io import open_source
 from ros_matching.networks.cnn_geometric.network import CNNGeometric, cnn_geometric_lite
 from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator
@@ -63,19 +62,9 @@ def test_views_of_a_rendered_room_overlap_as_their_depths_say() -> None:
     matcher = load_matcher("posfeat+cnngeometric")
     features = [matcher.extract(frame.image) for frame in frames]
     told = np.stack([matcher.overlaps(each, features) for each in features])
-    true = np.array([[seen_from(frame, other) for other in frames] for frame in frames])
+    true = np.array([[true_overlap(frame, other) for other in frames] for frame in frames])
     assert np.mean(np.abs(told - true)) < 0.12
     assert spearmanr(told.ravel(), true.ravel()).statistic > 0.85
-
-
-def seen_from(frame: Frame, other: Frame) -> float:
-    """The share of a frame's surface points that lie inside another image, whether or not something hides them."""
-    camera = frame.camera
-    rows, columns = (each.ravel() for each in np.mgrid[0 : camera.height : 6, 0 : camera.width : 6])
-    points = camera.unproject(np.column_stack([columns, rows]).astype(float)) * frame.depth[rows, columns, None]
-    pixels = camera.project(transform(invert(other.true_world_from_camera) @ frame.true_world_from_camera, points))
-    with np.errstate(invalid="ignore"):
-        return float(np.mean(((pixels >= 0) & (pixels < (camera.width, camera.height))).all(axis=1)))
 
 
 def test_it_needs_descriptor_maps_and_a_homography() -> None:
