@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.node import Node
 
@@ -54,7 +55,12 @@ def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
 
 
 def _spin(executor: Executor, stopping: threading.Event) -> None:
-    """Spin until told to stop; Jazzy's executors fail when they are shut down while they wait."""
+    """Spin until told to stop; Jazzy's executors fail when they are shut down while they wait.
+
+    They also fail when a node's publisher or subscription is destroyed by another thread while they gather what to wait
+    for. The next round does without it.
+    """
     with contextlib.suppress(ExternalShutdownException):
         while not stopping.is_set() and executor.context.ok():
-            executor.spin_once(timeout_sec=_POLL_S)
+            with contextlib.suppress(InvalidHandle):
+                executor.spin_once(timeout_sec=_POLL_S)
