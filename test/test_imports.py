@@ -14,12 +14,13 @@ from ros_matching.cli.main import COMMANDS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ros_matching"
 
-SHARED = {"datatypes", "errors", "config", "stages"}
+SHARED = {"datatypes", "errors", "config", "stages", "atomic_file"}
 MAY_IMPORT = {
     "datatypes": {"errors"},
     "errors": set(),
     "config": {"errors"},
     "stages": set(),
+    "atomic_file": set(),
     "threads": set(),
     "__init__": {"matching"},  # the front door: ros_matching.load_matcher
     "networks": {"geometry"},

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from ros_matching.datatypes import PointCloud, ScaleState
@@ -17,6 +16,7 @@ from ros_matching.evaluation.mapping import MappingRecorder
 from ros_matching.evaluation.mapping_report import mapping_measurement
 from ros_matching.evaluation.tables import write_measurement
 from ros_matching.io.cloud import write_cloud
+from ros_matching.io.images import write_image
 from ros_matching.io.trajectory import Trajectory, write_tum
 from ros_matching.mapping import MappingResult, MappingStatus
 
@@ -114,7 +114,5 @@ class MapOutput:
             print(f"\nwritten to {self._folder}: {', '.join(written)}")
 
     def _write_image(self, name: str, image: np.ndarray) -> str:
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        write_image(self._folder / name, image)
         return name

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.atomic_file import atomic_path
 from ros_matching.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -36,4 +37,5 @@ def save_figure(path: str | Path, size_inches: tuple[float, float], draw: Callab
         figure = Figure(figsize=size_inches, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        figure.savefig(path, dpi=_DPI)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=_DPI)

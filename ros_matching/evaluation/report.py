@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ros_matching import __version__
+from ros_matching.atomic_file import write_atomic
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import EvaluationError, MissingDependencyError
 from ros_matching.evaluation.consistency import run_consistency
@@ -36,22 +37,22 @@ def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
     from ros_matching.evaluation.plots import plot_run
 
     folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, trajectory in ((TRAJECTORY_FILE, report.trajectory), (TRUTH_FILE, report.truth)):
         path = folder / name
-        path.unlink(missing_ok=True)
-        if trajectory is not None:
+        if trajectory is None:
+            path.unlink(missing_ok=True)  # an earlier run's
+        else:
             write_tum(path, trajectory)
             written.append(path)
     path = folder / REPORT_FILE
-    path.write_text(json.dumps(report_values(report), indent=2) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(report_values(report), indent=2) + "\n")
     written.append(path)
     path = folder / PLOT_FILE
-    path.unlink(missing_ok=True)
     try:
         plot_run(report, path)
     except MissingDependencyError as error:
+        path.unlink(missing_ok=True)  # an earlier run's
         _LOGGER.warning("%s is not drawn: %s", PLOT_FILE, error)
         return written
     return [*written, path]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ros_matching.atomic_file import write_atomic
 from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.curves import Panel, plot_panels
 from ros_matching.evaluation.report import library_versions
@@ -95,9 +96,8 @@ def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Pat
     The picture is left out with a logged warning where matplotlib is missing.
     """
     folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     markdown, values, picture = (folder / f"{measurement.name}{suffix}" for suffix in (".md", ".json", ".png"))
-    markdown.write_text(measurement.markdown() + "\n", encoding="utf-8")
+    write_atomic(markdown, measurement.markdown() + "\n")
     content = {
         "measurement": measurement.name,
         "settings": measurement.settings,
@@ -105,13 +105,14 @@ def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Pat
         "tables": [{"title": table.title, "rows": [dict(row) for row in table.rows]} for table in measurement.tables],
         "details": list(measurement.details),
     }
-    values.write_text(json.dumps(_jsonable(content), indent=2) + "\n", encoding="utf-8")
-    picture.unlink(missing_ok=True)
+    write_atomic(values, json.dumps(_jsonable(content), indent=2) + "\n")
     if not measurement.panels:
+        picture.unlink(missing_ok=True)  # an earlier run's
         return [markdown, values]
     try:
         plot_panels(measurement.panels, picture)
     except MissingDependencyError as error:
+        picture.unlink(missing_ok=True)
         _LOGGER.warning("%s is not drawn: %s", picture.name, error)
         return [markdown, values]
     return [markdown, values, picture]

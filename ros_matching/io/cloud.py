@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ros_matching.atomic_file import write_atomic
 from ros_matching.datatypes import PointCloud
 from ros_matching.errors import SourceError
 from ros_matching.io.pcd import pack_pcd, parse_pcd
@@ -41,11 +42,10 @@ def read_cloud(path: str | Path) -> PointCloud:
 
 
 def write_cloud(path: str | Path, cloud: PointCloud) -> None:
-    """Write a PLY or PCD file, making its folder."""
+    """Write a PLY or PCD file atomically, creating its folder."""
     path = Path(path)
     pack = _by_suffix(path, _PACKERS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pack(cloud))
+    write_atomic(path, pack(cloud))
 
 
 def _by_suffix(path: Path, table: Mapping[str, Callable]) -> Callable:

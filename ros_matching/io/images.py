@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from ros_matching.atomic_file import write_atomic
 from ros_matching.errors import SourceError
 from ros_matching.io.encodings import decode_compressed, decode_payload, metres_from_raw
 
@@ -59,6 +61,14 @@ def read_depth(path: Path, units_per_metre: float, width: int, height: int) -> n
         )
     sparse[::step, ::step] = depth
     return sparse
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W, 3) uint8 RGB atomically, encoded by the file's suffix. Raises ``OSError``."""
+    encoded, payload = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise OSError(f"{path}: an image of shape {image.shape} cannot be encoded as {path.suffix}")
+    write_atomic(path, payload.tobytes())
 
 
 def _bytes(path: Path) -> bytes:

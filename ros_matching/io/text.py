@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ros_matching.atomic_file import write_atomic
 from ros_matching.errors import SourceError
 
 # How some Windows programs (KinectFusion's, in 7-Scenes) write NaN.
@@ -98,9 +99,8 @@ def read_table(path: Path, columns: int, meaning: str, *, separator: str | None 
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file of ``lines``, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    """Write a text file of ``lines`` atomically, creating its folder."""
+    write_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
 def _lines(path: Path) -> list[str]:

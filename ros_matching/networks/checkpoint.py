@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ros_matching.atomic_file import atomic_path
 from ros_matching.errors import CheckpointError
 from ros_matching.networks import registry
 from ros_matching.networks.card import WeightsCard
@@ -44,13 +44,8 @@ def save_weights(
     tensors = {key: _stored(value, half) for key, value in state.items()}
     _check_finite(tensors, f"cannot save {path}")
     card = dataclasses.replace(card, sha256=_digest(tensors))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic_path(path) as unfinished:
         save_file(tensors, unfinished, metadata={_CARD_KEY: card.to_json()})
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return card
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ros_matching.atomic_file import atomic_path
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import TrainingError
 from ros_matching.evaluation.split import training_frames
@@ -115,17 +115,15 @@ def _is_useful(pair: PosedMatches) -> bool:
 def save_matches(path: Path, pairs: MatchSet, settings: dict[str, Any]) -> None:
     """Write the pairs and the ``settings`` by which they were found, whole or not at all."""
     everything = [*pairs.training, *pairs.validation]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    np.savez(
-        unfinished,
-        matches=np.concatenate([pair.matches for pair in everything]).astype(np.float32),
-        counts=[len(pair.matches) for pair in everything],
-        poses=[pair.camera1_from_camera0 for pair in everything],
-        training=len(pairs.training),
-        settings=json.dumps(settings, sort_keys=True),
-    )
-    unfinished.replace(path)
+    with atomic_path(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(
+            file,
+            matches=np.concatenate([pair.matches for pair in everything]).astype(np.float32),
+            counts=[len(pair.matches) for pair in everything],
+            poses=[pair.camera1_from_camera0 for pair in everything],
+            training=len(pairs.training),
+            settings=json.dumps(settings, sort_keys=True),
+        )
 
 
 def load_matches(path: Path, settings: dict[str, Any]) -> MatchSet:

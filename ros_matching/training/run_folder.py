@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ros_matching.atomic_file import atomic_path, write_atomic
 from ros_matching.errors import TrainingError
 from ros_matching.networks.card import WeightsCard
 from ros_matching.networks.checkpoint import load_weights, save_weights
@@ -48,8 +48,7 @@ class RunFolder:
         if self._checkpoint.exists():
             raise TrainingError(f"{self.folder} holds a run already: --resume goes on with it, --out takes another")
         if self.writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "config.json").write_text(json.dumps(self._asked, indent=2) + "\n")
+            write_atomic(self.folder / "config.json", json.dumps(self._asked, indent=2) + "\n")
 
     def load_initial(self, path: Path, network: nn.Module) -> None:
         """Begin from weights of the same network; what made them becomes part of what makes ours."""
@@ -79,9 +78,8 @@ class RunFolder:
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write where to resume, whole or not at all."""
         if self.writes:
-            unfinished = self._checkpoint.with_suffix(f".{os.getpid()}")
-            torch.save({**state, "asked": self._asked, "best_metrics": self.best_metrics}, unfinished)
-            unfinished.replace(self._checkpoint)
+            with atomic_path(self._checkpoint) as unfinished:
+                torch.save({**state, "asked": self._asked, "best_metrics": self.best_metrics}, unfinished)
 
     def log(self, name: str, row: Mapping[str, float]) -> None:
         """Add a row to ``training.csv`` or ``validation.csv``."""

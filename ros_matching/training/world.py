@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ros_matching.atomic_file import atomic_path
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera
 from ros_matching.errors import SceneError, TrainingError
@@ -189,10 +188,8 @@ class _Rendered:
 
     def save(self, path: Path) -> None:
         """Write to a file, all or nothing, whoever else writes the same."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez(file, **(vars(self) | {"moving": np.packbits(self.moving, axis=-1)}))
-        os.replace(file.name, path)
+        with atomic_path(path) as unfinished:
+            np.savez(unfinished, **(vars(self) | {"moving": np.packbits(self.moving, axis=-1)}))
 
     @classmethod
     def load(cls, path: Path) -> _Rendered:
