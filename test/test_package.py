@@ -78,6 +78,19 @@ def test_executables_have_a_main(executable: str) -> None:
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
 
 
+@pytest.mark.ros
+@pytest.mark.parametrize("executable", EXECUTABLES)
+def test_installed_executables_can_be_run(executable: str) -> None:
+    packages = pytest.importorskip("ament_index_python.packages", reason="needs ROS 2")
+    try:
+        prefix = packages.get_package_prefix("ros_matching")
+    except packages.PackageNotFoundError:
+        pytest.skip("ros_matching is not built (make build)")
+    file = Path(prefix) / "lib" / "ros_matching" / executable
+    # Of the file that is linked to, too, which --symlink-install leaves in build/.
+    assert file.stat().st_mode & 0o555 == 0o555, f"{file} cannot be run; run make build again"
+
+
 @pytest.mark.parametrize("module", sorted(third_party_imports()))
 def test_every_import_is_declared_to_pip_and_to_rosdep(module: str) -> None:
     pip, rosdep = DISTRIBUTIONS.get(module, (f"ros-jazzy-{module.replace('_', '-')}", module))
