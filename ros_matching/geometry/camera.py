@@ -13,8 +13,9 @@ from ros_matching.geometry.checks import as_points
 
 _COEFFICIENTS = {
     DistortionModel.PLUMB_BOB: (4, 5),
-    DistortionModel.RATIONAL_POLYNOMIAL: (8,),
+    DistortionModel.RATIONAL_POLYNOMIAL: (8, 12, 14),
     DistortionModel.EQUIDISTANT: (4,),
+    DistortionModel.FOV: (1,),
 }
 _NEWTON_STEPS = 8
 _DERIVATIVE_STEP = 1e-6  # in normalised coordinates
@@ -46,8 +47,8 @@ def undistort_points(points_px: np.ndarray, camera: Camera, pinhole: Camera | No
 
 
 def without_distortion(camera: Camera) -> Camera:
-    """The pinhole camera with the same intrinsics."""
-    return replace(camera, distortion_model=DistortionModel.NONE, distortion=())
+    """The pinhole camera with the same focal lengths and principal point."""
+    return replace(camera, distortion_model=DistortionModel.NONE, distortion=(), skew=0.0)
 
 
 class Undistorter:
@@ -129,13 +130,36 @@ def _inscribed_rectangle(camera: Camera) -> tuple[float, float, float, float]:
 
 def _undistortion_maps(camera: Camera, pinhole: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Columns and rows (H, W) of the distorted image that the pixels of the pinhole image come from."""
-    make = (
-        cv2.fisheye.initUndistortRectifyMap
-        if camera.distortion_model is DistortionModel.EQUIDISTANT
-        else cv2.initUndistortRectifyMap
-    )
     size = (camera.width, camera.height)
-    return make(camera.matrix, np.array(camera.distortion), np.eye(3), pinhole.matrix, size, cv2.CV_32FC1)
+    arguments = (_matrix(camera), np.array(camera.distortion), np.eye(3), pinhole.matrix, size, cv2.CV_32FC1)
+    if camera.distortion_model is DistortionModel.FOV:
+        x = (np.arange(camera.width) - pinhole.cx) / pinhole.fx
+        y = (np.arange(camera.height) - pinhole.cy) / pinhole.fy
+        factors = _fov_factor(np.hypot(x, y[:, None]), camera)
+        columns, rows = factors * x * camera.fx + camera.cx, factors * y[:, None] * camera.fy + camera.cy
+    elif camera.distortion_model is DistortionModel.EQUIDISTANT:
+        columns, rows = cv2.fisheye.initUndistortRectifyMap(*arguments)
+    else:
+        columns, rows = cv2.initUndistortRectifyMap(*arguments)
+    columns = columns + _shear(rows, camera)
+    return columns.astype(np.float32), rows.astype(np.float32)
+
+
+def _matrix(camera: Camera) -> np.ndarray:
+    """The calibration matrix without skew, which OpenCV ignores in some functions and not in others."""
+    return replace(camera, skew=0.0).matrix
+
+
+def _shear(rows: np.ndarray, camera: Camera) -> np.ndarray:
+    """The columns that the skew adds at these rows: skew y, where y = (v - cy) / fy is behind the lens."""
+    return camera.skew / camera.fy * (rows - camera.cy)
+
+
+def _fov_factor(radius: np.ndarray, camera: Camera) -> np.ndarray:
+    """The distorted radius divided by the undistorted one: r_d = atan(2 r tan(omega / 2)) / omega."""
+    (omega,) = camera.distortion
+    stretched = 2 * np.tan(omega / 2) * np.maximum(radius, 1e-9)
+    return np.arctan(stretched) / (omega * np.maximum(radius, 1e-9))
 
 
 def _is_covered(columns: np.ndarray, rows: np.ndarray) -> bool:
@@ -148,7 +172,7 @@ def _is_covered(columns: np.ndarray, rows: np.ndarray) -> bool:
 
 
 def _check_coefficients(camera: Camera) -> None:
-    """Empty coefficients are a lens without distortion in every model, as simulators publish it."""
+    """Raise ``CalibrationError`` for coefficients that the model does not take."""
     expected = _COEFFICIENTS.get(camera.distortion_model)
     if camera.distortion and expected is not None and len(camera.distortion) not in expected:
         counts = " or ".join(str(count) for count in expected)
@@ -156,21 +180,25 @@ def _check_coefficients(camera: Camera) -> None:
             f"{camera.distortion_model.value} distortion has {counts} coefficients, "
             f"got {len(camera.distortion)}: {camera.distortion}"
         )
+    if camera.distortion_model is DistortionModel.FOV and not 0 <= sum(camera.distortion) < np.pi:
+        raise CalibrationError(f"fov distortion needs 0 <= omega < pi (radians), got {camera.distortion[0]:g}")
 
 
 def _distort(xy: np.ndarray, camera: Camera) -> np.ndarray:
     """Pixels (N, 2) of normalised coordinates (N, 2) through the lens."""
     _check_coefficients(camera)
-    if camera.is_pinhole or not len(xy):
-        return xy * (camera.fx, camera.fy) + (camera.cx, camera.cy)
-    coefficients = np.array(camera.distortion)
-    rays = np.column_stack([xy, np.ones(len(xy))])[:, None]
-    still = np.zeros(3)
-    if camera.distortion_model is DistortionModel.EQUIDISTANT:
-        pixels, _ = cv2.fisheye.projectPoints(rays, still, still, camera.matrix, coefficients)
+    if not camera.has_distortion or not len(xy):
+        pixels = xy * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    elif camera.distortion_model is DistortionModel.FOV:
+        factors = _fov_factor(np.linalg.norm(xy, axis=1), camera)
+        pixels = factors[:, None] * xy * (camera.fx, camera.fy) + (camera.cx, camera.cy)
     else:
-        pixels, _ = cv2.projectPoints(rays, still, still, camera.matrix, coefficients)
-    return pixels.reshape(-1, 2)
+        rays = np.column_stack([xy, np.ones(len(xy))])[:, None]
+        fisheye = camera.distortion_model is DistortionModel.EQUIDISTANT
+        project = cv2.fisheye.projectPoints if fisheye else cv2.projectPoints
+        pixels, _ = project(rays, np.zeros(3), np.zeros(3), _matrix(camera), np.array(camera.distortion))
+        pixels = pixels.reshape(-1, 2)
+    return np.column_stack([pixels[:, 0] + _shear(pixels[:, 1], camera), pixels[:, 1]])
 
 
 def _undistort(points_px: np.ndarray, camera: Camera) -> np.ndarray:
@@ -179,13 +207,29 @@ def _undistort(points_px: np.ndarray, camera: Camera) -> np.ndarray:
     OpenCV's few fixed-point steps are a start; Newton's method makes the result exact for strong lenses too.
     """
     _check_coefficients(camera)
-    if camera.is_pinhole or not len(points_px):
-        return (points_px - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-    coefficients = np.array(camera.distortion)
+    unsheared = np.column_stack([points_px[:, 0] - _shear(points_px[:, 1], camera), points_px[:, 1]])
+    distorted = (unsheared - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    if not camera.has_distortion or not len(points_px):
+        return distorted
+    if camera.distortion_model is DistortionModel.FOV:
+        return _undistort_fov(distorted, camera)
     fisheye = camera.distortion_model is DistortionModel.EQUIDISTANT
-    start = (cv2.fisheye if fisheye else cv2).undistortPoints(points_px[:, None], camera.matrix, coefficients)
-    xy = start.reshape(-1, 2)
+    undistort = (cv2.fisheye if fisheye else cv2).undistortPoints
+    xy = undistort(unsheared[:, None], _matrix(camera), np.array(camera.distortion)).reshape(-1, 2)
     xy = np.where(np.abs(xy) < 1e5, xy, np.nan)  # OpenCV marks failures by -1e6
+    return _refine(xy, points_px, camera)
+
+
+def _undistort_fov(distorted: np.ndarray, camera: Camera) -> np.ndarray:
+    """The inverse of the model in closed form: r = tan(r_d omega) / (2 tan(omega / 2)), for less than 90 degrees."""
+    (omega,) = camera.distortion
+    angles = omega * np.linalg.norm(distorted, axis=1)
+    angles = np.where(angles < np.pi / 2, np.maximum(angles, 1e-9), np.nan)
+    return distorted * (np.tan(angles) / angles * omega / (2 * np.tan(omega / 2)))[:, None]
+
+
+def _refine(xy: np.ndarray, points_px: np.ndarray, camera: Camera) -> np.ndarray:
+    """Newton's method on the lens from the start ``xy`` (N, 2), NaN where it does not converge."""
     along_x, along_y = np.eye(2) * _DERIVATIVE_STEP
     for _ in range(_NEWTON_STEPS):
         error = points_px - _distort(xy, camera)

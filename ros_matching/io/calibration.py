@@ -12,17 +12,19 @@ from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.text import read_table
 
-# The names in use -> the model and the number of coefficients it has here; missing ones are 0.
+# The names in use -> the model and the numbers of coefficients it may have here; missing ones are 0.
 _MODELS = {
-    "none": (DistortionModel.NONE, 0),
-    "plumb_bob": (DistortionModel.PLUMB_BOB, 5),
-    "radial-tangential": (DistortionModel.PLUMB_BOB, 5),
-    "radtan": (DistortionModel.PLUMB_BOB, 5),
-    "rational_polynomial": (DistortionModel.RATIONAL_POLYNOMIAL, 8),
-    "equidistant": (DistortionModel.EQUIDISTANT, 4),
-    "fisheye": (DistortionModel.EQUIDISTANT, 4),
+    "none": (DistortionModel.NONE, (0,)),
+    "plumb_bob": (DistortionModel.PLUMB_BOB, (5,)),
+    "radial-tangential": (DistortionModel.PLUMB_BOB, (5,)),
+    "radtan": (DistortionModel.PLUMB_BOB, (5,)),
+    "rational_polynomial": (DistortionModel.RATIONAL_POLYNOMIAL, (8, 12, 14)),
+    "equidistant": (DistortionModel.EQUIDISTANT, (4,)),
+    "fisheye": (DistortionModel.EQUIDISTANT, (4,)),
+    "fov": (DistortionModel.FOV, (1,)),
 }
-_MAX_SKEW = 1e-3  # of the focal length: below a pixel over the whole image
+_MAX_SKEW = 0.1  # of the focal length; more is a matrix whose entries are in another order
+_NO_SKEW = 1e-12  # of the focal length: rounding
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Calibration:
     distortion: tuple[float, ...] = ()
     image_size: tuple[int, int] | None = None
     body_from_camera: np.ndarray | None = None
+    skew: float = 0.0
 
     def camera(self, width: int, height: int) -> Camera:
         """The camera for images of this size; raises ``CalibrationError`` when the calibration does not fit them."""
@@ -55,7 +58,8 @@ class Calibration:
                 f"{self.origin} has its principal point at ({self.cx:g}, {self.cy:g}), outside of the images of "
                 f"{width}x{height}; give the calibration of this resolution"
             )
-        return Camera(width, height, self.fx, self.fy, self.cx, self.cy, self.distortion_model, self.distortion)
+        intrinsics = (self.fx, self.fy, self.cx, self.cy)
+        return Camera(width, height, *intrinsics, self.distortion_model, self.distortion, self.skew)
 
 
 def read_calibration(path: str | Path) -> Calibration:
@@ -92,21 +96,27 @@ def calibration_from_values(
         raise CalibrationError(f"{origin}: K is all zero, the camera is not calibrated; calibrate it")
     is_intrinsic = k[0, 0] > 0 and k[1, 1] > 0 and k[1, 0] == 0 and np.array_equal(k[2], (0, 0, 1))
     if not is_intrinsic or abs(k[0, 1]) > _MAX_SKEW * k[0, 0]:
-        raise CalibrationError(f"{origin}: expected K = fx 0 cx / 0 fy cy / 0 0 1 (no skew), got {k.tolist()}")
+        raise CalibrationError(f"{origin}: expected K = fx skew cx / 0 fy cy / 0 0 1, got {k.tolist()}")
     model, distortion = _distortion(origin, model, coefficients)
     intrinsics = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
-    return Calibration(origin, *intrinsics, model, distortion, image_size)
+    skew = float(k[0, 1]) if abs(k[0, 1]) > _NO_SKEW * k[0, 0] else 0.0
+    return Calibration(origin, *intrinsics, model, distortion, image_size, skew=skew)
 
 
 def _distortion(origin: str, model: str, coefficients: Any) -> tuple[DistortionModel, tuple[float, ...]]:
     values = _numbers(origin, "distortion coefficients", coefficients)
-    if not values.any():
-        return DistortionModel.NONE, ()
     if model not in _MODELS:
+        if not values.any():
+            return DistortionModel.NONE, ()
         raise CalibrationError(f"{origin}: distortion model {model!r} is not known; known are {', '.join(_MODELS)}")
-    known, count = _MODELS[model]
-    if np.any(values[count:]) or not np.isfinite(values).all():
-        raise CalibrationError(f"{origin}: {model} takes up to {count} finite coefficients, got {values.tolist()}")
+    known, counts = _MODELS[model]
+    # An equidistant lens is none without distortion where its coefficients are 0.
+    if not values.any() and (known is not DistortionModel.EQUIDISTANT or values.size < counts[0]):
+        return DistortionModel.NONE, ()
+    if np.any(values[counts[-1] :]) or not np.isfinite(values).all():
+        raise CalibrationError(f"{origin}: {model} takes up to {counts[-1]} finite coefficients, got {values.tolist()}")
+    needed = int(np.max(np.flatnonzero(values), initial=0)) + 1
+    count = next(count for count in counts if count >= needed)
     return known, tuple(np.pad(values[:count], (0, max(0, count - values.size))).tolist())
 
 

@@ -43,5 +43,6 @@ def calibration_from_info(info: Any, origin: str, *, rectified: bool = False) ->
         fy=calibration.fy / float(binning[1]),
         cx=float(cx),
         cy=float(cy),
+        skew=calibration.skew / float(binning[0]),
         image_size=(int(size[0]), int(size[1])),
     )

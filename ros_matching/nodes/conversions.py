@@ -131,7 +131,7 @@ def camera_to_msg(camera: Camera, header: Header) -> CameraInfo:
     info = CameraInfo(header=header, width=camera.width, height=camera.height)
     info.distortion_model = DistortionModel.PLUMB_BOB.value if pinhole else camera.distortion_model.value
     info.d = [0.0] * 5 if pinhole else list(camera.distortion)
-    info.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    info.k = [camera.fx, camera.skew, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
     info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     info.p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
     return info

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from ros_matching.errors import CalibrationError
 from ros_matching.geometry.camera import Undistorter, distort_points, undistort_points
 
 PLUMB_BOB, RATIONAL = DistortionModel.PLUMB_BOB, DistortionModel.RATIONAL_POLYNOMIAL
-EQUIDISTANT = DistortionModel.EQUIDISTANT
+EQUIDISTANT, FOV = DistortionModel.EQUIDISTANT, DistortionModel.FOV
 RATIONAL_COEFFICIENTS = (0.4, -2.6, 0.0006, -0.0002, 1.5, 0.28, -2.4, 1.43)
 LENSES = {  # calibrations as they are published for the cameras of well-known data sets
     "euroc": Camera(752, 480, 458.654, 457.296, 367.215, 248.375, PLUMB_BOB, (-0.283, 0.0740, 0.00019, 1.76e-05)),
@@ -137,3 +139,95 @@ def test_points_agree_with_opencv():
     points = np.column_stack([rays, np.ones(50)])
     expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), lens.matrix, np.array(lens.distortion))
     np.testing.assert_allclose(distort_points(pixels, lens), expected[:, 0], atol=1e-9)
+
+
+def rational_reference(xy: np.ndarray, d: tuple[float, ...]) -> np.ndarray:
+    """OpenCV's documented model of 14 coefficients, term by term, in normalised coordinates (N, 2)."""
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tau_x, tau_y = d
+    x, y = xy.T
+    r2 = x**2 + y**2
+    radial = (1 + k1 * r2 + k2 * r2**2 + k3 * r2**3) / (1 + k4 * r2 + k5 * r2**2 + k6 * r2**3)
+    bent = np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2) + s1 * r2 + s2 * r2**2,
+            y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y + s3 * r2 + s4 * r2**2,
+            np.ones_like(x),
+        ]
+    )
+    about_x = np.array([[1, 0, 0], [0, np.cos(tau_x), np.sin(tau_x)], [0, -np.sin(tau_x), np.cos(tau_x)]])
+    about_y = np.array([[np.cos(tau_y), 0, -np.sin(tau_y)], [0, 1, 0], [np.sin(tau_y), 0, np.cos(tau_y)]])
+    tilt = about_y @ about_x
+    onto_sensor = np.array([[tilt[2, 2], 0, -tilt[0, 2]], [0, tilt[2, 2], -tilt[1, 2]], [0, 0, 1]]) @ tilt
+    u, v, w = onto_sensor @ bent
+    return np.column_stack([u / w, v / w])
+
+
+@pytest.mark.parametrize("count", [8, 12, 14])
+def test_thin_prism_and_tilt_follow_the_documented_model(count: int) -> None:
+    coefficients = (*RATIONAL_COEFFICIENTS, 0.003, -0.001, -0.002, 0.0008, 0.02, -0.03)[:count]
+    lens = Camera(640, 480, 500.0, 510.0, 320.0, 240.0, RATIONAL, coefficients)
+    xy = np.random.default_rng(1).uniform(-0.4, 0.4, (40, 2))
+    expected = rational_reference(xy, coefficients + (0.0,) * (14 - count)) * (lens.fx, lens.fy) + (lens.cx, lens.cy)
+    pixels = xy * (lens.fx, lens.fy) + (lens.cx, lens.cy)
+    np.testing.assert_allclose(distort_points(pixels, lens), expected, atol=1e-9)
+    np.testing.assert_allclose(undistort_points(expected, lens), pixels, atol=1e-6)
+
+
+def test_the_fov_model_maps_angles_to_radii() -> None:
+    """In the model of Devernay and Faugeras a pinhole radius tan(a) / (2 tan(omega / 2)) is imaged at a / omega."""
+    lens = Camera(640, 480, 300.0, 310.0, 320.0, 240.0, FOV, (0.9,))
+    angles, directions = np.linspace(0.01, 0.8, 20), np.linspace(0, 6, 20)
+    unit = np.column_stack([np.cos(directions), np.sin(directions)])
+    ideal = unit * (np.tan(angles) / (2 * np.tan(0.45)))[:, None] * (300, 310) + (320, 240)
+    imaged = unit * (angles / 0.9)[:, None] * (300, 310) + (320, 240)
+    np.testing.assert_allclose(distort_points(ideal, lens), imaged, atol=1e-9)
+    np.testing.assert_allclose(undistort_points(imaged, lens), ideal, atol=1e-9)
+    with pytest.raises(CalibrationError, match="omega"):
+        Undistorter(replace(lens, distortion=(4.0,)))
+
+
+@pytest.mark.parametrize("name", [*LENSES, "none"])
+def test_skew_shears_the_columns_by_the_rows(name: str) -> None:
+    """u = fx x + s y + cx with (x, y) behind the lens, as K says; the undistorted camera has no skew."""
+    lens = LENSES.get(name, CAMERA)
+    sheared = replace(lens, skew=6.0)
+    assert not sheared.is_pinhole
+    pixels = grid(lens, 9)[20:60]
+    plain = distort_points(pixels, lens)
+    expected = np.column_stack([plain[:, 0] + 6.0 * (plain[:, 1] - lens.cy) / lens.fy, plain[:, 1]])
+    np.testing.assert_allclose(distort_points(pixels, sheared), expected, atol=1e-9)
+    pinhole = Undistorter(sheared).camera
+    assert pinhole.skew == 0
+    pixels = grid(pinhole)
+    np.testing.assert_allclose(
+        undistort_points(distort_points(pixels, sheared, pinhole), sheared, pinhole), pixels, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["euroc", "tum_vi", "tilted", "fov", "none"])
+def test_images_are_undistorted_as_points_are(name: str) -> None:
+    """A pattern painted through the lens and the skew is where the pinhole camera projects it."""
+    extra = {
+        "tilted": replace(LENSES["azure"], distortion=(*RATIONAL_COEFFICIENTS, 0.003, 0.0, 0.0, 0.002, 0.02, -0.03)),
+        "fov": Camera(640, 480, 300.0, 310.0, 320.0, 240.0, FOV, (0.9,)),
+        "none": CAMERA,
+    }
+    lens = replace((LENSES | extra)[name], skew=8.0)
+    lens = lens.scaled(lens.width // 2, lens.height // 2)
+    undistorter = Undistorter(lens)
+    x, y = (undistort_points(grid_of_all(lens), lens, undistorter.camera)).T
+    painted = np.nan_to_num(120 + 60 * np.sin(x / 9.0) + 60 * np.cos(y / 11.0)).reshape(lens.height, lens.width)
+    result = undistorter.undistort(np.repeat(painted[..., None], 3, axis=2).astype(np.uint8))[..., 0]
+    u, v = grid_of_all(lens).T
+    expected = (120 + 60 * np.sin(u / 9.0) + 60 * np.cos(v / 11.0)).reshape(result.shape)
+    error = np.abs(result - expected)
+    assert np.median(error) < 2.0
+    assert np.percentile(error, 99) < 8.0
+
+
+def test_an_equidistant_lens_distorts_without_coefficients_of_its_own() -> None:
+    lens = Camera(640, 480, 300.0, 300.0, 320.0, 240.0, EQUIDISTANT, (0.0,) * 4)
+    assert not lens.is_pinhole
+    pixel = np.array([[320.0 + 300.0 * np.tan(0.7), 240.0]])
+    np.testing.assert_allclose(distort_points(pixel, lens), [[320.0 + 300.0 * 0.7, 240.0]])
+    assert replace(lens, distortion=()).is_pinhole

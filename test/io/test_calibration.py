@@ -11,6 +11,7 @@ from recordings import write
 
 from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import CalibrationError
+from ros_matching.geometry.camera import distort_points
 from ros_matching.io.calibration import read_calibration
 from ros_matching.io.camera_info import calibration_from_info
 
@@ -62,6 +63,15 @@ def expected(model: DistortionModel, distortion: tuple[float, ...]) -> Camera:
         (ROS_YAML, "plumb_bob", [*PLUMB_BOB], expected(DistortionModel.PLUMB_BOB, (*PLUMB_BOB, 0.0))),
         (ROS_YAML, "plumb_bob", [0.0] * 5, expected(DistortionModel.NONE, ())),
         (ROS_YAML, "rational_polynomial", [0.1] * 8, expected(DistortionModel.RATIONAL_POLYNOMIAL, (0.1,) * 8)),
+        (ROS_YAML, "rational_polynomial", [0.1] * 12, expected(DistortionModel.RATIONAL_POLYNOMIAL, (0.1,) * 12)),
+        (ROS_YAML, "rational_polynomial", [0.1] * 14, expected(DistortionModel.RATIONAL_POLYNOMIAL, (0.1,) * 14)),
+        (
+            ROS_YAML,
+            "rational_polynomial",
+            [0.1] * 8 + [0.0] * 6,
+            expected(DistortionModel.RATIONAL_POLYNOMIAL, (0.1,) * 8),
+        ),
+        (ROS_YAML, "equidistant", [0.0] * 4, expected(DistortionModel.EQUIDISTANT, (0.0,) * 4)),
         (ROS_YAML, "equidistant", [0.1] * 4, expected(DistortionModel.EQUIDISTANT, (0.1,) * 4)),
         (EUROC_YAML, "radial-tangential", [*PLUMB_BOB], expected(DistortionModel.PLUMB_BOB, (*PLUMB_BOB, 0.0))),
         (EUROC_YAML, "equidistant", [0.1] * 4, expected(DistortionModel.EQUIDISTANT, (0.1,) * 4)),
@@ -114,8 +124,8 @@ def test_a_calibration_of_another_resolution_is_refused(tmp_path: Path) -> None:
         ("c.yaml", "just words", "expected a YAML mapping"),
         ("K.txt", "500 0 320\n0 500 240\n", "expected a 3x3 calibration matrix"),
         ("K.txt", "500 0\n", "line 1: expected 3 values"),
-        ("K.txt", "500 9 320\n0 500 240\n0 0 1\n", "no skew"),
-        ("K.txt", "-500 0 320\n0 500 240\n0 0 1\n", "expected K = fx 0 cx"),
+        ("K.txt", "500 90 320\n0 500 240\n0 0 1\n", "expected K = fx skew cx"),
+        ("K.txt", "-500 0 320\n0 500 240\n0 0 1\n", "expected K = fx skew cx"),
         ("K.txt", "500 0 nan\n0 500 240\n0 0 1\n", "finite numbers"),
         ("K.txt", "0 0 0\n0 0 0\n0 0 0\n", "K is all zero, the camera is not calibrated"),
     ],
@@ -161,3 +171,16 @@ def test_camera_info_of_a_binned_region_of_interest() -> None:
     part = calibration_from_info(info(**plain, roi=roi, binning_x=2, binning_y=2), "info").camera(200, 150)
     points = np.array([[0.1, -0.05, 1.0], [0.0, 0.2, 2.0]])
     np.testing.assert_allclose(part.project(points), (full.project(points) - (100, 40) + 0.5) / 2 - 0.5)
+
+
+def test_skew_and_tilt_of_camera_info() -> None:
+    """The binned image of a camera with skew and 14 coefficients is the full image, averaged."""
+    d = [0.1, -0.05, 0.001, 0.002, 0.01, 0.0, 0.0, 0.0, 0.001, 0.0, 0.002, 0.0, 0.01, -0.02]
+    k = np.array([500.0, 5.0, 320, 0, 510, 240, 0, 0, 1])
+    changes = {"d": np.array(d), "k": k, "distortion_model": "rational_polynomial"}
+    full = calibration_from_info(info(**changes), "info").camera(640, 480)
+    assert full == Camera(640, 480, 500, 510, 320, 240, DistortionModel.RATIONAL_POLYNOMIAL, tuple(d), 5.0)
+    half = calibration_from_info(info(**changes, binning_x=2, binning_y=2), "info").camera(320, 240)
+    rays = np.array([[0.3, -0.2], [-0.1, 0.25]])
+    on_full, on_half = (distort_points(rays * (c.fx, c.fy) + (c.cx, c.cy), c) for c in (full, half))
+    np.testing.assert_allclose(on_half, (on_full + 0.5) / 2 - 0.5, atol=1e-9)
