@@ -128,6 +128,8 @@ class MappingRecorder:
             aligned = evaluate_trajectory(estimate, truth, alignment="sim3", max_difference_s=1e-6)
         except (EvaluationError, MissingDependencyError) as error:
             return None, str(error)
+        if not np.isfinite(aligned.scale):
+            return None, f"no scale to compare depths in: {aligned.alignment_note}"
         start = estimate.world_from_camera[0].copy()
         start[:3, 3] *= aligned.scale
         return Similarity(aligned.scale, aligned.aligned.world_from_camera[0] @ invert(start)), ""

@@ -86,6 +86,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "rpe_rot_deg": _known(evaluation and evaluation.rpe_rot_deg),
         "evaluated_poses": evaluation and evaluation.matched,
         "alignment": evaluation and evaluation.alignment,
+        "alignment_note": (evaluation and evaluation.alignment_note) or None,
         "scale": _known(evaluation and evaluation.scale),
         "unit": {
             "state": report.unit.state,
@@ -134,12 +135,15 @@ def _error_rows(report: RunReport) -> list[tuple[str, str]]:
     evaluation = report.evaluation
     if evaluation is None:
         return [("errors", f"not evaluated: {report.evaluation_note}")]
+    scale = f"scale {evaluation.scale:.4g}" if math.isfinite(evaluation.scale) else "scale unknown"
+    of_path = f" ({evaluation.ate_percent:.2f} % of the path)" if evaluation.path_length > 0 else ""
+    note = f"; {evaluation.alignment_note}" if evaluation.alignment_note else ""
     over_segments = f", one for {report.segments} stretches" if report.segments > 1 else ""
     return [
         ("path length", f"{evaluation.path_length:.3f}, in the ground truth's unit as all lengths here"),
-        ("ATE RMSE", f"{evaluation.ate_rmse:.4f} ({evaluation.ate_percent:.2f} % of the path)"),
+        ("ATE RMSE", f"{evaluation.ate_rmse:.4f}{of_path}"),
         ("RPE per frame", f"{evaluation.rpe_trans:.4f}, {evaluation.rpe_rot_deg:.3f} deg (RMSE)"),
-        ("alignment", f"{evaluation.alignment}, scale {evaluation.scale:.4g}{over_segments}"),
+        ("alignment", f"{evaluation.alignment}, {scale}{over_segments}{note}"),
     ]
 
 

@@ -2,7 +2,7 @@
 
 ATE is the RMSE of the camera positions after one alignment of the whole estimate; RPE is the RMSE of the motion between
 consecutive poses (Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems", IROS 2012). The alignment is
-the closed form of Umeyama (PAMI 1991).
+that of ``evaluation.trajectory_alignment``.
 
 When tracking was lost and found again, all stretches share one alignment and one scale: a scale that changed on the way
 counts as error, as it would for a robot. RPE leaves out the pairs that span such a gap.
@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from ros_matching.errors import EvaluationError, MissingDependencyError
 from ros_matching.evaluation import ALIGNMENTS
+from ros_matching.evaluation.trajectory_alignment import NO_SCALE, Alignment, align
 from ros_matching.io.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ class TrajectoryReport:
 
     ``path_length`` is the length of the truth over the ``matched`` poses, a gap counting as its chord, and
     ``ate_percent`` is ``ate_rmse`` as a share of it. ``rpe_trans`` and ``rpe_rot_deg`` are over ``rpe_pairs`` pairs of
-    consecutive poses and NaN when there are none. ``scale`` is what the estimate was multiplied by. ``errors`` (M,) are
-    the distances of the ``aligned`` estimate's positions from those of ``truth``, both reduced to the matched poses.
+    consecutive poses and NaN when there are none. ``scale`` is what the estimate was multiplied by, NaN where the
+    estimate stands still and determines none. ``alignment_note`` says what else the positions did not determine.
+    ``errors`` (M,) are the distances of the ``aligned`` estimate's positions from those of ``truth``, both reduced to
+    the matched poses.
     """
 
     alignment: str
@@ -50,6 +53,7 @@ class TrajectoryReport:
     errors: np.ndarray
     aligned: Trajectory
     truth: Trajectory
+    alignment_note: str = ""
 
 
 def evaluate_trajectory(
@@ -66,14 +70,16 @@ def evaluate_trajectory(
     alone, about the origin) or ``none``. ``segment_starts`` are rows of the estimate that do not continue the row
     before, as tracking was lost between them.
 
-    Raises ``EvaluationError`` when fewer than three poses have a counterpart or the alignment is not defined, and
-    ``MissingDependencyError`` when evo is not installed.
+    Positions on one line or point are aligned by what they determine; ``alignment_note`` names the rest. Raises
+    ``EvaluationError`` when fewer than three poses have a counterpart or no scale fits, and ``MissingDependencyError``
+    when evo is not installed.
     """
     check_alignment(alignment)
     rows, truth_rows = _associate(estimate.stamps_ns, truth.stamps_ns, max_difference_s)
     truth = Trajectory(truth.stamps_ns[truth_rows], truth.world_from_camera[truth_rows])
-    true_path, path = _evo_path(truth.world_from_camera), _evo_path(estimate.world_from_camera[rows])
-    scale = _align(path, true_path, alignment)
+    aligned = _align(estimate.world_from_camera[rows], truth.world_from_camera, alignment)
+    poses = aligned.apply(estimate.world_from_camera[rows])
+    true_path, path = _evo_path(truth.world_from_camera), _evo_path(poses)
     errors = _position_errors(path, true_path)
     rpe_trans, rpe_rot_deg, rpe_pairs = _relative_errors(path, true_path, _continues(rows, segment_starts))
     ate_rmse, path_length = _rms(errors), float(true_path.path_length)
@@ -86,10 +92,11 @@ def evaluate_trajectory(
         rpe_trans=rpe_trans,
         rpe_rot_deg=rpe_rot_deg,
         rpe_pairs=rpe_pairs,
-        scale=scale,
+        scale=aligned.scale,
         errors=errors,
-        aligned=Trajectory(estimate.stamps_ns[rows], np.array(path.poses_se3)),
+        aligned=Trajectory(estimate.stamps_ns[rows], poses),
         truth=truth,
+        alignment_note=aligned.note,
     )
 
 
@@ -135,20 +142,14 @@ def _continues(rows: np.ndarray, segment_starts: Sequence[int]) -> np.ndarray:
     return segment[1:] == segment[:-1]
 
 
-def _align(path: PosePath3D, true_path: PosePath3D, alignment: str) -> float:
-    """Move ``path`` in place onto ``true_path``; the scale applied."""
+def _align(estimate: np.ndarray, truth: np.ndarray, alignment: str) -> Alignment:
+    """The alignment of poses (N, 4, 4) with the true ones."""
     if alignment == "none":
-        return 1.0
-    from evo.core.geometry import GeometryException
-
-    try:
-        _, _, scale = path.align(true_path, correct_scale=alignment == "sim3", correct_only_scale=alignment == "scale")
-    except GeometryException as error:
-        raise EvaluationError(
-            f"{alignment} alignment is not defined, as the positions of the estimate or the truth lie on one point or "
-            "one exact line; use a longer piece, or alignment 'none'"
-        ) from error
-    return float(scale)
+        return Alignment(np.eye(3), np.zeros(3), 1.0)
+    found = align(estimate, truth, with_scale=alignment != "se3")
+    if alignment != "scale":
+        return found
+    return Alignment(np.eye(3), np.zeros(3), found.scale, NO_SCALE if np.isnan(found.scale) else "")
 
 
 def _position_errors(path: PosePath3D, true_path: PosePath3D) -> np.ndarray:

@@ -19,7 +19,7 @@ from ros_matching.io.trajectory import Trajectory, read_tum
 KEYS = {
     "source", "backend", "frames", "tracked", "initializing", "lost", "dropped", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
-    "alignment", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "nees", "versions",
+    "alignment", "alignment_note", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "nees", "versions",
 }  # fmt: skip
 TRUTH_KEYS = ("path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "scale", "alignment")
 
@@ -123,6 +123,29 @@ def test_without_matplotlib_the_rest_is_written_and_the_remedy_named(truth, tmp_
     assert names == {"trajectory.tum", "ground_truth.tum", "report.json"}
     assert names == {path.name for path in tmp_path.iterdir()}
     assert "trajectory.png is not drawn: plots need matplotlib; install it with: pip install matplotlib" in caplog.text
+
+
+def test_a_drive_on_one_straight_line_has_an_ate_and_the_report_says_what_was_free(truth):
+    poses = truth.world_from_camera.copy()
+    poses[:, :3, 3] = np.outer(np.linspace(0, 12, 60), [1, 0, 0])
+    report = recorded(Trajectory(truth.stamps_ns, poses), 60 * "t").report()
+    values = values_of(report)
+    assert values["ate_rmse"] == pytest.approx(0, abs=1e-9)
+    assert values["scale"] == pytest.approx(2)
+    assert "line" in values["alignment_note"]
+    assert values["alignment_note"] in summary_table(report)
+
+
+def test_a_camera_that_stands_still_is_reported(truth):
+    poses = truth.world_from_camera.copy()
+    poses[:, :3, 3] = 1.0
+    report = recorded(Trajectory(truth.stamps_ns, poses), 60 * "t").report()
+    values = values_of(report)
+    assert values["ate_rmse"] == pytest.approx(0, abs=1e-9)
+    assert values["scale"] is None
+    assert values["ate_percent"] is None
+    assert "scale unknown" in summary_table(report)
+    assert "nan" not in summary_table(report)
 
 
 def test_an_empty_run_is_reported(tmp_path):

@@ -159,12 +159,103 @@ def test_fewer_than_three_poses_are_refused(truth, count):
         evaluate_trajectory(truth, few)
 
 
+def turning_along(positions: np.ndarray) -> Trajectory:
+    """Cameras at positions, whose orientation changes on the way."""
+    trajectory = at_positions(positions)
+    angles = np.linspace(0, 1.5, len(positions))
+    trajectory.world_from_camera[:, :3, :3] = Rotation.from_rotvec(np.outer(angles, [0.2, 1.0, -0.4])).as_matrix()
+    return trajectory
+
+
+@pytest.mark.parametrize("direction", [[0, 0, 1], [1, 0, 0], [0.3, -0.5, 2.0]])
+@pytest.mark.parametrize("offset", [0.0, 4.5e5])  # in metres of a national grid
+def test_an_exact_line_is_aligned_by_direction_scale_offset_and_orientations(direction, offset):
+    distances = np.linspace(0, 9, 25) ** 1.5
+    truth = turning_along(np.outer(distances, direction) + offset)
+    estimate = similar(truth, 0.2, [0.4, -1.1, 0.7], [3, 2, 1])
+    report = evaluate_trajectory(estimate, truth)
+    assert report.scale == pytest.approx(5.0)
+    assert report.ate_rmse == pytest.approx(0, abs=1e-6)
+    assert "line" in report.alignment_note
+    np.testing.assert_allclose(report.aligned.world_from_camera, truth.world_from_camera, atol=1e-5)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_line_driven_the_other_way_round_is_turned_by_half_a_turn(flipped):
+    truth = turning_along(np.outer(np.arange(8.0), [1, 0, 0]))
+    estimate = similar(truth, 1.0, [0, np.pi if flipped else 0, 0], [0, 0, 0])
+    report = evaluate_trajectory(estimate, truth, alignment="se3")
+    np.testing.assert_allclose(report.aligned.world_from_camera, truth.world_from_camera, atol=1e-9)
+
+
 @pytest.mark.parametrize("alignment", ["sim3", "se3"])
-def test_standing_still_cannot_be_aligned(truth, alignment):
-    still = at_positions(np.ones((60, 3)))
-    still = Trajectory(truth.stamps_ns, still.world_from_camera)
-    with pytest.raises(EvaluationError, match="not defined"):
-        evaluate_trajectory(still, truth, alignment=alignment)
+def test_errors_off_a_line_do_not_depend_on_the_free_rotation(alignment):
+    along = np.linspace(0, 20, 21)
+    truth = turning_along(np.outer(along, [0, 0, 1]))
+    # Off the line to all sides in turns: the best alignment leaves this error as it is.
+    off = 0.1 * np.column_stack([np.cos(np.pi * np.arange(21)), np.sin(np.pi / 2 * np.arange(21)), np.zeros(21)])
+    off -= off.mean(axis=0)
+    off -= np.outer(along - 10, (along - 10) @ off) / np.sum((along - 10) ** 2)
+    estimate = similar(turning_along(truth.positions + off), 1.0, [0.3, 0.2, -2.0], [1, 2, 3])
+    report = evaluate_trajectory(estimate, truth, alignment=alignment)
+    expected = np.sqrt(np.mean(np.sum(off**2, axis=1)))
+    assert report.ate_rmse == pytest.approx(expected, rel=1e-3)
+    assert "line" in report.alignment_note
+    swapped = evaluate_trajectory(truth, estimate, alignment="se3")
+    assert swapped.ate_rmse == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_planar_arc_is_determined_and_has_no_note():
+    angle = np.linspace(0, 2, 30)
+    truth = turning_along(np.column_stack([np.cos(angle), np.zeros(30), np.sin(angle)]))
+    report = evaluate_trajectory(similar(truth, 3.0, [1, 2, 0.5], [9, 9, 9]), truth)
+    assert report.alignment_note == ""
+    np.testing.assert_allclose(report.aligned.world_from_camera, truth.world_from_camera, atol=1e-8)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_the_unit_of_an_estimate_may_be_any(truth, unit):
+    report = evaluate_trajectory(similar(truth, unit, [1, 0, 0], [0, 0, 0]), truth)
+    assert report.scale == pytest.approx(1 / unit)
+    assert report.ate_rmse == pytest.approx(0, abs=1e-6)
+    assert report.alignment_note == ""
+
+
+def test_an_estimate_that_stands_still_is_off_by_the_spread_of_the_truth(truth):
+    still = Trajectory(truth.stamps_ns, at_positions(np.full((60, 3), 0.1)).world_from_camera)
+    spread = np.sqrt(np.mean(np.sum((truth.positions - truth.positions.mean(axis=0)) ** 2, axis=1)))
+    for alignment in ("sim3", "se3"):
+        report = evaluate_trajectory(still, truth, alignment=alignment)
+        assert report.ate_rmse == pytest.approx(spread)
+        assert "one point" in report.alignment_note
+        assert np.isnan(report.scale) == (alignment == "sim3")
+    assert "scale" in evaluate_trajectory(still, truth, alignment="scale").alignment_note
+
+
+def test_a_truth_that_stands_still_gives_no_scale(truth):
+    still = Trajectory(truth.stamps_ns, at_positions(np.full((60, 3), 0.1)).world_from_camera)
+    for alignment in ("sim3", "scale"):
+        with pytest.raises(EvaluationError, match=r"scale .* not defined"):
+            evaluate_trajectory(truth, still, alignment=alignment)
+    report = evaluate_trajectory(truth, still, alignment="se3")
+    assert report.path_length == pytest.approx(0)
+    assert report.ate_rmse > 0.5
+    assert "one point" in report.alignment_note
+
+
+def test_cameras_that_turn_on_one_spot_are_aligned_by_their_orientations():
+    truth = turning_along(np.tile([1.0, 2.0, 3.0], (10, 1)))
+    for alignment in ("sim3", "se3"):
+        report = evaluate_trajectory(similar(truth, 1.0, [0.3, -0.2, 1.0], [1, 2, 3]), truth, alignment=alignment)
+        np.testing.assert_allclose(report.aligned.world_from_camera, truth.world_from_camera, atol=1e-9)
+
+
+def test_positions_without_anything_in_common_give_no_scale():
+    truth = at_positions(np.outer([-1.0, 1, 1, -1], [1, 0, 0]))
+    estimate = at_positions(np.outer([-1.0, -1, 1, 1], [1, 0, 0]))
+    with pytest.raises(EvaluationError, match="nothing in common"):
+        evaluate_trajectory(estimate, truth)
+    assert evaluate_trajectory(estimate, truth, alignment="se3").ate_rmse == pytest.approx(np.sqrt(2))
 
 
 def test_standing_still_without_alignment_has_no_path_to_be_a_share_of():
