@@ -25,6 +25,9 @@ _MODELS = {
 }
 _MAX_SKEW = 0.1  # of the focal length; more is a matrix whose entries are in another order
 _NO_SKEW = 1e-12  # of the focal length: rounding
+_FOCAL_RANGE = (0.05, 300.0)  # of the longer side: from 3 rad across half of a fisheye to 0.2 degrees across the image
+_MAX_ASPECT = 10.0  # of fx and fy: rows or columns may be binned alone
+_MAX_OFFSET = 5.0  # focal lengths: 79 degrees from the axis
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,26 @@ class Calibration:
                 f"{width}x{height}; give the calibration of this resolution"
             )
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
+        check_intrinsics(self.origin, *intrinsics, width, height)
         return Camera(width, height, *intrinsics, self.distortion_model, self.distortion, self.skew)
+
+
+def check_intrinsics(origin: str, fx: float, fy: float, cx: float, cy: float, width: int, height: int) -> None:
+    """Raise ``CalibrationError`` for intrinsics that no camera with images of this size has.
+
+    The bounds leave room for fisheyes of 200 degrees, for telescopes and for crops far from the axis.
+    """
+    longer = max(width, height)
+    low, high = (factor * longer for factor in _FOCAL_RANGE)
+    focal_is_plausible = low <= min(fx, fy) and max(fx, fy) <= high and max(fx, fy) <= _MAX_ASPECT * min(fx, fy)
+    center_is_plausible = abs(cx - width / 2) <= _MAX_OFFSET * fx and abs(cy - height / 2) <= _MAX_OFFSET * fy
+    if not (focal_is_plausible and center_is_plausible):
+        raise CalibrationError(
+            f"{origin}: fx {fx:g} fy {fy:g} cx {cx:g} cy {cy:g} belong to no camera with images of {width}x{height}: "
+            f"expected focal lengths from {low:g} to {high:g} pixels that differ by less than a factor of "
+            f"{_MAX_ASPECT:g}, and a principal point within {_MAX_OFFSET:g} focal lengths of the image's center; "
+            "calibrate the camera at this resolution"
+        )
 
 
 def read_calibration(path: str | Path) -> Calibration:

@@ -12,7 +12,7 @@ from recordings import write
 from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import CalibrationError
 from ros_matching.geometry.camera import distort_points
-from ros_matching.io.calibration import read_calibration
+from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.camera_info import calibration_from_info
 
 PLUMB_BOB = (-0.28, 0.07, 0.0002, 1.8e-05)
@@ -184,3 +184,32 @@ def test_skew_and_tilt_of_camera_info() -> None:
     rays = np.array([[0.3, -0.2], [-0.1, 0.25]])
     on_full, on_half = (distort_points(rays * (c.fx, c.fy) + (c.cx, c.cy), c) for c in (full, half))
     np.testing.assert_allclose(on_half, (on_full + 0.5) / 2 - 0.5, atol=1e-9)
+
+
+ABSURD = {
+    "fx": [1e-300, 1e-3, 1e300, 1e6],
+    "fy": [1e-300, 1e-3, 1e300, 1e6],
+    "cx": [1e7, -1e7, 1e300],
+    "cy": [1e7, -1e7, 1e300],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ABSURD.items() for value in values])
+def test_intrinsics_of_no_camera_are_refused(name, value):
+    intrinsics = {"fx": 300.0, "fy": 300.0, "cx": 160.0, "cy": 120.0, name: value}
+    calibration = Calibration("K.txt", **intrinsics, image_size=(320, 240))
+    with pytest.raises(CalibrationError, match=r"K\.txt.*320x240"):
+        calibration.camera(320, 240)
+
+
+@pytest.mark.parametrize(
+    ("intrinsics", "size"),
+    [
+        ((160.0, 160.0, 640.0, 480.0), (1280, 960)),  # a fisheye of 220 degrees and more
+        ((9000.0, 9000.0, -3900.0, -2900.0), (64, 48)),  # a crop from the corner of a large sensor
+        ((30000.0, 30000.0, 320.0, 240.0), (640, 480)),  # a telescope
+        ((600.0, 150.0, 320.0, 60.0), (640, 120)),  # rows binned by four
+    ],
+)
+def test_intrinsics_of_unusual_cameras_are_taken(intrinsics, size):
+    assert Calibration("K.txt", *intrinsics, image_size=size).camera(*size).fx == intrinsics[0]
