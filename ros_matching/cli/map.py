@@ -31,7 +31,7 @@ Map a sequence densely and write into DIR:
   keyframes.tum  camera poses of the keyframes, as they were last
   report.md      keyframes, times, and errors where the source knows depth; report.json the same and more
 
-Poses are the tracker's, or with '--poses {TRUTH}' those of the source, or those of a TUM file; then keyframes are
+Poses are the tracker's, or with '--poses {TRUTH}' those of the source, or those of a file; then keyframes are
 chosen by motion, and their sparse points triangulated with these poses. Ctrl-C stops and writes what was done so far.
 """
 
@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--poses",
         default=TRACKER,
         metavar="FROM",
-        help=f"{TRACKER}, {TRUTH} or a TUM trajectory file (default: %(default)s)",
+        help=f"{TRACKER}, {TRUTH} or a trajectory file: TUM, EuRoC or KITTI (default: %(default)s)",
     )
     parser.add_argument(
         "--set",

@@ -56,21 +56,18 @@ def _tracked(frames: Iterable[Frame], odometry: VisualOdometry) -> Iterator[Deli
 def _posed(
     frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: Config
 ) -> Iterator[Delivery]:
-    import numpy as np
-
     from ros_matching.datatypes import ScaleState
-    from ros_matching.io.trajectory import read_tum
+    from ros_matching.io.trajectory import pose_lookup
     from ros_matching.tracking.posed import PosedKeyframes
 
-    trajectory = None if file is None else read_tum(file).in_order()
+    lookup = None if file is None else pose_lookup(file)
     keyframes, posed = PosedKeyframes(matcher, config, ScaleState.ANCHORED), 0
     for frame in frames:
         pose = frame.true_world_from_camera
-        if trajectory is not None:
-            pose = trajectory.at(np.array([frame.stamp_ns]))[0]
-        known = pose is not None and bool(np.isfinite(pose).all())
-        posed += known
-        yield _delivery(keyframes.add(frame, pose) if known else None)
+        if lookup is not None:
+            pose = lookup(frame.index, frame.stamp_ns)
+        posed += pose is not None
+        yield _delivery(None if pose is None else keyframes.add(frame, pose))
     if not posed:
         where = "the source has no true poses" if file is None else f"no pose of {file} is of the time of a frame"
         raise SourceError(f"no frame of {source.name} has a pose: {where}; use '--poses {TRACKER}' or another file")

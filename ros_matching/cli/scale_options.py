@@ -26,7 +26,7 @@ def add_scale_options(parser: argparse.ArgumentParser) -> None:
         "--wheel-odometry",
         metavar="FILE",
         type=Path,
-        help="poses of the robot by its wheels, in the TUM format and the clock of the source",
+        help="poses of the robot by its wheels, as TUM or EuRoC writes them, in the clock of the source",
     )
 
 
@@ -47,10 +47,10 @@ def make_odometry(
 
 
 def _wheel_odometry(path: Path) -> WheelOdometry:
-    from ros_matching.io.trajectory import read_tum
+    from ros_matching.io.trajectory import read_trajectory
     from ros_matching.tracking import WheelOdometry
 
-    trajectory = read_tum(path)
+    trajectory = read_trajectory(path)
     odometry = WheelOdometry(capacity=len(trajectory))
     for stamp_ns, pose in zip(trajectory.stamps_ns, trajectory.world_from_camera, strict=True):
         odometry.add(int(stamp_ns), pose[:3, 3])

@@ -15,10 +15,10 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.format import SourceFormat
-from ros_matching.io.poses import pose_or_none, poses_from_quaternions, rigid_transforms
+from ros_matching.io.poses import pose_or_none, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
 from ros_matching.io.text import TextTable, read_table
-from ros_matching.io.trajectory import Trajectory
+from ros_matching.io.trajectory import read_euroc
 
 PARTNERS = {"cam0": "cam1", "cam1": "cam0"}
 CAMERAS = ("cam0", "cam1")
@@ -90,10 +90,7 @@ def _poses(folder: Path, body_from_camera: np.ndarray | None, stamps_ns: np.ndar
     if body_from_camera is None:
         raise CalibrationError(f"{folder / 'sensor.yaml'} has no T_BS, which the truth of the camera needs")
     body_from_camera = rigid_transforms(body_from_camera[None], lambda _: f"{folder / 'sensor.yaml'}, T_BS")[0]
-    table = read_table(path, 8, "stamp, position x y z, quaternion w x y z", separator=",")
-    values = table.numbers(first=1, last=8)[:, [0, 1, 2, 4, 5, 6, 3]]  # w goes last
-    world_from_body = poses_from_quaternions(values, table.where)
-    return Trajectory(table.integers(), world_from_body).in_order().at(stamps_ns) @ body_from_camera
+    return read_euroc(path).at(stamps_ns) @ body_from_camera
 
 
 FORMAT = SourceFormat(

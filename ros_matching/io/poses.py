@@ -9,7 +9,7 @@ import numpy as np
 
 from ros_matching.errors import SourceError
 from ros_matching.geometry.se3 import pose_from, rotation_from_quaternion
-from ros_matching.io.text import read_table
+from ros_matching.io.text import COMMAS_OR_SPACES, read_table
 
 # Files hold six or seven digits, and fused poses drift from orthonormal: what is further off is no rotation at all.
 RIGID_TOLERANCE = 1e-2
@@ -57,7 +57,8 @@ def poses_from_quaternions(values: np.ndarray, where: Callable[[int], str]) -> n
 
 def read_matrices(path: Path, columns: int) -> np.ndarray:
     """Poses (N, 4, 4) of a file with one row-major matrix a line: 16 numbers, or KITTI's 12. NaN lines stay NaN."""
-    table = read_table(path, columns, f"a pose: a row-major {columns // 4}x4 matrix")
+    meaning = f"a pose: a row-major {columns // 4}x4 matrix"
+    table = read_table(path, columns, meaning, separator=COMMAS_OR_SPACES)
     matrices = np.tile(np.eye(4), (len(table), 1, 1))
     matrices[:, : columns // 4] = table.numbers().reshape(-1, columns // 4, 4)
     return rigid_transforms(matrices, table.where)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Iterable
+import itertools
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +15,31 @@ import numpy as np
 from ros_matching.atomic_file import write_atomic
 from ros_matching.errors import SourceError
 
+COMMAS_OR_SPACES = ", "  # as ``separator`` of ``read_table``: for tables of numbers alone
+
+# The units of stamps and how many nanoseconds they are. A stamp of a clock since 1970 shows its unit by its size: int64
+# nanoseconds end at 9.2e9 s, so that nothing from 1e11 on can be seconds, and 1e11 ms is the year 1973.
+_UNITS_NS = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
+_LEAST = {"nanoseconds": 1e17, "microseconds": 1e14, "milliseconds": 1e11, "seconds": 0.0}
+_LONGEST_STEP_S = 10_000  # between two whole-numbered stamps: what is longer was not meant in seconds
+_LARGEST = 10**20
+_LOGGER = logging.getLogger(__name__)
+
 # How some Windows programs (KinectFusion's, in 7-Scenes) write NaN.
 _WINDOWS_NAN = ("#ind", "#qnan", "#inf")
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """The non-empty lines of a text file, split into cells; lines that start with ``#`` are left out."""
+    """The non-empty lines of a text file, split into cells; lines that start with ``#`` are left out.
+
+    ``header`` holds the cells of the line before the first row, a comment or column names, empty without one.
+    """
 
     path: Path
     line_numbers: list[int]
     rows: list[list[str]]
+    header: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,9 +59,23 @@ class TextTable:
             )
 
     def stamps_ns(self, column: int = 0) -> np.ndarray:
-        """A column of seconds as (N,) int64 nanoseconds, exact to the last digit."""
-        cells = [self._parsed(i, row[column], _nanoseconds, "a stamp in seconds") for i, row in enumerate(self.rows)]
-        return np.array(cells, dtype=np.int64)
+        """A column of seconds as (N,) int64 nanoseconds, exact to the last digit.
+
+        Stamps since 1970 in milli-, micro- or nanoseconds are recognised by their size, with a logged warning.
+        """
+        expected = "a stamp in seconds"
+        cells = [row[column] for row in self.rows]
+        values = [self._parsed(i, cell, _finite_decimal, expected) for i, cell in enumerate(cells)]
+        unit = stamp_unit(values)
+        if unit != "seconds":
+            _LOGGER.warning("%s: stamps of this size are read as %s", self.path, unit)
+        elif _steps_too_far(cells, values):
+            raise SourceError(
+                f"{self.path}: expected stamps in seconds, got {cells[0]}, {cells[1]} ..., which are hours apart; "
+                "write them in seconds (1.5 for 1500 ms)"
+            )
+        scaled = [str(round(value * _UNITS_NS[unit])) for value in values]
+        return np.array([self._parsed(i, cell, _int64, expected) for i, cell in enumerate(scaled)], dtype=np.int64)
 
     def integers(self, column: int = 0) -> np.ndarray:
         """A column of integers as (N,) int64."""
@@ -69,23 +100,51 @@ def _int64(cell: str) -> int:
     return value
 
 
-def _nanoseconds(seconds: str) -> int:
-    return _int64(str(round(decimal.Decimal(seconds) * 10**9)))
+def stamp_unit(values: Sequence[decimal.Decimal]) -> str:
+    """The unit that stamps of this size are in: seconds, milliseconds, microseconds or nanoseconds."""
+    middle = sorted(abs(value) for value in values)[len(values) // 2]
+    return next(unit for unit, least in _LEAST.items() if middle >= least)
 
 
-def read_table(path: Path, columns: int, meaning: str, *, separator: str | None = None) -> TextTable:
+def _finite_decimal(text: str) -> decimal.Decimal:
+    value = decimal.Decimal(text)
+    if not value.is_finite() or abs(value) > _LARGEST:
+        raise ValueError(text)
+    return value
+
+
+def _steps_too_far(cells: Sequence[str], values: Sequence[decimal.Decimal]) -> bool:
+    """Return True for whole-numbered stamps whose median step is hours long."""
+    if len(values) < 3 or not all(cell.lstrip("+-").isdigit() for cell in cells):
+        return False
+    steps = sorted(abs(after - before) for before, after in itertools.pairwise(values))
+    return steps[len(steps) // 2] >= _LONGEST_STEP_S
+
+
+def read_table(
+    path: Path,
+    columns: int,
+    meaning: str,
+    *,
+    separator: str | None = None,
+    has_names: bool = False,
+    is_ragged: bool = False,
+) -> TextTable:
     """Read a text file of at least ``columns`` cells a line; ``meaning`` says in errors what a line should hold.
 
-    Lines may have more cells only where a ``separator`` is given (CSV). Raises ``SourceError`` when the file is
-    missing, empty, not text, or has a line of another length.
+    Lines may have more cells only where a ``separator`` is given (CSV) or with ``is_ragged``. With ``has_names`` the
+    first line may hold column names. Raises ``SourceError`` when the file is missing, empty, not text, or has a line of
+    another length.
     """
-    line_numbers, rows = [], []
+    line_numbers, rows, header = [], [], ()
+    exact = separator in (None, COMMAS_OR_SPACES) and not is_ragged
     for number, line in enumerate(_lines(path), start=1):
         stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
+        cells = _cells(stripped.lstrip("#"), separator)
+        if not stripped or stripped.startswith("#") or (has_names and not rows and _are_names(cells)):
+            header = header if rows else tuple(cells)
             continue
-        cells = [cell.strip() for cell in stripped.split(separator)] if separator else stripped.split()
-        if len(cells) < columns or (len(cells) > columns and separator is None):
+        if len(cells) < columns or (len(cells) > columns and exact):
             shown = stripped if len(stripped) <= 80 else stripped[:77] + "..."
             raise SourceError(
                 f"{path}, line {number}: expected {columns} values ({meaning}), got {len(cells)}: {shown!r}; "
@@ -95,7 +154,19 @@ def read_table(path: Path, columns: int, meaning: str, *, separator: str | None 
         rows.append(cells)
     if not rows:
         raise SourceError(f"{path} holds no lines of {meaning}")
-    return TextTable(path, line_numbers, rows)
+    return TextTable(path, line_numbers, rows, header)
+
+
+def _cells(line: str, separator: str | None) -> list[str]:
+    if separator == COMMAS_OR_SPACES:
+        return [cell for cell in re.split(r"[\s,;]+", line) if cell]
+    return [cell.strip() for cell in line.split(separator)] if separator else line.split()
+
+
+def _are_names(cells: Sequence[str]) -> bool:
+    """Return True for column names: cells that begin with a letter, none of them NaN or infinite."""
+    words = [cell for cell in cells if cell]
+    return bool(words) and all(word[0].isalpha() and word.lower() not in ("nan", "inf", "infinity") for word in words)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -43,7 +43,7 @@ def open_tum(path: Path, *, calibration: Path | None = None) -> ImageSequence:
     stamps_ns, images = _listing(path, "rgb.txt")
     poses = np.full((len(images), 4, 4), np.nan)
     if (path / "groundtruth.txt").is_file():
-        poses = read_tum(path / "groundtruth.txt").in_order().at(stamps_ns)
+        poses = read_tum(path / "groundtruth.txt").at(stamps_ns)
     depths = _nearest_depths(path, stamps_ns)
     records = [
         ImageRecord(index, int(stamps_ns[index]), images[index], pose_or_none(poses[index]), depths[index])

@@ -14,7 +14,7 @@ import ros_matching.mapping
 import ros_matching.tracking
 from ros_matching.cli.main import main
 from ros_matching.io.cloud import read_cloud
-from ros_matching.io.trajectory import Trajectory, read_tum, write_tum
+from ros_matching.io.trajectory import Trajectory, read_tum, write_kitti, write_tum
 from ros_matching.mapping import DenseMapper
 
 
@@ -119,6 +119,14 @@ def test_poses_of_a_file_need_no_truth(sliding, tmp_path):
     assert found["mapped"] >= 3
     assert "abs_rel" not in found
     assert found["note"] == "no ground truth"
+
+
+def test_poses_of_a_kitti_file_count_frames(sliding, tmp_path):
+    truth = [frame.true_world_from_camera for frame in SlidingSource()]
+    write_kitti(tmp_path / "poses.txt", Trajectory(np.arange(len(truth)), np.array(truth)))
+    code, folder = sliding("--poses", str(tmp_path / "poses.txt"), source=SlidingSource(with_truth=False))
+    assert code == 0
+    np.testing.assert_allclose(read_cloud(folder / "cloud.ply").points[:, 2], WALL, rtol=1e-4)
 
 
 def test_without_poses_the_error_says_what_else_there_is(sliding, capsys, tmp_path):
