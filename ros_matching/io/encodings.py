@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ros_matching.errors import SourceError
+from ros_matching.io.payloads import decode_payload
 
 if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview | np.ndarray
@@ -125,33 +126,6 @@ def decode_compressed(data: Buffer, format: str = "") -> np.ndarray:
             f"an image of 1, 3 or 4 channels of 8 or 16 bit was expected, got {channels} of {image.dtype}"
         )
     return _to_rgb8(image, conversions[channels])
-
-
-def decode_payload(data: Buffer) -> np.ndarray:
-    """The pixels of a JPEG, PNG or other image file as they are: OpenCV's channel order, 8 or 16 bit.
-
-    Raises ``SourceError`` when it is empty, unreadable or cut off (decoders fill up what is missing and say nothing).
-    """
-    payload = np.frombuffer(data, np.uint8)
-    if payload.size == 0:
-        raise SourceError("the image holds no data")
-    if _is_cut_off(payload):
-        raise SourceError(f"the image is cut off after {payload.size} bytes")
-    try:
-        image = cv2.imdecode(payload, cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise SourceError(f"the image cannot be decoded ({error})") from error
-    if image is None:
-        raise SourceError(f"the image cannot be decoded: {payload.size} bytes, starting {bytes(payload[:8])!r}")
-    return image
-
-
-def _is_cut_off(payload: np.ndarray) -> bool:
-    """Whether a JPEG or PNG lacks its end. Entropy-coded JPEG data hold no markers, so the last scan needs an EOI."""
-    data = payload.tobytes()
-    if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") or b"\xff\xd9" not in data
-    return data.startswith(b"\x89PNG") and data.rfind(b"IEND") < 0
 
 
 def _word(size: int, is_bigendian: bool) -> np.dtype:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ros_matching.atomic_file import write_atomic
 from ros_matching.errors import SourceError
-from ros_matching.io.encodings import decode_compressed, decode_payload, metres_from_raw
+from ros_matching.io.encodings import decode_compressed, metres_from_raw
+from ros_matching.io.payloads import decode_payload, payload_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -43,8 +44,13 @@ def read_depth(path: Path, units_per_metre: float, width: int, height: int) -> n
     A map that is smaller by a whole number k holds every k-th pixel: its pixel (u, v) is pixel (k u, k v) of the image,
     and the pixels between are unknown.
     """
+    mismatch = f"expected a depth map of the image's size {width}x{height} or of every k-th pixel of it, got "
     try:
-        raw = decode_payload(_bytes(path))
+        payload = _bytes(path)
+        raw_width, raw_height = payload_size(payload)
+        if raw_width > width or raw_height > height:
+            raise SourceError(f"{mismatch}{raw_width}x{raw_height}")
+        raw = decode_payload(payload)
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from error
     if raw.ndim != 2 or raw.dtype != np.uint16:
@@ -55,10 +61,7 @@ def read_depth(path: Path, units_per_metre: float, width: int, height: int) -> n
     step = -(-width // raw.shape[1])
     sparse = np.full((height, width), np.nan, dtype=np.float32)
     if sparse[::step, ::step].shape != depth.shape:
-        raise SourceError(
-            f"{path}: expected a depth map of the image's size {width}x{height} or of every k-th pixel of it, "
-            f"got {raw.shape[1]}x{raw.shape[0]}"
-        )
+        raise SourceError(f"{path}: {mismatch}{raw_width}x{raw_height}")
     sparse[::step, ::step] = depth
     return sparse
 
