@@ -115,10 +115,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         _map_all(mapper, keyframes, source, output, quiet=args.quiet)
     except KeyboardInterrupt:
-        output.write(mapper.cloud(), vars(args), pcd=args.pcd, quiet=args.quiet)
+        output.write(mapper.cloud(), vars(args), source.faults, pcd=args.pcd, quiet=args.quiet)
         raise
     cloud = mapper.cloud()
-    output.write(cloud, vars(args), pcd=args.pcd, quiet=args.quiet)
+    output.write(cloud, vars(args), source.faults, pcd=args.pcd, quiet=args.quiet)
     if len(cloud):
         return 0
     print(f"ros-matching map: no point was mapped; {output.last_reason}", file=sys.stderr)

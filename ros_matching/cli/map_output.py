@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from ros_matching.evaluation.mapping import MappingRecorder
 from ros_matching.evaluation.mapping_report import mapping_measurement
 from ros_matching.evaluation.tables import write_measurement
 from ros_matching.io.cloud import write_cloud
+from ros_matching.io.faults import FrameFault, fault_summary
 from ros_matching.io.images import write_image
 from ros_matching.io.trajectory import Trajectory, write_tum
 from ros_matching.mapping import MappingResult, MappingStatus
@@ -88,8 +89,10 @@ class MapOutput:
         if self._viewer is not None:
             self._viewer.show(result)
 
-    def write(self, cloud: PointCloud, settings: Mapping[str, Any], *, pcd: bool, quiet: bool) -> None:
-        """Write everything, and print the report and where it is."""
+    def write(
+        self, cloud: PointCloud, settings: Mapping[str, Any], faults: Sequence[FrameFault], *, pcd: bool, quiet: bool
+    ) -> None:
+        """Write everything, and print the report and where it is; ``faults`` are those of the source."""
         if self._viewer is not None:
             self._viewer.close()
         written = []
@@ -106,11 +109,14 @@ class MapOutput:
             write_tum(self._folder / "keyframes.tum", Trajectory(stamps, np.array([self._poses[id] for id in ids])))
             written.append("keyframes.tum")
         known = {key: value for key, value in settings.items() if key not in _NO_SETTINGS}
+        known |= {"faulty frames": fault_summary(faults)} if faults else {}
         reports = {"pbs_mvsnet_lite": self._recorder.report(cloud)}
         measurement = mapping_measurement(reports, self._source, known, "report")
         written += [path.name for path in write_measurement(measurement, self._folder)]
         if not quiet:
             print(measurement.markdown())
+            if faults:
+                print(f"faulty frames: {fault_summary(faults)}")
             print(f"\nwritten to {self._folder}: {', '.join(written)}")
 
     def _write_image(self, name: str, image: np.ndarray) -> str:

@@ -89,8 +89,10 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
         peak_mb = peak_memory_mb(vo_node.pid)
     recorder = RunRecorder(source.name, settings.backend)
     listener.fill(recorder)
+    recorder.add_faults(source.faults)
+    skipped = sum(fault.skipped for fault in source.faults)
     dropped = listener.expected - len(recorder) if settings.realtime else 0
-    report = recorder.report(dropped=dropped, interrupted=listener.expected < len(source))
+    report = recorder.report(dropped=dropped, interrupted=listener.expected + skipped < len(source))
     return BackendRun(front_end_label(settings.backend), report, peak_mb=peak_mb)
 
 

@@ -52,6 +52,8 @@ class Race:
                 break
             self._track(frame)
             bar.update()
+        for recorder in self._recorders:
+            recorder.add_faults(source.faults)
         self._is_over = True
 
     def contest(self) -> Contest:

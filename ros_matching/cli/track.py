@@ -23,7 +23,7 @@ _DESCRIPTION = """\
 Run visual odometry over a sequence and write into DIR:
   trajectory.tum    camera poses of the tracked frames, as estimated (TUM format)
   ground_truth.tum  true camera poses, where the source has them
-  report.json       frames, errors against ground truth (ATE, RPE by evo), times
+  report.json       frames, faulty ones by name, errors against ground truth (ATE, RPE by evo), times
   trajectory.png    plot of the trajectory, the error and the time per frame
 Ctrl-C stops and writes what was done so far.
 """
@@ -80,9 +80,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         _track_all(odometry, source, recorder, quiet=args.quiet)
     except (KeyboardInterrupt, RosMatchingError):
+        recorder.add_faults(source.faults)
         if len(recorder):
             _write(recorder.report(interrupted=True), out_dir, quiet=args.quiet)
         raise
+    recorder.add_faults(source.faults)
     report = recorder.report()
     _write(report, out_dir, quiet=args.quiet)
     if report.trajectory is None:

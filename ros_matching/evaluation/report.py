@@ -16,6 +16,7 @@ from ros_matching.datatypes import ScaleState
 from ros_matching.errors import EvaluationError, MissingDependencyError
 from ros_matching.evaluation.consistency import run_consistency
 from ros_matching.evaluation.run import INITIALIZING, LOST, TRACKING, RunReport
+from ros_matching.io.faults import fault_summary, fault_values
 from ros_matching.io.trajectory import write_tum
 
 TRAJECTORY_FILE = "trajectory.tum"
@@ -63,6 +64,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
 
     ``path_length`` and the errors are over the tracked frames that have a true pose, after the ``alignment`` that
     multiplied the estimate by ``scale``. ``unit`` is that of the estimate at the end of the run, before the alignment.
+    ``faults`` are the frames that the source could not deliver, or not whole, with the first reasons.
     ``stage_ms`` are means over all frames, and so is ``ms_per_frame``. ``nees`` says how far covariances agree with
     errors (``evaluation.consistency``), ``None`` where too few frames have a true pose of their own.
     """
@@ -75,6 +77,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "initializing": report.count(INITIALIZING),
         "lost": report.count(LOST),
         "dropped": report.dropped,
+        "faults": fault_values(report.faults),
         "interrupted": report.interrupted,
         "segments": report.segments,
         "maps": report.maps,
@@ -123,6 +126,8 @@ def summary_table(report: RunReport) -> str:
     ]
     if report.dropped:
         rows.append(("dropped", f"{report.dropped}"))
+    if report.faults:
+        rows.append(("faulty frames", fault_summary(report.faults)))
     rows.append(("unit", _unit(report)))
     rows += _error_rows(report)
     rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else f"{report.ms_per_frame:.1f} ms"))

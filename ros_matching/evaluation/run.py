@@ -7,7 +7,7 @@ both report through it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import DataTypeError, EvaluationError, MissingDependencyError
 from ros_matching.evaluation.trajectory import TrajectoryReport, check_alignment, evaluate_trajectory
+from ros_matching.io.faults import FrameFault
 from ros_matching.io.trajectory import Trajectory
 
 INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
@@ -85,6 +86,7 @@ class RunReport:
     evaluation_note: str
     dropped: int
     interrupted: bool
+    faults: tuple[FrameFault, ...] = ()  # of the source
 
     def count(self, status: str) -> int:
         """How many frames ended with this status."""
@@ -154,6 +156,7 @@ class RunRecorder:
         self._max_difference_s = max_difference_s
         self._records: list[FrameRecord] = []
         self._truth: list[tuple[int, np.ndarray]] = []
+        self._faults: list[FrameFault] = []
 
     def __len__(self) -> int:
         return len(self._records)
@@ -166,6 +169,10 @@ class RunRecorder:
         """Take one true pose (4, 4), of a frame or between frames."""
         self._truth.append((stamp_ns, world_from_camera))
 
+    def add_faults(self, faults: Sequence[FrameFault]) -> None:
+        """Take the faulty frames of the source, which never reached the odometry or not whole."""
+        self._faults += faults
+
     def report(self, *, dropped: int = 0, interrupted: bool = False) -> RunReport:
         """Report on what was collected. ``dropped`` counts frames that never reached the odometry.
 
@@ -177,7 +184,18 @@ class RunRecorder:
         )
         truth = _trajectory(sorted(self._truth, key=lambda pose: pose[0]))
         evaluation, note = self._evaluate(records, trajectory, truth)
-        return RunReport(self.source, self.backend, records, trajectory, truth, evaluation, note, dropped, interrupted)
+        return RunReport(
+            self.source,
+            self.backend,
+            records,
+            trajectory,
+            truth,
+            evaluation,
+            note,
+            dropped,
+            interrupted,
+            tuple(self._faults),
+        )
 
     def _evaluate(
         self, records: tuple[FrameRecord, ...], trajectory: Trajectory | None, truth: Trajectory | None

@@ -8,7 +8,7 @@ the time of recording where that is 0; frames come in the order of recording.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from ros_matching.io.bag_truth import read_truth
 from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.camera_info import calibration_from_info, is_rectified
 from ros_matching.io.encodings import decode_compressed, decode_image
+from ros_matching.io.faults import FrameFault
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.poses import pose_or_none
 from ros_matching.io.read_ahead import read_ahead
@@ -86,6 +87,11 @@ class BagSource:
     def camera(self) -> Camera:
         """The pinhole camera of the delivered images."""
         return self._undistorter.camera
+
+    @property
+    def faults(self) -> Sequence[FrameFault]:
+        """None so far: a faulty frame ends the iteration with an error."""
+        return ()
 
     def __len__(self) -> int:
         return len(self._rows)

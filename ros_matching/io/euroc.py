@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.errors import CalibrationError
 from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.format import SourceFormat
+from ros_matching.io.listing import Listing, read_listing
 from ros_matching.io.poses import pose_or_none, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
-from ros_matching.io.text import TextTable, read_table
 from ros_matching.io.trajectory import read_euroc
 
 PARTNERS = {"cam0": "cam1", "cam1": "cam0"}
@@ -36,33 +36,29 @@ def open_euroc(path: Path, *, calibration: Path | None = None, stereo: bool = Fa
     ``stereo`` adds the images of the other camera that have the same stamp.
     """
     folder = _camera_folder(path.resolve())
-    table = _image_table(folder)
-    stamps_ns = table.integers()
-    backward = np.flatnonzero(np.diff(stamps_ns) <= 0)
-    if backward.size:
-        raise SourceError(f"{table.where(int(backward[0]) + 1)}: expected stamps that increase")
+    listing = _images(folder)
     sensor = read_calibration(folder / "sensor.yaml")
-    poses = _poses(folder, sensor.body_from_camera, stamps_ns)
+    poses = _poses(folder, sensor.body_from_camera, np.array(listing.stamps_ns, dtype=np.int64))
     records = [
-        ImageRecord(index, int(stamps_ns[index]), folder / "data" / table.rows[index][1], pose_or_none(poses[index]))
-        for index in range(len(table))
+        ImageRecord(index, stamp_ns, folder / "data" / name, pose_or_none(pose))
+        for index, stamp_ns, name, pose in zip(listing.indices, listing.stamps_ns, listing.names, poses, strict=True)
     ]
     name = f"{folder.parent.parent.name}_{folder.name}"
     known, partner = sensor if calibration is None else read_calibration(calibration), None
     if stereo:
         partner_folder = folder.parent / PARTNERS[folder.name]
         partner = _partner(folder, sensor, partner_folder)
-        images = _image_table(partner_folder)
-        by_stamp = {stamp: cells[1] for stamp, cells in zip(images.integers().tolist(), images.rows, strict=True)}
+        images = _images(partner_folder)
+        by_stamp = dict(zip(images.stamps_ns, images.names, strict=True))
         records = [
             replace(r, partner=partner_folder / "data" / by_stamp[r.stamp_ns]) if r.stamp_ns in by_stamp else r
             for r in records
         ]
-    return ImageSequence(name, records, known, partner=partner)
+    return ImageSequence(name, records, known, partner=partner, faults=listing.faults)
 
 
-def _image_table(folder: Path) -> TextTable:
-    return read_table(folder / "data.csv", 2, "a stamp in nanoseconds and the name of an image", separator=",")
+def _images(folder: Path) -> Listing:
+    return read_listing(folder / "data.csv", separator=",", in_seconds=False)
 
 
 def _partner(folder: Path, sensor: Calibration, partner_folder: Path) -> PartnerCamera:

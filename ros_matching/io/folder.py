@@ -9,17 +9,19 @@ with images of the same size, and the depth is brought into the image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.calibration import Calibration, read_calibration
+from ros_matching.io.faults import FrameFault
 from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import list_images
+from ros_matching.io.listing import read_stamps
 from ros_matching.io.poses import pose_or_none, read_matrices
 from ros_matching.io.sequence import ImageRecord, ImageSequence
-from ros_matching.io.text import read_table
 
 DEFAULT_FPS = 30.0
 DEPTH_CALIBRATION = "K_depth.txt"
@@ -38,16 +40,21 @@ def open_folder(
     images = list_images(path / "images") or list_images(path)
     if not images:
         raise SourceError(f"{path} holds no images, neither itself nor in images/")
-    stamps_ns = _stamps(path, len(images), fps)
-    poses = _poses(path, len(images))
+    stamps_ns = _stamps(path, images, fps)
+    poses = _poses(path, images)
     depth_calibration = read_calibration(path / DEPTH_CALIBRATION) if register_depth else None
     depths = _depths(path, register_depth)
     records = [
         ImageRecord(index, stamp_ns, image, pose, depths.get(image.stem))
         for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
+        if stamp_ns is not None
     ]
     return ImageSequence(
-        path.resolve().name, records, find_calibration(path, calibration), depth_calibration=depth_calibration
+        path.resolve().name,
+        records,
+        find_calibration(path, calibration),
+        depth_calibration=depth_calibration,
+        faults=without_stamp(images, stamps_ns),
     )
 
 
@@ -61,33 +68,54 @@ def find_calibration(folder: Path, given: Path | None, names: tuple[str, ...] = 
     raise CalibrationError(f"no calibration in {folder}: expected one of {', '.join(names)}, or give calibration=PATH")
 
 
-def _stamps(folder: Path, count: int, fps: float | None) -> list[int]:
+def _stamps(folder: Path, images: list[Path], fps: float | None) -> list[int] | list[int | None]:
     path = folder / "times.txt"
     if fps is not None or not path.is_file():
-        return stamps_at_rate(count, DEFAULT_FPS if fps is None else fps, str(folder))
-    return read_times(path, count)
+        return stamps_at_rate(len(images), DEFAULT_FPS if fps is None else fps, str(folder))
+    return read_times(path, images)
 
 
-def read_times(path: Path, count: int) -> list[int]:
-    """The stamps (ns) of a file with one in seconds a line, which must be ``count`` and increase."""
-    table = read_table(path, 1, "a stamp in seconds")
-    stamps_ns = table.stamps_ns()
-    if len(stamps_ns) != count:
-        raise SourceError(f"{path} holds {len(stamps_ns)} stamps for {count} images")
-    backward = np.flatnonzero(np.diff(stamps_ns) <= 0)
-    if backward.size:
-        raise SourceError(f"{table.where(int(backward[0]) + 1)}: expected stamps that increase")
-    return stamps_ns.tolist()
+def read_times(path: Path, images: list[Path]) -> list[int | None]:
+    """The stamps (ns) of the images in a file with one in seconds a line; ``None`` where it has none for an image.
+
+    Of fewer lines than images, the last images have none. Raises ``SourceError`` as ``rows_of_images``.
+    """
+    stamps_ns = read_stamps(path)
+    stamps_ns += [None] * (len(images) - len(stamps_ns))
+    return [stamps_ns[row] for row in rows_of_images(path, len(stamps_ns), images)]
 
 
-def _poses(folder: Path, count: int) -> list[np.ndarray | None]:
+def without_stamp(images: list[Path], stamps_ns: Sequence[int | None]) -> list[FrameFault]:
+    """The faults of images whose stamp is ``None``."""
+    return [
+        FrameFault(index, f"{image} has no stamp in times.txt")
+        for index, (image, stamp_ns) in enumerate(zip(images, stamps_ns, strict=True))
+        if stamp_ns is None
+    ]
+
+
+def rows_of_images(path: Path, count: int, images: list[Path]) -> Sequence[int]:
+    """The line of a file of ``count`` lines that each image has, counted from 0.
+
+    Of more lines than images, as where an image was lost, the images' names must be the numbers of their lines, from 0
+    or from 1. Raises ``SourceError`` where it is not clear which line belongs to which image.
+    """
+    if count == len(images):
+        return range(count)
+    if count > len(images) and all(image.stem.isdecimal() for image in images):
+        numbers = [int(image.stem) for image in images]
+        for first in (0, 1):
+            if numbers[0] == first and numbers[-1] < count + first and (first == 0 or numbers[-1] == count):
+                return [number - first for number in numbers]
+    raise SourceError(f"{path} holds {count} lines for {len(images)} images; it needs one line an image")
+
+
+def _poses(folder: Path, images: list[Path]) -> list[np.ndarray | None]:
     path = folder / "poses.txt"
     if not path.is_file():
-        return [None] * count
+        return [None] * len(images)
     poses = read_matrices(path, 16)
-    if len(poses) != count:
-        raise SourceError(f"{path} holds {len(poses)} poses for {count} images; it needs one line an image")
-    return [pose_or_none(pose) for pose in poses]
+    return [pose_or_none(poses[row]) for row in rows_of_images(path, len(poses), images)]
 
 
 def _depths(folder: Path, register: bool) -> dict[str, Path]:

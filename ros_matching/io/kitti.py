@@ -14,7 +14,7 @@ import numpy as np
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
-from ros_matching.io.folder import read_times
+from ros_matching.io.folder import read_times, rows_of_images, without_stamp
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.images import list_images
 from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
@@ -44,23 +44,21 @@ def open_kitti(path: Path, *, calibration: Path | None = None, stereo: bool = Fa
     if not images:
         raise SourceError(f"{path} holds no images")
     k, camera0_from_camera = _projection(sequence / "calib.txt", f"P{path.name[-1]}")
-    stamps_ns = read_times(sequence / "times.txt", len(images))
-    poses = _poses(sequence, camera0_from_camera, len(images))
-    records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
+    stamps_ns = read_times(sequence / "times.txt", images)
+    poses = _poses(sequence, camera0_from_camera, images)
+    records = [
+        ImageRecord(index, stamp_ns, image, pose)
+        for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
+        if stamp_ns is not None
+    ]
     known, partner = k if calibration is None else read_calibration(calibration), None
     if stereo:
-        records = [replace(r, partner=image) for r, image in zip(records, _partner_images(path, images), strict=True)]
+        partner_folder = path.parent / PARTNERS[path.name]
+        records = [replace(record, partner=partner_folder / record.image.name) for record in records]
         partner_k, camera0_from_partner = _projection(sequence / "calib.txt", f"P{PARTNERS[path.name][-1]}")
         partner = PartnerCamera(partner_k, invert(camera0_from_partner) @ camera0_from_camera)
-    return ImageSequence(f"kitti_{sequence.name}", records, known, partner=partner)
-
-
-def _partner_images(folder: Path, images: list[Path]) -> list[Path]:
-    partner = folder.parent / PARTNERS[folder.name]
-    missing = next((image.name for image in images if not (partner / image.name).is_file()), None)
-    if missing is not None:
-        raise SourceError(f"stereo needs an image in {partner} for each in {folder}; {missing} is missing")
-    return [partner / image.name for image in images]
+    faults = without_stamp(images, stamps_ns)
+    return ImageSequence(f"kitti_{sequence.name}", records, known, partner=partner, faults=faults)
 
 
 def _projection(path: Path, key: str) -> tuple[Calibration, np.ndarray]:
@@ -79,14 +77,13 @@ def _projection(path: Path, key: str) -> tuple[Calibration, np.ndarray]:
     return calibration, camera0_from_camera
 
 
-def _poses(sequence: Path, camera0_from_camera: np.ndarray, count: int) -> list[np.ndarray] | list[None]:
+def _poses(sequence: Path, camera0_from_camera: np.ndarray, images: list[Path]) -> list[np.ndarray] | list[None]:
     path = sequence.parent.parent / "poses" / f"{sequence.name}.txt"
     if not path.is_file():
-        return [None] * count
+        return [None] * len(images)
     world_from_camera0 = read_kitti(path).world_from_camera
-    if len(world_from_camera0) != count:
-        raise SourceError(f"{path} holds {len(world_from_camera0)} poses for {count} images in {sequence}")
-    return list(world_from_camera0 @ camera0_from_camera)
+    rows = rows_of_images(path, len(world_from_camera0), images)
+    return list(world_from_camera0[list(rows)] @ camera0_from_camera)
 
 
 FORMAT = SourceFormat(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from ros_matching.config import fields_of, parameter
 from ros_matching.datatypes import Camera, Frame, StereoPartner
 from ros_matching.errors import ConfigError, SourceError
 from ros_matching.geometry.se3 import invert
+from ros_matching.io.faults import FrameFault
 from ros_matching.scenes import (
     SCENES,
     PathConfig,
@@ -67,6 +68,11 @@ class RenderedSource:
     def name(self) -> str:
         """The scene, with its seed and path."""
         return f"{self._scene_name}_{self._config.path}_{self._config.seed}"
+
+    @property
+    def faults(self) -> Sequence[FrameFault]:
+        """None: rendered frames have no faults."""
+        return ()
 
     @property
     def camera(self) -> Camera:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
+from ros_matching.io.faults import FrameFault
 from ros_matching.io.source import FrameSource
 
 
@@ -40,6 +41,10 @@ class _Selection:
     @property
     def camera(self) -> Camera:
         return self._source.camera
+
+    @property
+    def faults(self) -> Sequence[FrameFault]:
+        return self._source.faults
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ros_matching.datatypes import Camera, Frame, StereoPartner
-from ros_matching.errors import SourceError
+from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.camera import Undistorter
 from ros_matching.io.calibration import Calibration
+from ros_matching.io.faults import FrameFault, Loaded, deliver
 from ros_matching.io.images import read_depth, read_image
 from ros_matching.io.read_ahead import read_ahead
 from ros_matching.io.registration import register_depth
+
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,9 @@ class PartnerCamera:
 class ImageSequence:
     """The ``FrameSource`` of image files; images are read ahead, undistorted once.
 
-    Raises ``SourceError`` when there are no records or an image is unreadable or of another size than the first, and
-    ``CalibrationError`` when the calibration does not fit.
+    The size of the images is that of most of the first, the middle and the last one; images of another size, and those
+    that cannot be read, are skipped (``faults``). Raises ``SourceError`` when there are no records or no image can be
+    read, and ``CalibrationError`` when the calibration does not fit.
     """
 
     def __init__(
@@ -54,18 +62,24 @@ class ImageSequence:
         depth_units_per_metre: float = 1000.0,
         depth_calibration: Calibration | None = None,
         partner: PartnerCamera | None = None,
+        faults: Sequence[FrameFault] = (),
     ) -> None:
-        """``depth_calibration`` is that of depth images that are not registered to the images yet; see ``folder``."""
+        """``depth_calibration`` is that of depth images that are not registered to the images yet; see ``folder``.
+
+        ``faults`` are those of frames that have no record, known before any image is read.
+        """
         if not records:
             raise SourceError(f"{name} holds no images")
         self._name = name
         self._records = records
         self._depth_units_per_metre = depth_units_per_metre
-        height, width = read_image(records[0].image).shape[:2]
+        width, height = _usual_size(records)
         self._undistorter = Undistorter(calibration.camera(width, height))
         self._depth_camera = None if depth_calibration is None else depth_calibration.camera(width, height)
         self._partner = partner
         self._partner_undistorter: Undistorter | None = None  # made of the first image, by the thread that loads
+        self._known_faults = list(faults)
+        self._faults: list[FrameFault] = []
 
     @property
     def name(self) -> str:
@@ -81,7 +95,14 @@ class ImageSequence:
         return len(self._records)
 
     def __iter__(self) -> Iterator[Frame]:
-        return read_ahead(self._load, self._records)
+        self._faults = []
+        known = [Loaded(None, (fault,)) for fault in self._known_faults]
+        return deliver(chain(known, read_ahead(self._try_to_load, self._records)), self._faults, self._name)
+
+    @property
+    def faults(self) -> Sequence[FrameFault]:
+        """The faulty frames of the newest iteration so far."""
+        return self._faults
 
     @property
     def records(self) -> Sequence[ImageRecord]:
@@ -89,41 +110,73 @@ class ImageSequence:
         return self._records
 
     def frame(self, row: int) -> Frame:
-        """One frame by its place in the sequence, for who needs them in another order."""
-        return self._load(self._records[row])
+        """One frame by its place in the sequence, for who needs them in another order; ``SourceError`` if faulty."""
+        loaded = self._try_to_load(self._records[row])
+        if loaded.frame is None:
+            raise SourceError(loaded.faults[0].reason)
+        return loaded.frame
 
     def select(self, rows: range) -> ImageSequence:
         """The same sequence, reduced to some of its frames, which keep their index."""
         selected = copy.copy(self)
         selected._records = [self._records[row] for row in rows]
+        first, last = selected._records[0].index, selected._records[-1].index
+        selected._known_faults = [fault for fault in self._known_faults if first <= fault.index <= last]
+        selected._faults = []
         return selected
 
-    def _load(self, record: ImageRecord) -> Frame:
+    def _try_to_load(self, record: ImageRecord) -> Loaded:
+        """The frame of a record; without its image it is skipped, without its depth or right image it is not.
+
+        Raises ``CalibrationError``, which is not a matter of one frame.
+        """
+        faults: list[FrameFault] = []
+
+        def attempt(load: Callable[[ImageRecord], _Part], skipped: bool = False) -> _Part | None:
+            try:
+                return load(record)
+            except CalibrationError:
+                raise
+            except SourceError as error:
+                faults.append(FrameFault(record.index, str(error), skipped))
+                return None
+
+        image = attempt(self._load_image, skipped=True)
+        if image is None:
+            return Loaded(None, tuple(faults))
+        frame = Frame(
+            index=record.index,
+            stamp_ns=record.stamp_ns,
+            image=image,
+            camera=self.camera,
+            true_world_from_camera=record.true_world_from_camera,
+            depth=attempt(self._load_depth),
+            partner=attempt(self._load_partner),
+        )
+        return Loaded(frame, tuple(faults))
+
+    def _load_image(self, record: ImageRecord) -> np.ndarray:
         image = read_image(record.image)
         width, height = self.camera.width, self.camera.height
         if image.shape[:2] != (height, width):
             raise SourceError(
-                f"{record.image} is {image.shape[1]}x{image.shape[0]}, but the sequence began with {width}x{height}; "
+                f"{record.image} is {image.shape[1]}x{image.shape[0]}, but the sequence is of {width}x{height}; "
                 "all images must be of one size"
             )
-        depth = None
-        if record.depth is not None:
-            depth = read_depth(record.depth, self._depth_units_per_metre, width, height)
-            if self._depth_camera is not None:
-                depth = register_depth(depth, self._depth_camera, self.camera)
-            else:
-                depth = self._undistorter.undistort_depth(depth)
-        return Frame(
-            index=record.index,
-            stamp_ns=record.stamp_ns,
-            image=self._undistorter.undistort(image),
-            camera=self.camera,
-            true_world_from_camera=record.true_world_from_camera,
-            depth=depth,
-            partner=None if record.partner is None or self._partner is None else self._load_partner(record.partner),
-        )
+        return self._undistorter.undistort(image)
 
-    def _load_partner(self, path: Path) -> StereoPartner:
+    def _load_depth(self, record: ImageRecord) -> np.ndarray | None:
+        if record.depth is None:
+            return None
+        depth = read_depth(record.depth, self._depth_units_per_metre, self.camera.width, self.camera.height)
+        if self._depth_camera is not None:
+            return register_depth(depth, self._depth_camera, self.camera)
+        return self._undistorter.undistort_depth(depth)
+
+    def _load_partner(self, record: ImageRecord) -> StereoPartner | None:
+        if record.partner is None or self._partner is None:
+            return None
+        path = record.partner
         image = read_image(path)
         if self._partner_undistorter is None:
             height, width = image.shape[:2]
@@ -135,3 +188,25 @@ class ImageSequence:
                 f"{source.width}x{source.height}; all images must be of one size"
             )
         return StereoPartner(undistorter.undistort(image), undistorter.camera, self._partner.partner_from_camera)
+
+
+def _usual_size(records: Sequence[ImageRecord]) -> tuple[int, int]:
+    """The width and height of most of three images, or of the first one that can be read if these cannot.
+
+    An odd image at the beginning must not make all others odd.
+    """
+    sizes: Counter[tuple[int, int]] = Counter()
+    for row in dict.fromkeys([0, len(records) // 2, len(records) - 1]):
+        with suppress(SourceError):
+            sizes[_size(records[row])] += 1
+    if sizes:
+        return sizes.most_common(1)[0][0]
+    for record in records:
+        with suppress(SourceError):
+            return _size(record)
+    return _size(records[0])  # raises the reason
+
+
+def _size(record: ImageRecord) -> tuple[int, int]:
+    height, width = read_image(record.image).shape[:2]
+    return width, height

@@ -13,6 +13,7 @@ import numpy as np
 
 from ros_matching.errors import SourceError
 from ros_matching.io.calibration import Calibration
+from ros_matching.io.faults import FrameFault
 from ros_matching.io.folder import CALIBRATION_NAMES, DEFAULT_FPS, find_calibration
 from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import list_images
@@ -30,31 +31,42 @@ def matches(path: Path) -> bool:
 
 
 def open_seven_scenes(path: Path, *, calibration: Path | None = None) -> ImageSequence:
-    """Open a sequence; a frame without ``.pose.txt`` while others have one raises ``SourceError``."""
+    """Open a sequence; a frame without a good ``.pose.txt`` while others have one is incomplete (``faults``)."""
     path = path.resolve()
     images = list_images(path, _PATTERN)
-    poses = _poses(images)
+    poses, faults = _poses(images)
     stamps_ns = stamps_at_rate(len(images), DEFAULT_FPS, str(path))
     records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
     known = _CALIBRATION
     if calibration is not None or any((path / name).is_file() for name in CALIBRATION_NAMES):
         known = find_calibration(path, calibration)
-    return ImageSequence(f"{path.parent.name}_{path.name}", records, known)
+    return ImageSequence(f"{path.parent.name}_{path.name}", records, known, faults=faults)
 
 
-def _poses(images: list[Path]) -> list[np.ndarray | None]:
+def _poses(images: list[Path]) -> tuple[list[np.ndarray | None], list[FrameFault]]:
     paths = [image.with_name(f"{image.name.split('.')[0]}.pose.txt") for image in images]
-    missing = [path for path in paths if not path.is_file()]
-    if len(missing) == len(paths):
-        return [None] * len(paths)
-    if missing:
-        raise SourceError(f"{len(missing)} of {len(paths)} images have no pose; the first one missing is {missing[0]}")
-    tables = [read_table(path, 4, "a row of a 4x4 pose") for path in paths]
-    odd = next((table for table in tables if len(table) != 4), None)
-    if odd is not None:
-        raise SourceError(f"{odd.path}: expected a 4x4 pose, got {len(odd)} rows; is the file cut off?")
-    matrices = np.stack([table.numbers() for table in tables])
-    return [pose_or_none(pose) for pose in rigid_transforms(matrices, lambda row: str(paths[row]))]
+    poses: list[np.ndarray | None] = [None] * len(paths)
+    faults: list[FrameFault] = []
+    if not any(path.is_file() for path in paths):
+        return poses, faults
+    for index, path in enumerate(paths):
+        poses[index], fault = _pose_or_fault(index, path)
+        faults += [fault] if fault is not None else []
+    return poses, faults
+
+
+def _pose_or_fault(index: int, path: Path) -> tuple[np.ndarray | None, FrameFault | None]:
+    try:
+        return _pose(path), None
+    except SourceError as error:
+        return None, FrameFault(index, str(error), skipped=False)
+
+
+def _pose(path: Path) -> np.ndarray | None:
+    table = read_table(path, 4, "a row of a 4x4 pose")
+    if len(table) != 4:
+        raise SourceError(f"{path}: expected a 4x4 pose, got {len(table)} rows; is the file cut off?")
+    return pose_or_none(rigid_transforms(table.numbers()[None], lambda _: str(path))[0])
 
 
 FORMAT = SourceFormat(name="7-Scenes", looks_for="frame-000000.color.png", matches=matches, open=open_seven_scenes)

@@ -63,19 +63,13 @@ class TextTable:
 
         Stamps since 1970 in milli-, micro- or nanoseconds are recognised by their size, with a logged warning.
         """
-        expected = "a stamp in seconds"
         cells = [row[column] for row in self.rows]
-        values = [self._parsed(i, cell, _finite_decimal, expected) for i, cell in enumerate(cells)]
-        unit = stamp_unit(values)
-        if unit != "seconds":
-            _LOGGER.warning("%s: stamps of this size are read as %s", self.path, unit)
-        elif _steps_too_far(cells, values):
-            raise SourceError(
-                f"{self.path}: expected stamps in seconds, got {cells[0]}, {cells[1]} ..., which are hours apart; "
-                "write them in seconds (1.5 for 1500 ms)"
-            )
-        scaled = [str(round(value * _UNITS_NS[unit])) for value in values]
-        return np.array([self._parsed(i, cell, _int64, expected) for i, cell in enumerate(scaled)], dtype=np.int64)
+        values = [self._parsed(i, cell, finite_decimal, "a stamp in seconds") for i, cell in enumerate(cells)]
+        stamps_ns = stamps_from_seconds(self.path, cells, values)
+        if None in stamps_ns:
+            row = stamps_ns.index(None)
+            raise SourceError(f"{self.where(row)}: expected a stamp in seconds, got {cells[row]!r}")
+        return np.array(stamps_ns, dtype=np.int64)
 
     def integers(self, column: int = 0) -> np.ndarray:
         """A column of integers as (N,) int64."""
@@ -106,7 +100,25 @@ def stamp_unit(values: Sequence[decimal.Decimal]) -> str:
     return next(unit for unit, least in _LEAST.items() if middle >= least)
 
 
-def _finite_decimal(text: str) -> decimal.Decimal:
+def stamps_from_seconds(path: Path, cells: Sequence[str], values: Sequence[decimal.Decimal]) -> list[int | None]:
+    """Stamps in nanoseconds from ``values``, which the ``cells`` of a file hold, in seconds or the unit of their size.
+
+    ``None`` where int64 cannot hold one. Raises ``SourceError`` where they cannot be seconds.
+    """
+    unit = stamp_unit(values)
+    if unit != "seconds":
+        _LOGGER.warning("%s: stamps of this size are read as %s", path, unit)
+    elif _steps_too_far(cells, values):
+        raise SourceError(
+            f"{path}: expected stamps in seconds, got {cells[0]}, {cells[1]} ..., which are hours apart; "
+            "write them in seconds (1.5 for 1500 ms)"
+        )
+    stamps_ns = [round(value * _UNITS_NS[unit]) for value in values]
+    return [stamp_ns if -(2**63) <= stamp_ns < 2**63 else None for stamp_ns in stamps_ns]
+
+
+def finite_decimal(text: str) -> decimal.Decimal:
+    """The exact value of a decimal number; ``ValueError`` or ``ArithmeticError`` for what is not finite or huge."""
     value = decimal.Decimal(text)
     if not value.is_finite() or abs(value) > _LARGEST:
         raise ValueError(text)
@@ -138,7 +150,7 @@ def read_table(
     """
     line_numbers, rows, header = [], [], ()
     exact = separator in (None, COMMAS_OR_SPACES) and not is_ragged
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         stripped = line.strip()
         cells = _cells(stripped.lstrip("#"), separator)
         if not stripped or stripped.startswith("#") or (has_names and not rows and _are_names(cells)):
@@ -174,7 +186,8 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     write_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file; raises ``SourceError`` where it is missing or not text."""
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:

@@ -16,9 +16,9 @@ from ros_matching.errors import CalibrationError
 from ros_matching.io.calibration import Calibration
 from ros_matching.io.folder import CALIBRATION_NAMES, find_calibration
 from ros_matching.io.format import SourceFormat
+from ros_matching.io.listing import Listing, read_listing
 from ros_matching.io.poses import pose_or_none
 from ros_matching.io.sequence import ImageRecord, ImageSequence
-from ros_matching.io.text import read_table
 from ros_matching.io.trajectory import read_tum
 
 DEPTH_UNITS_PER_METRE = 5000
@@ -40,32 +40,38 @@ def matches(path: Path) -> bool:
 def open_tum(path: Path, *, calibration: Path | None = None) -> ImageSequence:
     """Open a sequence; images without a depth map or truth close enough in time come without it."""
     path = path.resolve()
-    stamps_ns, images = _listing(path, "rgb.txt")
-    poses = np.full((len(images), 4, 4), np.nan)
+    listing = read_listing(path / "rgb.txt")
+    stamps_ns, order = _in_order(listing)
+    poses = np.full((len(order), 4, 4), np.nan)
     if (path / "groundtruth.txt").is_file():
         poses = read_tum(path / "groundtruth.txt").at(stamps_ns)
     depths = _nearest_depths(path, stamps_ns)
     records = [
-        ImageRecord(index, int(stamps_ns[index]), images[index], pose_or_none(poses[index]), depths[index])
-        for index in range(len(images))
+        ImageRecord(listing.indices[row], int(stamp_ns), path / listing.names[row], pose_or_none(pose), depth)
+        for row, stamp_ns, pose, depth in zip(order, stamps_ns, poses, depths, strict=True)
     ]
     return ImageSequence(
-        path.name, records, _calibration(path, calibration), depth_units_per_metre=DEPTH_UNITS_PER_METRE
+        path.name,
+        records,
+        _calibration(path, calibration),
+        depth_units_per_metre=DEPTH_UNITS_PER_METRE,
+        faults=listing.faults,
     )
 
 
-def _listing(folder: Path, name: str) -> tuple[np.ndarray, list[Path]]:
-    """The stamps (N,) and files of a list, in order of time."""
-    table = read_table(folder / name, 2, "a stamp and the name of an image")
-    stamps_ns = table.stamps_ns()
+def _in_order(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
+    """The stamps (N,) of a list, in order of time, and the rows that they were in."""
+    stamps_ns = np.array(listing.stamps_ns, dtype=np.int64)
     order = np.argsort(stamps_ns, kind="stable")
-    return stamps_ns[order], [folder / table.rows[row][1] for row in order]
+    return stamps_ns[order], order
 
 
 def _nearest_depths(folder: Path, stamps_ns: np.ndarray) -> list[Path | None]:
     if not (folder / "depth.txt").is_file():
         return [None] * len(stamps_ns)
-    depth_stamps_ns, depths = _listing(folder, "depth.txt")
+    listing = read_listing(folder / "depth.txt")
+    depth_stamps_ns, order = _in_order(listing)
+    depths = [folder / listing.names[row] for row in order]
     after = np.searchsorted(depth_stamps_ns, stamps_ns).clip(1, max(1, len(depths) - 1))
     candidates = np.stack([after - 1, np.minimum(after, len(depths) - 1)])
     differences = np.abs(depth_stamps_ns[candidates] - stamps_ns)

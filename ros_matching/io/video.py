@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import cv2
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
 from ros_matching.geometry.camera import Undistorter
+from ros_matching.io.faults import FrameFault
 from ros_matching.io.folder import CALIBRATION_NAMES, find_calibration
 from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.read_ahead import read_ahead
@@ -61,6 +62,11 @@ class VideoSource:
     def camera(self) -> Camera:
         """The pinhole camera of the delivered images."""
         return self._undistorter.camera
+
+    @property
+    def faults(self) -> Sequence[FrameFault]:
+        """None so far: a faulty frame ends the iteration with an error."""
+        return ()
 
     def __len__(self) -> int:
         """The number of frames, by what the container states."""

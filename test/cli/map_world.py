@@ -20,6 +20,7 @@ class SlidingSource:
     """Every frame is the wall, 10 away, three pixels further."""
 
     name = "sliding"
+    faults = ()
     camera = Camera(160, 120, 100.0, 100.0, 79.5, 59.5)
 
     def __init__(self, with_truth: bool = True, frames: int = 20) -> None:

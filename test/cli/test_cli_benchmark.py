@@ -115,6 +115,7 @@ def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
     front_ends = [FrontEnd("sift"), FrontEnd("orb")]
 
     class Frames(list):
+        faults = ()
         name = "room"
 
         def __iter__(self):
@@ -146,6 +147,7 @@ def test_a_contestant_that_is_closed_early_is_gone(recording):
 
 def test_ctrl_c_writes_what_was_done_and_leaves_no_process(recording, tmp_path, capsys, monkeypatch):
     class Frames(list):
+        faults = ()
         name = "room"
 
         def __iter__(self):

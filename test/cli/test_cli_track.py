@@ -14,6 +14,9 @@ import ros_matching.tracking
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
+from ros_matching.io import open_source
+from ros_matching.io.images import write_image
+from ros_matching.io.text import write_lines
 from ros_matching.io.trajectory import read_tum
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 
@@ -32,6 +35,7 @@ class FakeSource:
     error: BaseException | None = None
     name = "corridor"
     camera = CAMERA
+    faults = ()
 
     def __len__(self) -> int:
         return self.count
@@ -230,3 +234,29 @@ def test_a_rendered_sequence_is_tracked_end_to_end(tmp_path):
     assert 0.5 * report["ms_per_frame"] < sum(report["stage_ms"].values()) <= report["ms_per_frame"]
     assert len(read_tum(tmp_path / "trajectory.tum")) == report["tracked"]
     assert (tmp_path / "trajectory.png").stat().st_size > 20_000
+
+
+def test_faulty_frames_are_skipped_and_reported(tmp_path, capsys):
+    """The same room as a folder in which two images are damaged, one is of another size and two stamps are wrong."""
+    folder, faulty = tmp_path / "room", (3, 9, 12, 15, 17)
+    frames = list(open_source("scene:room?seed=1&frames=24&fps=5"))
+    for frame in frames:
+        write_image(folder / "images" / f"{frame.index:04d}.png", frame.image)
+    (folder / "images" / "0003.png").write_bytes(b"")
+    damaged = (folder / "images" / "0009.png").read_bytes()
+    (folder / "images" / "0009.png").write_bytes(damaged[: len(damaged) // 2])
+    write_image(folder / "images" / "0012.png", frames[12].image[::2, ::2])
+    stamps = [frame.stamp_ns / 1e9 for frame in frames]
+    stamps[15], stamps[17] = stamps[14], 4e9
+    write_lines(folder / "times.txt", map(str, stamps))
+    write_lines(folder / "K.txt", (" ".join(map(str, row)) for row in frames[0].camera.matrix))
+    poses = [frame.true_world_from_camera.ravel() for frame in frames]
+    write_lines(folder / "poses.txt", (" ".join(map(str, pose)) for pose in poses))
+    assert main(["track", str(folder), "--backend", "sift", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["faults"]["skipped"] == len(faulty)
+    assert tuple(fault["frame"] for fault in report["faults"]["first"]) == faulty
+    assert report["frames"] == 24 - len(faulty)
+    assert report["lost"] == 0
+    assert report["ate_percent"] < 1
+    assert "5 skipped (" in capsys.readouterr().out

@@ -17,7 +17,8 @@ from ros_matching.evaluation.run import FrameRecord, RunRecorder, RunReport
 from ros_matching.io.trajectory import Trajectory, read_tum
 
 KEYS = {
-    "source", "backend", "frames", "tracked", "initializing", "lost", "dropped", "interrupted", "segments", "maps",
+    "source", "backend", "frames", "tracked", "initializing", "lost", "dropped",
+    "faults", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
     "alignment", "alignment_note", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "nees", "versions",
 }  # fmt: skip

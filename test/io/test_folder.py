@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from recordings import HEIGHT, WIDTH, K, colour, folder, image, matrix_text, pose, write, write_image
 
+from ros_matching.datatypes import Frame
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io import FrameSource, open_source
+from ros_matching.io.faults import FrameFault
+
+
+def frames_and_faults(path: Path) -> tuple[list[Frame], list[FrameFault]]:
+    source = open_source(path)
+    return list(source), list(source.faults)
 
 
 def test_frames_are_delivered_with_all_that_is_known(tmp_path: Path) -> None:
@@ -75,8 +82,9 @@ def test_depth_sizes(width: int, height: int, tmp_path: Path) -> None:
     write_image(tmp_path / "depth" / "00000.png", np.full((height, width), 1500, np.uint16))
     step = WIDTH // width
     if (width, height) == (10, 9) or step * height != HEIGHT:
-        with pytest.raises(SourceError, match=rf"00000.png: expected a depth map .* got {width}x{height}"):
-            list(open_source(tmp_path))
+        frames, faults = frames_and_faults(tmp_path)
+        assert frames[0].depth is None
+        assert f"got {width}x{height}" in faults[0].reason
     else:
         depth = next(iter(open_source(tmp_path))).depth
         assert (depth[::step, ::step] == 1.5).all()
@@ -107,8 +115,10 @@ def test_depth_of_another_camera_can_be_registered(tmp_path: Path) -> None:
 
 def test_depth_must_be_of_sixteen_bits(tmp_path: Path) -> None:
     write_image(folder(tmp_path) / "depth" / "00000.png", image(0))
-    with pytest.raises(SourceError, match=r"00000.png: expected a 16-bit image of one channel"):
-        list(open_source(tmp_path))
+    frames, faults = frames_and_faults(tmp_path)
+    assert frames[0].depth is None
+    assert [(fault.index, fault.skipped) for fault in faults] == [(0, False)]
+    assert "00000.png: expected a 16-bit image" in faults[0].reason
 
 
 def test_a_missing_calibration_says_what_was_expected(tmp_path: Path) -> None:
@@ -117,9 +127,28 @@ def test_a_missing_calibration_says_what_was_expected(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
-def test_poses_that_do_not_fit_the_images(tmp_path: Path) -> None:
-    (folder(tmp_path) / "images" / "00003.png").unlink()
-    with pytest.raises(SourceError, match=r"poses.txt holds 4 poses for 3 images"):
+@pytest.mark.parametrize("first", [0, 1])
+def test_images_that_were_lost_are_found_by_their_numbers(first: int, tmp_path: Path) -> None:
+    images = folder(tmp_path, 5) / "images"
+    for index in reversed(range(5)):
+        (images / f"{index:05d}.png").rename(images / f"{index + first:05d}.png")
+    (images / f"{2 + first:05d}.png").unlink()
+    write(tmp_path / "times.txt", "10\n11\n12\n13\n14\n")
+    frames, faults = frames_and_faults(tmp_path)
+    assert [frame.stamp_ns for frame in frames] == [10_000_000_000, 11_000_000_000, 13_000_000_000, 14_000_000_000]
+    for frame, index in zip(frames, (0, 1, 3, 4), strict=True):
+        np.testing.assert_allclose(frame.true_world_from_camera, pose(index), atol=1e-9)
+        assert tuple(frame.image[5, 5]) == tuple(colour(index))
+    assert not faults
+
+
+def test_more_poses_than_images_without_numbers_to_tell_which(tmp_path: Path) -> None:
+    images = folder(tmp_path) / "images"
+    (images / "00000.png").unlink()
+    with pytest.raises(SourceError, match=r"poses.txt holds 4 lines for 3 images"):
+        open_source(tmp_path)  # 1 to 4 without 4, or 0 to 3 without 0?
+    (images / "00001.png").rename(images / "a.png")
+    with pytest.raises(SourceError, match=r"poses.txt holds 4 lines for 3 images"):
         open_source(tmp_path)
 
 
@@ -129,8 +158,8 @@ def test_poses_that_do_not_fit_the_images(tmp_path: Path) -> None:
         ("poses.txt", "1 0 0 0 0 1 0 0", r"poses.txt, line 1: expected 16 values .* cut off"),
         ("poses.txt", "2" + " 0" * 15, r"poses.txt, line 1: expected a rigid transform"),
         ("poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0 0 0 1 1", r"poses.txt, line 1: expected a rigid transform"),
-        ("times.txt", "0\n1\n2\n", r"times.txt holds 3 stamps for 4 images"),
-        ("times.txt", "0\n1\n1\n2\n", r"times.txt, line 3: expected stamps that increase"),
+        ("times.txt", "0\n1\nnow\n2\n", r"times.txt, line 3: expected a stamp in seconds"),
+        ("times.txt", "\n# nothing\n", r"times.txt holds no lines"),
         ("K.txt", "1 0 0\n0 1 0\n", r"K.txt: expected a 3x3 calibration matrix"),
         ("K.txt", "0 0 0\n0 0 0\n0 0 0\n", r"K.txt: K is all zero"),
         ("K.txt", "40 0 500\n0 40 20\n0 0 1\n", r"K.txt has its principal point at \(500, 20\), outside"),
@@ -142,19 +171,56 @@ def test_files_that_are_wrong(name: str, text: str, expected: str, tmp_path: Pat
         open_source(tmp_path)
 
 
-def test_a_cut_off_image_is_named_when_it_comes(tmp_path: Path) -> None:
-    path = folder(tmp_path) / "images" / "00002.png"
+@pytest.mark.parametrize(
+    ("times", "stamps_s", "skipped"),
+    [
+        ("5\n6\n6\n7\n", [5, 6, 7], [2]),
+        ("5\n6\n\n7\n", [5, 6, 7], [2]),
+        ("5\nnan\n6\n7\n", [5, 6, 7], [1]),
+        ("# stamps\n5\n6\n7\n", [5, 6, 7], [3]),
+        ("5\n99\n6\n7\n", [5, 6, 7], [1]),
+        ("5\n7\n6\n8\n", [5, 7, 8], [2]),
+    ],
+)
+def test_a_frame_without_a_good_stamp_is_skipped(
+    times: str, stamps_s: list[int], skipped: list[int], tmp_path: Path
+) -> None:
+    write(folder(tmp_path) / "times.txt", times)
+    frames, faults = frames_and_faults(tmp_path)
+    assert [frame.stamp_ns for frame in frames] == [stamp * 1_000_000_000 for stamp in stamps_s]
+    assert [frame.index for frame in frames] == [index for index in range(4) if index not in skipped]
+    assert [fault.index for fault in faults] == skipped
+
+
+@pytest.mark.parametrize("index", [0, 2, 3])
+def test_a_damaged_image_is_skipped_and_named(index: int, tmp_path: Path) -> None:
+    path = folder(tmp_path) / "images" / f"{index:05d}.png"
     path.write_bytes(path.read_bytes()[:60])
-    frames = iter(open_source(tmp_path))
-    assert [next(frames).index, next(frames).index] == [0, 1]
-    with pytest.raises(SourceError, match=r"00002.png: the image is cut off"):
-        next(frames)
+    source = open_source(tmp_path)
+    for _ in range(2):  # also when iterated again
+        assert [frame.index for frame in source] == [other for other in range(4) if other != index]
+        assert [fault.index for fault in source.faults] == [index]
+        assert f"{path.name}: the image is cut off" in source.faults[0].reason
+    with pytest.raises(SourceError, match="cut off"):
+        source.frame(index)
+    others = open_source(tmp_path, start=index + 1) if index < 3 else open_source(tmp_path, stop=index)
+    assert list(others)
+    assert not others.faults
 
 
-def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
-    write_image(folder(tmp_path) / "images" / "00002.png", image(2, width=30))
-    with pytest.raises(SourceError, match=r"00002.png is 30x36, but the sequence began with 48x36"):
-        list(open_source(tmp_path))
+@pytest.mark.parametrize("index", [0, 2])
+def test_an_image_of_another_size_is_skipped_and_named(index: int, tmp_path: Path) -> None:
+    write_image(folder(tmp_path) / "images" / f"{index:05d}.png", image(index, width=30))
+    frames, faults = frames_and_faults(tmp_path)
+    assert [frame.index for frame in frames] == [other for other in range(4) if other != index]
+    assert f"{index:05d}.png is 30x36, but the sequence is of 48x36" in faults[0].reason
+
+
+def test_a_folder_without_any_good_image_is_an_error(tmp_path: Path) -> None:
+    for path in (folder(tmp_path) / "images").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(SourceError, match=r"00000\.png"):
+        open_source(tmp_path)
 
 
 def test_images_are_undistorted(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class ListSource:
     """A frame source out of a list."""
 
     name = "list"
+    faults = ()
 
     def __init__(self, frames: list[Frame]) -> None:
         self._frames = frames
