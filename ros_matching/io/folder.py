@@ -130,4 +130,5 @@ FORMAT = SourceFormat(
     matches=matches,
     open=open_folder,
     options=("calibration", "fps", "register_depth"),
+    is_plain=True,
 )

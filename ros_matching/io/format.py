@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,21 @@ class SourceFormat:
     matches: Callable[[Path], bool]
     open: Callable[..., FrameSource]
     options: tuple[str, ...] = ("calibration",)
+    is_plain: bool = False  # images without a layout of their own: other formats come before it
+
+    @property
+    def key(self) -> str:
+        """The name as it is written in ``format=``."""
+        return self.name.lower().replace(" ", "-")
 
 
 def stamps_at_rate(count: int, rate_hz: float, source: str) -> list[int]:
     """Stamps (ns) of frames at a constant rate from 1 s, each rounded by itself so that nothing adds up."""
+    return stamps_of_numbers(range(count), rate_hz, source)
+
+
+def stamps_of_numbers(numbers: Iterable[int], rate_hz: float, source: str) -> list[int]:
+    """Stamps (ns) of numbered frames, some of which may be missing, at a constant rate; number 0 comes at 1 s."""
     if not 0 < rate_hz <= 1e6:
         raise SourceError(f"{source}: expected a frame rate between 0 and 1e6 Hz, got {rate_hz}; give it as fps")
-    return [FIRST_STAMP_NS + round(index * 1e9 / rate_hz) for index in range(count)]
+    return [FIRST_STAMP_NS + round(number * 1e9 / rate_hz) for number in numbers]

@@ -29,6 +29,7 @@ _OPTIONS = {
     "stereo": true_or_false,
     "register_depth": true_or_false,
 }
+_FORMAT = "format"  # chooses the format itself
 
 
 def open_source(
@@ -43,12 +44,14 @@ def open_source(
     truth_topic: str | None = None,
     stereo: bool | None = None,
     register_depth: bool | None = None,
+    format: str | None = None,
 ) -> FrameSource:
     """Open a frame source.
 
-    ``spec`` is the path of a recording, whose format is detected (image folder, video, KITTI, TUM RGB-D, EuRoC,
-    7-Scenes, ROS 2 bag), or ``scene:NAME?key=value&...`` for a rendered scene. The other arguments may also be written
-    behind a path, ``drive.mcap?topic=/camera/image&stride=2``, for where a source is given as one string.
+    ``spec`` is the path of a recording, whose format is detected (docs/recordings.md lists them), or
+    ``scene:NAME?key=value&...`` for a rendered scene. The other arguments may also be written behind a path,
+    ``drive.mcap?topic=/camera/image&stride=2``, for where a source is given as one string. ``format`` names the format
+    of a folder that could be of several.
 
     ``start``, ``stop`` and ``stride`` select frames as a slice does; frames keep the index they have in the recording.
     ``calibration`` replaces the recording's own, ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
@@ -66,6 +69,7 @@ def open_source(
         "truth_topic": truth_topic,
         "stereo": stereo,
         "register_depth": register_depth,
+        _FORMAT: format,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if str(spec).startswith(SCENE_PREFIX):
@@ -90,7 +94,7 @@ def _split(spec: str) -> tuple[Path, dict[str, Any]]:
     path, mark, query = spec.partition("?")
     if not mark or Path(spec).exists():
         return Path(spec).expanduser(), {}
-    known = _SELECTION | _OPTIONS
+    known = _SELECTION | _OPTIONS | {_FORMAT: str}
     values = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in known:
@@ -109,22 +113,45 @@ def _converted(spec: str, name: str, text: str, convert: Callable[[str], Any]) -
 def _open_recording(path: Path, options: dict[str, Any]) -> FrameSource:
     if not path.exists():
         raise SourceError(f"there is no file or folder {path}")
-    formats = _formats()
-    found = next((candidate for candidate in formats if candidate.matches(path)), None)
-    if found is None:
-        looked_for = "".join(f"\n  {candidate.name}: {candidate.looks_for}" for candidate in formats)
-        raise SourceError(f"{path} is of no known format. Looked for:{looked_for}\nFound: {_contents(path)}")
+    found = _format_of(path, options.pop(_FORMAT, None))
     for name in options:
         if name not in found.options:
             raise SourceError(f"{path} ({found.name}) does not take {name}; it takes {', '.join(found.options)}")
     return found.open(path, **{name: _OPTIONS[name](value) for name, value in options.items()})
 
 
-def _formats() -> tuple[SourceFormat, ...]:
-    """The known formats, in the order in which they are tried; imported here as OpenCV takes its time."""
-    from ros_matching.io import bag, euroc, folder, kitti, seven_scenes, tum, video
+def _format_of(path: Path, name: str | None) -> SourceFormat:
+    """The format with this name, or the only one that the path can be of."""
+    if name is not None:
+        known = {candidate.key: candidate for candidate in formats()}
+        if name not in known:
+            raise SourceError(f"{path}: there is no format {name!r}; there are: {', '.join(known)}")
+        return known[name]
+    candidates = matching_formats(path)
+    if not candidates:
+        looked_for = "".join(f"\n  {candidate.name}: {candidate.looks_for}" for candidate in formats())
+        raise SourceError(f"{path} is of no known format. Looked for:{looked_for}\nFound: {_contents(path)}")
+    if len(candidates) > 1:
+        listed = "".join(f"\n  format={candidate.key} ({candidate.looks_for})" for candidate in candidates)
+        raise SourceError(f"{path} can be of several formats; choose one of:{listed}")
+    return candidates[0]
 
-    return tuple(module.FORMAT for module in (bag, euroc, tum, kitti, seven_scenes, video, folder))
+
+def matching_formats(path: Path) -> list[SourceFormat]:
+    """The formats that a path can be of. The plain ones, which look for images alone, count where no other does."""
+    try:
+        found = [candidate for candidate in formats() if candidate.matches(path)]
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    return [candidate for candidate in found if not candidate.is_plain] or found
+
+
+def formats() -> tuple[SourceFormat, ...]:
+    """The known formats; imported here as OpenCV takes its time."""
+    from ros_matching.io import bag, euroc, folder, kitti, seven_scenes, tum, video
+    from ros_matching.io.layouts import LAYOUTS
+
+    return tuple(module.FORMAT for module in (bag, euroc, tum, kitti, seven_scenes, video, folder)) + LAYOUTS
 
 
 def _contents(path: Path, limit: int = 12) -> str:

@@ -1,0 +1,214 @@
+"""RGB-D data sets with a pose for each image: ICL-NUIM, Replica as NICE-SLAM renders it, and exported ScanNet scenes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
+from ros_matching.io.folder import DEFAULT_FPS
+from ros_matching.io.format import SourceFormat, stamps_of_numbers
+from ros_matching.io.images import list_images
+from ros_matching.io.poses import pose_or_none, poses_from_quaternions, read_matrices, rigid_transforms
+from ros_matching.io.sequence import ImageRecord, ImageSequence
+from ros_matching.io.text import read_lines, read_table
+
+_ICL_NAME = re.compile(r"(^|_)traj\d")
+_ICL_CALIBRATION = Calibration("ICL-NUIM's calibration", 481.2, 480.0, 319.5, 239.5, image_size=(640, 480))
+_ICL_UNITS_PER_METRE = 5000.0
+_MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])
+_SCANNET_UNITS_PER_METRE = 1000.0
+
+
+def _is_icl_nuim(path: Path) -> bool:
+    has_truth = next(path.glob("*.gt.freiburg"), None) is not None
+    is_listed = (path / "associations.txt").is_file() and not (path / "rgb.txt").is_file()
+    return (path / "rgb").is_dir() and (has_truth or (is_listed and bool(_ICL_NAME.search(path.resolve().name))))
+
+
+def open_icl_nuim(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> ImageSequence:
+    """Open ICL-NUIM (Handa et al., ICRA 2014) in its TUM-compatible form: ``rgb/N.png``, ``depth/N.png``.
+
+    The poses (``*.gt.freiburg``) begin with the number of their image. They are of a camera whose y axis points up, in
+    a world of the same kind, both left-handed: that is what the negative fy (-480) on the web page means. Here both
+    are mirrored, so that y points down and fy is 480, as the images are stored. Depth has 5000 units a metre. There are
+    no stamps: image N comes N frames after the first, at ``fps``.
+    """
+    path = path.resolve()
+    images = {_number(image): image for image in list_images(path / "rgb")}
+    if not images:
+        raise SourceError(f"{path / 'rgb'} holds no images")
+    depths = {_number(image): image for image in list_images(path / "depth")}
+    poses = _icl_poses(path)
+    numbers = sorted(images)
+    stamps_ns = stamps_of_numbers(numbers, DEFAULT_FPS if fps is None else fps, str(path))
+    records = [
+        ImageRecord(index, stamp_ns, images[number], poses.get(number), depths.get(number))
+        for index, (number, stamp_ns) in enumerate(zip(numbers, stamps_ns, strict=True))
+    ]
+    known = _ICL_CALIBRATION if calibration is None else read_calibration(calibration)
+    return ImageSequence(path.name, records, known, depth_units_per_metre=_ICL_UNITS_PER_METRE)
+
+
+def _icl_poses(folder: Path) -> dict[int, np.ndarray]:
+    """``world_from_camera`` (4, 4) by the number of the image."""
+    files = sorted(folder.glob("*.gt.freiburg"))
+    if not files:
+        return {}
+    if len(files) > 1:
+        raise SourceError(f"{folder} holds {len(files)} ground truths: {', '.join(f.name for f in files)}; keep one")
+    table = read_table(files[0], 8, "the number of an image, tx ty tz qx qy qz qw")
+    values = table.numbers()
+    numbers = values[:, 0]
+    if not np.array_equal(numbers, np.round(numbers)):
+        raise SourceError(f"{files[0]}: expected whole image numbers in front, got {numbers[0]:g}")
+    poses = _MIRROR @ poses_from_quaternions(values[:, 1:], table.where) @ _MIRROR
+    return dict(zip(numbers.astype(int).tolist(), poses, strict=True))
+
+
+def _is_replica(path: Path) -> bool:
+    return bool(list_images(path / "results", "frame*"))
+
+
+def open_replica(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> ImageSequence:
+    """Open a Replica scene (Straub et al., 2019) as NICE-SLAM renders it: ``results/frame*.jpg``, ``depth*.png``.
+
+    ``traj.txt`` holds a row-major 4x4 ``world_from_camera`` a line, with our camera axes. ``cam_params.json``, in the
+    folder or the one above, gives the intrinsics and the units of depth. There are no stamps.
+    """
+    path = path.resolve()
+    images = list_images(path / "results", "frame*")
+    if not images:
+        raise SourceError(f"{path / 'results'} holds no frame*.jpg")
+    known, units_per_metre = _replica_camera(path)
+    poses = _replica_poses(path / "traj.txt", images)
+    depths = {_number(image): image for image in list_images(path / "results", "depth*")}
+    stamps_ns = stamps_of_numbers(map(_number, images), DEFAULT_FPS if fps is None else fps, str(path))
+    records = [
+        ImageRecord(index, stamp_ns, image, pose, depths.get(_number(image)))
+        for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
+    ]
+    if calibration is not None:
+        known = read_calibration(calibration)
+    return ImageSequence(path.name, records, known, depth_units_per_metre=units_per_metre)
+
+
+def _replica_poses(path: Path, images: list[Path]) -> list[np.ndarray | None]:
+    """The pose of image N is in line N, counted from 0."""
+    if not path.is_file():
+        return [None] * len(images)
+    matrices, last = read_matrices(path, 16), _number(images[-1])
+    if len(matrices) <= last:
+        raise SourceError(f"{path} holds {len(matrices)} poses, but there is an image number {last}; is it cut off?")
+    return [pose_or_none(matrices[_number(image)]) for image in images]
+
+
+def _replica_camera(folder: Path) -> tuple[Calibration, float]:
+    file = next((parent / "cam_params.json" for parent in (folder, folder.parent) if (parent / "cam_params.json").is_file()), None)
+    if file is None:
+        raise CalibrationError(f"no cam_params.json in {folder} or in {folder.parent}; it comes with the data set")
+    values = _json_object(file).get("camera")
+    names = ("fx", "fy", "cx", "cy", "w", "h", "scale")
+    if not isinstance(values, dict) or not all(isinstance(values.get(name), (int, float)) for name in names):
+        raise CalibrationError(f"{file}: expected numbers {', '.join(names)} in 'camera'")
+    fx, fy, cx, cy, width, height, scale = (float(values[name]) for name in names)
+    if not (0 < scale < float("inf")):
+        raise CalibrationError(f"{file}: expected a positive scale (units of depth a metre), got {scale:g}")
+    matrix = (fx, 0, cx, 0, fy, cy, 0, 0, 1)
+    return calibration_from_values(str(file), matrix, image_size=(int(width), int(height))), scale
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads("\n".join(read_lines(path)))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _is_scannet(path: Path) -> bool:
+    return bool(list_images(path / "color")) and (path / "pose").is_dir() and (path / "intrinsic").is_dir()
+
+
+def open_scannet(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> ImageSequence:
+    """Open a ScanNet scene (Dai et al., CVPR 2017) as its SensReader exports it: ``color/N.jpg``, ``pose/N.txt``.
+
+    A pose is a 4x4 ``world_from_camera`` with our camera axes, infinite where unknown. ``intrinsic/intrinsic_color.txt``
+    and ``intrinsic_depth.txt`` are 4x4; depth is in millimetres, of a camera at the same place, and brought into the
+    colour image. There are no stamps: image N comes N frames after the first, at ``fps``.
+    """
+    path = path.resolve()
+    images = list_images(path / "color")
+    if not images:
+        raise SourceError(f"{path / 'color'} holds no images")
+    depths = {_number(image): image for image in list_images(path / "depth")}
+    stamps_ns = stamps_of_numbers(map(_number, images), DEFAULT_FPS if fps is None else fps, str(path))
+    records = [
+        ImageRecord(index, stamp_ns, image, _scannet_pose(path, image), depths.get(_number(image)))
+        for index, (image, stamp_ns) in enumerate(zip(images, stamps_ns, strict=True))
+    ]
+    folder = path / "intrinsic"
+    known = _scannet_camera(folder / "intrinsic_color.txt") if calibration is None else read_calibration(calibration)
+    depth_known = _scannet_camera(folder / "intrinsic_depth.txt") if depths else None
+    return ImageSequence(
+        path.name, records, known, depth_units_per_metre=_SCANNET_UNITS_PER_METRE, depth_calibration=depth_known
+    )
+
+
+def _scannet_camera(path: Path) -> Calibration:
+    if not path.is_file():
+        raise CalibrationError(f"there is no {path}; export the scene with its intrinsics, or give calibration=PATH")
+    table = read_table(path, 3, "a row of a 4x4 calibration matrix", is_ragged=True)
+    if len(table) not in (3, 4):
+        raise CalibrationError(f"{path}: expected a 3x3 or 4x4 calibration matrix, got {len(table)} rows")
+    return calibration_from_values(str(path), table.numbers(last=3)[:3])
+
+
+def _scannet_pose(folder: Path, image: Path) -> np.ndarray | None:
+    path = folder / "pose" / f"{image.stem}.txt"
+    if not path.is_file():
+        return None
+    table = read_table(path, 4, "a row of a 4x4 pose")
+    if len(table) != 4:
+        raise SourceError(f"{path}: expected a 4x4 pose, got {len(table)} rows; is the file cut off?")
+    return pose_or_none(rigid_transforms(table.numbers()[None], lambda _: str(path))[0])
+
+
+def _number(image: Path) -> int:
+    """The number that an image's name ends with."""
+    digits = re.search(r"(\d{1,9})$", image.stem)
+    if digits is None:
+        raise SourceError(f"{image}: expected a file name that ends with a number")
+    return int(digits[1])
+
+
+FORMATS = (
+    SourceFormat(
+        name="ICL-NUIM",
+        looks_for="rgb/ and depth/ with *.gt.freiburg or associations.txt",
+        matches=_is_icl_nuim,
+        open=open_icl_nuim,
+        options=("calibration", "fps"),
+    ),
+    SourceFormat(
+        name="Replica",
+        looks_for="results/frame000000.jpg with traj.txt and cam_params.json",
+        matches=_is_replica,
+        open=open_replica,
+        options=("calibration", "fps"),
+    ),
+    SourceFormat(
+        name="ScanNet",
+        looks_for="color/, depth/, pose/ and intrinsic/ of an exported scene",
+        matches=_is_scannet,
+        open=open_scannet,
+        options=("calibration", "fps"),
+    ),
+)
