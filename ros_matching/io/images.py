@@ -38,32 +38,72 @@ def read_image(path: Path) -> np.ndarray:
         raise SourceError(f"{path}: {error}") from error
 
 
+def image_file_size(path: Path) -> tuple[int, int]:
+    """The width and height that the header of an image file states."""
+    try:
+        return payload_size(_bytes(path))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+
+
 def read_depth(path: Path, units_per_metre: float, width: int, height: int) -> np.ndarray:
     """A depth map for an image of ``width`` x ``height``: (height, width) float32 metres, NaN unknown (stored as 0).
 
     A map that is smaller by a whole number k holds every k-th pixel: its pixel (u, v) is pixel (k u, k v) of the image,
-    and the pixels between are unknown.
+    and the pixels between are unknown. Besides 16-bit images there are float32 arrays (``.npy``) and PNGs whose pixels
+    are the four bytes of a float32 (TartanAir), both in metres.
     """
     mismatch = f"expected a depth map of the image's size {width}x{height} or of every k-th pixel of it, got "
     try:
-        payload = _bytes(path)
-        raw_width, raw_height = payload_size(payload)
-        if raw_width > width or raw_height > height:
-            raise SourceError(f"{mismatch}{raw_width}x{raw_height}")
-        raw = decode_payload(payload)
+        if path.suffix.lower() == ".npy":
+            depth = _depth_of_array(path, width, height, mismatch)
+        else:
+            depth = _depth_of_image(path, units_per_metre, width, height, mismatch)
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from error
-    if raw.ndim != 2 or raw.dtype != np.uint16:
-        raise SourceError(f"{path}: expected a 16-bit image of one channel as depth, got {raw.shape} {raw.dtype}")
-    depth = metres_from_raw(raw, units_per_metre)
     if depth.shape == (height, width):
         return depth
-    step = -(-width // raw.shape[1])
+    step = -(-width // depth.shape[1])
     sparse = np.full((height, width), np.nan, dtype=np.float32)
     if sparse[::step, ::step].shape != depth.shape:
-        raise SourceError(f"{path}: {mismatch}{raw_width}x{raw_height}")
+        raise SourceError(f"{path}: {mismatch}{depth.shape[1]}x{depth.shape[0]}")
     sparse[::step, ::step] = depth
     return sparse
+
+
+def _depth_of_image(path: Path, units_per_metre: float, width: int, height: int, mismatch: str) -> np.ndarray:
+    payload = _bytes(path)
+    raw_width, raw_height = payload_size(payload)
+    if raw_width > width or raw_height > height:
+        raise SourceError(f"{mismatch}{raw_width}x{raw_height}")
+    raw = decode_payload(payload)
+    if raw.ndim == 2 and raw.dtype == np.uint16:
+        return metres_from_raw(raw, units_per_metre)
+    if raw.ndim == 3 and raw.shape[2] == 4 and raw.dtype == np.uint8:
+        return _known_depth(np.ascontiguousarray(raw).view("<f4")[..., 0])
+    raise SourceError(f"expected a 16-bit image of one channel as depth, got {raw.shape} {raw.dtype}")
+
+
+def _depth_of_array(path: Path, width: int, height: int, mismatch: str) -> np.ndarray:
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)  # the header alone
+    except FileNotFoundError:
+        raise SourceError("there is no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise SourceError(f"it cannot be read as an array ({error})") from error
+    if stored.ndim != 2 or stored.dtype.kind != "f":
+        raise SourceError(f"expected an array (H, W) of floats as depth, got {stored.shape} {stored.dtype}")
+    if stored.shape[0] > height or stored.shape[1] > width or 0 in stored.shape:
+        raise SourceError(f"{mismatch}{stored.shape[1]}x{stored.shape[0]}")
+    return _known_depth(np.asarray(stored))
+
+
+def _known_depth(metres: np.ndarray) -> np.ndarray:
+    """Depth in metres (H, W) as float32, NaN where it is not finite and positive."""
+    with np.errstate(over="ignore"):
+        depth = metres.astype(np.float32)
+    depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
+    return depth
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

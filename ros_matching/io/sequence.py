@@ -66,7 +66,8 @@ class ImageSequence:
     ) -> None:
         """``depth_calibration`` is that of depth images that are not registered to the images yet; see ``folder``.
 
-        ``faults`` are those of frames that have no record, known before any image is read.
+        They have the size that it states, or else that of the images. ``faults`` are those of frames that have no
+        record, known before any image is read.
         """
         if not records:
             raise SourceError(f"{name} holds no images")
@@ -75,7 +76,11 @@ class ImageSequence:
         self._depth_units_per_metre = depth_units_per_metre
         width, height = _usual_size(records)
         self._undistorter = Undistorter(calibration.camera(width, height))
-        self._depth_camera = None if depth_calibration is None else depth_calibration.camera(width, height)
+        self._depth_camera = (
+            None
+            if depth_calibration is None
+            else depth_calibration.camera(*(depth_calibration.image_size or (width, height)))
+        )
         self._partner = partner
         self._partner_undistorter: Undistorter | None = None  # made of the first image, by the thread that loads
         self._known_faults = list(faults)
@@ -168,7 +173,8 @@ class ImageSequence:
     def _load_depth(self, record: ImageRecord) -> np.ndarray | None:
         if record.depth is None:
             return None
-        depth = read_depth(record.depth, self._depth_units_per_metre, self.camera.width, self.camera.height)
+        depth_camera = self._depth_camera or self.camera
+        depth = read_depth(record.depth, self._depth_units_per_metre, depth_camera.width, depth_camera.height)
         if self._depth_camera is not None:
             return register_depth(depth, self._depth_camera, self.camera)
         return self._undistorter.undistort_depth(depth)

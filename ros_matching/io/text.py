@@ -181,6 +181,18 @@ def _are_names(cells: Sequence[str]) -> bool:
     return bool(words) and all(word[0].isalpha() and word.lower() not in ("nan", "inf", "infinity") for word in words)
 
 
+def numbers_by_name(path: Path) -> dict[str, np.ndarray]:
+    """The lines ``name: numbers`` of a file; lines without a name or with other values are left out."""
+    values = {}
+    for line in read_lines(path):
+        name, _, text = line.partition(":")
+        try:
+            values[name.strip()] = np.array(text.split(), dtype=np.float64)
+        except ValueError:
+            continue
+    return values
+
+
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a text file of ``lines`` atomically, creating its folder."""
     write_atomic(path, "".join(f"{line}\n" for line in lines))

@@ -1,11 +1,11 @@
-"""KITTI raw recordings (Geiger et al., IJRR 2013): ``DATE_drive_NNNN_sync`` with ``image_00`` to ``image_03`` and ``oxts``.
+"""KITTI raw recordings (Geiger et al., IJRR 2013): folders ``DATE_drive_NNNN_sync`` with ``image_02`` and ``oxts``.
 
-The calibration lies in the folder of the date above, or in the drive itself: ``calib_cam_to_cam.txt`` and, for the ground
-truth, ``calib_velo_to_cam.txt`` and ``calib_imu_to_velo.txt``. Drives named ``_extract`` hold images that are neither
-rectified nor synchronised; they are recognised by the size that the calibration gives for such images.
+The calibration lies in the folder of the date above, or in the drive itself: ``calib_cam_to_cam.txt`` and, for the
+ground truth, ``calib_velo_to_cam.txt`` and ``calib_imu_to_velo.txt``. Drives named ``_extract`` hold images that are
+neither rectified nor synchronised; they are recognised by the size that the calibration gives for such images.
 
-Ground truth are the poses of the GPS/INS unit (``oxts``) in a Mercator plane about the first one: x east, y north, z up.
-In ``_sync`` drives packet i belongs to image i; otherwise poses are interpolated at the image's stamp.
+Ground truth are the poses of the GPS/INS unit (``oxts``) in a Mercator plane from the first one on: x east, y north, z
+up. In ``_sync`` drives a packet belongs to the image of its name; otherwise poses are interpolated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
 from ros_matching.io.format import SourceFormat
-from ros_matching.io.images import list_images, read_image
+from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import pose_or_none, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
 from ros_matching.io.text import numbers_by_name, read_lines, read_table
@@ -51,7 +51,7 @@ def open_kitti_raw(path: Path, *, calibration: Path | None = None, stereo: bool 
     if not images:
         raise SourceError(f"{drive / camera / 'data'} holds no images")
     stamps_ns = _stamps(drive / camera / "timestamps.txt", len(images))
-    height, width = read_image(images[0]).shape[:2]
+    width, height = image_file_size(images[0])
     rig = _Rig(drive, (width, height))
     poses = _poses(drive, rig, camera, images, stamps_ns)
     records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
@@ -59,7 +59,9 @@ def open_kitti_raw(path: Path, *, calibration: Path | None = None, stereo: bool 
     if stereo:
         right = PARTNERS[camera]
         records = [replace(record, partner=drive / right / "data" / record.image.name) for record in records]
-        partner = PartnerCamera(rig.calibration(right), rig.camera_from_camera0(right) @ invert(rig.camera_from_camera0(camera)))
+        partner = PartnerCamera(
+            rig.calibration(right), rig.camera_from_camera0(right) @ invert(rig.camera_from_camera0(camera))
+        )
     return ImageSequence(drive.name, records, known, partner=partner)
 
 
@@ -86,7 +88,8 @@ class _Rig:
         self.is_rectified = sizes["rect_"] == size
         if size not in sizes.values():
             raise CalibrationError(
-                f"{self._origin} is for images of {sizes['rect_']} (rectified) or {sizes['']} (raw), but they are {size}"
+                f"{self._origin} is for images of {sizes['rect_']} (rectified) or {sizes['']} (raw), "
+                f"but they are {size}"
             )
         self._size = size
 
@@ -132,7 +135,9 @@ class _Rig:
 
 def _rigid(origin: Path, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
     if rotation.size != 9 or translation.size != 3:
-        raise CalibrationError(f"{origin}: expected 9 numbers for R and 3 for T, got {rotation.size} and {translation.size}")
+        raise CalibrationError(
+            f"{origin}: expected 9 numbers for R and 3 for T, got {rotation.size} and {translation.size}"
+        )
     return rigid_transforms(pose_from(rotation.reshape(3, 3), translation)[None], lambda _: str(origin))[0]
 
 
@@ -148,13 +153,13 @@ def _stamps(path: Path, count: int) -> list[int]:
             moment = datetime.datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=datetime.timezone.utc)
             stamps.append(int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0")[:9]))
         except ValueError:
-            raise SourceError(f"{path}, line {number}: expected 2011-09-26 13:02:25.964389445, got {line[:60]!r}") from None
+            raise SourceError(
+                f"{path}, line {number}: expected 2011-09-26 13:02:25.964389445, got {line[:60]!r}"
+            ) from None
     return stamps
 
 
-def _poses(
-    drive: Path, rig: _Rig, camera: str, images: list[Path], stamps_ns: list[int]
-) -> list[np.ndarray | None]:
+def _poses(drive: Path, rig: _Rig, camera: str, images: list[Path], stamps_ns: list[int]) -> list[np.ndarray | None]:
     """``world_from_camera`` of the images, ``None`` where the drive has none."""
     packets = sorted((drive / "oxts" / "data").glob("*.txt"))
     if not packets:
@@ -180,7 +185,9 @@ def _mercator_poses(packets: list[Path]) -> np.ndarray:
     values = np.array([table.numbers(last=6)[0] for table in tables])
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1) | (np.abs(values[:, 0]) > 89))
     if bad.size:
-        raise SourceError(f"{packets[bad[0]]}: expected a finite latitude (below 89 degrees), longitude, altitude and angles")
+        raise SourceError(
+            f"{packets[bad[0]]}: expected a finite latitude (below 89 degrees), longitude, altitude and angles"
+        )
     latitude, longitude = np.radians(values[:, 0]), np.radians(values[:, 1])
     scale = np.cos(latitude[0]) * _EARTH_RADIUS_M
     north = scale * np.log(np.tan(np.pi / 4 + latitude / 2))

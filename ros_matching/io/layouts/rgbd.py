@@ -1,9 +1,10 @@
-"""RGB-D data sets with a pose for each image: ICL-NUIM, Replica as NICE-SLAM renders it, and exported ScanNet scenes."""
+"""RGB-D data sets with a pose for each image: ICL-NUIM, Replica as NICE-SLAM renders it, exported ScanNet scenes."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
 from ros_matching.io.folder import DEFAULT_FPS
 from ros_matching.io.format import SourceFormat, stamps_of_numbers
-from ros_matching.io.images import list_images
+from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import pose_or_none, poses_from_quaternions, read_matrices, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence
 from ros_matching.io.text import read_lines, read_table
@@ -109,7 +110,10 @@ def _replica_poses(path: Path, images: list[Path]) -> list[np.ndarray | None]:
 
 
 def _replica_camera(folder: Path) -> tuple[Calibration, float]:
-    file = next((parent / "cam_params.json" for parent in (folder, folder.parent) if (parent / "cam_params.json").is_file()), None)
+    file = next(
+        (parent / "cam_params.json" for parent in (folder, folder.parent) if (parent / "cam_params.json").is_file()),
+        None,
+    )
     if file is None:
         raise CalibrationError(f"no cam_params.json in {folder} or in {folder.parent}; it comes with the data set")
     values = _json_object(file).get("camera")
@@ -140,9 +144,9 @@ def _is_scannet(path: Path) -> bool:
 def open_scannet(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> ImageSequence:
     """Open a ScanNet scene (Dai et al., CVPR 2017) as its SensReader exports it: ``color/N.jpg``, ``pose/N.txt``.
 
-    A pose is a 4x4 ``world_from_camera`` with our camera axes, infinite where unknown. ``intrinsic/intrinsic_color.txt``
-    and ``intrinsic_depth.txt`` are 4x4; depth is in millimetres, of a camera at the same place, and brought into the
-    colour image. There are no stamps: image N comes N frames after the first, at ``fps``.
+    A pose is a 4x4 ``world_from_camera`` with our camera axes, infinite where unknown. ``intrinsic_color.txt`` and
+    ``intrinsic_depth.txt`` in ``intrinsic/`` are 4x4; depth is in millimetres, of a camera at the same place, and
+    brought into the colour image. There are no stamps: image N comes N frames after the first, at ``fps``.
     """
     path = path.resolve()
     images = list_images(path / "color")
@@ -156,7 +160,10 @@ def open_scannet(path: Path, *, calibration: Path | None = None, fps: float | No
     ]
     folder = path / "intrinsic"
     known = _scannet_camera(folder / "intrinsic_color.txt") if calibration is None else read_calibration(calibration)
-    depth_known = _scannet_camera(folder / "intrinsic_depth.txt") if depths else None
+    depth_known = None
+    if depths:
+        size = image_file_size(next(iter(depths.values())))
+        depth_known = replace(_scannet_camera(folder / "intrinsic_depth.txt"), image_size=size)
     return ImageSequence(
         path.name, records, known, depth_units_per_metre=_SCANNET_UNITS_PER_METRE, depth_calibration=depth_known
     )

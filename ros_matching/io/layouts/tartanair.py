@@ -18,7 +18,7 @@ from ros_matching.geometry.se3 import pose_from
 from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.folder import DEFAULT_FPS
 from ros_matching.io.format import SourceFormat, stamps_at_rate
-from ros_matching.io.images import list_images, read_image
+from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import poses_from_quaternions
 from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
 from ros_matching.io.text import COMMAS_OR_SPACES, read_table
@@ -56,8 +56,10 @@ def open_tartanair(
         ImageRecord(index, stamp_ns, image, pose, depths.get(image.stem.split("_")[0]))
         for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
     ]
-    height, width = read_image(images[0]).shape[:2]
-    fixed = Calibration("TartanAir's calibration", width / 2, width / 2, width / 2, height / 2, image_size=(width, height))
+    width, height = image_file_size(images[0])
+    fixed = Calibration(
+        "TartanAir's calibration", width / 2, width / 2, width / 2, height / 2, image_size=(width, height)
+    )
     partner = None
     if stereo:
         other = _CAMERAS[camera]

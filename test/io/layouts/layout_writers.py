@@ -1,0 +1,201 @@
+"""Writers of data-set layouts: each turns a short sequence of known poses into files as that data set has them.
+
+They are written from the data sets' descriptions, with SciPy's rotations, and share no code with the readers. A writer
+takes the folder to fill and the sequence, and returns the path to open.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes: y up and z backward, or y down and z forward
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Images (N, H, W, 3) RGB, depths (N, H, W) in metres, ``world_from_camera`` (N, 4, 4), and K (3, 3)."""
+
+    images: np.ndarray
+    depths: np.ndarray
+    poses: np.ndarray
+    k: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.images.shape[2], self.images.shape[1]
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def write_image(path: Path, rgb: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), rgb[..., ::-1] if rgb.ndim == 3 and rgb.shape[2] == 3 else rgb)
+
+
+def write_depth(path: Path, metres: np.ndarray, units: float) -> None:
+    write_image(path, np.round(np.nan_to_num(metres) * units).astype(np.uint16))
+
+
+def row(values: np.ndarray) -> str:
+    return " ".join(f"{value:.12g}" for value in np.ravel(values))
+
+
+def rows(matrix: np.ndarray) -> str:
+    return "".join(row(values) + "\n" for values in matrix)
+
+
+def xyzw(pose: np.ndarray) -> np.ndarray:
+    return Rotation.from_matrix(pose[:3, :3]).as_quat()
+
+
+def four_by_four(rotation_vector: list[float], translation: list[float]) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(rotation_vector).as_matrix()
+    matrix[:3, 3] = translation
+    return matrix
+
+
+def kitti_raw(folder: Path, sequence: Sequence) -> Path:
+    """Rectified images; poses by latitude, longitude and the angles of the GPS/INS unit."""
+    drive = folder / "2011_09_26" / "2011_09_26_drive_0005_sync"
+    imu_to_velo = four_by_four([0.01, -0.02, 0.03], [-0.8, 0.3, -0.8])
+    velo_to_cam0 = four_by_four([1.2, -1.2, 1.2], [0.0, -0.08, -0.27])
+    rectification = four_by_four([0.004, 0.01, -0.02], [0, 0, 0])
+    offset = np.array([0.06, 0.001, 0.002])  # camera 2 sees x + offset where camera 0 sees x
+    cam2_from_cam0 = four_by_four([0, 0, 0], offset)
+    cam2_from_imu = cam2_from_cam0 @ rectification @ velo_to_cam0 @ imu_to_velo
+    lines = ["calib_time: 09-Jan-2012 13:57:47\n"]
+    for number, shift in (("00", np.zeros(3)), ("02", offset), ("03", offset - [0.54, 0, 0])):
+        projection = np.column_stack([sequence.k, sequence.k @ shift])
+        lines += [f"S_{number}: 1392.0 512.0\n", f"K_{number}: {row(sequence.k)}\n", f"D_{number}: -0.3 0.1 0 0 0\n"]
+        lines += [f"R_{number}: {row(np.eye(3))}\n", f"T_{number}: {row(shift)}\n"]
+        lines += [f"S_rect_{number}: {row(sequence.size)}\n", f"R_rect_{number}: {row(rectification[:3, :3])}\n"]
+        lines += [f"P_rect_{number}: {row(projection)}\n"]
+    write(drive.parent / "calib_cam_to_cam.txt", "".join(lines))
+    for name, matrix in (("imu_to_velo", imu_to_velo), ("velo_to_cam", velo_to_cam0)):
+        text = f"calib_time: 25-May-2012 16:47:16\nR: {row(matrix[:3, :3])}\nT: {row(matrix[:3, 3])}\n"
+        write(drive.parent / f"calib_{name}.txt", text)
+    stamps, scale = [], np.cos(np.radians(49.0)) * 6378137.0
+    for index, pose in enumerate(sequence.poses):
+        name = f"{index:010d}"
+        write_image(drive / "image_02" / "data" / f"{name}.png", sequence.images[index])
+        write_image(drive / "image_03" / "data" / f"{name}.png", sequence.images[index])
+        stamps.append(f"2011-09-26 13:02:{25 + index // 10}.{index % 10}64389445\n")
+        world_from_imu = pose @ cam2_from_imu
+        yaw, pitch, roll = Rotation.from_matrix(world_from_imu[:3, :3]).as_euler("ZYX")
+        # The first packet is at latitude 49 degrees, which sets the scale of the Mercator plane.
+        east, north, up = world_from_imu[:3, 3] - (sequence.poses[0] @ cam2_from_imu)[:3, 3]
+        start = scale * np.log(np.tan(np.pi * (90 + 49.0) / 360))
+        latitude = np.degrees(2 * np.arctan(np.exp((north + start) / scale))) - 90
+        longitude = 8.4 + np.degrees(east / scale)
+        packet = f"{latitude:.15f} {longitude:.15f} {115 + up:.9f} {roll:.12f} {pitch:.12f} {yaw:.12f} 0 0 0\n"
+        write(drive / "oxts" / "data" / f"{name}.txt", packet)
+    for sensor in ("image_02", "image_03", "oxts"):
+        write(drive / sensor / "timestamps.txt", "".join(stamps))
+    return drive
+
+
+def tutorial(folder: Path, sequence: Sequence) -> Path:
+    """The cut of KITTI that tutorials come with."""
+    for index, image in enumerate(sequence.images):
+        write_image(folder / "image_l" / f"{index:06d}.png", image)
+        write_image(folder / "image_r" / f"{index:06d}.png", image)
+    right = np.column_stack([sequence.k, sequence.k @ [-0.54, 0, 0]])
+    left = np.column_stack([sequence.k, np.zeros(3)])
+    write(folder / "calib.txt", f"{row(left)}\n{row(right)}\n")
+    write(folder / "poses.txt", "".join(row(pose[:3]) + "\n" for pose in sequence.poses))
+    return folder
+
+
+def tartanair(folder: Path, sequence: Sequence) -> Path:
+    """Poses of a body whose x axis looks forward, y right, z down."""
+    path = folder / "carwelding" / "P001"
+    # The columns are the axes of the camera in the body: right is y, down is z, forward is x.
+    body_from_camera = np.eye(4)
+    body_from_camera[:3, :3] = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]]).T
+    lines = []
+    for index, pose in enumerate(sequence.poses):
+        body = pose @ np.linalg.inv(body_from_camera)
+        lines.append(f"{row(body[:3, 3])} {row(xyzw(body))}\n")
+        for side in ("left", "right"):
+            write_image(path / f"image_{side}" / f"{index:06d}_{side}.png", sequence.images[index])
+        (path / "depth_left").mkdir(exist_ok=True)
+        np.save(path / "depth_left" / f"{index:06d}_left_depth.npy", sequence.depths[index].astype(np.float32))
+    write(path / "pose_left.txt", "".join(lines))
+    return path
+
+
+def tartanair_v2(folder: Path, sequence: Sequence) -> Path:
+    """The second version: other names, and depth as the bytes of a float32 in a PNG of four channels."""
+    path = tartanair(folder, sequence)
+    for old, new in (("image_left", "image_lcam_front"), ("image_right", "image_rcam_front")):
+        (path / old).rename(path / new)
+        for file in list((path / new).iterdir()):
+            file.rename(file.with_name(f"{file.stem.split('_')[0]}_{new[6:]}.png"))
+    (path / "pose_left.txt").rename(path / "pose_lcam_front.txt")
+    for file in list((path / "depth_left").iterdir()):
+        rgba = np.load(file)[..., None].view(np.uint8)
+        write_image(path / "depth_lcam_front" / f"{file.name[:6]}_lcam_front_depth.png", rgba)
+        file.unlink()
+    (path / "depth_left").rmdir()
+    return path
+
+
+def icl_nuim(folder: Path, sequence: Sequence) -> Path:
+    """TUM-compatible files, but poses of a camera with y up in a left-handed world; the first image has no pose."""
+    path = folder / "living_room_traj2_frei_png"
+    mirror = np.diag([1.0, -1.0, 1.0, 1.0])
+    listing, truth = [], []
+    for index, pose in enumerate(sequence.poses):
+        write_image(path / "rgb" / f"{index}.png", cv2.resize(sequence.images[index], (640, 480)))
+        write_depth(path / "depth" / f"{index}.png", np.full((480, 640), 2.0 + index), 5000)
+        listing.append(f"{index} depth/{index}.png {index} rgb/{index}.png\n")
+        left_handed = mirror @ pose @ mirror
+        if index:
+            truth.append(f"{index} {row(left_handed[:3, 3])} {row(xyzw(left_handed))}\n")
+    write(path / "associations.txt", "".join(listing))
+    write(path / "livingRoom2.gt.freiburg", "".join(truth))
+    return path
+
+
+def replica(folder: Path, sequence: Sequence) -> Path:
+    """A scene as NICE-SLAM renders it; the camera's file lies one folder up."""
+    path = folder / "Replica" / "office0"
+    width, height = sequence.size
+    camera = {"w": width, "h": height, "scale": 6553.5}
+    camera |= dict(zip(("fx", "fy", "cx", "cy"), sequence.k[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), strict=True))
+    write(path.parent / "cam_params.json", json.dumps({"camera": camera}))
+    for index, image in enumerate(sequence.images):
+        write_image(path / "results" / f"frame{index:06d}.jpg", image)
+        write_depth(path / "results" / f"depth{index:06d}.png", sequence.depths[index], 6553.5)
+    write(path / "traj.txt", "".join(row(pose) + "\n" for pose in sequence.poses))
+    return path
+
+
+def scannet(folder: Path, sequence: Sequence) -> Path:
+    """An exported scene: depth of half the size with intrinsics of its own."""
+    path = folder / "scene0000_00"
+    half = np.diag([0.5, 0.5, 1.0]) @ sequence.k
+    for name, k in (("color", sequence.k), ("depth", half)):
+        matrix = np.eye(4)
+        matrix[:3, :3] = k
+        write(path / "intrinsic" / f"intrinsic_{name}.txt", rows(matrix))
+        write(path / "intrinsic" / f"extrinsic_{name}.txt", rows(np.eye(4)))
+    for index, pose in enumerate(sequence.poses):
+        write_image(path / "color" / f"{index}.jpg", sequence.images[index])
+        write_depth(path / "depth" / f"{index}.png", sequence.depths[index][::2, ::2], 1000)
+        write(path / "pose" / f"{index}.txt", rows(pose if index != 1 else np.full((4, 4), -np.inf)))
+    return path
