@@ -19,6 +19,7 @@ import numpy as np
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
+from ros_matching.io.folder import rows_of_images
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import pose_or_none, rigid_transforms
@@ -50,7 +51,7 @@ def open_kitti_raw(path: Path, *, calibration: Path | None = None, stereo: bool 
     images = list_images(drive / camera / "data")
     if not images:
         raise SourceError(f"{drive / camera / 'data'} holds no images")
-    stamps_ns = _stamps(drive / camera / "timestamps.txt", len(images))
+    stamps_ns = _stamps(drive / camera / "timestamps.txt", images)
     width, height = image_file_size(images[0])
     rig = _Rig(drive, (width, height))
     poses = _poses(drive, rig, camera, images, stamps_ns)
@@ -141,11 +142,9 @@ def _rigid(origin: Path, rotation: np.ndarray, translation: np.ndarray) -> np.nd
     return rigid_transforms(pose_from(rotation.reshape(3, 3), translation)[None], lambda _: str(origin))[0]
 
 
-def _stamps(path: Path, count: int) -> list[int]:
-    """The stamps (ns) of lines like ``2011-09-26 13:02:25.964389445``, taken as UTC."""
+def _stamps(path: Path, files: list[Path]) -> list[int]:
+    """The stamps (ns) of files, by lines like ``2011-09-26 13:02:25.964389445``, taken as UTC."""
     lines = [line.strip() for line in read_lines(path) if line.strip()]
-    if len(lines) != count:
-        raise SourceError(f"{path} holds {len(lines)} stamps for {count} files; it needs a line for each")
     stamps = []
     for number, line in enumerate(lines, start=1):
         whole, _, fraction = line.partition(".")
@@ -156,7 +155,7 @@ def _stamps(path: Path, count: int) -> list[int]:
             raise SourceError(
                 f"{path}, line {number}: expected 2011-09-26 13:02:25.964389445, got {line[:60]!r}"
             ) from None
-    return stamps
+    return [stamps[row] for row in rows_of_images(path, len(stamps), files)]
 
 
 def _poses(drive: Path, rig: _Rig, camera: str, images: list[Path], stamps_ns: list[int]) -> list[np.ndarray | None]:
@@ -172,7 +171,7 @@ def _poses(drive: Path, rig: _Rig, camera: str, images: list[Path], stamps_ns: l
     world_from_imu = _mercator_poses(packets)
     imu_from_camera = invert(rig.camera_from_camera0(camera) @ rig.camera0_from_imu())
     if drive.name.endswith("_extract"):
-        trajectory = Trajectory(np.array(_stamps(drive / "oxts" / "timestamps.txt", len(packets))), world_from_imu)
+        trajectory = Trajectory(np.array(_stamps(drive / "oxts" / "timestamps.txt", packets)), world_from_imu)
         poses = trajectory.in_order_of(drive / "oxts").at(np.array(stamps_ns), max_gap_s=_MAX_GAP_S) @ imu_from_camera
         return [pose_or_none(pose) for pose in poses]
     by_name = {packet.stem: pose @ imu_from_camera for packet, pose in zip(packets, world_from_imu, strict=True)}

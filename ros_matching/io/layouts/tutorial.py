@@ -14,6 +14,7 @@ import numpy as np
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import invert, pose_from
 from ros_matching.io.calibration import calibration_from_values, read_calibration
+from ros_matching.io.folder import rows_of_images
 from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import list_images
 from ros_matching.io.poses import pose_or_none, read_matrices
@@ -37,9 +38,7 @@ def open_tutorial(
     poses: list[np.ndarray | None] = [None] * len(images)
     if (path / "poses.txt").is_file():
         matrices = read_matrices(path / "poses.txt", 12)
-        if len(matrices) < len(images):
-            raise SourceError(f"{path / 'poses.txt'} holds {len(matrices)} poses for {len(images)} images")
-        poses = [pose_or_none(pose) for pose in matrices[: len(images)]]
+        poses = [pose_or_none(matrices[row]) for row in rows_of_images(path / "poses.txt", len(matrices), images)]
     stamps_ns = stamps_at_rate(len(images), FPS if fps is None else fps, str(path))
     records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
     projections = None if calibration is not None and not stereo else _projections(path / "calib.txt")

@@ -146,7 +146,7 @@ def test_without_poses_there_is_no_ground_truth(layout: Callable, missing: str, 
 @pytest.mark.parametrize(
     ("layout", "file", "text", "expected"),
     [
-        (writers.tutorial, "poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0\n", "1 poses for 6 images"),
+        (writers.tutorial, "poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0\n", "1 lines for 6 images"),
         (writers.tutorial, "calib.txt", "1 2 3\n", "12 values"),
         (writers.tartanair, "pose_left.txt", "0 0 0 0 0 0 1\n", "1 poses for 6 images"),
         (writers.tartanair, "pose_left.txt", "0 0 0 0 0 0 0\n" * 6, "unit quaternion"),
@@ -156,7 +156,7 @@ def test_without_poses_there_is_no_ground_truth(layout: Callable, missing: str, 
         (writers.replica, "../cam_params.json", '{"camera": {"fx": "a"}}', "numbers"),
         (writers.scannet, "pose/0.txt", "1 0 0 0\n", "4x4 pose"),
         (writers.kitti_raw, "image_02/timestamps.txt", "now\n" * 6, "line 1: expected 2011"),
-        (writers.kitti_raw, "image_02/timestamps.txt", "", "0 stamps for 6"),
+        (writers.kitti_raw, "image_02/timestamps.txt", "", "0 lines for 6"),
         (writers.kitti_raw, "oxts/data/0000000002.txt", "95 8 1 0 0 0 0\n", "latitude"),
         (writers.kitti_raw, "../calib_velo_to_cam.txt", "R: 1 2\n", "R: and T:"),
     ],
@@ -168,6 +168,22 @@ def test_files_that_are_wrong(
     writers.write(path / file, text)
     with pytest.raises(SourceError, match=expected):
         open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("layout", "image"), [(writers.tutorial, "image_l/000002.png"), (writers.kitti_raw, "image_02/data/0000000002.png")]
+)
+def test_an_image_that_is_missing_takes_its_stamp_and_pose_along(
+    layout: Callable, image: str, room: Sequence, tmp_path: Path
+) -> None:
+    path = layout(tmp_path, room)
+    whole = list(open_source(path))
+    (path / image).unlink()
+    frames = list(open_source(path))
+    assert len(frames) == len(room) - 1
+    for frame, expected in zip(frames, whole[:2] + whole[3:], strict=True):
+        np.testing.assert_array_equal(frame.true_world_from_camera, expected.true_world_from_camera)
+        assert layout is writers.tutorial or frame.stamp_ns == expected.stamp_ns
 
 
 def test_a_folder_of_two_layouts_lists_both_and_takes_the_one_that_is_named(room: Sequence, tmp_path: Path) -> None:
