@@ -107,8 +107,12 @@ def _known_depth(metres: np.ndarray) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image (H, W, 3) uint8 RGB atomically, encoded by the file's suffix. Raises ``OSError``."""
-    encoded, payload = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    """Write an image atomically, encoded by the file's suffix: (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16.
+
+    Raises ``OSError``.
+    """
+    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    encoded, payload = cv2.imencode(path.suffix, stored)
     if not encoded:
         raise OSError(f"{path}: an image of shape {image.shape} cannot be encoded as {path.suffix}")
     write_atomic(path, payload.tobytes())

@@ -2,16 +2,53 @@
 
 The seed of a tensor is the CRC-32 of its name; NumPy's Philox generator gives standard normal numbers, scaled by what
 kind of tensor the name and shape say it is. All in float64, rounded once to float32.
+
+``recorded_outputs.json`` holds digests of what our networks gave with these weights when they gave the reference
+outputs, so that a checkout without the reference outputs is tested against them, too. ``ROS_MATCHING_RECORD=1`` writes
+it anew: only where the reference outputs are there and the tests against them pass.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
+
+RECORDED = Path(__file__).with_name("recorded_outputs.json")
+_SAMPLES = 24
+
+
+def assert_recorded(name: str, **outputs: torch.Tensor) -> None:
+    """Compare outputs of float64, by their shapes, sizes and some of their values, with those on record."""
+    digests = {f"{name}/{key}": _digest(value) for key, value in outputs.items()}
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    if os.environ.get("ROS_MATCHING_RECORD"):
+        RECORDED.write_text(json.dumps(recorded | digests, indent=0, sort_keys=True) + "\n")
+        return
+    for key, digest in digests.items():
+        assert digest["shape"] == recorded[key]["shape"], key
+        # Far above the rounding of float64 on any machine, far below any change of what is computed.
+        tolerance = 1e-6 * max(1e-3, digest["largest"])
+        for part in ("largest", "mean_size", "values"):
+            np.testing.assert_allclose(digest[part], recorded[key][part], rtol=0, atol=tolerance, err_msg=key)
+
+
+def _digest(output: torch.Tensor) -> dict[str, list[int] | list[float] | float]:
+    assert output.dtype == torch.float64
+    flat = output.detach().flatten()
+    picked = flat[torch.linspace(0, len(flat) - 1, _SAMPLES).long()]
+    return {
+        "shape": list(output.shape),
+        "largest": flat.abs().max().item(),
+        "mean_size": flat.abs().mean().item(),
+        "values": [float(f"{value:.10g}") for value in picked.tolist()],
+    }
 
 
 def _generator(name: str) -> np.random.Generator:

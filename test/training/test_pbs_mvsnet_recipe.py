@@ -12,6 +12,7 @@ import torch
 
 from ros_matching.datatypes import Camera
 from ros_matching.errors import ConfigError
+from ros_matching.io import open_source
 from ros_matching.networks.pbs_mvsnet.depth import feature_camera
 from ros_matching.networks.pbs_mvsnet.network import feature_intrinsics
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
@@ -181,11 +182,11 @@ def test_unknown_depth_does_not_train(data: DataFolder) -> None:
     assert all(p.grad is None or not p.grad.abs().any() for p in network.parameters())
 
 
-def test_real_views_never_read_the_validation_frames(data_dir: Path) -> None:
+def test_real_views_never_read_the_validation_frames(sequences_dir: Path) -> None:
     recipe = PBSMVSNetLiteRecipe(
-        PBSMVSNetTraining(width=96, height=64, views=3, real=1.0, rendered=0.0), DataFolder(data_dir)
+        PBSMVSNetTraining(width=96, height=64, views=3, real=1.0, rendered=0.0), DataFolder(sequences_dir)
     )
     sample = recipe.sample(0)
     assert torch.isfinite(sample["depth"]).float().mean() > 0.05
     frames = recipe._real._frames
-    assert frames.records[-1].index < 0.8 * 273
+    assert frames.records[-1].index < 0.8 * len(open_source(sequences_dir / "hololens_000"))

@@ -88,10 +88,8 @@ def test_impossible_wishes_are_refused(sequence):
         RealViews(sequence, RealViewsConfig(min_baseline=5.0))
 
 
-def test_colours_agree_between_the_views_of_a_real_sequence(data_dir):
-    if not (data_dir / "hololens_000").is_dir():
-        pytest.skip("the real sequences lack hololens_000")
-    source = RealViews(data_dir / "hololens_000", RealViewsConfig(max_gap=2, width=270, height=180))
+def test_colours_agree_between_the_views_of_a_sequence(sequences_dir):
+    source = RealViews(sequences_dir / "hololens_000", RealViewsConfig(max_gap=2, width=270, height=180))
     correlations = []
     for index in range(4):
         sample = source.sample(index)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pytest
 import torch
-from golden import fill_state_dict, normal
+from golden import assert_recorded, fill_state_dict, normal
 from official_format import head_shapes, trunk_shapes
 
 from ros_matching.networks.cnn_geometric.network import CNNGeometric, RegressionHead, correlate, normalize
@@ -123,3 +123,9 @@ def test_parameter_counts_are_the_published_ones_golden(trunk: str) -> None:
     counts = {model: sum(p.numel() for p in head.parameters()) for model, head in network.heads.items()}
     assert counts == HEAD_PARAMETERS
     assert sum(p.numel() for p in network.trunk.parameters()) + counts["affine"] == PARAMETERS[trunk]
+
+
+def test_outputs_are_those_on_record(network: CNNGeometric, pair: tuple) -> None:
+    with torch.no_grad():
+        thetas = copy.deepcopy(network).double().eval()(*(image.double() for image in pair))
+    assert_recorded(f"cnn_geometric/{network.trunk_name}", **thetas)

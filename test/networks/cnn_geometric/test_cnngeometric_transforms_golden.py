@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
-from golden import normal
+from golden import assert_recorded, normal, uniform
 
 from ros_matching.networks.cnn_geometric import supervision, transforms
 from ros_matching.networks.cnn_geometric.aligner import image_transform
@@ -135,3 +135,19 @@ def test_synthetic_pairs_golden(
         grid = authors_grid(Reference(golden, torch.float32), model, 20)
         monkeypatch.setattr(supervision, "sampling_grid", lambda *_: grid)
     assert_equal(pair(torch.float32), theirs)
+
+
+@pytest.mark.parametrize("model", SHORT)
+def test_transforms_are_those_on_record(model: str) -> None:
+    identity = transforms.identity(model).double()
+    noise = torch.from_numpy(normal(f"cnngeo/recorded_{model}", (2, len(identity)))).double()
+    theta = identity + 0.1 * noise
+    points = torch.from_numpy(uniform("cnngeo/recorded_points", (2, 30, 2))).double() * 2 - 1
+    image = torch.from_numpy(normal("cnngeo/synth", (2, 3, 48, 64))).double()
+    assert_recorded(
+        f"cnn_geometric/{model}",
+        points=transforms.transform_points(model, theta, points),
+        grid=transforms.sampling_grid(model, theta, 12, 10),
+        loss=grid_loss(model, theta, theta.flip(0))[None],
+        warped=synthetic_pair(image, model, theta, 20)[1],
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
-from golden import normal
+from golden import assert_recorded, normal, uniform
 from ncmnet_official import OFFICIAL_SHAPES, reference_network
 from torch.nn import functional
 
@@ -183,3 +183,12 @@ def test_golden_2000_matches_with_forced_neighbours_float32(golden: Golden, netw
     assert np.count_nonzero(differences >= 2e-2) <= 5
     assert differences.max() < 0.15
     np.testing.assert_allclose(essential.flatten(1), golden["n2000_forced/f32_e_hat_signfixed"], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("count", [40, 300])
+def test_outputs_are_those_on_record(network64: NCMNet, count: int) -> None:
+    matches = torch.from_numpy(uniform(f"ncmnet/recorded_{count}", (2, count, 4))).double() - 0.5
+    with torch.inference_mode():
+        pruning = network64(matches)
+    logits = {f"logits{number}": value for number, value in enumerate(pruning.logits)}
+    assert_recorded(f"ncmnet/{count}", **logits, final=pruning.final)

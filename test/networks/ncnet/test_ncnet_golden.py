@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
-from golden import fill, fill_state_dict, normal, uniform
+from golden import assert_recorded, fill, fill_state_dict, normal, uniform
 from ncnet_reference import (
     CASES,
     RELEASES,
@@ -142,3 +142,23 @@ def test_the_filtered_correlation_of_a_batch_is_that_of_its_items() -> None:
     together = network(a, b)
     alone = FilteredCorrelation(torch.cat([network(a[i : i + 1], b[i : i + 1]).scores for i in range(2)]), None)
     torch.testing.assert_close(together.scores, alone.scores, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("release", RELEASES)
+def test_outputs_are_those_on_record(release: str, case: str) -> None:
+    pool = CASES[case][3]
+    network = reference_network(release, pool).double()
+    with torch.inference_mode():
+        filtered = network(*(f.double() for f in reference_features(case)))
+    matches = torch.cat(read_matches(filtered, pool=pool, from_a=True, softmax=True, centred=True)).double()
+    assert_recorded(f"ncnet/{release}/{case}", scores=filtered.scores, matches=matches)
+
+
+@pytest.mark.parametrize("normalization", ["softmax", "l1", "none"])
+def test_the_weak_loss_is_that_on_record(normalization: str) -> None:
+    table = torch.from_numpy(uniform("ncnet/loss_table", (3, 3, 1, 5, 5, 5, 5))).double().requires_grad_()
+    images = torch.arange(3)
+    loss = weak_loss(lambda a, b: table[a, b], images, images, normalization)
+    loss.backward()
+    assert_recorded(f"ncnet/loss/{normalization}", loss=loss[None], gradient=table.grad)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
-from golden import normal
+from golden import assert_recorded, normal
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ros_matching.networks.posfeat.keypoints import detect
 from ros_matching.networks.posfeat.network import DenseFeatures, DetectionConfig, DetectionNetwork, PoSFeat
+from ros_matching.networks.posfeat.official import from_official
 from ros_matching.networks.posfeat.sampling import sample_normalised, to_normalised
 
 PRESETS = {
@@ -131,3 +132,16 @@ def test_golden_parameter_counts(network: PoSFeat) -> None:
         sum(p.numel() for p in part.parameters()) for part in (network.description, network.detection)
     )
     assert (description, detection) == (20_508_992, 628_930)
+
+
+def test_outputs_are_those_on_record(published: dict[str, Tensor]) -> None:
+    network = PoSFeat().double().eval()
+    network.load_state_dict(from_official(published))
+    with torch.inference_mode():
+        for case in SHAPES:
+            maps = network.description(image(case, torch.float64), with_coarse=True)
+            assert_recorded(f"posfeat/{case}", local=maps.local, coarse=maps.coarse, stem=maps.stem)
+        dense = network(image("a", torch.float64))
+        [keypoints] = detect(dense.score, 3, 0.9, 100)
+        descriptors = network.sample(dense.descriptors, keypoints.points[None].double())
+    assert_recorded("posfeat/a", score=dense.score, keypoints=keypoints.points.double(), descriptors=descriptors)
