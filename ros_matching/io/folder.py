@@ -1,7 +1,8 @@
 """A folder of images: ``images/`` (or the images themselves), ``K.txt``, and what else is known.
 
-``poses.txt`` holds one camera-to-world 4x4 a line, row-major (NaN: unknown), ``times.txt`` a stamp in seconds a line;
-without it frames come at ``fps`` from 1 s on. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
+``poses.txt`` holds one camera-to-world 4x4 or 3x4 a line, row-major (NaN: unknown), ``times.txt`` a stamp in seconds a
+line; without it stamps are the names of the images where those can be (``name_stamps``), or else frames come at ``fps``
+from 1 s on. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
 registered to them; a ``K_depth.txt`` says that they are of a camera of their own, and they are left out, unless
 ``register_depth`` is asked for: then that camera is taken to sit where the colour camera does and to look the same way,
 with images of the same size, and the depth is brought into the image.
@@ -20,6 +21,7 @@ from ros_matching.io.faults import FrameFault
 from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import list_images
 from ros_matching.io.listing import read_stamps
+from ros_matching.io.name_stamps import stamps_of_names
 from ros_matching.io.poses import pose_or_none, read_matrices
 from ros_matching.io.sequence import ImageRecord, ImageSequence
 
@@ -40,7 +42,7 @@ def open_folder(
     images = list_images(path / "images") or list_images(path)
     if not images:
         raise SourceError(f"{path} holds no images, neither itself nor in images/")
-    stamps_ns = _stamps(path, images, fps)
+    images, stamps_ns = _with_stamps(path, images, fps)
     poses = _poses(path, images)
     depth_calibration = read_calibration(path / DEPTH_CALIBRATION) if register_depth else None
     depths = _depths(path, register_depth)
@@ -68,11 +70,16 @@ def find_calibration(folder: Path, given: Path | None, names: tuple[str, ...] = 
     raise CalibrationError(f"no calibration in {folder}: expected one of {', '.join(names)}, or give calibration=PATH")
 
 
-def _stamps(folder: Path, images: list[Path], fps: float | None) -> list[int] | list[int | None]:
+def _with_stamps(folder: Path, images: list[Path], fps: float | None) -> tuple[list[Path], Sequence[int | None]]:
+    """The images in order, and their stamps: of ``fps``, of ``times.txt``, of their names, or at the usual rate."""
     path = folder / "times.txt"
-    if fps is not None or not path.is_file():
-        return stamps_at_rate(len(images), DEFAULT_FPS if fps is None else fps, str(folder))
-    return read_times(path, images)
+    if fps is None and path.is_file():
+        return images, read_times(path, images)
+    of_names = stamps_of_names(images) if fps is None else None
+    if of_names is None:
+        return images, stamps_at_rate(len(images), DEFAULT_FPS if fps is None else fps, str(folder))
+    order = np.argsort(of_names, kind="stable")
+    return [images[row] for row in order], [of_names[row] for row in order]
 
 
 def read_times(path: Path, images: list[Path]) -> list[int | None]:
@@ -114,7 +121,7 @@ def _poses(folder: Path, images: list[Path]) -> list[np.ndarray | None]:
     path = folder / "poses.txt"
     if not path.is_file():
         return [None] * len(images)
-    poses = read_matrices(path, 16)
+    poses = read_matrices(path)
     return [pose_or_none(poses[row]) for row in rows_of_images(path, len(poses), images)]
 
 

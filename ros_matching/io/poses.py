@@ -55,8 +55,14 @@ def poses_from_quaternions(values: np.ndarray, where: Callable[[int], str]) -> n
     return pose_from(rotation_from_quaternion(values[:, 3:]), values[:, :3])
 
 
-def read_matrices(path: Path, columns: int) -> np.ndarray:
-    """Poses (N, 4, 4) of a file with one row-major matrix a line: 16 numbers, or KITTI's 12. NaN lines stay NaN."""
+def read_matrices(path: Path, columns: int | None = None) -> np.ndarray:
+    """Poses (N, 4, 4) of a file with one row-major matrix a line: 16 numbers, or KITTI's 12. NaN lines stay NaN.
+
+    ``columns`` is 12 or 16, or ``None`` for either.
+    """
+    if columns is None:
+        cells = read_table(path, 1, "a pose: a row-major matrix", separator=COMMAS_OR_SPACES, is_ragged=True).rows[0]
+        columns = 12 if len(cells) == 12 else 16
     meaning = f"a pose: a row-major {columns // 4}x4 matrix"
     table = read_table(path, columns, meaning, separator=COMMAS_OR_SPACES)
     matrices = np.tile(np.eye(4), (len(table), 1, 1))

@@ -54,6 +54,77 @@ def test_stamps_come_from_times(tmp_path: Path) -> None:
     assert stamps_ns[:2] == [1_403_636_580_838_555_648, 1_403_636_581_000_000_000]
 
 
+START = 1_403_636_579_763_555_584
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda ns: f"{ns}",
+        lambda ns: f"{ns // 1000}",
+        lambda ns: f"{ns // 10**6}",
+        lambda ns: f"{ns // 10**9}.{ns % 10**9:09d}",
+        lambda ns: f"{ns // 10**9}.{ns % 10**9 // 1000:06d}",
+        lambda ns: f"frame_{ns // 10**9}.{ns % 10**9:09d}".rstrip("0"),  # decimals of different lengths
+        lambda ns: f"{ns // 10**9}_{ns % 10**9:09d}",
+        lambda ns: f"{(ns - START + 5 * 10**8) / 1e9:.6f}",  # seconds since the start
+    ],
+)
+def test_names_may_be_stamps(name, tmp_path: Path) -> None:
+    expected = [START + index * 33_333_333 for index in range(13)]
+    for index, stamp_ns in enumerate(expected):
+        write_image(tmp_path / "images" / f"{name(stamp_ns)}.png", image(index))
+    write(tmp_path / "K.txt", matrix_text(K))
+    frames = list(open_source(tmp_path))
+    assert [tuple(frame.image[0, 0]) for frame in frames] == [tuple(colour(index)) for index in range(13)]
+    steps = np.diff([frame.stamp_ns for frame in frames])
+    assert np.abs(steps - 33_333_333).max() <= 10**6  # of milliseconds
+    assert frames[0].stamp_ns in (5 * 10**8, *range(START - 10**6, START + 1))
+    assert [frame.stamp_ns for frame in open_source(tmp_path, fps=10)][:2] == [10**9, 11 * 10**8]
+
+
+def test_whole_seconds_since_1970_are_stamps(tmp_path: Path) -> None:
+    for index in range(3):
+        write_image(tmp_path / f"{1_403_636_579 + 2 * index}.jpg", image(index))
+    write(tmp_path / "K.txt", matrix_text(K))
+    assert [frame.stamp_ns for frame in open_source(tmp_path)] == [
+        1_403_636_579 * 10**9 + 2 * 10**9 * k for k in range(3)
+    ]
+
+
+@pytest.mark.parametrize("names", [["0000000005", "0000000006"], ["img_1", "img_2"], ["1.5", "x"], ["left", "right"]])
+def test_numbers_and_words_are_no_stamps(names: list[str], tmp_path: Path) -> None:
+    for index, name in enumerate(names):
+        write_image(tmp_path / f"{name}.png", image(index))
+    write(tmp_path / "K.txt", matrix_text(K))
+    assert [frame.stamp_ns for frame in open_source(tmp_path)] == [10**9, 1_033_333_333]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["20231105123045123", "20231105123045156"], "years 2000 to 2100"),  # a date
+        (["1403636579763555584", "1403636579763555585"], "1e-09 s apart"),
+        (["1403636579.5", "1403936579.5"], "3e\\+05 s apart"),
+        (["1403636579.5", "1403636579.50"], "the same stamp"),
+    ],
+)
+def test_names_that_are_no_plausible_stamps_are_refused(names: list[str], expected: str, tmp_path: Path) -> None:
+    for index, name in enumerate(names):
+        write_image(tmp_path / f"{name}.png", image(index))
+    write(tmp_path / "K.txt", matrix_text(K))
+    with pytest.raises(SourceError, match=expected):
+        open_source(tmp_path)
+    assert len(open_source(tmp_path, fps=20)) == 2
+
+
+def test_poses_may_be_3x4(tmp_path: Path) -> None:
+    lines = (folder(tmp_path) / "poses.txt").read_text().splitlines()
+    write(tmp_path / "poses.txt", "\n".join(",".join(text.split()[:12]) for text in lines))
+    for frame in open_source(tmp_path):
+        np.testing.assert_allclose(frame.true_world_from_camera, pose(frame.index), atol=1e-12)
+
+
 def test_a_pose_that_is_nan_is_unknown(tmp_path: Path) -> None:
     lines = (folder(tmp_path) / "poses.txt").read_text().splitlines()
     lines[1] = " ".join(["nan"] * 16)
