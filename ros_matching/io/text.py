@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import decimal
 import itertools
 import logging
@@ -25,6 +26,14 @@ _LONGEST_STEP_S = 10_000  # between two whole-numbered stamps: what is longer wa
 _LARGEST = 10**20
 _LOGGER = logging.getLogger(__name__)
 
+MAX_TEXT_BYTES = 64 << 20  # a day of poses at 10 Hz
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 # How some Windows programs (KinectFusion's, in 7-Scenes) write NaN.
 _WINDOWS_NAN = ("#ind", "#qnan", "#inf")
 
@@ -198,11 +207,32 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     write_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file; raises ``SourceError`` where it is missing or not text."""
+def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, *, is_strict: bool = True) -> str:
+    """The text of a file: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
+
+    ``is_strict`` refuses text in another encoding, whose letters are otherwise replaced. Raises ``SourceError`` for a
+    file that is missing, binary, or larger than ``max_bytes``.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
     except FileNotFoundError:
         raise SourceError(f"there is no file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise SourceError(f"{path} cannot be read as text ({error})") from error
+    if len(content) > max_bytes:
+        raise SourceError(
+            f"{path} is larger than the {max_bytes >> 20} MB that such a file may have; is it the right one?"
+        )
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in content:
+        raise SourceError(f"{path} is a binary file, not text (or UTF-16 without a byte order mark)")
+    try:
+        return content.decode(encoding, "strict" if is_strict or encoding != "utf-8" else "replace")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} cannot be read as text ({error})") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file; raises ``SourceError`` where it is missing or not text."""
+    return read_text(path).splitlines()

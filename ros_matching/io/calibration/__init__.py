@@ -1,0 +1,6 @@
+"""Calibrations of cameras from files of many kinds (docs/calibrations.md)."""
+
+from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, check_intrinsics
+from ros_matching.io.calibration.read import CalibrationChoice, read_calibration
+
+__all__ = ["Calibration", "CalibrationChoice", "calibration_from_values", "check_intrinsics", "read_calibration"]

@@ -1,0 +1,103 @@
+"""``read_calibration``: a calibration file of any known kind, by its content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.io.calibration.calibration import Calibration
+from ros_matching.io.calibration.documents import MAX_BYTES, parse_ini, parse_json, parse_xml, parse_yaml
+from ros_matching.io.calibration.mappings import read_mapping
+from ros_matching.io.calibration.tables import is_colmap, is_dso, number_rows, read_colmap, read_dso, read_rows
+from ros_matching.io.text import read_text
+
+_YAML_SUFFIXES = (".yaml", ".yml")
+_SECTION = re.compile(r"^\[[^\[\],]*[A-Za-z][^\[\],]*\]$")
+_ASSIGNMENT = re.compile(r"^[A-Za-z][\w. ]*=")
+_KEY = re.compile(r"^['\"]?[A-Za-z][\w.\- ]*['\"]?\s*:")
+
+
+@dataclass(frozen=True)
+class CalibrationChoice:
+    """A calibration that a user asks for: ``path`` (``None``: the recording's own file) and how it is read.
+
+    ``cam`` names one of several cameras in the file; ``off_center`` permits a principal point far from the centre.
+    """
+
+    path: Path | None = None
+    cam: str | None = None
+    off_center: bool = False
+
+
+def read_calibration(given: str | Path | CalibrationChoice) -> Calibration:
+    """Read a calibration file of any known kind; raises ``CalibrationError`` for what is not one."""
+    choice = given if isinstance(given, CalibrationChoice) else CalibrationChoice(Path(given))
+    path = choice.path
+    if path is None or not path.is_file():
+        raise CalibrationError(f"there is no calibration file {path}")
+    try:
+        text = read_text(path, MAX_BYTES, is_strict=False)
+    except SourceError as error:
+        raise CalibrationError(str(error)) from error
+    calibration = _parse(str(path), path.suffix.lower(), text, choice.cam)
+    return replace(calibration, is_off_center=choice.off_center)
+
+
+def _parse(origin: str, suffix: str, text: str, cam: str | None) -> Calibration:
+    if suffix in _YAML_SUFFIXES:
+        return _from_yaml(origin, text, cam)
+    lines = _data_lines(text)
+    if not lines:
+        raise CalibrationError(f"{origin} is empty; expected a calibration")
+    if suffix == ".json" or lines[0].startswith("{"):
+        return read_mapping(origin, parse_json(origin, text), cam)
+    if suffix == ".xml" or lines[0].startswith("<"):
+        return read_mapping(origin, parse_xml(origin, text), cam)
+    if is_colmap(lines):
+        return read_colmap(origin, lines, cam)
+    if is_dso(lines):
+        return _only_camera(origin, cam, read_dso(origin, lines))
+    rows = number_rows(lines)
+    if rows is not None:
+        return _only_camera(origin, cam, read_rows(origin, rows))
+    if any(_SECTION.match(line) for line in lines):
+        return read_mapping(origin, parse_ini(origin, text), cam)
+    if all(_ASSIGNMENT.match(line) for line in lines):
+        return read_mapping(origin, parse_ini(origin, f"[camera]\n{text}")["camera"], cam)
+    if any(_KEY.match(line) for line in lines) or lines[0].startswith(("%YAML", "---")):
+        return _from_yaml(origin, text, cam)
+    raise CalibrationError(
+        f"{origin}: expected a 3x3 matrix or numbers fx fy cx cy, or a calibration in YAML, JSON or XML "
+        f"(docs/calibrations.md), got {lines[0][:80]!r}"
+    )
+
+
+def _from_yaml(origin: str, text: str, cam: str | None) -> Calibration:
+    documents = parse_yaml(origin, text) or [None]
+    calibration = read_mapping(origin, documents[0], cam)
+    # A message printed many times; only its header changes.
+    if len(documents) > 1 and _without_header(documents[1]) != _without_header(documents[0]):
+        raise CalibrationError(f"{origin} holds several different YAML documents (---); give one calibration")
+    return calibration
+
+
+def _without_header(document: Any) -> Any:
+    if not isinstance(document, Mapping):
+        return document
+    return {key: value for key, value in document.items() if key != "header"}
+
+
+def _only_camera(origin: str, cam: str | None, calibration: Calibration) -> Calibration:
+    if cam is not None:
+        raise CalibrationError(f"{origin} holds one camera without a name, and no camera {cam}; leave cam out")
+    return calibration
+
+
+def _data_lines(text: str) -> Sequence[str]:
+    """The lines that hold something, without comments."""
+    stripped = (re.sub(r"\s*(#|//).*", "", line).strip() for line in text.splitlines())
+    return [line for line in stripped if line]
