@@ -21,7 +21,7 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.camera import Undistorter
 from ros_matching.io.bag_reader import STORAGE_SUFFIXES, BagReader, open_bag, stamp_of
 from ros_matching.io.bag_truth import read_truth
-from ros_matching.io.calibration import Calibration, read_calibration
+from ros_matching.io.calibration import Calibration, UsedCalibration, read_calibration
 from ros_matching.io.camera_info import calibration_from_info, is_rectified
 from ros_matching.io.encodings import decode_compressed, decode_image
 from ros_matching.io.faults import FrameFault
@@ -55,7 +55,7 @@ def open_bag_source(
         height, width = _image(f"{path}, first image of {topic}", first).shape[:2]
         known = _calibration(path, bag, topic) if calibration is None else read_calibration(calibration)
         truth = None if truth_topic is None else read_truth(bag, truth_topic, first.header.frame_id)
-        return BagSource(path, topic, bag.count(topic), Undistorter(known.camera(width, height)), truth)
+        return BagSource(path, topic, bag.count(topic), Undistorter(known.camera(width, height)), known.origin, truth)
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,18 @@ class BagSource:
     """The ``FrameSource`` of one image topic of a bag."""
 
     def __init__(
-        self, path: Path, topic: str, count: int, undistorter: Undistorter, truth: Trajectory | None = None
+        self,
+        path: Path,
+        topic: str,
+        count: int,
+        undistorter: Undistorter,
+        calibration_origin: str,
+        truth: Trajectory | None = None,
     ) -> None:
         self._path = path
         self._topic = topic
         self._undistorter = undistorter
+        self._calibration_origin = calibration_origin
         self._truth = truth
         self._rows = range(count)
 
@@ -92,6 +99,11 @@ class BagSource:
     def faults(self) -> Sequence[FrameFault]:
         """None so far: a faulty frame ends the iteration with an error."""
         return ()
+
+    @property
+    def calibration(self) -> UsedCalibration:
+        """The calibration of the images as they were recorded."""
+        return UsedCalibration(self._calibration_origin, self._undistorter.source)
 
     def __len__(self) -> int:
         return len(self._rows)

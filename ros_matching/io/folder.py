@@ -11,12 +11,13 @@ with images of the same size, and the depth is brought into the image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ros_matching.errors import CalibrationError, SourceError
-from ros_matching.io.calibration import Calibration, read_calibration
+from ros_matching.io.calibration import Calibration, CalibrationChoice, read_calibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import list_images
@@ -36,7 +37,11 @@ def matches(path: Path) -> bool:
 
 
 def open_folder(
-    path: Path, *, calibration: Path | None = None, fps: float | None = None, register_depth: bool = False
+    path: Path,
+    *,
+    calibration: Path | CalibrationChoice | None = None,
+    fps: float | None = None,
+    register_depth: bool = False,
 ) -> ImageSequence:
     """Open a folder of images; raises ``SourceError`` when its files do not fit each other."""
     images = list_images(path / "images") or list_images(path)
@@ -60,13 +65,16 @@ def open_folder(
     )
 
 
-def find_calibration(folder: Path, given: Path | None, names: tuple[str, ...] = CALIBRATION_NAMES) -> Calibration:
+def find_calibration(
+    folder: Path, given: Path | CalibrationChoice | None, names: tuple[str, ...] = CALIBRATION_NAMES
+) -> Calibration:
     """The given calibration, or the first of ``names`` in the folder; raises ``CalibrationError`` without one."""
-    if given is not None:
-        return read_calibration(given)
+    choice = given if isinstance(given, CalibrationChoice) else CalibrationChoice(given)
+    if choice.path is not None:
+        return read_calibration(choice)
     for name in names:
         if (folder / name).is_file():
-            return read_calibration(folder / name)
+            return read_calibration(replace(choice, path=folder / name))
     raise CalibrationError(f"no calibration in {folder}: expected one of {', '.join(names)}, or give calibration=PATH")
 
 
@@ -138,4 +146,5 @@ FORMAT = SourceFormat(
     open=open_folder,
     options=("calibration", "fps", "register_depth"),
     is_plain=True,
+    has_own_calibration_file=True,
 )

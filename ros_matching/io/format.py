@@ -21,6 +21,7 @@ class SourceFormat:
     matches: Callable[[Path], bool]
     open: Callable[..., FrameSource]
     options: tuple[str, ...] = ("calibration",)
+    has_own_calibration_file: bool = False  # one of any kind in its folder, which ``cam`` and ``off_center`` apply to
     is_plain: bool = False  # images without a layout of their own: other formats come before it
 
     @property

@@ -8,11 +8,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ros_matching.errors import SourceError
+from ros_matching.io.calibration import CalibrationChoice
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.selection import select_frames
 from ros_matching.io.source import FrameSource
 
 SCENE_PREFIX = "scene:"
+_CALIBRATION_DETAILS = ("cam", "off_center")
 _SELECTION = {"start": int, "stop": int, "stride": int}
 
 
@@ -23,6 +25,9 @@ def true_or_false(text: str | bool) -> bool:
 
 _OPTIONS = {
     "calibration": Path,
+    "cam": str,
+    "off_center": true_or_false,
+    "depth_scale": float,
     "fps": float,
     "topic": str,
     "truth_topic": str,
@@ -39,6 +44,9 @@ def open_source(
     stop: int | None = None,
     stride: int = 1,
     calibration: str | Path | None = None,
+    cam: str | None = None,
+    off_center: bool | None = None,
+    depth_scale: float | None = None,
     fps: float | None = None,
     topic: str | None = None,
     truth_topic: str | None = None,
@@ -54,7 +62,9 @@ def open_source(
     of a folder that could be of several.
 
     ``start``, ``stop`` and ``stride`` select frames as a slice does; frames keep the index they have in the recording.
-    ``calibration`` replaces the recording's own, ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
+    ``calibration`` replaces the recording's own; ``cam`` names one of several cameras in that file, and ``off_center``
+    permits a principal point far from the centre where the file states no image size. ``depth_scale`` is what a metre
+    is in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
     the images of a bag, and ``truth_topic`` the poses of the camera in it. ``stereo`` gives the frames of KITTI and
     EuRoC their partner's images. ``register_depth`` uses an image folder's depth of a camera of its own, as if that
     were at the colour camera's place.
@@ -64,6 +74,9 @@ def open_source(
     """
     given = {
         "calibration": calibration,
+        "cam": cam,
+        "off_center": off_center,
+        "depth_scale": depth_scale,
         "fps": fps,
         "topic": topic,
         "truth_topic": truth_topic,
@@ -114,10 +127,28 @@ def _open_recording(path: Path, options: dict[str, Any]) -> FrameSource:
     if not path.exists():
         raise SourceError(f"there is no file or folder {path}")
     found = _format_of(path, options.pop(_FORMAT, None))
-    for name in options:
+    depth_scale = options.pop("depth_scale", None)
+    arguments = _with_calibration_choice(path, found, {name: _OPTIONS[name](value) for name, value in options.items()})
+    for name in arguments:
         if name not in found.options:
             raise SourceError(f"{path} ({found.name}) does not take {name}; it takes {', '.join(found.options)}")
-    return found.open(path, **{name: _OPTIONS[name](value) for name, value in options.items()})
+    source = found.open(path, **arguments)
+    if depth_scale is None:
+        return source
+    scaled = getattr(source, "with_depth_scale", None)
+    if scaled is None:
+        raise SourceError(f"{path} ({found.name}) does not take depth_scale: it has no depth images in files")
+    return scaled(float(depth_scale))
+
+
+def _with_calibration_choice(path: Path, found: SourceFormat, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with ``cam`` and ``off_center`` within ``calibration``, as formats take it."""
+    details = {name: arguments.pop(name) for name in _CALIBRATION_DETAILS if name in arguments}
+    if not details:
+        return arguments
+    if "calibration" not in arguments and not found.has_own_calibration_file:
+        raise SourceError(f"{path} ({found.name}) takes {', '.join(details)} only with calibration=FILE")
+    return arguments | {"calibration": CalibrationChoice(arguments.get("calibration"), **details)}
 
 
 def _format_of(path: Path, name: str | None) -> SourceFormat:

@@ -106,6 +106,17 @@ def _known_depth(metres: np.ndarray) -> np.ndarray:
     return depth
 
 
+def read_raw_depth(path: Path) -> np.ndarray:
+    """The values (h, w) uint16 of a depth map as they are stored, 0 unknown; ``SourceError`` for other depth maps."""
+    try:
+        raw = decode_payload(_bytes(path))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+    if raw.ndim != 2 or raw.dtype != np.uint16:
+        raise SourceError(f"{path}: expected a 16-bit image of one channel as depth, got {raw.shape} {raw.dtype}")
+    return raw
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write an image atomically, encoded by the file's suffix: (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16.
 

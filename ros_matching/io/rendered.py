@@ -15,6 +15,7 @@ from ros_matching.config import fields_of, parameter
 from ros_matching.datatypes import Camera, Frame, StereoPartner
 from ros_matching.errors import ConfigError, SourceError
 from ros_matching.geometry.se3 import invert
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.scenes import (
     SCENES,
@@ -78,6 +79,11 @@ class RenderedSource:
     def camera(self) -> Camera:
         """The pinhole camera, its principal point in the middle."""
         return self._camera
+
+    @property
+    def calibration(self) -> UsedCalibration:
+        """The camera of the renderer."""
+        return UsedCalibration("rendered", self._camera)
 
     def __len__(self) -> int:
         return len(self._rows)

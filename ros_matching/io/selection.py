@@ -7,6 +7,7 @@ from itertools import islice
 
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.io.source import FrameSource
 
@@ -45,6 +46,10 @@ class _Selection:
     @property
     def faults(self) -> Sequence[FrameFault]:
         return self._source.faults
+
+    @property
+    def calibration(self) -> UsedCalibration:
+        return self._source.calibration
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -16,13 +17,17 @@ import numpy as np
 from ros_matching.datatypes import Camera, Frame, StereoPartner
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.camera import Undistorter
-from ros_matching.io.calibration import Calibration
+from ros_matching.io.calibration import Calibration, UsedCalibration
+from ros_matching.io.depth_units import doubt_depth_units
 from ros_matching.io.faults import FrameFault, Loaded, deliver
 from ros_matching.io.images import read_depth, read_image
 from ros_matching.io.read_ahead import read_ahead
 from ros_matching.io.registration import register_depth
 
 _Part = TypeVar("_Part")
+_LOGGER = logging.getLogger(__name__)
+# Of poses in a camera frame with its y axis up: the frame and the world are mirrored together.
+_MIRRORED_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,16 @@ class ImageSequence:
         """``depth_calibration`` is that of depth images that are not registered to the images yet; see ``folder``.
 
         They have the size that it states, or else that of the images. ``faults`` are those of frames that have no
-        record, known before any image is read.
+        record, known before any image is read. A calibration that states the depth units goes before
+        ``depth_units_per_metre``; one with its y axis up mirrors the true poses.
         """
         if not records:
             raise SourceError(f"{name} holds no images")
         self._name = name
-        self._records = records
-        self._depth_units_per_metre = depth_units_per_metre
+        self._records = [_with_y_down(record) for record in records] if calibration.is_y_up else records
+        self._depth_units_per_metre = calibration.depth_units_per_metre or depth_units_per_metre
+        self._calibration_origin = calibration.origin
+        self._depth_doubt = doubt_depth_units(self._depth_files, self._depth_units_per_metre)
         width, height = _usual_size(records)
         self._undistorter = Undistorter(calibration.camera(width, height))
         self._depth_camera = (
@@ -96,11 +104,32 @@ class ImageSequence:
         """The pinhole camera of the delivered images."""
         return self._undistorter.camera
 
+    @property
+    def calibration(self) -> UsedCalibration:
+        """The calibration of the images as they are stored, and the unit of the depth images."""
+        units = self._depth_units_per_metre if self._depth_files else None
+        return UsedCalibration(self._calibration_origin, self._undistorter.source, units, self._depth_doubt)
+
+    def with_depth_scale(self, units_per_metre: float) -> ImageSequence:
+        """The same sequence with another unit of its depth images; raises ``SourceError`` where it has none."""
+        if not self._depth_files:
+            raise SourceError(f"{self._name} has no depth images, which depth_scale is for")
+        if not 1 <= units_per_metre <= 1e6:
+            raise SourceError(
+                f"expected depth_scale to be the units of a metre in the depth images, 1 to 1e6 (1000 for "
+                f"millimetres), got {units_per_metre:g}"
+            )
+        scaled = copy.copy(self)
+        scaled._depth_units_per_metre, scaled._depth_doubt = units_per_metre, ""
+        return scaled
+
     def __len__(self) -> int:
         return len(self._records)
 
     def __iter__(self) -> Iterator[Frame]:
         self._faults = []
+        if self._depth_doubt:
+            _LOGGER.warning("%s: %s", self._name, self._depth_doubt)
         known = [Loaded(None, (fault,)) for fault in self._known_faults]
         return deliver(chain(known, read_ahead(self._try_to_load, self._records)), self._faults, self._name)
 
@@ -129,6 +158,10 @@ class ImageSequence:
         selected._known_faults = [fault for fault in self._known_faults if first <= fault.index <= last]
         selected._faults = []
         return selected
+
+    @property
+    def _depth_files(self) -> list[Path]:
+        return [record.depth for record in self._records if record.depth is not None]
 
     def _try_to_load(self, record: ImageRecord) -> Loaded:
         """The frame of a record; without its image it is skipped, without its depth or right image it is not.
@@ -194,6 +227,12 @@ class ImageSequence:
                 f"{source.width}x{source.height}; all images must be of one size"
             )
         return StereoPartner(undistorter.undistort(image), undistorter.camera, self._partner.partner_from_camera)
+
+
+def _with_y_down(record: ImageRecord) -> ImageRecord:
+    """The record of a camera frame with y up in one with y down, as the images are: both worlds mirror each other."""
+    pose = record.true_world_from_camera
+    return record if pose is None else replace(record, true_world_from_camera=_MIRRORED_Y @ pose @ _MIRRORED_Y)
 
 
 def _usual_size(records: Sequence[ImageRecord]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ros_matching.errors import SourceError
-from ros_matching.io.calibration import Calibration
+from ros_matching.io.calibration import Calibration, CalibrationChoice
 from ros_matching.io.faults import FrameFault
 from ros_matching.io.folder import CALIBRATION_NAMES, DEFAULT_FPS, find_calibration
 from ros_matching.io.format import SourceFormat, stamps_at_rate
@@ -30,7 +30,7 @@ def matches(path: Path) -> bool:
     return next(iter(list_images(path, _PATTERN)), None) is not None
 
 
-def open_seven_scenes(path: Path, *, calibration: Path | None = None) -> ImageSequence:
+def open_seven_scenes(path: Path, *, calibration: Path | CalibrationChoice | None = None) -> ImageSequence:
     """Open a sequence; a frame without a good ``.pose.txt`` while others have one is incomplete (``faults``)."""
     path = path.resolve()
     images = list_images(path, _PATTERN)
@@ -69,4 +69,10 @@ def _pose(path: Path) -> np.ndarray | None:
     return pose_or_none(rigid_transforms(table.numbers()[None], lambda _: str(path))[0])
 
 
-FORMAT = SourceFormat(name="7-Scenes", looks_for="frame-000000.color.png", matches=matches, open=open_seven_scenes)
+FORMAT = SourceFormat(
+    name="7-Scenes",
+    looks_for="frame-000000.color.png",
+    matches=matches,
+    open=open_seven_scenes,
+    has_own_calibration_file=True,
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from ros_matching.datatypes import Camera, Frame
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.faults import FrameFault
 
 
@@ -23,6 +24,10 @@ class FrameSource(Protocol):
     @property
     def camera(self) -> Camera:
         """The pinhole camera of the delivered (undistorted) images."""
+
+    @property
+    def calibration(self) -> UsedCalibration:
+        """The calibration of the images before they were undistorted."""
 
     def __len__(self) -> int:
         """Return the number of frames, the faulty ones included."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ros_matching.datatypes import DistortionModel
 from ros_matching.errors import CalibrationError
-from ros_matching.io.calibration import Calibration
+from ros_matching.io.calibration import Calibration, CalibrationChoice
 from ros_matching.io.folder import CALIBRATION_NAMES, find_calibration
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.listing import Listing, read_listing
@@ -37,7 +37,7 @@ def matches(path: Path) -> bool:
     return (path / "rgb.txt").is_file()
 
 
-def open_tum(path: Path, *, calibration: Path | None = None) -> ImageSequence:
+def open_tum(path: Path, *, calibration: Path | CalibrationChoice | None = None) -> ImageSequence:
     """Open a sequence; images without a depth map or truth close enough in time come without it."""
     path = path.resolve()
     listing = read_listing(path / "rgb.txt")
@@ -81,8 +81,9 @@ def _nearest_depths(folder: Path, stamps_ns: np.ndarray) -> list[Path | None]:
     return [depths[row] if near else None for row, near in zip(nearest, close, strict=True)]
 
 
-def _calibration(folder: Path, given: Path | None) -> Calibration:
-    if given is not None or any((folder / name).is_file() for name in CALIBRATION_NAMES):
+def _calibration(folder: Path, given: Path | CalibrationChoice | None) -> Calibration:
+    is_given = given is not None and not (isinstance(given, CalibrationChoice) and given.path is None)
+    if is_given or any((folder / name).is_file() for name in CALIBRATION_NAMES):
         return find_calibration(folder, given)
     for name, (intrinsics, distortion) in _KNOWN.items():
         if name in folder.name.lower():
@@ -94,4 +95,6 @@ def _calibration(folder: Path, given: Path | None) -> Calibration:
     )
 
 
-FORMAT = SourceFormat(name="TUM RGB-D", looks_for="rgb.txt", matches=matches, open=open_tum)
+FORMAT = SourceFormat(
+    name="TUM RGB-D", looks_for="rgb.txt", matches=matches, open=open_tum, has_own_calibration_file=True
+)

@@ -12,6 +12,7 @@ import cv2
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
 from ros_matching.geometry.camera import Undistorter
+from ros_matching.io.calibration import CalibrationChoice, UsedCalibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.io.folder import CALIBRATION_NAMES, find_calibration
 from ros_matching.io.format import SourceFormat, stamps_at_rate
@@ -27,7 +28,9 @@ def matches(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in SUFFIXES
 
 
-def open_video(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> VideoSource:
+def open_video(
+    path: Path, *, calibration: Path | CalibrationChoice | None = None, fps: float | None = None
+) -> VideoSource:
     """Open a video; ``fps`` replaces the rate that the file states. Stamps start at 1 s, evenly spaced."""
     names = (f"{path.stem}.yaml", f"{path.stem}.yml", f"{path.stem}.K.txt", *CALIBRATION_NAMES)
     known = find_calibration(path.parent, calibration, names)
@@ -41,15 +44,16 @@ def open_video(path: Path, *, calibration: Path | None = None, fps: float | None
     if not found or count < 1:
         raise SourceError(f"{path} holds no frame that can be decoded; is the file cut off?")
     camera = known.camera(first.shape[1], first.shape[0])
-    return VideoSource(path, Undistorter(camera), stamps_at_rate(count, rate_hz, str(path)))
+    return VideoSource(path, Undistorter(camera), known.origin, stamps_at_rate(count, rate_hz, str(path)))
 
 
 class VideoSource:
     """The ``FrameSource`` of a video file. Frames that are not selected are decoded, but not converted."""
 
-    def __init__(self, path: Path, undistorter: Undistorter, stamps_ns: list[int]) -> None:
+    def __init__(self, path: Path, undistorter: Undistorter, calibration_origin: str, stamps_ns: list[int]) -> None:
         self._path = path
         self._undistorter = undistorter
+        self._calibration_origin = calibration_origin
         self._stamps_ns = stamps_ns
         self._rows = range(len(stamps_ns))
 
@@ -67,6 +71,11 @@ class VideoSource:
     def faults(self) -> Sequence[FrameFault]:
         """None so far: a faulty frame ends the iteration with an error."""
         return ()
+
+    @property
+    def calibration(self) -> UsedCalibration:
+        """The calibration of the images as they are stored."""
+        return UsedCalibration(self._calibration_origin, self._undistorter.source)
 
     def __len__(self) -> int:
         """The number of frames, by what the container states."""
@@ -123,5 +132,10 @@ def _capture(path: Path) -> cv2.VideoCapture:
 
 
 FORMAT = SourceFormat(
-    name="video", looks_for=", ".join(SUFFIXES), matches=matches, open=open_video, options=("calibration", "fps")
+    name="video",
+    looks_for=", ".join(SUFFIXES),
+    matches=matches,
+    open=open_video,
+    options=("calibration", "fps"),
+    has_own_calibration_file=True,
 )

@@ -83,7 +83,7 @@ def test_any_source_can_be_reduced(tmp_path: Path) -> None:
 
 def test_arguments_may_be_written_behind_the_path(tmp_path: Path) -> None:
     folder(tmp_path)
-    write(tmp_path / "other.txt", matrix_text(K * [[2], [2], [1]]))
+    write(tmp_path / "other.txt", matrix_text(K * [[2, 0, 1], [0, 2, 1], [0, 0, 1]]))
     source = open_source(f"{tmp_path}?start=1&fps=10&calibration={tmp_path / 'other.txt'}", stride=2)
     assert [(frame.index, frame.stamp_ns) for frame in source] == [(1, 1_100_000_000), (3, 1_300_000_000)]
     assert source.camera.fx == 80

@@ -51,8 +51,8 @@ def test_selected_frames(tmp_path: Path) -> None:
 
 def test_the_calibration_of_the_video_goes_before_that_of_the_folder(tmp_path: Path) -> None:
     path = video(tmp_path / "drive.avi")
-    write(tmp_path / "drive.K.txt", matrix_text(K * [[2], [1], [1]]))
-    assert open_source(path).camera.fx == 80
+    write(tmp_path / "drive.K.txt", matrix_text(K * [[1.5], [1], [1]] - [[0, 0, 10], [0, 0, 0], [0, 0, 0]]))
+    assert open_source(path).camera.fx == 60
     (tmp_path / "drive.K.txt").unlink()
     assert open_source(path).camera.fx == 40
     (tmp_path / "K.txt").unlink()

@@ -2,5 +2,13 @@
 
 from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, check_intrinsics
 from ros_matching.io.calibration.read import CalibrationChoice, read_calibration
+from ros_matching.io.calibration.used import UsedCalibration
 
-__all__ = ["Calibration", "CalibrationChoice", "calibration_from_values", "check_intrinsics", "read_calibration"]
+__all__ = [
+    "Calibration",
+    "CalibrationChoice",
+    "UsedCalibration",
+    "calibration_from_values",
+    "check_intrinsics",
+    "read_calibration",
+]

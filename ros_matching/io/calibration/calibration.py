@@ -119,7 +119,7 @@ class Calibration:
                 f"{width}x{height}; give the calibration of this resolution"
             )
         # Of a known size, the principal point may lie anywhere: the image may be a crop (region of interest).
-        if self.image_size is None:
+        if self.image_size is None and not self.is_off_center:
             self._check_center(width, height)
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
         check_intrinsics(self.origin, *intrinsics, width, height)
@@ -133,7 +133,7 @@ class Calibration:
                 f"{point}, outside of the images of {width}x{height}; give the calibration of this resolution"
             )
         off_center = max(abs(self.cx - (width - 1) / 2) / width, abs(self.cy - (height - 1) / 2) / height)
-        if off_center > _MAX_OFF_CENTER and not self.is_off_center:
+        if off_center > _MAX_OFF_CENTER:
             raise CalibrationError(
                 f"{point}, {off_center:.0%} of a side from the centre of the images of {width}x{height} (up to "
                 f"{_MAX_OFF_CENTER:.0%} is expected); give the calibration of this resolution, or off_center=true "

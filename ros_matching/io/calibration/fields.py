@@ -17,7 +17,7 @@ _MAX_SIDE = 1 << 16
 _SUSPICIOUS = re.compile(
     r"dist|coef|^[dk]_?(\d|l|r|left|right)?$|^[kp]c?_?\d$|^kc$|kappa|radial|tangent|fish_?eye|lens|warp|barrel|^s_?[1-4]$|^tau|^xi$|^alpha$"
     r"|^beta$|^omega$|fov|field_of_view|model|^(camera_?|projection_?)?type$|scal|resiz|binning|decimat|sampl(ed|ing)"
-    r"|crop|^roi|width|height|resolution|image_?size|imsize|^cols$|^rows$|skew|shear|mirror|poly|undistort|intrinsic"
+    r"|crop|^roi|^[xy]_?offset$|width|height|resolution|image_?size|imsize|^cols$|^rows$|skew|shear|mirror|poly|undistort|intrinsic"
     r"|focal|^f[xyuv]?$|^c[xyuv]$|^pp[xy]$|principal|^unit"
 )
 # Names of calibration targets and other sensors, whose sizes and models are no concern of the camera's.

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 from ros_matching.datatypes import DistortionModel
@@ -15,21 +14,14 @@ from ros_matching.io.calibration.calibration import Calibration, calibration_fro
 from ros_matching.io.calibration.fields import image_size, numbers, refuse_unread, short
 from ros_matching.io.calibration.flat import (
     has_intrinsics,
-    model_of_opencv,
     read_camodocal,
     read_flat,
     read_metashape,
     read_transforms,
 )
+from ros_matching.io.calibration.matrices import MATRIX_KEYS, read_camera_info, read_intrinsics, read_matrix
 
-_MATRIX = ("camera_matrix", "Camera_Matrix", "cameraMatrix", "CameraMatrix", "intrinsic_matrix", "mtx", "K", "k", "M")
-_COEFFICIENTS = ("distortion_coefficients", "Distortion_Coefficients", "distCoeffs", "dist_coeffs", "dist_coeff")
-_COEFFICIENTS += ("distortion_coeffs", "DistortionCoefficients", "DistCoeffs", "dist", "D", "d")
-_SIZES = (("image_width", "image_height"), ("image_Width", "image_Height"), ("width", "height"))
-_IS_FISHEYE = ("fisheye_model", "fisheye")
-_STEREO = re.compile(
-    r"^(M|K|D|camera_?matrix|dist_?coeffs|distortion_coefficients)_?([12]|l|r|left|right)$", re.IGNORECASE
-)
+_STEREO = re.compile(r"^(M|K|D|(?i:camera_?matrix|dist_?coeffs|distortion_coefficients))_?([12]|l|r|left|right)$")
 _CAMERA_PREFIX = re.compile(r"^((?:camera|cam)\d*)\.(.+)$", re.IGNORECASE)
 # Sections of the settings of ORB-SLAM and stella_vslam that are no concern of the lens.
 _SLAM_SECTIONS = (
@@ -86,7 +78,7 @@ def _cameras(content: Mapping[str, Any]) -> dict[str, Read]:
 def _kalibr(content: Mapping[str, Any]) -> dict[str, Read]:
     named = {key: value for key, value in content.items() if re.fullmatch(r"cam\d+", key)}
     return {
-        name: lambda origin, name=name, camera=camera: _read_intrinsics(f"{origin}, {name}", camera)
+        name: lambda origin, name=name, camera=camera: read_intrinsics(f"{origin}, {name}", camera)
         for name, camera in named.items()
         if isinstance(camera, Mapping) and "intrinsics" in camera
     }
@@ -95,15 +87,15 @@ def _kalibr(content: Mapping[str, Any]) -> dict[str, Read]:
 def _single(content: Mapping[str, Any]) -> dict[str, Read]:
     """The kinds of files with one camera."""
     if {"k", "d"} <= {key.lower() for key in content} and {"width", "height"} <= content.keys():
-        return {"camera_info": lambda origin: _read_camera_info(origin, content)}
-    if any(key in content for key in _MATRIX):
-        return {"camera": lambda origin: _read_matrix(origin, content)}
+        return {"camera_info": lambda origin: read_camera_info(origin, content)}
+    if any(key in content for key in MATRIX_KEYS):
+        return {"camera": lambda origin: read_matrix(origin, content)}
     if "intrinsics" in content:
         nested = content["intrinsics"]
         if isinstance(nested, Mapping) and has_intrinsics(nested):
             rest = {key: value for key, value in content.items() if key != "intrinsics"}
             return {"camera": lambda origin: read_flat(origin, {**rest, **nested})}
-        return {"camera": lambda origin: _read_intrinsics(origin, content)}
+        return {"camera": lambda origin: read_intrinsics(origin, content)}
     if "f" in content and {"projection", "type"} & content.keys():
         return {"camera": lambda origin: read_metashape(origin, content)}
     if has_intrinsics(content):
@@ -202,13 +194,14 @@ def _stereo(content: Mapping[str, Any]) -> dict[str, Read]:
     """``M1 D1 M2 D2`` of OpenCV's stereo calibration, and its other spellings."""
     cameras: dict[str, dict[str, Any]] = {}
     for key, value in content.items():
-        if match := _STEREO.match(key):
+        match = _STEREO.match(key)
+        if match and isinstance(value, (list, Mapping)):
             is_matrix = match[1].lower() in ("m", "k", "cameramatrix", "camera_matrix")
             name = "camera_matrix" if is_matrix else "distortion_coefficients"
             cameras.setdefault(match[2], {})[name] = value
     shared = {key: value for key, value in content.items() if not _STEREO.match(key)}
     return {
-        which: lambda origin, which=which, camera=camera: _read_matrix(f"{origin}, {which}", {**shared, **camera})
+        which: lambda origin, which=which, camera=camera: read_matrix(f"{origin}, {which}", {**shared, **camera})
         for which, camera in cameras.items()
         if "camera_matrix" in camera
     }
@@ -229,105 +222,6 @@ def _zed(content: Mapping[str, Any]) -> dict[str, Read]:
         name: lambda origin, name=name, section=section: read(f"{origin}, {name}", name, section)
         for name, section in sections.items()
     }
-
-
-def _read_intrinsics(origin: str, content: Mapping[str, Any]) -> Calibration:
-    """``intrinsics: [fu, fv, cu, cv]`` of Kalibr's camchain and EuRoC's ``sensor.yaml``."""
-    camera = distortion_model(origin, content.get("camera_model") or "pinhole")  # refuses omni, ds, eucm by name
-    name = content.get("distortion_model")
-    model = camera if name is None else distortion_model(origin, name)
-    if camera not in (DistortionModel.NONE, model):
-        raise CalibrationError(f"{origin}: camera_model {camera.value} contradicts distortion_model {name}")
-    key, coefficients = _first(origin, content, ("distortion_coefficients", "distortion_coeffs"))
-    coefficients = numbers(origin, "distortion coefficients", () if coefficients is None else coefficients)
-    if name is None and camera is DistortionModel.NONE and coefficients.any():
-        raise CalibrationError(f"{origin} has {key} without a distortion_model; state it")
-    intrinsics = numbers(origin, "intrinsics: [fu, fv, cu, cv]", content["intrinsics"])
-    if intrinsics.size == 5 and model is DistortionModel.FOV:
-        intrinsics, coefficients = intrinsics[:4], intrinsics[4:]
-    fx, fy, cx, cy = numbers(origin, "intrinsics: [fu, fv, cu, cv]", intrinsics, 4)
-    read = ("camera_model", "distortion_model", "intrinsics", "resolution", "T_BS", *([key] if key else []))
-    refuse_unread(origin, content, read)
-    size = content.get("resolution")
-    if size is not None and not (isinstance(size, list) and len(size) == 2):
-        raise CalibrationError(f"{origin}: expected resolution: [width, height], got {short(size)}")
-    matrix = (fx, 0, cx, 0, fy, cy, 0, 0, 1)
-    calibration = calibration_from_values(origin, matrix, model.value, coefficients, image_size(origin, size or ()))
-    if "T_BS" not in content:
-        return calibration
-    return replace(calibration, body_from_camera=numbers(origin, "T_BS", content["T_BS"], 16).reshape(4, 4))
-
-
-def _read_matrix(origin: str, content: Mapping[str, Any]) -> Calibration:
-    """A 3x3 matrix with coefficients in OpenCV's order: ROS ``camera_calibration``, OpenCV's FileStorage, Open3D."""
-    matrix_key, matrix = _first(origin, content, _MATRIX)
-    key, coefficients = _first(origin, content, _COEFFICIENTS)
-    coefficients = numbers(origin, "distortion coefficients", () if coefficients is None else coefficients)
-    model = _matrix_model(origin, content, coefficients)
-    read = [matrix_key, "distortion_model", "camera_model", "model", *_IS_FISHEYE, *([key] if key else [])]
-    sides = next((pair for pair in _SIZES if any(side in content for side in pair)), ("image_size",))
-    refuse_unread(
-        origin, content, (*read, *sides), r"^(rectification_matrix|projection_matrix|image_points|grid_points)"
-    )
-    size = content.get("image_size") if len(sides) == 1 else [content.get(side) for side in sides]
-    size = image_size(
-        origin, numbers(origin, "image_size", size, 2).tolist() if len(sides) == 1 and size else size or ()
-    )
-    return calibration_from_values(origin, matrix, model, coefficients, size)
-
-
-def _matrix_model(origin: str, content: Mapping[str, Any], coefficients: Any) -> str:
-    """The one model that the keys name; without one OpenCV's own, by the number of coefficients."""
-    names = [content[key] for key in ("distortion_model", "camera_model", "model") if content.get(key) is not None]
-    models = {distortion_model(origin, name) for name in names} if coefficients.any() or len(names) > 1 else set()
-    models -= {DistortionModel.NONE}
-    if any(str(content.get(key, "0")).lower() in ("1", "true", "1.0", "yes") for key in _IS_FISHEYE):
-        models.add(DistortionModel.EQUIDISTANT)
-    if len(models) > 1:
-        raise CalibrationError(f"{origin}: {' and '.join(sorted(m.value for m in models))} contradict each other")
-    if models:
-        return models.pop().value
-    if names and not coefficients.any():
-        return names[0]
-    if any(distortion_model(origin, name) is DistortionModel.NONE and name != "pinhole" for name in names):
-        return DistortionModel.NONE.value
-    return model_of_opencv(coefficients.tolist())
-
-
-def _read_camera_info(origin: str, content: Mapping[str, Any]) -> Calibration:
-    """A message as ``ros2 topic echo`` or ``rostopic echo`` prints it."""
-    from ros_matching.io.camera_info import calibration_from_info
-
-    lower = {key.lower(): value for key, value in content.items()}
-    roi = lower.get("roi") if isinstance(lower.get("roi"), Mapping) else {}
-    names = ("header", "width", "height", "distortion_model", "binning_x", "binning_y", "roi")
-    refuse_unread(origin, content, (*names, *(key for key in content if key.lower() in ("d", "k", "r", "p"))))
-
-    def integer(values: Mapping[str, Any], name: str) -> int:
-        value = numbers(origin, name, values.get(name, 0), 1)[0]
-        if not 0 <= value < 2**31 or not value.is_integer():
-            raise CalibrationError(f"{origin}: expected a whole number for {name}, got {value:g}")
-        return int(value)
-
-    info = SimpleNamespace(
-        k=numbers(origin, "k", lower["k"], 9),
-        d=numbers(origin, "d", lower["d"]),
-        p=(),
-        distortion_model=lower.get("distortion_model") or "",
-        roi=SimpleNamespace(**{key: integer(roi, key) for key in ("x_offset", "y_offset", "width", "height")}),
-        **{key: integer(lower, key) for key in ("width", "height", "binning_x", "binning_y")},
-    )
-    if "distortion_model" not in lower:
-        info.distortion_model = _matrix_model(origin, content, info.d)
-    return calibration_from_info(info, origin)
-
-
-def _first(origin: str, content: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
-    """The one of several keys that is there, and its value; ``("", None)`` without any."""
-    found = [name for name in names if content.get(name) is not None]
-    if len(found) > 1:
-        raise CalibrationError(f"{origin} has both {' and '.join(found[:2])}; keep the right one")
-    return (found[0], content[found[0]]) if found else ("", None)
 
 
 def _flattened(content: Any, prefix: str = "") -> dict[str, Any]:

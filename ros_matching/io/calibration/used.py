@@ -1,0 +1,51 @@
+"""The calibration that the images of a source were undistorted with, for reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ros_matching.datatypes import Camera
+
+
+@dataclass(frozen=True)
+class UsedCalibration:
+    """The ``camera`` as it was calibrated, and the ``origin`` of the calibration: a file or a topic.
+
+    ``depth_units_per_metre`` is what the values of depth images were divided by, ``None`` without depth images;
+    ``depth_doubt`` says why that may be wrong, if it may.
+    """
+
+    origin: str
+    camera: Camera
+    depth_units_per_metre: float | None = None
+    depth_doubt: str = ""
+
+    def values(self) -> dict[str, Any]:
+        """The calibration, ready for JSON."""
+        camera = self.camera
+        return {
+            "origin": self.origin,
+            "model": camera.distortion_model.value,
+            "fx": camera.fx,
+            "fy": camera.fy,
+            "cx": camera.cx,
+            "cy": camera.cy,
+            "skew": camera.skew,
+            "distortion": list(camera.distortion),
+            "width": camera.width,
+            "height": camera.height,
+            "depth_units_per_metre": self.depth_units_per_metre,
+            "depth_doubt": self.depth_doubt or None,
+        }
+
+    def summary(self) -> str:
+        """The calibration in a line."""
+        camera = self.camera
+        model = camera.distortion_model.value if camera.has_distortion else "no distortion"
+        coefficients = f" ({', '.join(f'{value:.4g}' for value in camera.distortion)})" if camera.has_distortion else ""
+        skew = f" skew {camera.skew:.4g}" if camera.skew else ""
+        return (
+            f"{self.origin}: {camera.width}x{camera.height}, fx {camera.fx:.2f} fy {camera.fy:.2f} cx {camera.cx:.2f} "
+            f"cy {camera.cy:.2f}{skew}, {model}{coefficients}"
+        )
