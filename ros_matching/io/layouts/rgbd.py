@@ -52,7 +52,8 @@ def open_icl_nuim(path: Path, *, calibration: Path | None = None, fps: float | N
         ImageRecord(index, stamp_ns, images[number], poses.get(number), depths.get(number))
         for index, (number, stamp_ns) in enumerate(zip(numbers, stamps_ns, strict=True))
     ]
-    known = _ICL_CALIBRATION if calibration is None else read_calibration(calibration)
+    # The poses are mirrored here already, whatever the sign of fy in a calibration that is given.
+    known = _ICL_CALIBRATION if calibration is None else replace(read_calibration(calibration), is_y_up=False)
     return ImageSequence(path.name, records, known, depth_units_per_metre=_ICL_UNITS_PER_METRE)
 
 
