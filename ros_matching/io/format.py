@@ -40,3 +40,25 @@ def stamps_of_numbers(numbers: Iterable[int], rate_hz: float, source: str) -> li
     if not 0 < rate_hz <= 1e6:
         raise SourceError(f"{source}: expected a frame rate between 0 and 1e6 Hz, got {rate_hz}; give it as fps")
     return [FIRST_STAMP_NS + round(number * 1e9 / rate_hz) for number in numbers]
+
+
+# Content of files that are not what their name promises, by their first bytes.
+_FOREIGN = {
+    b"version https://git-lfs": "is a pointer of git-lfs, not the file itself; run `git lfs pull` in its repository",
+    b"\x1f\x8b": "is compressed by gzip; unpack it with gunzip or tar",
+    b"PK\x03\x04": "is a zip archive; unpack it",
+    b"7z\xbc\xaf": "is a 7z archive; unpack it",
+    b"BZh": "is compressed by bzip2; unpack it",
+    b"\xfd7zXZ": "is compressed by xz; unpack it",
+    b"<!doctype": "is a web page; the download failed",
+    b"<html": "is a web page; the download failed",
+}
+
+
+def foreign_content(path: Path) -> str:
+    """What a file is if it is empty, an archive, a web page or a pointer of git-lfs, as a predicate; else empty."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    if not head:
+        return "is empty: nothing was recorded, or the copy failed"
+    return next((problem for magic, problem in _FOREIGN.items() if head.lower().startswith(magic.lower())), "")

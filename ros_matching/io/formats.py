@@ -30,6 +30,7 @@ _OPTIONS = {
     "depth_scale": float,
     "fps": float,
     "topic": str,
+    "camera_info_topic": str,
     "truth_topic": str,
     "stereo": true_or_false,
     "register_depth": true_or_false,
@@ -49,6 +50,7 @@ def open_source(
     depth_scale: float | None = None,
     fps: float | None = None,
     topic: str | None = None,
+    camera_info_topic: str | None = None,
     truth_topic: str | None = None,
     stereo: bool | None = None,
     register_depth: bool | None = None,
@@ -65,9 +67,9 @@ def open_source(
     ``calibration`` replaces the recording's own; ``cam`` names one of several cameras in that file, and ``off_center``
     permits a principal point far from the centre where the file states no image size. ``depth_scale`` is what a metre
     is in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
-    the images of a bag, and ``truth_topic`` the poses of the camera in it. ``stereo`` gives the frames of KITTI and
-    EuRoC their partner's images. ``register_depth`` uses an image folder's depth of a camera of its own, as if that
-    were at the colour camera's place.
+    the images of a bag, ``camera_info_topic`` their calibration, and ``truth_topic`` the poses of the camera in it.
+    ``stereo`` gives the frames of KITTI and EuRoC their partner's images. ``register_depth`` uses an image folder's
+    depth of a camera of its own, as if that were at the colour camera's place.
 
     Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and
     ``CalibrationError`` (a ``SourceError``) when its calibration is missing or does not fit.
@@ -79,6 +81,7 @@ def open_source(
         "depth_scale": depth_scale,
         "fps": fps,
         "topic": topic,
+        "camera_info_topic": camera_info_topic,
         "truth_topic": truth_topic,
         "stereo": stereo,
         "register_depth": register_depth,
@@ -179,10 +182,10 @@ def matching_formats(path: Path) -> list[SourceFormat]:
 
 def formats() -> tuple[SourceFormat, ...]:
     """The known formats; imported here as OpenCV takes its time."""
-    from ros_matching.io import bag, euroc, folder, kitti, seven_scenes, tum, video
+    from ros_matching.io import bags, euroc, folder, kitti, seven_scenes, tum, video
     from ros_matching.io.layouts import LAYOUTS
 
-    return tuple(module.FORMAT for module in (bag, euroc, tum, kitti, seven_scenes, video, folder)) + LAYOUTS
+    return tuple(module.FORMAT for module in (bags, euroc, tum, kitti, seven_scenes, video, folder)) + LAYOUTS
 
 
 def _contents(path: Path, limit: int = 12) -> str:

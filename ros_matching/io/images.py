@@ -24,7 +24,7 @@ def list_images(folder: Path, pattern: str = "*") -> list[Path]:
     if not folder.is_dir():
         return []
     paths = [path for path in folder.glob(pattern) if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted((path for path in paths if not path.name.startswith(".")), key=_natural_order)
+    return sorted((path for path in paths if not path.name.startswith(".")), key=natural_order)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -138,6 +138,7 @@ def _bytes(path: Path) -> bytes:
         raise SourceError(f"it cannot be read ({error.strerror})") from error
 
 
-def _natural_order(path: Path) -> list[tuple[int, int, str]]:
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """The key that sorts names with their numbers by value: ``2.png`` before ``10.png``."""
     parts = re.split(r"(\d+)", path.name)
     return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]

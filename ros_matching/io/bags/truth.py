@@ -9,7 +9,7 @@ import numpy as np
 
 from ros_matching.errors import SourceError
 from ros_matching.geometry.se3 import invert
-from ros_matching.io.bag_reader import BagReader, stamp_of
+from ros_matching.io.bags.bag import Bag, stamp_of
 from ros_matching.io.poses import poses_from_quaternions
 from ros_matching.io.trajectory import Trajectory
 
@@ -23,7 +23,7 @@ _PATHS = {
 _log = logging.getLogger(__name__)
 
 
-def read_truth(bag: BagReader, topic: str, camera_frame: str) -> Trajectory:
+def read_truth(bag: Bag, topic: str, camera_frame: str) -> Trajectory:
     """The poses of the camera on a topic of PoseStamped, PoseWithCovarianceStamped, Odometry or TransformStamped.
 
     The last two name the frame that moves: where the bag's ``/tf_static`` ties it to ``camera_frame``, the poses are
@@ -42,7 +42,7 @@ def read_truth(bag: BagReader, topic: str, camera_frame: str) -> Trajectory:
     return Trajectory(np.array(stamps_ns, dtype=np.int64), world_from_moving @ moving_from_camera).in_order()
 
 
-def _mounting(bag: BagReader, topic: str, moving_frame: str, camera_frame: str) -> np.ndarray:
+def _mounting(bag: Bag, topic: str, moving_frame: str, camera_frame: str) -> np.ndarray:
     """The camera in the frame that the truth is of, (4, 4)."""
     moving_frame, camera_frame = moving_frame.strip("/"), camera_frame.strip("/")
     if moving_frame in ("", camera_frame):
@@ -61,7 +61,7 @@ def _mounting(bag: BagReader, topic: str, moving_frame: str, camera_frame: str) 
     return invert(root_from_moving) @ root_from_camera
 
 
-def _static_links(bag: BagReader) -> dict[str, tuple[str, np.ndarray]]:
+def _static_links(bag: Bag) -> dict[str, tuple[str, np.ndarray]]:
     """Frame -> its parent, and its pose in it."""
     links = {}
     if "/tf_static" in bag.topics():

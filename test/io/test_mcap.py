@@ -1,0 +1,175 @@
+"""MCAP files as writers other than rosbag2 leave them: any profile, other channels, no index, cut off, damaged."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from bag_recordings import ALL, camera_topics, check, noise, noise_topics, raw_image, stamp, write_channel, write_mcap
+
+from ros_matching.errors import SourceError
+from ros_matching.io import open_source
+
+mcap = pytest.importorskip("mcap.writer")
+pytest.importorskip("zstandard")
+
+NO_INDEX = {"index_types": mcap.IndexType.NONE}
+NO_SUMMARY = NO_INDEX | {
+    "use_statistics": False,
+    "repeat_channels": False,
+    "repeat_schemas": False,
+    "use_summary_offsets": False,
+}
+LAYOUTS = {
+    "usual": {},
+    "lz4": {"compression": mcap.CompressionType.LZ4},
+    "uncompressed": {"compression": mcap.CompressionType.NONE},
+    "no chunks": {"use_chunking": False},
+    "no message index": {"index_types": mcap.IndexType.CHUNK},
+    "no chunk index": {"index_types": mcap.IndexType.MESSAGE},
+    "no index": NO_INDEX,
+    "no statistics": {"use_statistics": False},
+    "no summary": NO_SUMMARY,
+    "no summary, no chunks": NO_SUMMARY | {"use_chunking": False},
+    "no repeated channels": {"repeat_channels": False, "repeat_schemas": False},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_the_format_is_read(layout: str, tmp_path: Path) -> None:
+    path = write_mcap(tmp_path / "drive.mcap", camera_topics(), chunk_size=9000, **LAYOUTS[layout])
+    check(open_source(path), ALL)
+    check(open_source(path, start=1, stride=2), [1, 3])
+
+
+@pytest.mark.parametrize("profile", ["", "ros1", "px4", "ros2"])
+def test_the_profile_does_not_matter(profile: str, tmp_path: Path) -> None:
+    check(open_source(write_mcap(tmp_path / "drive.mcap", camera_topics(), profile=profile)), ALL)
+
+
+def odd_channels(writer) -> None:
+    """What else people record: a service event with the definition of the service, JSON, Protobuf, no schema at all."""
+    service = b"================\nSRV: example_interfaces/srv/AddTwoInts\nint64 a\n---\nint64 sum\n"
+    write_channel(
+        writer,
+        "/add/_service_event",
+        "example_interfaces/srv/AddTwoInts_Event",
+        ("ros2msg", service),
+        "cdr",
+        [b"\0" * 8],
+    )
+    write_channel(writer, "/state", "State", ("jsonschema", b"{}"), "json", [b"{}", b"{"])
+    write_channel(writer, "/scene", "foxglove.SceneUpdate", ("protobuf", b"\xff"), "protobuf", [b"\xff"])
+    write_channel(writer, "/odd", "odd/Type", ("flatbuffer", b"\0"), "flatbuffer", [b""])
+    writer.add_message(writer.register_channel("/loose", "json", 0), 1, b"{}", 1)
+    writer.add_attachment(1, 1, "notes.txt", "text/plain", b"hello")
+    writer.add_metadata("run", {"operator": "me"})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_channels_that_cannot_be_decoded_do_not_matter(layout: str, tmp_path: Path) -> None:
+    path = write_mcap(tmp_path / "drive.mcap", camera_topics(), before=odd_channels, **LAYOUTS[layout])
+    check(open_source(path), ALL)
+    with pytest.raises(SourceError, match=r"/state is of the type State, not of an image"):
+        open_source(path, topic="/state")
+
+
+@pytest.mark.parametrize("encoding", ["flatbuffer", "cbor", ""])
+def test_an_encoding_without_a_decoder_is_named(encoding: str, tmp_path: Path) -> None:
+    def images(writer) -> None:
+        write_channel(writer, "/image", "sensor_msgs/msg/Image", ("x", b""), encoding, [b"12"])
+
+    topics = {"/cam/camera_info": camera_topics()["/cam/camera_info"]}
+    with pytest.raises(SourceError, match=r"encoded as.*read are cdr"):
+        open_source(write_mcap(tmp_path / "drive.mcap", topics, before=images))
+
+
+def test_a_definition_that_cannot_be_parsed_gives_way_to_the_usual_one(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("bag_recordings.definition", lambda kind: "this is [ no definition")
+    check(open_source(write_mcap(tmp_path / "drive.mcap", camera_topics())), ALL)
+    assert "definition in the bag cannot be used" in caplog.text
+
+
+def test_messages_are_sorted_by_time_within_a_chunk(tmp_path: Path) -> None:
+    path = write_mcap(
+        tmp_path / "drive.mcap", {"/cam/camera_info": camera_topics()["/cam/camera_info"]}, before=backward
+    )
+    check(open_source(path), ALL)
+
+
+def backward(writer) -> None:
+    from bag_recordings import STORE, definition
+
+    kind = "sensor_msgs/msg/Image"
+    schema = writer.register_schema(kind, "ros2msg", definition(kind).encode())
+    channel = writer.register_channel("/cam/image_raw", "cdr", schema)
+    for index in reversed(ALL):
+        writer.add_message(channel, stamp(index), bytes(STORE.serialize_cdr(raw_image(index, stamp(index)), kind)), 0)
+
+
+def long_file(path: Path, count: int = 30, **options) -> bytes:
+    return write_mcap(path, noise_topics(count), chunk_size=20_000, **options).read_bytes()
+
+
+@pytest.mark.parametrize("layout", ["usual", "lz4", "uncompressed", "no chunks", "no message index", "no summary"])
+@pytest.mark.parametrize("fraction", [0.3, 0.77])
+def test_a_recording_that_was_cut_off_is_read_up_to_the_cut(layout: str, fraction: float, tmp_path: Path) -> None:
+    path = tmp_path / "drive.mcap"
+    data = long_file(path, **LAYOUTS[layout])
+    *_, end = record_offsets(data)
+    path.write_bytes(data[: int(fraction * end)])
+    source = open_source(path)
+    frames = list(source)
+    assert 30 * fraction - 6 < len(frames) < 30
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert all((frame.image == noise(frame.index)).all() for frame in frames)
+    assert "cut off" in source.faults[-1].reason
+
+
+@pytest.mark.parametrize("layout", ["usual", "lz4", "uncompressed"])
+def test_a_damaged_chunk_costs_its_own_images_only(layout: str, tmp_path: Path) -> None:
+    path = tmp_path / "drive.mcap"
+    data = bytearray(long_file(path, **LAYOUTS[layout]))
+    middle = len(data) // 2
+    for offset in range(middle, middle + 40):
+        data[offset] ^= 0x55
+    path.write_bytes(data)
+    source = open_source(path)
+    frames = list(source)
+    lost = sorted(fault.index for fault in source.faults)
+    assert 0 < len(lost) < 8
+    assert [frame.index for frame in frames] == [index for index in range(30) if index not in lost]
+    assert all((frame.image == noise(frame.index)).all() for frame in frames)
+    assert "damaged near byte" in source.faults[0].reason
+
+
+def test_sizes_that_headers_state_take_no_memory(tmp_path: Path) -> None:
+    """Each length of a record in turn states 2^62 bytes; what is read stays within what the file holds."""
+    path = tmp_path / "drive.mcap"
+    data = long_file(path, count=6)
+    for offset in record_offsets(data):
+        path.write_bytes(data[: offset + 1] + struct.pack("<Q", 1 << 62) + data[offset + 9 :])
+        with suppress(SourceError):
+            assert all(frame.image.shape == (36, 48, 3) for frame in open_source(path))
+
+
+def record_offsets(data: bytes) -> Iterator[int]:
+    """Where the records before the end of the data begin."""
+    offset = 8
+    while data[offset] not in (0x0F, 0x02):
+        yield offset
+        offset += 9 + struct.unpack_from("<Q", data, offset + 1)[0]
+
+
+def test_json_text_is_no_image(tmp_path: Path) -> None:
+    def images(writer) -> None:
+        messages = (json.dumps({"format": "jpeg", "data": "AAAA"}).encode(), b"[1]", b"{", b"\xff")
+        write_channel(writer, "/image", "foxglove.CompressedImage", ("jsonschema", b"{}"), "json", messages)
+
+    topics = {"/cam/camera_info": camera_topics()["/cam/camera_info"]}
+    with pytest.raises(SourceError, match="no image on /image can be decoded"):
+        open_source(write_mcap(tmp_path / "drive.mcap", topics, before=images))
