@@ -9,7 +9,7 @@ from pathlib import Path
 from ros_matching.config import Config
 from ros_matching.matching import BACKENDS, DEFAULT
 
-SOURCE_KINDS = "image folder, video, dataset sequence, ROS 2 bag or scene"
+SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
 
 
 def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
