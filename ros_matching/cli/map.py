@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.map_keyframes import TRACKER, TRUTH, Delivery, deliveries
 from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
 from ros_matching.cli.scale_options import add_scale_options, scaled_overrides
@@ -61,6 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="change a setting of the mapper, the tracker or the scale; may be repeated. See --list-settings",
     )
     add_scale_options(parser)
+    add_export_option(parser)
     add_list_settings(parser, _sections)
     parser.add_argument(
         "--pictures", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     if args.poses != TRACKER and (args.scale, args.wheel_odometry) != (None, None):
         raise ConfigError(f"--scale and --wheel-odometry are for poses of the tracker; got '--poses {args.poses}', too")
     configs = configs_from(scaled_overrides(args), _sections())
+    exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
     mapper = load_dense_mapper("auto" if args.device == "auto" else args.device, configs["mapping"])
@@ -111,12 +114,15 @@ def run(args: argparse.Namespace) -> int:
         matcher=matcher,
         configs=configs,
         wheel_file=args.wheel_odometry,
+        exports=exports,
     )
     try:
         _map_all(mapper, keyframes, source, output, quiet=args.quiet)
     except KeyboardInterrupt:
+        exports.finish()
         output.write(mapper.cloud(), vars(args), source.faults, pcd=args.pcd, quiet=args.quiet)
         raise
+    exports.finish()
     cloud = mapper.cloud()
     output.write(cloud, vars(args), source.faults, pcd=args.pcd, quiet=args.quiet)
     if len(cloud):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.export import KeyframeExports
 from ros_matching.cli.scale_options import make_odometry
 from ros_matching.errors import SourceError
 
@@ -37,24 +38,34 @@ def deliveries(
     matcher: TwoViewMatcher,
     configs: Mapping[str, Config],
     wheel_file: Path | None = None,
+    exports: KeyframeExports | None = None,
 ) -> Iterator[Delivery]:
     """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose.
 
-    ``configs`` are by section, ``tracking`` and ``scale``, which only the tracker's own poses need.
+    ``configs`` are by section, ``tracking`` and ``scale``, which only the tracker's own poses need. ``exports`` take
+    the keyframes, too.
     """
+    exports = exports or KeyframeExports([])
     if poses == TRACKER:
-        return _tracked(frames, make_odometry(configs, matcher, wheel_file))
-    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, configs["tracking"])
+        return _tracked(frames, make_odometry(configs, matcher, wheel_file), exports)
+    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, configs["tracking"], exports)
 
 
-def _tracked(frames: Iterable[Frame], odometry: VisualOdometry) -> Iterator[Delivery]:
+def _tracked(frames: Iterable[Frame], odometry: VisualOdometry, exports: KeyframeExports) -> Iterator[Delivery]:
     for frame in frames:
-        keyframes = odometry.track(frame).new_keyframes
+        result = odometry.track(frame)
+        exports.observe(result, odometry)
+        keyframes = result.new_keyframes
         yield Delivery(keyframes, odometry.keyframe_poses()) if keyframes else Delivery()
 
 
 def _posed(
-    frames: Iterable[Frame], source: FrameSource, file: Path | None, matcher: TwoViewMatcher, config: Config
+    frames: Iterable[Frame],
+    source: FrameSource,
+    file: Path | None,
+    matcher: TwoViewMatcher,
+    config: Config,
+    exports: KeyframeExports,
 ) -> Iterator[Delivery]:
     from ros_matching.datatypes import ScaleState
     from ros_matching.io.trajectory import pose_lookup
@@ -67,7 +78,10 @@ def _posed(
         if lookup is not None:
             pose = lookup(frame.index, frame.stamp_ns)
         posed += pose is not None
-        yield _delivery(None if pose is None else keyframes.add(frame, pose))
+        keyframe = None if pose is None else keyframes.add(frame, pose)
+        if keyframe is not None:
+            exports.take(keyframes.current_keyframes())
+        yield _delivery(keyframe)
     if not posed:
         where = "the source has no true poses" if file is None else f"no pose of {file} is of the time of a frame"
         raise SourceError(f"no frame of {source.name} has a pose: {where}; use '--poses {TRACKER}' or another file")

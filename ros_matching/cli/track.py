@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
 from ros_matching.cli.scale_options import add_scale_options, make_odometry, scaled_overrides
 from ros_matching.cli.tracked import track_frame
@@ -54,6 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="change a setting of the tracker or of the scale; may be repeated. See --list-settings",
     )
     add_scale_options(parser)
+    add_export_option(parser)
     add_list_settings(parser, _sections)
     return parser
 
@@ -72,21 +74,22 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.matching import load_matcher
 
     configs = configs_from(scaled_overrides(args), _sections())
+    exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = load_matcher(args.backend, device=args.device)
     odometry = make_odometry(configs, matcher, args.wheel_odometry)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     out_dir = args.out or Path("results") / source.name
     try:
-        _track_all(odometry, source, recorder, quiet=args.quiet)
+        _track_all(odometry, source, recorder, exports, quiet=args.quiet)
     except (KeyboardInterrupt, RosMatchingError):
         recorder.add_faults(source.faults)
         if len(recorder):
-            _write(recorder.report(interrupted=True), out_dir, quiet=args.quiet)
+            _write(recorder.report(interrupted=True), out_dir, exports, quiet=args.quiet)
         raise
     recorder.add_faults(source.faults)
     report = recorder.report()
-    _write(report, out_dir, quiet=args.quiet)
+    _write(report, out_dir, exports, quiet=args.quiet)
     if report.trajectory is None:
         why = f"at the end: {report.records[-1].reason}" if report.records else "the source has no frames"
         print(f"ros-matching track: no frame was tracked; {why}", file=sys.stderr)
@@ -94,17 +97,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(report: RunReport, out_dir: Path, *, quiet: bool) -> None:
+def _write(report: RunReport, out_dir: Path, exports: KeyframeExports, *, quiet: bool) -> None:
     from ros_matching.evaluation.report import summary_table, write_report
 
     if not quiet:
         print(summary_table(report))
-    written = write_report(report, out_dir)
+    written, exported = write_report(report, out_dir), exports.finish()
     if not quiet:
         print(f"\nwritten to {out_dir}: {', '.join(path.name for path in written)}")
+        for folder in sorted({path.parent for path in exported}):
+            print(f"exported to {folder}: {', '.join(path.name for path in exported if path.parent == folder)}")
 
 
-def _track_all(odometry: VisualOdometry, source: FrameSource, recorder: RunRecorder, *, quiet: bool) -> None:
+def _track_all(
+    odometry: VisualOdometry, source: FrameSource, recorder: RunRecorder, exports: KeyframeExports, *, quiet: bool
+) -> None:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -117,6 +124,7 @@ def _track_all(odometry: VisualOdometry, source: FrameSource, recorder: RunRecor
         for frame in frames:
             result, record = track_frame(odometry, frame)
             recorder.add(record)
+            exports.observe(result, odometry)
             if frame.true_world_from_camera is not None:
                 recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
             frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)

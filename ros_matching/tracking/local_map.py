@@ -65,7 +65,8 @@ class Observations:
 class LocalMap:
     """Keyframes in order of time and their landmarks: ``positions`` (N, 3) and ``descriptors`` (N, D) by id.
 
-    Ids are rows and change when landmarks go; ``serials`` (N,) say which landmark it is for good.
+    Ids are rows and change when landmarks go; ``serials`` (N,) say which landmark it is for good, in all maps whose
+    first keyframes have different ids.
     """
 
     def __init__(self, camera: Camera, max_keyframes: int, first_keyframe_id: int = 0) -> None:
@@ -73,7 +74,7 @@ class LocalMap:
         self.keyframes: list[MapKeyframe] = []
         self.positions = np.zeros((0, 3))
         self.serials = np.zeros(0, np.intp)
-        self.next_serial = 0
+        self.next_serial = first_keyframe_id << 32
         self.descriptors: Array | None = None  # of the kind and on the device of the features
         self._max_keyframes = max_keyframes
         self.next_keyframe_id = first_keyframe_id
@@ -274,6 +275,7 @@ class LocalMap:
             scale=scale,
             features=keyframe.features,
             map_id=map_id,
+            sparse_point_ids=self.serials[keyframe.landmark_ids[rows[in_front]]],
         )
 
 

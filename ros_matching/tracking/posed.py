@@ -57,6 +57,10 @@ class PosedKeyframes:
             return None
         return self._map.export(self._map.keyframes[-1], self._scale)
 
+    def current_keyframes(self) -> tuple[Keyframe, ...]:
+        """The newest keyframes as they are now: they observe more landmarks than when they were delivered."""
+        return () if self._map is None else tuple(self._map.export(k, self._scale) for k in self._map.keyframes)
+
     def _is_far(self, frame: Frame, camera_from_world: np.ndarray) -> bool:
         """Whether the camera has turned or moved far since the last keyframe."""
         last = self._map.keyframes[-1]

@@ -91,6 +91,10 @@ class VisualOdometry:
         """``world_from_camera`` of the keyframes in the local map, by id: adjusted since they were delivered."""
         return self._maps.keyframe_poses()
 
+    def current_keyframes(self) -> tuple[Keyframe, ...]:
+        """The keyframes in the local map as they are now: poses and landmarks change after they were delivered."""
+        return () if self._map is None else self._delivered(*self._map.keyframes)
+
     def _measure_scale(self, view: PosedView, result: TrackingResult) -> TrackingResult:
         """Measure the unit, after the result was made in the old one, and scale the map for the frames that follow."""
         before = self._scale.report
