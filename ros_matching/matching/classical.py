@@ -106,6 +106,7 @@ class OrbMatcher(_RatioMatcher):
 
     name = "orb"
     guided_max_distance = 64  # of 256 bits
+    min_side_px = 63  # one pixel more than both borders in which OpenCV describes no keypoint
 
     def __init__(self, config: OrbConfig | None = None) -> None:
         self.config = config or OrbConfig()
@@ -113,7 +114,9 @@ class OrbMatcher(_RatioMatcher):
 
     def extract(self, image: np.ndarray) -> Features:
         """Keypoints at pixel centres with (N, 32) uint8 descriptors; see ``TwoViewMatcher.extract``."""
-        keypoints, descriptors = self._orb.detectAndCompute(_grey(image), None)
+        grey, keypoints, descriptors = _grey(image), (), None
+        if min(grey.shape) >= self.min_side_px:  # OpenCV fails on the pyramid of an image one pixel wide
+            keypoints, descriptors = self._orb.detectAndCompute(grey, None)
         if not keypoints:
             return _no_features(self.name, np.zeros((0, 32), np.uint8))
         scale = self._orb.getScaleFactor() ** np.fromiter((k.octave for k in keypoints), np.float64, len(keypoints))

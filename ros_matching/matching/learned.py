@@ -28,7 +28,7 @@ from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 from ros_matching.networks.ncnet.matcher import ConsensusMatcher
-from ros_matching.networks.posfeat.extractor import PoSFeatExtractor
+from ros_matching.networks.posfeat.extractor import MIN_SIDE_PX, PoSFeatExtractor
 from ros_matching.networks.posfeat.nearest import NearestMatcher
 
 _REFINEMENT = RefinementConfig()
@@ -42,6 +42,7 @@ class LearnedMatcher(TwoViewMatcher):
     """
 
     guided_max_distance = 0.9  # between unit vectors: a cosine of 0.6
+    min_side_px = MIN_SIDE_PX
 
     def __init__(
         self,

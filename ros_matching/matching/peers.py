@@ -23,8 +23,6 @@ from ros_matching.matching.two_view import TwoViewMatcher
 if TYPE_CHECKING:
     from torch import nn
 
-_MIN_SIDE_PX = 32  # XFeat and ALIKED work on multiples of it
-
 
 @dataclass(frozen=True)
 class PeerConfig(Config):
@@ -44,6 +42,7 @@ class _Peer(TwoViewMatcher):
     """What the peers share: unit descriptors as NumPy arrays, whatever device the network runs on."""
 
     guided_max_distance = 0.7  # between unit vectors: a cosine of 0.75
+    min_side_px = 32  # XFeat and ALIKED work on multiples of it
 
     def __init__(self, name: str, device: torch.device, config: PeerConfig) -> None:
         self.name = name
@@ -58,9 +57,9 @@ class _Peer(TwoViewMatcher):
         """The image as (1, 3, H, W) from 0 to 1 on the device."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise MatchingError(f"an image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-        if min(image.shape[:2]) < _MIN_SIDE_PX:
+        if min(image.shape[:2]) < self.min_side_px:
             raise MatchingError(
-                f"{self.name} needs images of {_MIN_SIDE_PX} pixels or more a side, got {image.shape[:2]}"
+                f"{self.name} needs images of {self.min_side_px} pixels or more a side, got {image.shape[:2]}"
             )
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
         return pixels.permute(2, 0, 1)[None].float() / 255
@@ -92,7 +91,9 @@ class XFeatMatcher(_Peer):
         # XFeat looks at the image reduced to multiples of 32, and multiplies what it finds there by the ratio as if
         # pixel (0, 0) stayed where it was.
         sides = image.shape[1::-1]
-        ratio = torch.tensor([side / (side // _MIN_SIDE_PX * _MIN_SIDE_PX) for side in sides], device=self._device)
+        ratio = torch.tensor(
+            [side / (side // self.min_side_px * self.min_side_px) for side in sides], device=self._device
+        )
         return self._features(found["keypoints"] + (ratio - 1) / 2, found["scores"], found["descriptors"], image)
 
     def match_features(

@@ -28,6 +28,7 @@ class TwoViewMatcher(ABC):
 
     name: str  # of the backend, as given to load_matcher
     guided_max_distance: float  # descriptor distance above which a guided match is refused
+    min_side_px: int = 1  # of an image that can have features
 
     @property
     def features_backend(self) -> str:

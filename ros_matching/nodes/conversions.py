@@ -26,9 +26,12 @@ from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.se3 import pose_from, quaternion_from_rotation, rotation_from_quaternion
 from ros_matching.io.camera_info import calibration_from_info
 from ros_matching.io.encodings import decode_compressed, decode_depth, decode_image
+from ros_matching.io.payloads import payload_size
 
 UNKNOWN_VARIANCE = 1e6
 """Diagonal of a covariance that is not known: ROS has no other sign that every filter understands."""
+
+_MOST_COEFFICIENTS = 100
 
 # What cv_bridge converts to rgb8, and the bytes of a pixel.
 _CV_BRIDGE_BYTES = {
@@ -62,6 +65,16 @@ def stamp_to_msg(stamp_ns: int) -> Time:
 def header_to_msg(stamp_ns: int, frame_id: str) -> Header:
     """A header of a stamp and a frame."""
     return Header(stamp=stamp_to_msg(stamp_ns), frame_id=frame_id)
+
+
+def image_size_from_msg(msg: Image | CompressedImage) -> tuple[int, int]:
+    """Width and height that the header of an image states; nothing is decoded. Raises ``NodeError`` without any."""
+    if not isinstance(msg, CompressedImage):
+        return msg.width, msg.height
+    try:
+        return payload_size(msg.data)
+    except RosMatchingError as error:
+        raise NodeError(str(error)) from error
 
 
 def image_from_msg(msg: Image | CompressedImage) -> np.ndarray:
@@ -115,6 +128,8 @@ def camera_from_msg(info: CameraInfo, rectified: bool = False) -> Camera:
     ``rectified`` says that the image is ``image_rect``: then P holds and there is no distortion. Without it the image
     is raw: K and D hold. Raises ``NodeError`` where the calibration is all zero, not finite or of an unknown model.
     """
+    if len(info.d) > _MOST_COEFFICIENTS:
+        raise NodeError(f"CameraInfo has {len(info.d)} distortion coefficients in D; no model has more than 14")
     try:
         calibration = calibration_from_info(info, "CameraInfo", rectified=rectified)
         return calibration.camera(*calibration.image_size)

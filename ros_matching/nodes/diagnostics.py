@@ -25,7 +25,7 @@ class Report:
 def diagnostic_status(
     name: str, hardware_id: str, lifecycle_state: str, report: Report, problems: Mapping[Problem, str]
 ) -> DiagnosticStatus:
-    """The status of a node: OK, WARN (works in part) or ERROR (nothing can come), the worst problem in its message."""
+    """The status of a node: OK, WARN (works in part) or ERROR (nothing can come), the worst problems first."""
     level, message = _verdict(lifecycle_state, report, problems)
     values = {
         "lifecycle state": lifecycle_state,
@@ -70,14 +70,15 @@ def resident_mib() -> float:
 
 
 def _verdict(state: str, report: Report, problems: Mapping[Problem, str]) -> tuple[bytes, str]:
-    for problem, text in problems.items():
-        if problem in ERRORS:
-            return DiagnosticStatus.ERROR, text
+    errors = [text for problem, text in problems.items() if problem in ERRORS]
+    warnings = [text for problem, text in problems.items() if problem not in ERRORS]
+    if errors:
+        return DiagnosticStatus.ERROR, "; ".join(errors + warnings)
+    if state == "finalized":
+        return DiagnosticStatus.WARN, "the node was shut down; start its process again to use it"
     if state != "active":
-        return (
-            DiagnosticStatus.WARN,
-            f"the node is {state}; bring it to active (ros2 lifecycle set, or the launch file)",
-        )
-    if problems:
-        return DiagnosticStatus.WARN, next(iter(problems.values()))
+        advice = f"the node is {state}; bring it to active (ros2 lifecycle set, or the launch file)"
+        return DiagnosticStatus.WARN, "; ".join([advice, *warnings])
+    if warnings:
+        return DiagnosticStatus.WARN, "; ".join(warnings)
     return report.level, report.message

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
+from ros_matching.datatypes import Camera
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.camera import Undistorter
 from ros_matching.geometry.se3 import pose_from
@@ -29,20 +30,30 @@ class PartnerCalibration:
         self._made_of: CameraInfo | None = None
         self._undistorter: Undistorter | None = None
 
-    def undistorter(self) -> Undistorter:
-        """That of the partner's images; ``NodeError`` with the remedy without a usable CameraInfo."""
+    def undistorter(self, width: int, height: int) -> Undistorter:
+        """That of the partner's images of this size; ``NodeError`` with the remedy without a usable CameraInfo."""
         info = self.partner_info
         if info is None:
             raise NodeError("no CameraInfo of the partner camera has come; remap `right/camera_info` to it")
         if self._undistorter is None or info is not self._made_of:
             try:
                 camera = camera_from_msg(info, self._rectified)
+                self._require_size(camera, width, height)  # before the undistorter takes memory for every pixel
                 if self._undistorter is None or self._undistorter.source != camera:
                     self._undistorter = Undistorter(camera)
             except RosMatchingError as error:
                 raise NodeError(f"the CameraInfo of the partner camera cannot be used: {error}") from error
             self._made_of = info
+        self._require_size(self._undistorter.source, width, height)
         return self._undistorter
+
+    @staticmethod
+    def _require_size(camera: Camera, width: int, height: int) -> None:
+        if (camera.width, camera.height) != (width, height):
+            raise NodeError(
+                f"the partner's image is {width}x{height}, its CameraInfo describes {camera.width}x{camera.height}; "
+                "use the CameraInfo of this very image"
+            )
 
     def partner_from_camera(self, camera_frame: str, partner_frame: str) -> np.ndarray:
         """The camera in the partner's axes (4, 4), by parameter, CameraInfo or TF; ``NodeError`` if none knows."""
@@ -78,8 +89,10 @@ def partner_from_infos(camera: CameraInfo, partner: CameraInfo, rectified: bool)
 
 
 def _offset(info: CameraInfo) -> np.ndarray:
+    """The baseline that P states, or zero. P must be finite: what a message holds need not be."""
     p = np.reshape(info.p, (3, 4))
-    return np.linalg.solve(p[:, :3], p[:, 3]) if np.linalg.det(p[:, :3]) != 0 else np.zeros(3)
+    is_usable = np.isfinite(p).all() and np.linalg.matrix_rank(p[:, :3]) == 3
+    return np.linalg.solve(p[:, :3], p[:, 3]) if is_usable else np.zeros(3)
 
 
 def _rectification(info: CameraInfo) -> np.ndarray:

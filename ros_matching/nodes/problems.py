@@ -10,36 +10,59 @@ from collections.abc import Callable
 from ros_matching.errors import NodeError
 
 _MOST_REMEMBERED = 1000
+_LONGEST_TEXT = 1000
 
 
 class Problem(enum.Enum):
     """What a problem is about; there is at most one of each at a time."""
 
+    CAMERA = "camera"
     CAMERA_INFO = "camera info"
     CAMERA_INFO_AGE = "camera info age"
     INPUT = "input"
+    PUBLISHERS = "publishers"
+    LOSS = "images lost on the way"
     IMAGE = "image"
     STAMP = "stamp"
     MOUNTING = "mounting"
     SCALE = "scale"
     QOS = "quality of service"
+    PARAMETERS = "parameters"
+    CALLBACK = "callback"
     TRACKER = "tracker"
     KEYFRAME = "keyframe"
     MAPPER = "mapper"
     OUTPUT = "output"
 
 
-ERRORS = frozenset({Problem.CAMERA_INFO, Problem.IMAGE, Problem.STAMP, Problem.TRACKER, Problem.MAPPER, Problem.OUTPUT})
+ERRORS = frozenset(
+    {
+        Problem.CAMERA,
+        Problem.CAMERA_INFO,
+        Problem.IMAGE,
+        Problem.STAMP,
+        Problem.TRACKER,
+        Problem.MAPPER,
+        Problem.OUTPUT,
+        Problem.CALLBACK,
+    }
+)
 """What keeps poses from coming, or is a fault of ours; the other problems are warnings."""
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+
+
+def shortened(text: str) -> str:
+    """The text without its middle, where it is very long: names and encodings of messages may be of any length."""
+    half = _LONGEST_TEXT // 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]} … {text[-half:]}"
 
 
 class RefusedImageError(NodeError):
     """An image cannot be tracked; the message says why and names the remedy."""
 
     def __init__(self, problem: Problem, message: str) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message))
         self.problem = problem
 
 
@@ -55,6 +78,7 @@ class ProblemLog:
 
     def report(self, problem: Problem, text: str, detail: str = "") -> None:
         """State a problem, with its remedy; repeating it is cheap and silent. ``detail`` goes to the log only."""
+        text = shortened(text)
         with self._lock:
             self._present[problem] = text
             kind = _NUMBER.sub("#", text)

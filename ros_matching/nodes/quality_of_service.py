@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 
@@ -29,6 +31,9 @@ def telling_incompatibility(node: Node, topic: str, problems: ProblemLog) -> Sub
     return SubscriptionEventCallbacks(incompatible_qos=report)
 
 
-def silent() -> SubscriptionEventCallbacks:
-    """Event callbacks for a subscription beside another one, of which one suits any publisher."""
-    return SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
+def on_change(call: Callable[[], None]) -> SubscriptionEventCallbacks:
+    """Event callbacks for a subscription that follows its publishers: ``call`` when one comes, goes or does not fit."""
+    try:
+        return SubscriptionEventCallbacks(incompatible_qos=lambda event: call(), matched=lambda event: call())
+    except TypeError:  # Humble has no event for a publisher that comes or goes
+        return SubscriptionEventCallbacks(incompatible_qos=lambda event: call())

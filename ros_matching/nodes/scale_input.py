@@ -8,34 +8,29 @@ from dataclasses import replace
 import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros_matching.datatypes import Frame, StereoPartner
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.camera import Undistorter
-from ros_matching.nodes.conversions import depth_from_msg, image_from_msg, stamp_ns_from_msg
+from ros_matching.nodes.conversions import depth_from_msg, image_from_msg, image_size_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.mounting_input import MountingInput
 from ros_matching.nodes.partner_calibration import PartnerCalibration
 from ros_matching.nodes.problems import Problem, ProblemLog
-from ros_matching.nodes.quality_of_service import silent, telling_incompatibility
+from ros_matching.nodes.sensor_subscription import SensorSubscription
 from ros_matching.nodes.stamped_buffer import StampedBuffer
 from ros_matching.nodes.vo_config import VoConfig
 from ros_matching.tracking import WheelOdometry
 
-_SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-_WHEELS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_IMAGES, _WHEELS = 5, 50  # messages that are kept while the executor is busy
 _PARTNER_IMAGES = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
 
 
 class ScaleInput:
     """Depth images, the partner camera's images, or wheel odometry; only what the anchor needs is subscribed to.
 
-    Messages that cannot be used are reported once and left out: the tracker then says that the scale has nothing to go
-    by.
+    Messages that cannot be used are reported once and left out: the tracker then reports that nothing measures the
+    scale.
     """
 
     def __init__(
@@ -50,7 +45,7 @@ class ScaleInput:
         self._camera_frame = config.camera_frame
         self._companions: StampedBuffer = StampedBuffer()
         self._partner = PartnerCalibration(config.rectified, config.stereo_baseline_m, mounting.between)
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[SensorSubscription] = []
         self.wheel_odometry = WheelOdometry()
 
     def base_from_camera(self) -> np.ndarray | None:
@@ -61,20 +56,23 @@ class ScaleInput:
     def subscribe(self) -> None:
         """Begin to listen."""
         if self._anchor == "depth":
-            self._listen(Image, "depth/image", self._companions.put, _SENSOR)
+            self._listen(Image, "depth/image", self._on_companion, _IMAGES)
         elif self._anchor == "stereo":
-            self._listen(*_PARTNER_IMAGES[self._config.transport], self._companions.put, _SENSOR)
-            # Two, as a driver may repeat CameraInfo with every picture or send it once, latched.
-            self._listen(CameraInfo, "right/camera_info", self._on_partner_info, _SENSOR)
-            self._listen(CameraInfo, "right/camera_info", self._on_partner_info, _LATCHED)
+            self._listen(*_PARTNER_IMAGES[self._config.transport], self._on_companion, _IMAGES)
+            self._listen(CameraInfo, "right/camera_info", self._on_partner_info, 1)
         elif self._anchor == "wheel":
             self._listen(Odometry, "wheel_odom", self._on_wheel_odometry, _WHEELS)
 
     def destroy(self) -> None:
         """Take the subscriptions off the node."""
         for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+            subscription.destroy()
         self._subscriptions = []
+
+    def follow(self) -> None:
+        """Ask for what the publishers offer by now."""
+        for subscription in self._subscriptions:
+            subscription.follow()
 
     def take_camera_info(self, msg: CameraInfo) -> None:
         """Take the newest CameraInfo of the camera itself, whose half of a stereo calibration it holds."""
@@ -98,46 +96,57 @@ class ScaleInput:
         return frame
 
     def _with_depth(self, frame: Frame, undistorter: Undistorter, msg: Image) -> Frame:
-        depth, source = depth_from_msg(msg), undistorter.source
-        if depth.shape != (source.height, source.width):
+        source = undistorter.source
+        if (msg.width, msg.height) != (source.width, source.height):
             raise NodeError(
-                f"the depth image is {msg.width}x{msg.height}, the picture {source.width}x{source.height}; it must be "
-                "registered to the picture: remap `depth/image` to the driver's aligned depth, or use "
+                f"the depth image is {msg.width}x{msg.height}, the image {source.width}x{source.height}; it must be "
+                "registered to the image: remap `depth/image` to the driver's aligned depth, or use "
                 "depth_image_proc's register node"
             )
-        return replace(frame, depth=undistorter.undistort_depth(depth))
+        return replace(frame, depth=undistorter.undistort_depth(depth_from_msg(msg)))
 
     def _with_partner(self, frame: Frame, _: Undistorter, msg: Image | CompressedImage) -> Frame:
-        image, undistorter = image_from_msg(msg), self._partner.undistorter()
-        if image.shape[:2] != (undistorter.source.height, undistorter.source.width):
-            raise NodeError(
-                f"the partner's image is {image.shape[1]}x{image.shape[0]}, its CameraInfo describes "
-                f"{undistorter.source.width}x{undistorter.source.height}; use the CameraInfo of this very image"
-            )
+        undistorter = self._partner.undistorter(*image_size_from_msg(msg))
+        image = image_from_msg(msg)
         pose = self._partner.partner_from_camera(self._camera_frame, msg.header.frame_id)
         return replace(frame, partner=StereoPartner(undistorter.undistort(image), undistorter.camera, pose))
+
+    def _on_companion(self, msg: Image | CompressedImage) -> None:
+        if stamp_ns_from_msg(msg.header.stamp) <= 0:
+            self._problems.report(
+                Problem.SCALE,
+                f"a {self._anchor} image carries no time (its stamp is zero or negative); have the "
+                "driver set header.stamp to the time of exposure",
+            )
+        else:
+            self._companions.put(msg)
 
     def _on_partner_info(self, msg: CameraInfo) -> None:
         self._partner.partner_info = msg
 
     def _on_wheel_odometry(self, msg: Odometry) -> None:
-        position = msg.pose.pose.position
+        position, stamp_ns, reason = msg.pose.pose.position, stamp_ns_from_msg(msg.header.stamp), ""
         try:
-            self.wheel_odometry.add(stamp_ns_from_msg(msg.header.stamp), np.array([position.x, position.y, position.z]))
+            if stamp_ns <= 0:
+                reason = f"its stamp is no time ({stamp_ns} ns); have the driver set header.stamp"
+            elif not self.wheel_odometry.add(stamp_ns, np.array([position.x, position.y, position.z])):
+                reason = "its stamp or position jumped; several in a row that follow on each other would be taken"
         except RosMatchingError as error:
-            self._problems.report(Problem.SCALE, f"a message on wheel_odom is ignored: {error}")
+            reason = str(error)
+        if reason:
+            self._problems.report(Problem.SCALE, f"a message on wheel_odom is ignored: {reason}")
         else:
             self._problems.clear(Problem.SCALE)
 
-    def _listen(self, message_type: type, topic: str, callback: Callable, qos: QoSProfile) -> None:
-        is_latched = qos is _LATCHED
+    def _listen(self, message_type: type, topic: str, callback: Callable, depth: int) -> None:
         self._subscriptions.append(
-            self._node.create_subscription(
+            SensorSubscription(
+                self._node,
                 message_type,
                 topic,
                 callback,
-                qos,
-                event_callbacks=silent() if is_latched else telling_incompatibility(self._node, topic, self._problems),
-                qos_overriding_options=None if is_latched else QoSOverridingOptions.with_default_policies(),
+                self._problems,
+                depth=depth,
+                latched=message_type is CameraInfo,
             )
         )

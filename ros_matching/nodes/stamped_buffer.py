@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sized
 from typing import Generic, Protocol, TypeVar
 
 from std_msgs.msg import Header
@@ -14,27 +15,43 @@ from ros_matching.nodes.conversions import stamp_ns_from_msg
 
 class _Stamped(Protocol):
     header: Header
+    data: Sized
 
 
 MessageType = TypeVar("MessageType", bound=_Stamped)
 
+_STAYS_BACK = 3
+_MOST_BYTES = 2**28
 _ALIVE_S = 1.0  # a topic that was silent for longer is not waited for
 
 
 class StampedBuffer(Generic[MessageType]):
-    """The newest messages; ``put`` is called by one thread, ``find`` by another."""
+    """The newest messages; ``put`` is called by one thread, ``find`` by another.
+
+    A message without a time (zero or negative) is left out. A single odd stamp does no harm: it takes one place.
+    """
 
     def __init__(self, capacity: int = 10) -> None:
         self._messages: deque[MessageType] = deque(maxlen=capacity)
         self._arrived = threading.Condition()
         self._last_arrival_s = -float("inf")
+        self._behind = 0  # messages in a row that lie before the newest
 
     def put(self, msg: MessageType) -> None:
-        """Take a message; one that lies before the last in time begins anew, as a replay does."""
+        """Take a message. Where several in a row lie before the newest, as a replay sends them, that time is over."""
+        stamp_ns = _stamp_ns(msg)
+        if stamp_ns <= 0:
+            return
         with self._arrived:
-            if self._messages and _stamp_ns(msg) < _stamp_ns(self._messages[-1]):
-                self._messages.clear()
+            newest_ns = max(map(_stamp_ns, self._messages), default=stamp_ns)
+            self._behind = self._behind + 1 if stamp_ns < newest_ns else 0
+            if self._behind >= _STAYS_BACK:
+                earlier = [kept for kept in self._messages if _stamp_ns(kept) < stamp_ns]
+                self._messages = deque(earlier, maxlen=self._messages.maxlen)
+                self._behind = 0
             self._messages.append(msg)
+            while len(self._messages) > 1 and sum(len(kept.data) for kept in self._messages) > _MOST_BYTES:
+                self._messages.popleft()
             self._last_arrival_s = time.monotonic()
             self._arrived.notify_all()
 

@@ -1,50 +1,91 @@
-"""The camera's path since the last reset, for ``~/save_trajectory``."""
+"""The camera's path, for ``~/save_trajectory``: a part for each time that the odometry started."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from ros_matching.atomic_file import output_path
 from ros_matching.errors import NodeError
 from ros_matching.io.trajectory import Trajectory, write_kitti, write_tum
 
-_WRITERS = {"tum": write_tum, "kitti": write_kitti}
+_WRITERS: dict[str, Callable[[Path, Trajectory], None]] = {"tum": write_tum, "kitti": write_kitti}
+_MOST_PARTS = 100
+
+_Part = list[tuple[int, np.ndarray]]
+
+
+def part_path(path: Path, number: int) -> Path:
+    """The file of an earlier part: ``t.part1.tum`` for ``t.tum``."""
+    return path.with_name(f"{path.stem}.part{number}{path.suffix}")
 
 
 class TrajectoryRecord:
-    """Stamps and ``world_from_camera`` (4, 4) of tracked images, the newest ``length`` of them; for several threads."""
+    """Stamps and ``world_from_camera`` (4, 4) of tracked images, the newest ``length`` of them; for several threads.
+
+    Each part has a world of its own, so each is written to a file of its own.
+    """
 
     def __init__(self, length: int) -> None:
         self._lock = threading.Lock()
-        self._poses: deque[tuple[int, np.ndarray]] = deque(maxlen=length)
+        self._length = length
+        self._count = 0
+        self._first_number = 1  # of the oldest part that is kept
+        self._parts: deque[deque[tuple[int, np.ndarray]]] = deque([deque()])
 
     def add(self, stamp_ns: int, world_from_camera: np.ndarray) -> None:
         """Keep one pose."""
         with self._lock:
-            self._poses.append((stamp_ns, world_from_camera))
+            self._parts[-1].append((stamp_ns, world_from_camera))
+            self._count += 1
+            while self._count > self._length or len(self._parts) > _MOST_PARTS:
+                self._drop_oldest()
 
-    def clear(self) -> None:
-        """Start anew."""
+    def begin_part(self) -> None:
+        """Let the next pose begin another part; what was kept stays."""
         with self._lock:
-            self._poses.clear()
+            if self._parts[-1]:
+                self._parts.append(deque())
 
-    def save(self, file: str, file_format: str) -> tuple[int, Path]:
-        """Write the poses as ``tum`` or ``kitti``; how many, and where. Raises ``NodeError`` with the remedy."""
+    def save(self, file: str, file_format: str) -> str:
+        """Write the poses as ``tum`` or ``kitti``; how many went where. Raises ``NodeError`` with the remedy."""
         if not file:
             raise NodeError("no file is named; set the parameter trajectory_file first (ros2 param set)")
         with self._lock:
-            poses = list(self._poses)
-        if not poses:
-            raise NodeError("no image has been tracked since the last reset; there is nothing to save")
-        path = Path(file).expanduser().resolve()
-        stamps_ns, world_from_camera = zip(*poses, strict=True)
-        trajectory = Trajectory(np.array(stamps_ns, dtype=np.int64), np.array(world_from_camera))
+            *earlier, newest = [list(part) for part in self._parts]
+            first_number = self._first_number
+        if not (earlier or newest):
+            raise NodeError("no image has been tracked yet; there is nothing to save")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _WRITERS[file_format](path, trajectory)
+            path = output_path(file)
+            written = [
+                _write(part_path(path, number), part, file_format) for number, part in enumerate(earlier, first_number)
+            ]
+            if newest:
+                written.append(_write(path, newest, file_format))
         except OSError as error:
-            raise NodeError(f"cannot write {path}: {error}; choose another trajectory_file") from error
-        return len(poses), path
+            raise NodeError(f"cannot write {file}: {error}; choose another trajectory_file") from error
+        since = "" if newest else "no image has been tracked since the last reset; before: "
+        return since + "; ".join(written)
+
+    def _drop_oldest(self) -> None:
+        if len(self._parts) > _MOST_PARTS:
+            self._count -= len(self._parts[0])
+            self._parts[0].clear()
+        else:
+            self._count -= 1
+            self._parts[0].popleft()
+        if not self._parts[0] and len(self._parts) > 1:
+            self._parts.popleft()
+            self._first_number += 1
+
+
+def _write(path: Path, poses: _Part, file_format: str) -> str:
+    stamps_ns, world_from_camera = zip(*poses, strict=True)
+    trajectory = Trajectory(np.array(stamps_ns, dtype=np.int64), np.array(world_from_camera))
+    _WRITERS[file_format](path, trajectory)
+    return f"{len(poses)} poses of the camera in its first keyframe's camera frame, as {file_format}: {path}"

@@ -16,10 +16,12 @@ def vo_report(statistics: VoStatistics) -> Report:
     window, last = statistics.take_window(), statistics.last
     counts = {
         "frames received": str(statistics.received),
+        "frames missing": str(statistics.missing),
         "frames dropped": str(statistics.dropped),
         "frames tracked": str(statistics.tracked),
         "frames lost": str(statistics.lost),
         "frames refused or paused": str(statistics.refused),
+        **{f"frames refused: {problem.value}": str(count) for problem, count in statistics.refusals.items()},
     }
     tracking = {} if last is None else _tracking(last)
     return Report(*_verdict(last), {**rates(window), **counts, **timings(window), **tracking})

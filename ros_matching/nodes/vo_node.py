@@ -18,13 +18,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from ros_matching import load_matcher
 from ros_matching.errors import NodeError
 from ros_matching.nodes.calibration import CalibrationInput
+from ros_matching.nodes.conversions import stamp_ns_from_msg
 from ros_matching.nodes.diagnostics import Report
 from ros_matching.nodes.frame_input import FrameInput
 from ros_matching.nodes.image_input import ImageInput
 from ros_matching.nodes.managed_node import ManagedNode, run_node
 from ros_matching.nodes.mounting_input import MountingInput
 from ros_matching.nodes.parameters import read_config
-from ros_matching.nodes.problems import Problem
 from ros_matching.nodes.scale_input import ScaleInput
 from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_config import LIVE_SETTINGS, VoConfig
@@ -85,7 +85,7 @@ class VoNode(ManagedNode):
         self._pipeline = VoPipeline(
             PipelineParts(
                 tracker=self._make_tracker(self._matcher, tracking, self._scale_estimator(scale)),
-                frames=FrameInput(self._calibration, self._problems, self._scale_input),
+                frames=FrameInput(self._calibration, self._problems, self._scale_input, self._matcher.min_side_px),
                 outputs=outputs,
                 trajectory=TrajectoryRecord(self._config.trajectory_length),
                 statistics=self._statistics,
@@ -131,6 +131,7 @@ class VoNode(ManagedNode):
     def _on_image(self, msg: Image | CompressedImage) -> None:
         worker = self._worker
         if worker is not None:
+            self._statistics.count_stamp(stamp_ns_from_msg(msg.header.stamp))
             self._statistics.count_arrival(worker.submit(ReceivedImage(msg, time.perf_counter())))
 
     def _on_camera_info(self, msg: CameraInfo) -> None:
@@ -138,20 +139,20 @@ class VoNode(ManagedNode):
         self._scale_input.take_camera_info(msg)
 
     def _on_clock_jump(self, jump: Any) -> None:
+        """Reset before the next image, if the clock is still behind then: a single odd tick is none."""
         if self._pipeline is not None:
-            self._pipeline.reset("the clock jumped back")
+            clock = self.get_clock()
+            before_ns = clock.now().nanoseconds - jump.delta.nanoseconds
+            self._pipeline.reset_if(lambda: "the clock jumped back" if clock.now().nanoseconds < before_ns else "")
 
     def _report(self) -> tuple[str, Report]:
         return self.get_parameter("camera_frame").value or "camera", vo_report(self._statistics)
 
     def _watch(self) -> None:
-        if not self._calibration.is_known:
-            self._input.follow_latched_camera_info()
         last_s = max(self._statistics.last_activity_s, self._active_since_s)
-        if self._worker.is_idle and time.monotonic() - last_s > _SILENCE_S:
-            self._input.report_silence()
-        else:
-            self._problems.clear(Problem.INPUT)
+        is_silent = self._worker.is_idle and time.monotonic() - last_s > _SILENCE_S
+        self._input.watch(is_silent, self._statistics.recent_loss)
+        self._scale_input.follow()
 
 
 def main(args: list[str] | None = None) -> int:

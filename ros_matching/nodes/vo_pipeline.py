@@ -18,7 +18,7 @@ from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.nodes.conversions import stamp_ns_from_msg
 from ros_matching.nodes.frame_input import FrameInput
 from ros_matching.nodes.mounting import Mounting
-from ros_matching.nodes.problems import Problem, ProblemLog, RefusedImageError
+from ros_matching.nodes.problems import Problem, ProblemLog, RefusedImageError, shortened
 from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_messages import status_to_msg
 from ros_matching.nodes.vo_outputs import VoOutputs
@@ -79,15 +79,15 @@ class VoPipeline:
     def __init__(self, parts: PipelineParts) -> None:
         self._parts = parts
         self._camera: Camera | None = None
+        self._frame_id = ""
         self._has_tracked = False
-        self._reset_requests: SimpleQueue[str] = SimpleQueue()
+        self._reset_requests: SimpleQueue[Callable[[], str]] = SimpleQueue()
         self.paused = False
 
     def process(self, image: ReceivedImage) -> None:
         """Track one image and publish what came out."""
         parts, msg = self._parts, image.msg
-        self._follow_time(msg)
-        frame, result = self._result(msg)
+        frame, result = self._result(image)
         header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
         parts.statistics.count_result(result, was_tried=frame is not None)
         poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
@@ -101,43 +101,52 @@ class VoPipeline:
 
     def reset(self, why: str) -> None:
         """Start anew before the next image, in time too; does not wait for the image at work."""
+        self._reset_requests.put(lambda: why)
+
+    def reset_if(self, why: Callable[[], str]) -> None:
+        """As ``reset``, unless ``why`` returns nothing when the next image has come."""
         self._reset_requests.put(why)
 
     def save_trajectory(self, file: str, file_format: str) -> str:
         """Write the camera's trajectory; returns what was written where, raises ``NodeError``."""
-        count, path = self._parts.trajectory.save(file, file_format)
-        return f"{count} poses of the camera in the first keyframe's camera frame, as {file_format}: {path}"
+        return self._parts.trajectory.save(file, file_format)
 
-    def _follow_time(self, msg: Image | CompressedImage) -> None:
-        back_s = self._parts.frames.jump_back_s(msg)
-        why = f"the stamps of the images jumped back by {back_s:.3f} s" if back_s > 0 else ""
-        while not self._reset_requests.empty():
-            why = self._reset_requests.get()
-        if why:
-            self._reset(why)
-            self._parts.frames.restart()
-
-    def _result(self, msg: Image | CompressedImage) -> tuple[Frame | None, TrackingResult]:
+    def _result(self, image: ReceivedImage) -> tuple[Frame | None, TrackingResult]:
         """The frame, or ``None`` when the image did not get as far as the tracker, and the result."""
-        if self.paused:
-            return None, self._no_pose(msg, "paused; call ~/pause with data: false to go on")
-        start_s = time.perf_counter()
+        msg, start_s = image.msg, time.perf_counter()
         try:
+            self._follow_time(image)
+            if self.paused:
+                return None, self._no_pose(msg, "paused; call ~/pause with data: false to go on")
             frame = self._parts.frames.frame(msg)
         except RefusedImageError as error:
             self._parts.problems.report(error.problem, str(error))
+            self._parts.statistics.count_refusal(error.problem)
             return None, self._no_pose(msg, str(error))
         input_ms = (time.perf_counter() - start_s) * 1e3
-        self._follow_camera(frame.camera)
+        self._follow_camera(frame.camera, msg.header.frame_id)
         result = self._track(frame)
         return frame, replace(result, stage_ms={"input": input_ms, **result.stage_ms})
 
+    def _follow_time(self, image: ReceivedImage) -> None:
+        """Reset where that was asked for, or where time stays back; ``RefusedImageError`` for a single odd stamp."""
+        why = ""
+        while not self._reset_requests.empty():
+            why = self._reset_requests.get()() or why
+        if why:
+            self._reset(why)
+            self._parts.frames.restart()
+        back_s = self._parts.frames.check_stamp(image.msg, image.received_s)
+        if back_s > 0:
+            self._reset(f"the stamps of the images stay back by {back_s:.3f} s")
+            self._parts.frames.restart(any_stamp=False)
+
     def _track(self, frame: Frame) -> TrackingResult:
-        """Track, and survive a failure of the tracker: its state cannot be trusted then, so it starts anew."""
+        """Track. A failure of the tracker leaves a state that cannot be trusted, so it starts again then."""
         try:
             result = self._parts.tracker.track(frame)
         except Exception as error:
-            text = f"the tracker failed ({type(error).__name__}: {error}) and was reset; please report this"
+            text = shortened(f"the tracker failed ({type(error).__name__}: {error}) and was reset; please report this")
             self._parts.problems.report(Problem.TRACKER, text, traceback.format_exc())
             self._reset("the tracker failed")
             return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.INITIALIZING, text)
@@ -147,14 +156,14 @@ class VoPipeline:
             self._parts.trajectory.add(result.stamp_ns, result.world_from_camera)
         return result
 
-    def _follow_camera(self, camera: Camera) -> None:
-        if self._camera is not None and camera != self._camera:
+    def _follow_camera(self, camera: Camera, frame_id: str) -> None:
+        if self._camera is not None and (camera, frame_id) != (self._camera, self._frame_id):
             old = self._camera
             self._reset(
-                f"the camera changed from {old.width}x{old.height} (fx {old.fx:.1f}) to "
-                f"{camera.width}x{camera.height} (fx {camera.fx:.1f})"
+                f"the camera changed from {old.width}x{old.height} (fx {old.fx:.1f}, {self._frame_id!r}) to "
+                f"{camera.width}x{camera.height} (fx {camera.fx:.1f}, {frame_id!r})"
             )
-        self._camera = camera
+        self._camera, self._frame_id = camera, frame_id
 
     def _no_pose(self, msg: Image | CompressedImage, reason: str) -> TrackingResult:
         status = TrackingStatus.LOST if self._has_tracked else TrackingStatus.INITIALIZING
@@ -162,7 +171,7 @@ class VoPipeline:
 
     def _reset(self, why: str) -> None:
         self._parts.tracker.reset()
-        self._parts.trajectory.clear()
+        self._parts.trajectory.begin_part()
         self._parts.outputs.restart()
         self._has_tracked = False
         self._parts.say(f"{why}: the odometry starts anew")

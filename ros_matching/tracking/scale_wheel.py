@@ -13,6 +13,7 @@ from ros_matching.geometry.se3 import invert
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
 from ros_matching.tracking.scale_config import ScaleConfig
 from ros_matching.tracking.scale_measurement import NoMeasurement, PosedView, ScaleMeasurement
+from ros_matching.tracking.succession import Step, Succession
 
 _MIN_MOTION = 0.05  # of the camera, as a share of the depth of the scene, for its length to be well known
 # Error of the camera's motion: a share of its length, and a share of the depth of the scene.
@@ -25,29 +26,40 @@ _MAX_SPEED_M_S = 50.0  # what moves faster was set elsewhere
 class WheelOdometry:
     """Positions of the robot by its wheels, by time; ``add`` and ``at`` may be called from different threads.
 
-    The newest ``capacity`` are kept. A position that jumps, or lies before the last in time, begins a new record.
+    The newest ``capacity`` are kept. A position that jumps, or whose stamp is far ahead or before the last one's, is
+    left out; several in a row that follow on each other begin a new record, or go on with it after a gap.
     """
 
     def __init__(self, capacity: int = 20_000) -> None:
         self._lock = threading.Lock()
         self._stamps: deque[int] = deque(maxlen=capacity)
         self._positions: deque[np.ndarray] = deque(maxlen=capacity)
+        self._series: Succession[tuple[int, np.ndarray]] = Succession(_continues)
 
-    def add(self, stamp_ns: int, position: np.ndarray) -> None:
-        """Take the position (3,) of the robot in its odometry's frame, in metres; ``TrackingError`` if not finite."""
+    def add(self, stamp_ns: int, position: np.ndarray) -> bool:
+        """Take the position (3,) of the robot in its odometry's frame, in metres; False where it is left out.
+
+        Raises ``TrackingError`` if it is not finite.
+        """
         position = np.asarray(position, dtype=np.float64)
         if position.shape != (3,) or not np.isfinite(position).all():
             raise TrackingError(f"wheel odometry needs a finite position x y z, got {position.tolist()}")
         with self._lock:
-            if self._stamps:
-                seconds = (stamp_ns - self._stamps[-1]) * 1e-9
-                if seconds == 0:
-                    return
-                if seconds < 0 or np.linalg.norm(position - self._positions[-1]) > _MAX_SPEED_M_S * seconds:
-                    self._stamps.clear()
-                    self._positions.clear()
-            self._stamps.append(stamp_ns)
-            self._positions.append(position)
+            last, run = self._series.last, [*self._series.odd, (stamp_ns, position)]
+            if last is not None and stamp_ns == last[0]:
+                return True
+            step = self._series.offer(run[-1])
+            if step is Step.ODD:
+                return False
+            if step is Step.NEXT:
+                run = run[-1:]
+            elif not _is_reachable(last, run[0]):
+                self._stamps.clear()
+                self._positions.clear()
+            for stamp, reached in run:
+                self._stamps.append(stamp)
+                self._positions.append(reached)
+        return True
 
     def at(self, stamps_ns: list[int]) -> np.ndarray:
         """Interpolated positions (N, 3) at times, NaN where the record has a gap or does not reach."""
@@ -63,6 +75,16 @@ class WheelOdometry:
         good = (share >= 0) & (share <= 1) & (stamps[after] - stamps[before] <= _MAX_GAP_NS)
         found[good] = (positions[before] + share[:, None] * (positions[after] - positions[before]))[good]
         return found
+
+
+def _is_reachable(last: tuple[int, np.ndarray], new: tuple[int, np.ndarray]) -> bool:
+    """True if the robot can have driven from one stamped position to the other."""
+    seconds = (new[0] - last[0]) * 1e-9
+    return seconds > 0 and bool(np.linalg.norm(new[1] - last[1]) <= _MAX_SPEED_M_S * seconds)
+
+
+def _continues(last: tuple[int, np.ndarray], new: tuple[int, np.ndarray]) -> bool:
+    return new[0] - last[0] <= _MAX_GAP_NS and _is_reachable(last, new)
 
 
 class WheelAnchor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,7 +127,8 @@ def test_a_calibration_that_stops_coming_is_told_and_used(start_vo):
     _, tracker, peer = start_vo()
     for number in range(2):
         peer.send_frame(number)
-    peer.send(frame_messages(200)[0], None)
+    for number in (200, 201, 202):  # after a gap
+        peer.send(frame_messages(number)[0], None)
     assert len(tracker.frames) == 3
     assert peer.diagnosis("CameraInfo was repeated, and then stopped").level == DiagnosticStatus.WARN
 
@@ -135,19 +137,115 @@ def test_zero_stamps_and_repeated_stamps_are_told(start_vo):
     _, tracker, peer = start_vo()
     msg, info = frame_messages(0)
     msg.header = header_to_msg(0, CAMERA_FRAME)
-    peer.send(msg, info)  # a clock may start at zero
-    peer.images.publish(msg)
-    peer.diagnosis("carry no time")
+    for _ in range(2):
+        assert "carries no time" in peer.send(msg, info).reason
+    peer.diagnosis("carries no time")
     peer.send_frame(1)
     peer.images.publish(frame_messages(1)[0])
-    peer.diagnosis("stamp of the one before")
-    assert [frame.stamp_ns for frame in tracker.frames] == [0, stamp_ns(1)]
+    diagnosis = peer.diagnosis("stamp of the one before")
+    assert figure(diagnosis, "frames refused: stamp") == "3"
+    assert [frame.stamp_ns for frame in tracker.frames] == [stamp_ns(1)]
+
+
+ODD_STAMPS = {
+    "zero": 0,
+    "negative": -5 * 10**9,
+    "far ahead": stamp_ns(5) + 10**12,
+    "a bit ahead": stamp_ns(12) + 10**7,
+    "back": 10**9,
+}
+
+
+@pytest.mark.parametrize("case", ODD_STAMPS)
+def test_one_odd_stamp_is_refused_and_counted_and_resets_nothing(start_vo, case):
+    _, tracker, peer = start_vo()
+    for number in range(4):
+        peer.send_frame(number)
+    msg, info = frame_messages(4)
+    msg.header = header_to_msg(ODD_STAMPS[case], CAMERA_FRAME)
+    status = peer.send(msg, info)
+    for number in range(5, 16):
+        last = peer.send_frame(number)
+    assert last.state == VoStatus.TRACKING
+    assert tracker.resets == 0
+    if case != "a bit ahead":  # that one is tracked, and those before it are refused until time has passed it
+        assert "stamp" in status.reason
+        assert (last.frames_refused, len(tracker.frames)) == (1, 15)
+    assert len(tracker.frames) + last.frames_refused == 16
+
+
+def test_two_neighbors_that_are_swapped_reset_nothing(start_vo):
+    _, tracker, peer = start_vo()
+    for number in (0, 1, 3, 2, 4, 6, 5, 7):
+        peer.send_frame(number)
+    assert [frame.stamp_ns for frame in tracker.frames] == [stamp_ns(number) for number in (0, 1, 3, 4, 6, 7)]
+    assert tracker.resets == 0
+
+
+def test_a_gap_is_no_new_start(start_vo):
+    _, tracker, peer = start_vo()
+    for number in (0, 1, 2, 3000, 3001, 3002, 3003):
+        status = peer.send_frame(number)
+    assert (status.state, tracker.resets) == (VoStatus.TRACKING, 0)
+
+
+@pytest.mark.parametrize(("half", "frame_id"), [(True, CAMERA_FRAME), (False, "other_eye"), (True, "other_eye")])
+def test_two_cameras_on_one_topic_are_named_and_one_is_followed(start_vo, half, frame_id):
+    _, tracker, peer = start_vo()
+    other = CAMERA.scaled(32, 24) if half else CAMERA
+    second = peer.create_publisher(Image, "image", 10)
+    wait_until(lambda: second.get_subscription_count())
+    for number in range(0, 12, 2):
+        peer.send_frame(number)
+        msg, info = frame_messages(number + 1, other)
+        msg.header.frame_id = frame_id
+        peer.infos.publish(info)
+        second.publish(msg)
+        reason = peer.status_of(stamp_ns(number + 1)).reason
+        assert "one camera is followed" in reason or "CameraInfo" in reason
+    assert {frame.camera for frame in tracker.frames} == {CAMERA}
+    assert tracker.resets == 0
+    assert "/peer" in figure(peer.diagnosis(""), "problem: publishers")
+
+
+def test_one_odd_calibration_resets_nothing(start_vo):
+    _, tracker, peer = start_vo()
+    for number in range(3):
+        peer.send_frame(number)
+    for change in ({"k": [0.0] * 9}, {"k": [90.0, 0, 31.5, 0, 90.0, 23.5, 0, 0, 1]}, {"width": 12000, "height": 12000}):
+        msg, info = frame_messages(number + 1)
+        for name, value in change.items():
+            setattr(info, name, value)
+        peer.send(msg, info)
+        number += 2
+        assert peer.send_frame(number).state == VoStatus.TRACKING
+    assert tracker.resets == 0
+
+
+def test_a_calibration_that_stays_another_one_starts_again(start_vo):
+    _, tracker, peer = start_vo()
+    for number in range(3):
+        peer.send_frame(number)
+    zoomed = replace(CAMERA, fx=90.0, fy=90.0)
+    while tracker.frames[-1].camera != zoomed:
+        assert number < 12
+        peer.send_frame(number := number + 1, zoomed)
+    assert tracker.resets == 1
+
+
+def test_an_image_too_small_for_the_matcher_is_no_failure_of_the_tracker(start_vo, monkeypatch):
+    monkeypatch.setattr("vo_peer.KnownMatcher.min_side_px", 50)
+    _, tracker, peer = start_vo()
+    assert "64x48, and the matcher needs 50 pixels" in peer.send_frame(0).reason
+    assert not tracker.frames
 
 
 def test_time_that_jumps_back_starts_anew(start_vo):
     _, tracker, peer = start_vo()
     for number in (10, 11, 12):
         peer.send_frame(number)
+    for number in (1, 2):  # may be odd ones
+        assert "before the last one's" in peer.send_frame(number).reason
     assert peer.send_frame(3).state == VoStatus.INITIALIZING
     assert peer.send_frame(4).state == VoStatus.TRACKING
     assert tracker.resets == 1
@@ -175,7 +273,7 @@ def test_a_camera_that_changes_starts_anew(start_vo):
 def test_nobody_sends_pictures(start_vo, monkeypatch):
     monkeypatch.setattr("ros_matching.nodes.vo_node._SILENCE_S", 0.0)
     _, _, peer = start_vo()
-    assert "/image" in peer.diagnosis("no picture has come").message
+    assert "/image" in peer.diagnosis("no image has come").message
 
 
 def test_a_clock_that_jumps_back_starts_anew(start_vo):

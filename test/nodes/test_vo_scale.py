@@ -218,8 +218,22 @@ def test_the_buffer_finds_the_nearest_and_waits_for_what_is_late():
     late = threading.Timer(0.05, lambda: buffer.put(Image(header=header_to_msg(5 * 10**9, ""))))
     late.start()
     assert buffer.find(5 * 10**9, 0.1, TIMEOUT_S).header.stamp.sec == 5
-    buffer.put(Image(header=header_to_msg(10**9, "")))
-    assert buffer.find(5 * 10**9, 0.1, 0.0) is None  # time jumped back
+    for odd_ns in (0, -(10**9), 10**9, 10**15):
+        buffer.put(Image(header=header_to_msg(odd_ns, "")))
+    buffer.put(Image(header=header_to_msg(6 * 10**9, "")))
+    assert buffer.find(6 * 10**9, 0.1, 0.0).header.stamp.sec == 6
+    for second in (1, 2, 3):
+        buffer.put(Image(header=header_to_msg(second * 10**9, "")))
+    assert buffer.find(6 * 10**9, 0.1, 0.0) is None  # time jumped back
+
+
+def test_the_buffer_is_bounded_in_bytes_too(monkeypatch):
+    monkeypatch.setattr("ros_matching.nodes.stamped_buffer._MOST_BYTES", 1000)
+    buffer = StampedBuffer(capacity=10)
+    for second in (1, 2, 3):
+        buffer.put(Image(header=header_to_msg(second * 10**9, ""), data=bytes(600)))
+    assert buffer.find(2 * 10**9, 0.1, 0.0) is None
+    assert buffer.find(3 * 10**9, 0.1, 0.0).header.stamp.sec == 3
 
 
 def test_depth_over_topics_makes_the_odometry_metric(context):

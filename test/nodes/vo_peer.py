@@ -47,6 +47,7 @@ class KnownMatcher:
     """A front end that only counts how often it was used."""
 
     name = "known"
+    min_side_px = 1
 
     def __init__(self) -> None:
         self.matched = 0

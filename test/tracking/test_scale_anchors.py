@@ -182,6 +182,23 @@ def test_wheels_of_another_time_or_with_a_gap_tell_nothing():
     assert_refused(anchor.measure(local_map, view_of(local_map)), "no wheel odometry")
 
 
+@pytest.mark.parametrize("odd", [(0, 0.5), (10**18, 0.5), (510_000_000, 90.0)])
+def test_a_single_odd_position_leaves_the_wheel_odometry_as_it_was(odd):
+    odometry = WheelOdometry()
+    for step in range(5):
+        odometry.add(step * 100_000_000 + 100_000_000, np.array([step, 0.0, 0.0]))
+    assert not odometry.add(odd[0], np.array([odd[1], 0.0, 0.0]))
+    assert odometry.add(600_000_000, np.array([5.0, 0.0, 0.0]))
+    np.testing.assert_allclose(odometry.at([150_000_000, 550_000_000])[:, 0], [0.5, 4.5])
+
+
+def test_wheel_odometry_goes_on_after_a_gap():
+    odometry = WheelOdometry()
+    for seconds in (1.0, 1.1, 9.0, 9.1, 9.2):
+        odometry.add(int(seconds * 1e9), np.array([seconds, 0.0, 0.0]))
+    np.testing.assert_allclose(odometry.at([1_050_000_000, 5 * 10**9, 9_050_000_000])[:, 0], [1.05, np.nan, 9.05])
+
+
 def test_an_unknown_mounting_is_waited_for():
     local_map, poses = walked_map(3)
     measured = WheelAnchor(ScaleConfig(), wheels(poses), lambda: None).measure(local_map, view_of(local_map))
@@ -195,10 +212,9 @@ def test_wheel_odometry_interpolates_and_begins_anew_after_a_jump():
         odometry.add(step * 100, np.array([step, 0.0, 0.0]) * 1e-9)
     found = odometry.at([350, 450, 710])
     np.testing.assert_allclose(found[:, 0], [np.nan, 4.5e-9, np.nan])
-    odometry.add(800, np.array([90.0, 0.0, 0.0]))
-    odometry.add(900, np.array([90.0, 0.0, 0.0]))
+    assert [odometry.add(stamp, np.array([90.0, 0.0, 0.0])) for stamp in (800, 900, 1000)] == [False, False, True]
     np.testing.assert_allclose(odometry.at([650, 850])[:, 0], [np.nan, 90.0])
-    odometry.add(100, np.zeros(3))
+    assert [odometry.add(stamp, np.zeros(3)) for stamp in (100, 200, 300)] == [False, False, True]
     assert np.isnan(odometry.at([850])).all()
     with pytest.raises(TrackingError, match="finite"):
         odometry.add(200, np.array([np.nan, 0, 0]))
