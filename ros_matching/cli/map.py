@@ -120,11 +120,11 @@ def run(args: argparse.Namespace) -> int:
         _map_all(mapper, keyframes, source, output, quiet=args.quiet)
     except KeyboardInterrupt:
         exports.finish()
-        output.write(mapper.cloud(), vars(args), source.faults, pcd=args.pcd, quiet=args.quiet)
+        output.write(mapper.cloud(), vars(args), source, pcd=args.pcd, quiet=args.quiet)
         raise
     exports.finish()
     cloud = mapper.cloud()
-    output.write(cloud, vars(args), source.faults, pcd=args.pcd, quiet=args.quiet)
+    output.write(cloud, vars(args), source, pcd=args.pcd, quiet=args.quiet)
     if len(cloud):
         return 0
     print(f"ros-matching map: no point was mapped; {output.last_reason}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +12,12 @@ import numpy as np
 from ros_matching.datatypes import PointCloud, ScaleState
 from ros_matching.evaluation.cloud_picture import draw_cloud, overview
 from ros_matching.evaluation.depth_picture import draw_depth
-from ros_matching.evaluation.mapping import MappingRecorder
+from ros_matching.evaluation.mapping import MappingRecorder, MappingReport
 from ros_matching.evaluation.mapping_report import mapping_measurement
 from ros_matching.evaluation.tables import write_measurement
+from ros_matching.io import FrameSource
 from ros_matching.io.cloud import write_cloud
-from ros_matching.io.faults import FrameFault, fault_summary
+from ros_matching.io.faults import fault_summary
 from ros_matching.io.images import write_image
 from ros_matching.io.trajectory import Trajectory, write_tum
 from ros_matching.mapping import MappingResult, MappingStatus
@@ -90,9 +91,9 @@ class MapOutput:
             self._viewer.show(result)
 
     def write(
-        self, cloud: PointCloud, settings: Mapping[str, Any], faults: Sequence[FrameFault], *, pcd: bool, quiet: bool
+        self, cloud: PointCloud, settings: Mapping[str, Any], source: FrameSource, *, pcd: bool, quiet: bool
     ) -> None:
-        """Write everything, and print the report and where it is; ``faults`` are those of the source."""
+        """Write everything, and print the report and where it is, with the calibration and the faults of the source."""
         if self._viewer is not None:
             self._viewer.close()
         written = []
@@ -109,16 +110,29 @@ class MapOutput:
             write_tum(self._folder / "keyframes.tum", Trajectory(stamps, np.array([self._poses[id] for id in ids])))
             written.append("keyframes.tum")
         known = {key: value for key, value in settings.items() if key not in _NO_SETTINGS}
-        known |= {"faulty frames": fault_summary(faults)} if faults else {}
-        reports = {"pbs_mvsnet_lite": self._recorder.report(cloud)}
+        report = self._recorder.report(cloud)
+        remarks = _remarks(source, report)
+        known |= remarks
+        reports = {"pbs_mvsnet_lite": report}
         measurement = mapping_measurement(reports, self._source, known, "report")
         written += [path.name for path in write_measurement(measurement, self._folder)]
         if not quiet:
             print(measurement.markdown())
-            if faults:
-                print(f"faulty frames: {fault_summary(faults)}")
+            print("\n".join(["", *(f"{name}: {text}" for name, text in remarks.items())]))
             print(f"\nwritten to {self._folder}: {', '.join(written)}")
 
     def _write_image(self, name: str, image: np.ndarray) -> str:
         write_image(self._folder / name, image)
         return name
+
+
+def _remarks(source: FrameSource, report: MappingReport) -> dict[str, str]:
+    """The calibration used, a unit of depth images that contradicts the maps, and faulty frames, by their names."""
+    used, faults = source.calibration, source.faults
+    warning = used.depth_contradiction(report.depth_ratio, "depths of the maps") or used.depth_doubt
+    remarks = {
+        "calibration": used.summary(),
+        "warning": warning,
+        "faulty frames": fault_summary(faults) if faults else "",
+    }
+    return {name: text for name, text in remarks.items() if text}

@@ -90,6 +90,7 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
     recorder = RunRecorder(source.name, settings.backend)
     listener.fill(recorder)
     recorder.add_faults(source.faults)
+    recorder.set_calibration(source.calibration)
     skipped = sum(fault.skipped for fault in source.faults)
     dropped = listener.expected - len(recorder) if settings.realtime else 0
     report = recorder.report(dropped=dropped, interrupted=listener.expected + skipped < len(source))

@@ -47,6 +47,7 @@ class Race:
         for contestant, recorder in zip(self._contestants, self._recorders, strict=True):
             contestant.wait_until_ready()
             recorder.backend = contestant.name
+            recorder.set_calibration(source.calibration)
         for frame in source:
             if all(contestant.failure for contestant in self._contestants):
                 break

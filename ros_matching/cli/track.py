@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     matcher = load_matcher(args.backend, device=args.device)
     odometry = make_odometry(configs, matcher, args.wheel_odometry)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
+    recorder.set_calibration(source.calibration)
     out_dir = args.out or Path("results") / source.name
     try:
         _track_all(odometry, source, recorder, exports, quiet=args.quiet)

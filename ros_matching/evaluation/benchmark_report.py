@@ -65,7 +65,7 @@ def benchmark_measurement(
         for contest in contests
         for run in contest.runs
     ]
-    remarks = [*_notes(rows), *losses(rows)]
+    remarks = [*_notes(rows), *losses(rows), *_calibrations(contests)]
     note = "\n\n".join([_NOTE.format(alignment=settings["alignment"]), *remarks])
     tables = [Table("Accuracy", _FIGURES, rows, note)]
     if covariances := covariance_table(contests):
@@ -73,6 +73,12 @@ def benchmark_measurement(
     if timed := [row for row in flat if row["stage_ms"]]:
         tables.append(Table("Time and memory", times, timed, f"{_TIMES_NOTE} {conditions}".strip()))
     return Measurement(name, settings, tables, details=details)
+
+
+def _calibrations(contests: Sequence[Contest]) -> list[str]:
+    """The calibration that each sequence was undistorted with, a line each."""
+    used = {(contest.sequence, run.report.calibration) for contest in contests for run in contest.runs}
+    return [f"{sequence}, calibration {known.summary()}" for sequence, known in sorted(used, key=str) if known]
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

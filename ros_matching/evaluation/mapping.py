@@ -46,6 +46,7 @@ class MappingReport:
     depth: DepthReport | None
     cloud: CloudReport | None
     note: str
+    depth_ratio: float = float("nan")  # median of estimated depth divided by that of the depth images, in their unit
 
 
 class MappingRecorder:
@@ -112,7 +113,14 @@ class MappingRecorder:
             depth=depth,
             cloud=cloud_report,
             note=note,
+            depth_ratio=self._depth_ratio(similarity),
         )
+
+    def _depth_ratio(self, similarity: Similarity | None) -> float:
+        """The median ratio of the maps' depth to that of the depth images, NaN where one of them is unknown."""
+        ratios = np.concatenate([np.zeros(0), *(ratio for ratio, _ in self._ratios)])
+        known = ratios[np.isfinite(ratios)]
+        return similarity.scale * float(np.median(known)) if similarity is not None and known.size else float("nan")
 
     def _similarity(self) -> tuple[Similarity | None, str]:
         """How the estimate's world lies in the true one, or why that is unknown."""

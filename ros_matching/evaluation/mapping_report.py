@@ -69,6 +69,7 @@ def _row(source: str, name: str, report: MappingReport) -> dict[str, Any]:
         "ms": report.ms_per_keyframe,
         "stage_ms": dict(report.stage_ms),
         "scale": report.scale,
+        "depth_ratio": report.depth_ratio,
         "note": report.note,
     }
     if (depth := report.depth) is not None:

@@ -64,6 +64,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
 
     ``path_length`` and the errors are over the tracked frames that have a true pose, after the ``alignment`` that
     multiplied the estimate by ``scale``. ``unit`` is that of the estimate at the end of the run, before the alignment.
+    ``calibration`` is that of the source's images; ``depth_warning`` says why its depth images' unit may be wrong.
     ``faults`` are the frames that the source could not deliver, or not whole, with the first reasons.
     ``stage_ms`` are means over all frames, and so is ``ms_per_frame``. ``nees`` says how far covariances agree with
     errors (``evaluation.consistency``), ``None`` where too few frames have a true pose of their own.
@@ -71,6 +72,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
     evaluation = report.evaluation
     return {
         "source": report.source,
+        "calibration": report.calibration and report.calibration.values(),
         "backend": report.backend,
         "frames": len(report.records),
         "tracked": report.count(TRACKING),
@@ -98,6 +100,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
             "reason": report.unit.reason or None,
             "tracked_frames": {state.value: report.count_unit(state) for state in ScaleState},
         },
+        "depth_warning": _depth_warning(report) or None,
         "nees": _nees(report),
         "evaluation_note": report.evaluation_note or None,
         "ms_per_frame": _known(report.ms_per_frame),
@@ -128,7 +131,11 @@ def summary_table(report: RunReport) -> str:
         rows.append(("dropped", f"{report.dropped}"))
     if report.faults:
         rows.append(("faulty frames", fault_summary(report.faults)))
+    if report.calibration is not None:
+        rows.insert(1, ("calibration", report.calibration.summary()))
     rows.append(("unit", _unit(report)))
+    if warning := _depth_warning(report):
+        rows.append(("warning", warning))
     rows += _error_rows(report)
     rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else f"{report.ms_per_frame:.1f} ms"))
     rows += [(f"  {stage}", f"{milliseconds:.1f} ms") for stage, milliseconds in report.stage_ms.items()]
@@ -161,6 +168,17 @@ def _unit(report: RunReport) -> str:
     if metric := report.count_unit(ScaleState.METRIC):
         words += f"; metric in {_share(metric, tracked)} of the tracked frames"
     return words + (f"; {unit.reason}" if unit.reason else "")
+
+
+def _depth_warning(report: RunReport) -> str:
+    """Say why the unit of the depth images may be wrong: by the ground truth, or else by their own values."""
+    evaluation, calibration = report.evaluation, report.calibration
+    if calibration is None or report.unit.source not in ("", "depth"):
+        return ""
+    is_metric = report.unit.source == "depth" and report.unit.state == ScaleState.METRIC.value
+    if evaluation is not None and is_metric and evaluation.alignment == "sim3" and math.isfinite(evaluation.scale):
+        return calibration.depth_contradiction(evaluation.scale, "the lengths of the ground truth")
+    return calibration.depth_doubt
 
 
 def _share(count: int, total: int) -> str:

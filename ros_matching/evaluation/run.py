@@ -15,6 +15,7 @@ import numpy as np
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import DataTypeError, EvaluationError, MissingDependencyError
 from ros_matching.evaluation.trajectory import TrajectoryReport, check_alignment, evaluate_trajectory
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.io.trajectory import Trajectory
 
@@ -87,6 +88,7 @@ class RunReport:
     dropped: int
     interrupted: bool
     faults: tuple[FrameFault, ...] = ()  # of the source
+    calibration: UsedCalibration | None = None  # of the source, where it is known
 
     def count(self, status: str) -> int:
         """How many frames ended with this status."""
@@ -157,6 +159,7 @@ class RunRecorder:
         self._records: list[FrameRecord] = []
         self._truth: list[tuple[int, np.ndarray]] = []
         self._faults: list[FrameFault] = []
+        self._calibration: UsedCalibration | None = None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -172,6 +175,10 @@ class RunRecorder:
     def add_faults(self, faults: Sequence[FrameFault]) -> None:
         """Take the faulty frames of the source, which never reached the odometry or not whole."""
         self._faults += faults
+
+    def set_calibration(self, calibration: UsedCalibration) -> None:
+        """Take the calibration that the source's images were undistorted with."""
+        self._calibration = calibration
 
     def report(self, *, dropped: int = 0, interrupted: bool = False) -> RunReport:
         """Report on what was collected. ``dropped`` counts frames that never reached the odometry.
@@ -195,6 +202,7 @@ class RunRecorder:
             dropped,
             interrupted,
             tuple(self._faults),
+            self._calibration,
         )
 
     def _evaluate(

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ros_matching.datatypes import Camera, DepthMap, Frame, Keyframe, ScaleState
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.networks.pbs_mvsnet.depth import feature_camera
 from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
 
@@ -22,6 +23,7 @@ class SlidingSource:
     name = "sliding"
     faults = ()
     camera = Camera(160, 120, 100.0, 100.0, 79.5, 59.5)
+    calibration = UsedCalibration("the wall", camera)
 
     def __init__(self, with_truth: bool = True, frames: int = 20) -> None:
         self._with_truth, self._frames = with_truth, frames

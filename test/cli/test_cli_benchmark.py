@@ -18,7 +18,9 @@ import ros_matching.io
 from ros_matching.cli.contestant import Contestant, FrontEnd
 from ros_matching.cli.main import main
 from ros_matching.cli.race import Race
+from ros_matching.datatypes import Camera
 from ros_matching.io import open_source
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.tracking import TrackingConfig
 
 FRAMES = 14
@@ -117,6 +119,7 @@ def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
     class Frames(list):
         faults = ()
         name = "room"
+        calibration = UsedCalibration("K.txt", Camera(64, 48, 60.0, 60.0, 31.5, 23.5))
 
         def __iter__(self):
             for frame in super().__iter__():
@@ -149,6 +152,7 @@ def test_ctrl_c_writes_what_was_done_and_leaves_no_process(recording, tmp_path, 
     class Frames(list):
         faults = ()
         name = "room"
+        calibration = UsedCalibration("K.txt", Camera(64, 48, 60.0, 60.0, 31.5, 23.5))
 
         def __iter__(self):
             yield from self[:6]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -127,6 +128,22 @@ def test_poses_of_a_kitti_file_count_frames(sliding, tmp_path):
     code, folder = sliding("--poses", str(tmp_path / "poses.txt"), source=SlidingSource(with_truth=False))
     assert code == 0
     np.testing.assert_allclose(read_cloud(folder / "cloud.ply").points[:, 2], WALL, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(1.0, False), (0.2, True)])
+def test_depth_images_in_another_unit_than_the_maps_are_reported(sliding, factor, warned):
+    """Millimetres read in units of 5000 a metre are five times too near."""
+
+    class Source(SlidingSource):
+        calibration = replace(SlidingSource.calibration, depth_units_per_metre=5000.0)
+
+        def __iter__(self):
+            return (replace(frame, depth=frame.depth * np.float32(factor)) for frame in super().__iter__())
+
+    _, folder = sliding("--poses", "truth", source=Source())
+    settings = json.loads((folder / "report.json").read_text())["settings"]
+    assert settings["calibration"].startswith("the wall: 160x120")
+    assert ("depth_scale=1000 instead of 5000" in settings.get("warning", "")) == warned
 
 
 def test_without_poses_the_error_says_what_else_there_is(sliding, capsys, tmp_path):

@@ -15,6 +15,7 @@ from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
 from ros_matching.io import open_source
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.images import write_image
 from ros_matching.io.text import write_lines
 from ros_matching.io.trajectory import read_tum
@@ -35,6 +36,7 @@ class FakeSource:
     error: BaseException | None = None
     name = "corridor"
     camera = CAMERA
+    calibration = UsedCalibration("K.txt", CAMERA)
     faults = ()
 
     def __len__(self) -> int:

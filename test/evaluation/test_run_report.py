@@ -4,20 +4,23 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import DataTypeError, EvaluationError
 from ros_matching.evaluation.plots import view_axes
 from ros_matching.evaluation.report import report_values, summary_table, write_report
-from ros_matching.evaluation.run import FrameRecord, RunRecorder, RunReport
+from ros_matching.evaluation.run import FrameRecord, RunRecorder, RunReport, UnitRecord
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.trajectory import Trajectory, read_tum
 
 KEYS = {
-    "source", "backend", "frames", "tracked", "initializing", "lost", "dropped",
+    "source", "calibration", "depth_warning", "backend", "frames", "tracked", "initializing", "lost", "dropped",
     "faults", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
     "alignment", "alignment_note", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "nees", "versions",
@@ -47,6 +50,45 @@ def recorded(truth: Trajectory, statuses: str, *, scale: float = 0.5, with_truth
             )
         )
     return recorder
+
+
+KINECT_CAMERA = Camera(640, 480, 517.3, 516.5, 318.6, 255.3, DistortionModel.PLUMB_BOB, (0.26, -0.95, 0.0, 0.0, 1.16))
+KINECT = UsedCalibration("K.txt", KINECT_CAMERA, 5000.0)
+
+
+def test_the_report_names_the_calibration(truth):
+    recorder = recorded(truth, 20 * "t")
+    assert values_of(recorder.report())["calibration"] is None
+    recorder.set_calibration(KINECT)
+    values = values_of(recorder.report())["calibration"]
+    assert (values["origin"], values["model"], values["width"], values["height"]) == ("K.txt", "plumb_bob", 640, 480)
+    assert (values["fx"], values["fy"], values["cx"], values["cy"]) == (517.3, 516.5, 318.6, 255.3)
+    [row] = [line for line in summary_table(recorder.report()).splitlines() if line.startswith("calibration")]
+    assert all(word in row for word in ("K.txt", "640x480", "fx 517.30", "cy 255.30", "plumb_bob (0.26, -0.95"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "unit", "doubt", "warning"),
+    [
+        (0.2, UnitRecord("metric", "depth", 0.01), "", "depth_scale=1000 instead of 5000"),
+        (0.95, UnitRecord("metric", "depth", 0.01), "multiples", None),
+        (0.2, UnitRecord("metric", "wheel", 0.01), "", None),
+        (0.2, UnitRecord(), "", None),
+        (1.0, UnitRecord(), "multiples of 5", "multiples of 5"),
+    ],
+)
+def test_depth_in_another_unit_than_the_ground_truth_is_reported(truth, scale, unit, doubt, warning):
+    """The depth of millimetres read in TUM's units makes lengths five times too small, surely and silently."""
+    recorder = RunRecorder("office", "sift")
+    recorder.set_calibration(replace(KINECT, depth_doubt=doubt))
+    for record in recorded(truth, 30 * "t", scale=scale).report().records:
+        recorder.add(replace(record, unit=unit))
+    for stamp_ns, pose in zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True):
+        recorder.add_truth(stamp_ns, pose)
+    report = recorder.report()
+    found = values_of(report)["depth_warning"]
+    assert (found is None) if warning is None else (warning in found)
+    assert ("\nwarning " in summary_table(report)) == (warning is not None)
 
 
 def values_of(report: RunReport) -> dict:

@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.geometry.se3 import pose_from
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.msg import VoStatus
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -57,6 +58,7 @@ class ListSource:
     def __init__(self, frames: list[Frame]) -> None:
         self._frames = frames
         self.camera = frames[0].camera
+        self.calibration = UsedCalibration("the list", self.camera)
 
     def __len__(self) -> int:
         return len(self._frames)

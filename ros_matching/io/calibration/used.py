@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from ros_matching.datatypes import Camera
+
+_SAME_UNIT = 1.3  # ratio of lengths up to which they may be in one unit: other errors are smaller
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,16 @@ class UsedCalibration:
     camera: Camera
     depth_units_per_metre: float | None = None
     depth_doubt: str = ""
+
+    def depth_contradiction(self, ratio: float, lengths: str) -> str:
+        """Say that ``lengths``, known from elsewhere, are ``ratio`` times those by depth; empty if they agree."""
+        if self.depth_units_per_metre is None or not math.isfinite(ratio) or 1 / _SAME_UNIT < ratio < _SAME_UNIT:
+            return ""
+        return (
+            f"{lengths} are {ratio:.3g} times as long as by the depth images: if they are in metres, the unit of the "
+            f"depth images is wrong; depth_scale={self.depth_units_per_metre / ratio:.4g} instead of "
+            f"{self.depth_units_per_metre:g} would agree"
+        )
 
     def values(self) -> dict[str, Any]:
         """The calibration, ready for JSON."""
