@@ -58,14 +58,20 @@ class Undistorter:
     the view that the original covers without a gap, with the ratio of the focal lengths kept (square pixels stay
     square) and at most 120 degrees wide; so no pixel is invented at the border. The maps are made once. Coefficients
     that are too few or too many, or that describe no lens over the whole image, raise ``CalibrationError``.
+
+    With ``pinhole`` the results are those of this camera, of the same size, and their border is repeated where the
+    original does not cover it: for images of one sequence whose intrinsics differ a little.
     """
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: Camera, pinhole: Camera | None = None) -> None:
         _check_coefficients(camera)
         self.source = camera
-        self.camera = without_distortion(camera)
+        self.camera = pinhole or without_distortion(camera)
         self._maps = None
-        if not camera.is_pinhole:
+        if pinhole is not None:
+            if camera != pinhole:
+                self._maps = cv2.convertMaps(*_undistortion_maps(camera, pinhole), cv2.CV_16SC2)
+        elif not camera.is_pinhole:
             self.camera, maps = _covered_view(camera)
             self._maps = cv2.convertMaps(*maps, cv2.CV_16SC2)
 

@@ -6,6 +6,7 @@ its pose in the body, moves it to the camera.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,14 @@ TRUTH = Path("state_groundtruth_estimate0", "data.csv")
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a sequence, its ``mav0``, or one of its cameras."""
-    return (_camera_folder(path) / "data.csv").is_file()
+    """Return True for a sequence, its ``mav0``, or one of its cameras, but not for TUM-VI."""
+    folder = camera_folder(path)
+    return (folder / "data.csv").is_file() and not is_tum_vi(folder)
+
+
+def is_tum_vi(folder: Path) -> bool:
+    """Return True for a camera's folder of TUM-VI, which has Kalibr's calibration and no ``sensor.yaml``."""
+    return not (folder / "sensor.yaml").is_file() and (folder.parent.parent / "dso" / "camchain.yaml").is_file()
 
 
 def open_euroc(path: Path, *, calibration: Path | None = None, stereo: bool = False) -> ImageSequence:
@@ -35,8 +42,8 @@ def open_euroc(path: Path, *, calibration: Path | None = None, stereo: bool = Fa
 
     ``stereo`` adds the images of the other camera that have the same stamp.
     """
-    folder = _camera_folder(path.resolve())
-    listing = _images(folder)
+    folder = camera_folder(path.resolve())
+    listing = read_images(folder)
     sensor = read_calibration(folder / "sensor.yaml")
     poses = _poses(folder, sensor.body_from_camera, np.array(listing.stamps_ns, dtype=np.int64))
     records = [
@@ -48,17 +55,23 @@ def open_euroc(path: Path, *, calibration: Path | None = None, stereo: bool = Fa
     if stereo:
         partner_folder = folder.parent / PARTNERS[folder.name]
         partner = _partner(folder, sensor, partner_folder)
-        images = _images(partner_folder)
-        by_stamp = dict(zip(images.stamps_ns, images.names, strict=True))
-        records = [
-            replace(r, partner=partner_folder / "data" / by_stamp[r.stamp_ns]) if r.stamp_ns in by_stamp else r
-            for r in records
-        ]
+        records = with_right_images(records, partner_folder)
     return ImageSequence(name, records, known, partner=partner, faults=listing.faults)
 
 
-def _images(folder: Path) -> Listing:
+def read_images(folder: Path) -> Listing:
+    """The images of a camera's folder with their stamps."""
     return read_listing(folder / "data.csv", separator=",", in_seconds=False)
+
+
+def with_right_images(records: Sequence[ImageRecord], folder: Path) -> list[ImageRecord]:
+    """The records with the images of another camera's folder that have the same stamps."""
+    images = read_images(folder)
+    by_stamp = dict(zip(images.stamps_ns, images.names, strict=True))
+    return [
+        replace(record, partner=folder / "data" / by_stamp[record.stamp_ns]) if record.stamp_ns in by_stamp else record
+        for record in records
+    ]
 
 
 def _partner(folder: Path, sensor: Calibration, partner_folder: Path) -> PartnerCamera:
@@ -72,7 +85,8 @@ def _partner(folder: Path, sensor: Calibration, partner_folder: Path) -> Partner
     return PartnerCamera(partner, invert(mountings[1]) @ mountings[0])
 
 
-def _camera_folder(path: Path) -> Path:
+def camera_folder(path: Path) -> Path:
+    """The folder of the camera that a path means: a camera's own, or ``cam0`` of a sequence or its ``mav0``."""
     if path.name in CAMERAS:
         return path
     return (path if path.name == "mav0" else path / "mav0") / CAMERAS[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,18 @@ import numpy as np
 
 from ros_matching.atomic_file import write_atomic
 from ros_matching.errors import SourceError
+from ros_matching.io.archive import ArchivedFile, archived_files
 from ros_matching.io.encodings import decode_compressed, metres_from_raw
 from ros_matching.io.payloads import decode_payload, payload_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def list_archived_images(archive: Path, folder: str = "") -> list[ArchivedFile]:
+    """The image files of a folder in a zip archive, as ``list_images`` orders them, without unpacking it."""
+    files = [file for file in archived_files(archive) if file.folder == folder]
+    files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]
+    return sorted(files, key=natural_order)
 
 
 def list_images(folder: Path, pattern: str = "*") -> list[Path]:
@@ -27,7 +36,7 @@ def list_images(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted((path for path in paths if not path.name.startswith(".")), key=natural_order)
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | ArchivedFile) -> np.ndarray:
     """The colour image of a file, (H, W, 3) uint8 RGB, as it is stored (a camera's EXIF orientation is left alone).
 
     Raises ``SourceError`` where it is missing, cut off or no image.
@@ -38,7 +47,7 @@ def read_image(path: Path) -> np.ndarray:
         raise SourceError(f"{path}: {error}") from error
 
 
-def image_file_size(path: Path) -> tuple[int, int]:
+def image_file_size(path: Path | ArchivedFile) -> tuple[int, int]:
     """The width and height that the header of an image file states."""
     try:
         return payload_size(_bytes(path))
@@ -129,7 +138,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
     write_atomic(path, payload.tobytes())
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path | ArchivedFile) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -138,7 +147,24 @@ def _bytes(path: Path) -> bytes:
         raise SourceError(f"it cannot be read ({error.strerror})") from error
 
 
-def natural_order(path: Path) -> list[tuple[int, int, str]]:
+def number_of_name(file: Path | ArchivedFile) -> int:
+    """The number that a file's name ends with, before its suffix; raises ``SourceError`` where it has none."""
+    digits = re.search(r"(\d{1,9})$", file.stem)
+    if digits is None:
+        raise SourceError(f"{file}: expected a file name that ends with a number")
+    return int(digits[1])
+
+
+def natural_order(path: Path | ArchivedFile) -> list[tuple[int, int, str]]:
     """The key that sorts names with their numbers by value: ``2.png`` before ``10.png``."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+    return _natural_key(path.name)
+
+
+def in_natural_order(names: Iterable[str]) -> list[str]:
+    """Names with their folders in the order of ``natural_order``."""
+    return sorted(names, key=_natural_key)
+
+
+def _natural_key(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]

@@ -17,6 +17,7 @@ import numpy as np
 from ros_matching.datatypes import Camera, Frame, StereoPartner
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.camera import Undistorter
+from ros_matching.io.archive import ArchivedFile
 from ros_matching.io.calibration import Calibration, UsedCalibration
 from ros_matching.io.depth_units import doubt_depth_units
 from ros_matching.io.faults import FrameFault, Loaded, deliver
@@ -36,10 +37,11 @@ class ImageRecord:
 
     index: int
     stamp_ns: int
-    image: Path
+    image: Path | ArchivedFile
     true_world_from_camera: np.ndarray | None = None
     depth: Path | None = None
-    partner: Path | None = None  # the image of the stereo partner camera
+    partner: Path | ArchivedFile | None = None  # the image of the stereo partner camera
+    calibration: Calibration | None = None  # of this image, where it is not that of the sequence
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class ImageSequence:
         )
         self._partner = partner
         self._partner_undistorter: Undistorter | None = None  # made of the first image, by the thread that loads
+        self._newest_undistorter: tuple[Calibration, Undistorter] | None = None  # of a record's own calibration
         self._known_faults = list(faults)
         self._faults: list[FrameFault] = []
 
@@ -201,7 +204,18 @@ class ImageSequence:
                 f"{record.image} is {image.shape[1]}x{image.shape[0]}, but the sequence is of {width}x{height}; "
                 "all images must be of one size"
             )
-        return self._undistorter.undistort(image)
+        return self._undistorter_of(record).undistort(image)
+
+    def _undistorter_of(self, record: ImageRecord) -> Undistorter:
+        """For an image with a calibration of its own, an undistorter to the camera of the sequence."""
+        if record.calibration is None:
+            return self._undistorter
+        calibration, undistorter = self._newest_undistorter or (None, None)
+        if calibration is not record.calibration:
+            source = record.calibration.camera(self.camera.width, self.camera.height)
+            undistorter = Undistorter(source, self.camera)
+            self._newest_undistorter = record.calibration, undistorter
+        return undistorter
 
     def _load_depth(self, record: ImageRecord) -> np.ndarray | None:
         if record.depth is None:
@@ -210,7 +224,7 @@ class ImageSequence:
         depth = read_depth(record.depth, self._depth_units_per_metre, depth_camera.width, depth_camera.height)
         if self._depth_camera is not None:
             return register_depth(depth, self._depth_camera, self.camera)
-        return self._undistorter.undistort_depth(depth)
+        return self._undistorter_of(record).undistort_depth(depth)
 
     def _load_partner(self, record: ImageRecord) -> StereoPartner | None:
         if record.partner is None or self._partner is None:

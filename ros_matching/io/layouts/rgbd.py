@@ -14,7 +14,7 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
 from ros_matching.io.folder import DEFAULT_FPS
 from ros_matching.io.format import SourceFormat, stamps_of_numbers
-from ros_matching.io.images import image_file_size, list_images
+from ros_matching.io.images import image_file_size, list_images, number_of_name
 from ros_matching.io.poses import pose_or_none, poses_from_quaternions, read_matrices, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence
 from ros_matching.io.text import read_lines, read_table
@@ -41,10 +41,10 @@ def open_icl_nuim(path: Path, *, calibration: Path | None = None, fps: float | N
     no stamps: image N comes N frames after the first, at ``fps``.
     """
     path = path.resolve()
-    images = {_number(image): image for image in list_images(path / "rgb")}
+    images = {number_of_name(image): image for image in list_images(path / "rgb")}
     if not images:
         raise SourceError(f"{path / 'rgb'} holds no images")
-    depths = {_number(image): image for image in list_images(path / "depth")}
+    depths = {number_of_name(image): image for image in list_images(path / "depth")}
     poses = _icl_poses(path)
     numbers = sorted(images)
     stamps_ns = stamps_of_numbers(numbers, DEFAULT_FPS if fps is None else fps, str(path))
@@ -89,10 +89,10 @@ def open_replica(path: Path, *, calibration: Path | None = None, fps: float | No
         raise SourceError(f"{path / 'results'} holds no frame*.jpg")
     known, units_per_metre = _replica_camera(path)
     poses = _replica_poses(path / "traj.txt", images)
-    depths = {_number(image): image for image in list_images(path / "results", "depth*")}
-    stamps_ns = stamps_of_numbers(map(_number, images), DEFAULT_FPS if fps is None else fps, str(path))
+    depths = {number_of_name(image): image for image in list_images(path / "results", "depth*")}
+    stamps_ns = stamps_of_numbers(map(number_of_name, images), DEFAULT_FPS if fps is None else fps, str(path))
     records = [
-        ImageRecord(index, stamp_ns, image, pose, depths.get(_number(image)))
+        ImageRecord(index, stamp_ns, image, pose, depths.get(number_of_name(image)))
         for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
     ]
     if calibration is not None:
@@ -104,10 +104,10 @@ def _replica_poses(path: Path, images: list[Path]) -> list[np.ndarray | None]:
     """The pose of image N is in line N, counted from 0."""
     if not path.is_file():
         return [None] * len(images)
-    matrices, last = read_matrices(path, 16), _number(images[-1])
+    matrices, last = read_matrices(path, 16), number_of_name(images[-1])
     if len(matrices) <= last:
         raise SourceError(f"{path} holds {len(matrices)} poses, but there is an image number {last}; is it cut off?")
-    return [pose_or_none(matrices[_number(image)]) for image in images]
+    return [pose_or_none(matrices[number_of_name(image)]) for image in images]
 
 
 def _replica_camera(folder: Path) -> tuple[Calibration, float]:
@@ -153,10 +153,10 @@ def open_scannet(path: Path, *, calibration: Path | None = None, fps: float | No
     images = list_images(path / "color")
     if not images:
         raise SourceError(f"{path / 'color'} holds no images")
-    depths = {_number(image): image for image in list_images(path / "depth")}
-    stamps_ns = stamps_of_numbers(map(_number, images), DEFAULT_FPS if fps is None else fps, str(path))
+    depths = {number_of_name(image): image for image in list_images(path / "depth")}
+    stamps_ns = stamps_of_numbers(map(number_of_name, images), DEFAULT_FPS if fps is None else fps, str(path))
     records = [
-        ImageRecord(index, stamp_ns, image, _scannet_pose(path, image), depths.get(_number(image)))
+        ImageRecord(index, stamp_ns, image, _scannet_pose(path, image), depths.get(number_of_name(image)))
         for index, (image, stamp_ns) in enumerate(zip(images, stamps_ns, strict=True))
     ]
     folder = path / "intrinsic"
@@ -187,14 +187,6 @@ def _scannet_pose(folder: Path, image: Path) -> np.ndarray | None:
     if len(table) != 4:
         raise SourceError(f"{path}: expected a 4x4 pose, got {len(table)} rows; is the file cut off?")
     return pose_or_none(rigid_transforms(table.numbers()[None], lambda _: str(path))[0])
-
-
-def _number(image: Path) -> int:
-    """The number that an image's name ends with."""
-    digits = re.search(r"(\d{1,9})$", image.stem)
-    if digits is None:
-        raise SourceError(f"{image}: expected a file name that ends with a number")
-    return int(digits[1])
 
 
 FORMATS = (

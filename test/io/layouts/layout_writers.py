@@ -7,14 +7,13 @@ takes the folder to fill and the sequence, and returns the path to open.
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
-
-OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes: y up and z backward, or y down and z forward
 
 
 @dataclass(frozen=True)
@@ -198,4 +197,58 @@ def scannet(folder: Path, sequence: Sequence) -> Path:
         write_image(path / "color" / f"{index}.jpg", sequence.images[index])
         write_depth(path / "depth" / f"{index}.png", sequence.depths[index][::2, ::2], 1000)
         write(path / "pose" / f"{index}.txt", rows(pose if index != 1 else np.full((4, 4), -np.inf)))
+    return path
+
+
+def tum_vi(folder: Path, sequence: Sequence) -> Path:
+    """The EuRoC export: poses of the IMU, known for the middle images; Kalibr's chain in YAML."""
+    path = folder / "dataset-room1_512_16"
+    left_from_imu = four_by_four([0.1, -2.0, 1.9], [0.04, -0.07, -0.01])
+    right_from_left = four_by_four([0.0, 0.0, 0.0], [-0.1, 0.0, 0.0])
+    chain, width, height = [], *sequence.size
+    for name, matrix in (("cam0", left_from_imu), ("cam1", right_from_left @ left_from_imu)):
+        chain += [f"{name}:\n", "  T_cam_imu:\n", *(f"  - [{', '.join(map(repr, r.tolist()))}]\n" for r in matrix)]
+        k = sequence.k
+        chain += ["  camera_model: pinhole\n", f"  intrinsics: [{k[0, 0]}, {k[1, 1]}, {k[0, 2]}, {k[1, 2]}]\n"]
+        chain += ["  distortion_model: radtan\n  distortion_coeffs: [0.0, 0.0, 0.0, 0.0]\n"]
+        chain += [f"  resolution: [{width}, {height}]\n  rostopic: /{name}/image_raw\n"]
+    write(path / "dso" / "camchain.yaml", "".join(chain))
+    start = 1520530308199447626
+    truth = ["#timestamp [ns], p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []\n"]
+    for index, pose in enumerate(sequence.poses):
+        stamp = start + index * 50_000_000
+        for camera in ("cam0", "cam1"):
+            listing = path / "mav0" / camera / "data.csv"
+            write_image(
+                path / "mav0" / camera / "data" / f"{stamp}.png", sequence.images[index].astype(np.uint16) * 257
+            )
+            previous = listing.read_text() if index else "#timestamp [ns],filename\n"
+            write(listing, f"{previous}{stamp},{stamp}.png\n")
+        body = pose @ left_from_imu
+        x, y, z, w = xyzw(body)
+        if 0 < index < len(sequence) - 1:
+            values = [*body[:3, 3], w, x, y, z]
+            truth.append(f"{stamp},{','.join(map(repr, map(float, values)))}\n")
+    write(path / "mav0" / "mocap0" / "data.csv", "".join(truth))
+    return path
+
+
+def mono_vo(folder: Path, sequence: Sequence) -> Path:
+    """Images in an archive, DSO's calibration relative to the image size, poses at the start alone."""
+    path = folder / "sequence_30"
+    path.mkdir(parents=True)
+    (width, height), k, lines, truth = sequence.size, sequence.k, [], []
+    with zipfile.ZipFile(path / "images.zip", "w") as archive:
+        for index, image in enumerate(sequence.images):
+            archive.writestr(f"{index:05d}.jpg", cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
+            stamp = f"{1448467000 + index * 0.05:.6f}"
+            lines.append(f"{index:05d} {stamp} 4.5\n")
+            values = [*sequence.poses[index][:3, 3], *xyzw(sequence.poses[index])] if index < 3 else [np.nan] * 7
+            truth.append(f"{stamp} {row(np.array(values))}\n")
+    relative = [k[0, 0] / width, k[1, 1] / height, (k[0, 2] + 0.5) / width, (k[1, 2] + 0.5) / height, 0.0]
+    write(path / "camera.txt", f"{row(np.array(relative))}\n{width} {height}\ncrop\n{width} {height}\n")
+    write(path / "times.txt", "".join(lines))
+    write(path / "groundtruthSync.txt", "".join(truth))
+    write(path / "pcalib.txt", row(np.arange(256)))
+    write_image(path / "vignette.png", np.full((height, width), 65535, np.uint16))
     return path
