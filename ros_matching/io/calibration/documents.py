@@ -16,8 +16,9 @@ from ros_matching.errors import CalibrationError
 
 MAX_BYTES = 16 << 20  # of a file
 _MAX_YAML_CHARACTERS = 2 << 20
-_MAX_NODES = 100_000  # of YAML, every use of an alias counted
+_MAX_NODES = 50_000  # of YAML, every use of an alias counted
 _MAX_DEPTH = 40
+_MAX_INI_LINE = 2000  # the time that Python's parser takes grows with the square of it
 _NULL = ("", "~", "null", "Null", "NULL")
 _OPENCV_KEY = re.compile(r"^([ ]*[A-Za-z_][\w.]*):(?=[^\s:])", re.MULTILINE)
 _DOCUMENT_MARK = re.compile(r"^---[ \t]*$", re.MULTILINE)
@@ -42,9 +43,16 @@ def parse_json(origin: str, text: str) -> Any:
         return _unique(origin, pairs)
 
     try:
-        return json.loads(text, parse_int=float, object_pairs_hook=mapping)
+        content = json.loads(text, parse_int=float, object_pairs_hook=mapping)
     except (ValueError, RecursionError) as error:
         raise CalibrationError(f"{origin} cannot be read as JSON ({_first_line(error)})") from error
+    level, depth = [content], 0
+    while level:
+        _check_limits(origin, 0, depth)
+        containers = [item for item in level if isinstance(item, (list, dict))]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+        depth += 1
+    return content
 
 
 def parse_xml(origin: str, text: str) -> dict[str, Any]:
@@ -65,6 +73,8 @@ def parse_xml(origin: str, text: str) -> dict[str, Any]:
 
 def parse_ini(origin: str, text: str) -> dict[str, dict[str, str]]:
     """The sections of INI text (the ``.conf`` of ZED cameras)."""
+    if max(map(len, text.splitlines()), default=0) > _MAX_INI_LINE:
+        raise CalibrationError(f"{origin} has lines of more than {_MAX_INI_LINE} characters, as no calibration has")
     parser = configparser.RawConfigParser(strict=True, default_section="", delimiters=("=", ":"))
     parser.optionxform = str
     try:
@@ -143,7 +153,7 @@ def _unique(origin: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key, value in pairs:
         if key in mapping and mapping[key] != value:
-            raise CalibrationError(f"{origin} gives {key!r} twice, with different values; keep the right one")
+            raise CalibrationError(f"{origin} gives {key[:80]!r} twice, with different values; keep the right one")
         mapping[key] = value
     return mapping
 

@@ -64,6 +64,12 @@ def image_size(origin: str, sides: Iterable[Any]) -> tuple[int, int] | None:
     return int(values[0]), int(values[1])
 
 
+def shown(key: str) -> str:
+    """A key for a message: as it is where it can be printed, cut to a line."""
+    key = key if key.isprintable() else repr(key)
+    return key if len(key) <= 80 else key[:77] + "..."
+
+
 def short(value: Any) -> str:
     """A value for a message, cut to a line."""
     text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else _short_collection(value)
@@ -84,8 +90,8 @@ def refuse_unread(origin: str, content: Mapping[str, Any], read: Iterable[str], 
             continue
         if _may_matter(key.rsplit(".", 1)[-1], value):
             raise CalibrationError(
-                f"{origin}: the key {key} ({short(value)}) may change the camera model and is not read in this kind of "
-                "file; remove it, or give the calibration in a format of docs/calibrations.md"
+                f"{origin}: the key {shown(key)} ({short(value)}) may change the camera model and is not read in this "
+                "kind of file; remove it, or give the calibration in a format of docs/calibrations.md"
             )
 
 
@@ -155,8 +161,8 @@ def _number(origin: str, what: str, cell: Any) -> float:
 
 def _short_collection(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "a mapping with the keys " + ", ".join(map(str, list(value)[:6]))
+        return "a mapping with the keys " + ", ".join(shown(str(key)) for key in list(value)[:6])
     if isinstance(value, (list, tuple)):
-        shown = ", ".join(repr(item) if isinstance(item, (str, int, float)) else "..." for item in value[:6])
-        return f"[{shown}{', ...' if len(value) > 6 else ''}]"
+        items = ", ".join(repr(item) if isinstance(item, (str, int, float)) else "..." for item in value[:6])
+        return f"[{items}{', ...' if len(value) > 6 else ''}]"
     return type(value).__name__

@@ -11,7 +11,7 @@ from typing import Any
 from ros_matching.datatypes import DistortionModel
 from ros_matching.errors import CalibrationError
 from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, distortion_model
-from ros_matching.io.calibration.fields import image_size, number, numbers, refuse_unread, short
+from ros_matching.io.calibration.fields import image_size, number, numbers, refuse_unread, short, shown
 
 # Each value and the keys that give it, in lower case.
 _FX = ("fx", "fl_x", "fu", "focal_x", "mu")
@@ -50,7 +50,9 @@ def read_flat(
         found = [keys[name] for name in names if name in keys and content[keys[name]] is not None]
         read.extend(found)
         if len(found) > 1 and len({str(content[key]) for key in found}) > 1:
-            raise CalibrationError(f"{origin} gives {' and '.join(found)} with different values; keep the right one")
+            raise CalibrationError(
+                f"{origin} gives {' and '.join(map(shown, found))} with different values; keep the right one"
+            )
         return content[found[0]] if found else None
 
     fx, fy, cx, cy = (_required(origin, names, take(names)) for names in (_FX, _FY, _CX, _CY))

@@ -11,7 +11,7 @@ from typing import Any
 from ros_matching.datatypes import DistortionModel
 from ros_matching.errors import CalibrationError
 from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, distortion_model
-from ros_matching.io.calibration.fields import image_size, numbers, refuse_unread, short
+from ros_matching.io.calibration.fields import image_size, numbers, refuse_unread, short, shown
 from ros_matching.io.calibration.flat import (
     has_intrinsics,
     read_camodocal,
@@ -46,7 +46,7 @@ def read_mapping(origin: str, content: Any, cam: str | None) -> Calibration:
         raise CalibrationError(
             f"{origin}: expected a calibration of ROS or OpenCV (camera_matrix), EuRoC or Kalibr (intrinsics), VINS "
             "(model_type), ORB-SLAM or stella_vslam (Camera.fx), nerfstudio (fl_x) or fx, fy, cx, cy, "
-            f"got the keys {', '.join(map(str, list(content)[:12])) or 'none'}{_advice(content)}"
+            f"got the keys {', '.join(map(shown, list(content)[:12])) or 'none'}{_advice(content)}"
         )
     return chosen(origin, cameras, cam)(origin)
 
@@ -57,11 +57,12 @@ def chosen(origin: str, cameras: Mapping[str, Read], cam: str | None) -> Read:
         if len(cameras) == 1:
             return next(iter(cameras.values()))
         raise CalibrationError(
-            f"{origin} holds several cameras, {', '.join(cameras)}; choose one, for example cam={next(iter(cameras))}"
+            f"{origin} holds several cameras, {', '.join(map(shown, list(cameras)[:12]))}; choose one, for example "
+            f"cam={shown(next(iter(cameras)))}"
         )
     found = cameras.get(cam) or next((cameras[name] for name in cameras if _number_of(name) == cam), None)
     if found is None:
-        raise CalibrationError(f"{origin} has no camera {cam}; it has {', '.join(cameras)}")
+        raise CalibrationError(f"{origin} has no camera {cam}; it has {', '.join(map(shown, list(cameras)[:12]))}")
     return found
 
 
@@ -133,7 +134,7 @@ def _prefixed(content: Mapping[str, Any]) -> dict[str, Read]:
 def _refuse_model(origin: str, group: Mapping[str, Any]) -> Calibration:
     """Name the model of a camera without focal length and principal point."""
     distortion_model(origin, group["model"])
-    raise CalibrationError(f"{origin}: expected fx, fy, cx and cy of its camera, got {', '.join(map(str, group))}")
+    raise CalibrationError(f"{origin}: expected fx, fy, cx and cy of its camera, got {', '.join(map(shown, group))}")
 
 
 def _read_slam(origin: str, flat: Mapping[str, Any], group: Mapping[str, Any]) -> Calibration:

@@ -18,7 +18,8 @@ from ros_matching.io.text import read_text
 _YAML_SUFFIXES = (".yaml", ".yml")
 _SECTION = re.compile(r"^\[[^\[\],]*[A-Za-z][^\[\],]*\]$")
 _ASSIGNMENT = re.compile(r"^[A-Za-z][\w. ]*=")
-_KEY = re.compile(r"^['\"]?[A-Za-z][\w.\- ]*['\"]?\s*:")
+_KEY = re.compile(r"^['\"]?[A-Za-z][\w.\- ]*['\"]?:")
+_MAX_CHARACTERS = 2 << 20  # of tables and XML
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ def _parse(origin: str, suffix: str, text: str, cam: str | None) -> Calibration:
         raise CalibrationError(f"{origin} is empty; expected a calibration")
     if suffix == ".json" or lines[0].startswith("{"):
         return read_mapping(origin, parse_json(origin, text), cam)
+    if len(text) > _MAX_CHARACTERS:
+        raise CalibrationError(
+            f"{origin} holds {len(text)} characters, more than any calibration; is it the right file?"
+        )
     if suffix == ".xml" or lines[0].startswith("<"):
         return read_mapping(origin, parse_xml(origin, text), cam)
     if is_colmap(lines):
@@ -99,5 +104,5 @@ def _only_camera(origin: str, cam: str | None, calibration: Calibration) -> Cali
 
 def _data_lines(text: str) -> Sequence[str]:
     """The lines that hold something, without comments."""
-    stripped = (re.sub(r"\s*(#|//).*", "", line).strip() for line in text.splitlines())
+    stripped = (line.partition("#")[0].partition("//")[0].strip() for line in text.splitlines())
     return [line for line in stripped if line]

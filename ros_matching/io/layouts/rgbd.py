@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +15,7 @@ from ros_matching.io.format import SourceFormat, stamps_of_numbers
 from ros_matching.io.images import image_file_size, list_images, number_of_name
 from ros_matching.io.poses import pose_or_none, poses_from_quaternions, read_matrices, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence
-from ros_matching.io.text import read_lines, read_table
+from ros_matching.io.text import read_table
 
 _ICL_NAME = re.compile(r"(^|_)traj\d")
 _ICL_CALIBRATION = Calibration("ICL-NUIM's calibration", 481.2, 480.0, 319.5, 239.5, image_size=(640, 480))
@@ -117,25 +115,12 @@ def _replica_camera(folder: Path) -> tuple[Calibration, float]:
     )
     if file is None:
         raise CalibrationError(f"no cam_params.json in {folder} or in {folder.parent}; it comes with the data set")
-    values = _json_object(file).get("camera")
-    names = ("fx", "fy", "cx", "cy", "w", "h", "scale")
-    if not isinstance(values, dict) or not all(isinstance(values.get(name), (int, float)) for name in names):
-        raise CalibrationError(f"{file}: expected numbers {', '.join(names)} in 'camera'")
-    fx, fy, cx, cy, width, height, scale = (float(values[name]) for name in names)
-    if not (0 < scale < float("inf")):
-        raise CalibrationError(f"{file}: expected a positive scale (units of depth a metre), got {scale:g}")
-    matrix = (fx, 0, cx, 0, fy, cy, 0, 0, 1)
-    return calibration_from_values(str(file), matrix, image_size=(int(width), int(height))), scale
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads("\n".join(read_lines(path)))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} cannot be read as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise SourceError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
+    known = read_calibration(file)
+    if known.depth_units_per_metre is None:
+        raise CalibrationError(
+            f"{file}: expected a positive scale (units of depth a metre) in 'camera', got none above 1"
+        )
+    return known, known.depth_units_per_metre
 
 
 def _is_scannet(path: Path) -> bool:
