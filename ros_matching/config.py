@@ -89,6 +89,20 @@ def fields_of(config_class: type[Config]) -> list[ParameterInfo]:
     return infos
 
 
+def check_frames(config: Config, *names: str, may_be_empty: Sequence[str] = ()) -> None:
+    """Raise ``ConfigError`` unless these fields are names of frames as tf2 takes them."""
+    for name in (*names, *may_be_empty):
+        frame, field = getattr(config, name), f"{type(config).__name__}.{name}"
+        if not frame and name not in may_be_empty:
+            raise ConfigError(f"{field} must name a frame, got an empty text; leave it out to take the default")
+        if frame.startswith("/") or frame.split() != [frame] * bool(frame):
+            proper = frame.strip().lstrip("/") or "base_link"
+            raise ConfigError(
+                f"{field} must be a frame without a leading slash and without spaces, as tf2 requires, got {frame!r}; "
+                f"write {proper}"
+            )
+
+
 def _checked(owner: str, info: ParameterInfo, value: Any) -> bool | int | float | str:
     """The value in its declared type, or ``ConfigError``. An int is taken where a float is wanted, nothing else."""
     if info.type is float and isinstance(value, int) and not isinstance(value, bool):

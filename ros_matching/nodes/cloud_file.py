@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from ros_matching.atomic_file import output_path
 from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError, SourceError
 from ros_matching.io.cloud import write_cloud
@@ -15,9 +14,9 @@ def save_cloud(cloud: PointCloud, file: str) -> str:
         raise NodeError("no file is named; set the parameter cloud_file first (ros2 param set)")
     if len(cloud) == 0:
         raise NodeError("nothing has been mapped since the last beginning; there is nothing to save")
-    path = Path(file).expanduser().resolve()
     try:
+        path = output_path(file)
         write_cloud(path, cloud)
     except (SourceError, OSError) as error:
-        raise NodeError(f"cannot write {path}: {error}; choose another cloud_file") from error
+        raise NodeError(f"cannot write {file}: {error}; choose another cloud_file") from error
     return f"{len(cloud)} points: {path}"

@@ -46,8 +46,17 @@ class KeyframeInput:
             self._node.destroy_subscription(subscription)
 
     def watch(self) -> None:
-        """Report when nobody sends keyframes. A robot that stands still has none to send, which is no problem."""
-        if self._node.count_publishers(self.topic):
+        """Report when nobody sends keyframes, or several do. A robot that stands still has none to send: no problem."""
+        count = self._node.count_publishers(self.topic)
+        if count > 1:
+            self._problems.report(
+                Problem.PUBLISHERS,
+                f"{count} publishers send keyframes on {self.topic}, and the map is of one camera; stop or remap all "
+                "but one (ros2 topic info -v names them)",
+            )
+        else:
+            self._problems.clear(Problem.PUBLISHERS)
+        if count:
             self._problems.clear(Problem.INPUT)
         else:
             self._problems.report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -22,7 +23,9 @@ def refuse_wrong_transitions(node: LifecycleNode) -> None:
             return change_state(request, response)
         except rclpy_implementation.RCLError as error:
             node.get_logger().warning(f"a lifecycle transition was refused: {error}")
-            response.success = False
-            return response
+        except Exception:
+            node.get_logger().error(f"a lifecycle transition failed:\n{traceback.format_exc()}")
+        response.success = False
+        return response
 
     service.callback = change_state_or_refuse

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
@@ -20,10 +20,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from ros_matching.config import Config
-from ros_matching.errors import RosMatchingError
+from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.nodes.diagnostics import Report, diagnostic_status
 from ros_matching.nodes.lifecycle_guard import refuse_wrong_transitions
-from ros_matching.nodes.parameters import declare_config, read_config, reason_to_refuse
+from ros_matching.nodes.parameters import declare_config, read_config, reason_to_refuse, unknown_parameters
 from ros_matching.nodes.problems import Problem, ProblemLog
 from ros_matching.nodes.ros_logging import RosLogHandler
 
@@ -33,6 +33,7 @@ DIAGNOSTICS_PERIOD_S = 1.0
 class ManagedNode(LifecycleNode, ABC):
     """A lifecycle node with parameters out of configurations and diagnostics; a failed transition leaves nothing.
 
+    No exception leaves a callback, a service or a transition: it is logged and reported in the diagnostics.
     A node states the class variables and writes the abstract methods. In ``_configure`` and ``_activate`` it puts what
     is to be taken down again on the stacks ``_configured`` and ``_active``; both run under the lock.
     """
@@ -58,18 +59,30 @@ class ManagedNode(LifecycleNode, ABC):
             lambda text: logger.error(text),
             lambda text: logger.warning(text),  # a line of its own: rclpy ties a severity to a line of code
         )
+        self._warn_of_unknown_parameters(with_quality_of_service=False)
         self._configured, self._active = ExitStack(), ExitStack()
         # A transition may come from another thread than the executor's.
         self._lifecycle_lock = threading.RLock()
         self.add_on_set_parameters_callback(self._on_parameters)
         # Neither a lifecycle publisher nor the ROS clock: what is wrong is told while inactive or without /clock, too.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._guarded_watch = self._guarded(self._watch, "looking for problems")
+        on_timer = self._guarded(self._on_timer, "the diagnosis")
+        self.create_timer(DIAGNOSTICS_PERIOD_S, on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def state(self) -> str:
-        """The lifecycle state: unconfigured, inactive or active."""
+        """The lifecycle state: unconfigured, inactive, active or finalized."""
         return self._state
+
+    def create_subscription(self, msg_type: type, topic: str, callback: Callable, *args: Any, **options: Any) -> Any:
+        """As ``Node.create_subscription``; what the callback raises is reported, and does not end the process."""
+        guarded = self._guarded(callback, f"handling a message on {topic}")
+        return super().create_subscription(msg_type, topic, lambda msg: guarded(msg), *args, **options)
+
+    def create_guard_condition(self, callback: Callable, *args: Any) -> Any:
+        """As ``Node.create_guard_condition``; what the callback raises is reported."""
+        return super().create_guard_condition(self._guarded(callback, "following the publishers"), *args)
 
     def bring_up(self) -> bool:
         """Configure and activate, without a lifecycle manager; False when that failed, and the log says why."""
@@ -85,32 +98,37 @@ class ManagedNode(LifecycleNode, ABC):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the networks and set up all that does not depend on messages coming."""
         self._problems.forget()
+        self._warn_of_unknown_parameters(with_quality_of_service=False)
         return self._transition("configure", self._configure, "inactive", undo=self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the work."""
-        super().on_activate(state)  # opens the publishers, before the first message can come
-        return self._transition("activate", self._activate, "active", undo=lambda: self.on_deactivate(state))
+        open_publishers = super().on_activate
+
+        def work() -> None:
+            open_publishers(state)  # before the first message can come
+            self._activate()
+            self._warn_of_unknown_parameters(with_quality_of_service=True)
+
+        return self._transition("activate", work, "active", undo=lambda: self.on_deactivate(state))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the message at work and take no more."""
-        self._stop()
-        return super().on_deactivate(state)
+        return self._take_down("deactivate", self._stop, super().on_deactivate, state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the networks and all memory of the run."""
-        self._clean_up()
-        return super().on_cleanup(state)
+        return self._take_down("clean up", self._clean_up, super().on_cleanup, state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """As deactivate and cleanup."""
-        self._clean_up()
-        return super().on_shutdown(state)
+        result = self._take_down("shut down", self._clean_up, super().on_shutdown, state)
+        self._state = "finalized"
+        return result
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured; the log has said why."""
-        self._clean_up()
-        return TransitionCallbackReturn.SUCCESS
+        return self._take_down("clean up", self._clean_up, lambda _: TransitionCallbackReturn.SUCCESS, state)
 
     @abstractmethod
     def _configure(self) -> None:
@@ -130,18 +148,55 @@ class ManagedNode(LifecycleNode, ABC):
 
     def _stop(self) -> None:
         with self._lifecycle_lock:
-            self._active.close()
+            self._close(self._active)
             if self._state == "active":
                 self._state = "inactive"
 
     def _clean_up(self) -> None:
         with self._lifecycle_lock:
             self._stop()
-            self._configured.close()
+            self._close(self._configured)
             self._state = "unconfigured"
         torch = sys.modules.get("torch")  # only where a network has loaded it
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _warn_of_unknown_parameters(self, with_quality_of_service: bool) -> None:
+        unknown = unknown_parameters(self, with_quality_of_service)
+        if unknown:
+            self._problems.report(Problem.PARAMETERS, "; ".join(unknown))
+
+    def _close(self, stack: ExitStack) -> None:
+        """Take down all that is on a stack, whatever fails."""
+        self._guarded(stack.close, "taking the node down")()
+
+    def _take_down(
+        self, name: str, work: Callable[[], None], finish: Callable, state: LifecycleState
+    ) -> TransitionCallbackReturn:
+        try:
+            work()
+            return finish(state)
+        except Exception:
+            self.get_logger().error(f"cannot {name}:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+
+    def _guarded(self, call: Callable, what: str) -> Callable:
+        """The call, with a report in place of an exception, which would end the executor and so the process."""
+
+        has_failed = False
+
+        def guarded(*args: Any) -> None:
+            nonlocal has_failed
+            try:
+                call(*args)
+                if has_failed:
+                    self._problems.clear(Problem.CALLBACK)
+                has_failed = False
+            except Exception as error:
+                has_failed = True
+                self._problems.report(Problem.CALLBACK, _fault(what, error), traceback.format_exc())
+
+        return guarded
 
     def _transition(
         self, name: str, work: Callable[[], None], state: str, undo: Callable[[], Any]
@@ -161,6 +216,14 @@ class ManagedNode(LifecycleNode, ABC):
         undo()
         return result
 
+    def _not_configured(self) -> NodeError:
+        advice = (
+            "start its process again"
+            if self.state == "finalized"
+            else "configure and activate it first (ros2 lifecycle set)"
+        )
+        return NodeError(f"the node is {self.state}; {advice}")
+
     def _on_worker_error(self, error: Exception) -> None:
         if self.context.ok():  # at the end of the process the context may go before the worker
             text = f"publishing a result failed ({type(error).__name__}: {error}); please report this"
@@ -169,8 +232,8 @@ class ManagedNode(LifecycleNode, ABC):
     def _on_timer(self) -> None:
         with self._lifecycle_lock:
             if self.state == "active":
-                self._watch()
-            hardware_id, report = self._report()
+                self._guarded_watch()
+            hardware_id, report = self._own_report()
         status = diagnostic_status(
             name=f"{self.get_fully_qualified_name().lstrip('/')}: {self.TITLE}",
             hardware_id=hardware_id,
@@ -182,10 +245,25 @@ class ManagedNode(LifecycleNode, ABC):
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
+    def _own_report(self) -> tuple[str, Report]:
+        try:
+            return self._report()
+        except Exception as error:
+            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=60.0)
+            return "", Report(DiagnosticStatus.ERROR, _fault("the report of the node", error), {})
+
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         is_fixed = self.state != "unconfigured"
-        reason = reason_to_refuse(self, self.CONFIGS, changes, self.LIVE_SETTINGS if is_fixed else None)
+        try:
+            reason = reason_to_refuse(self, self.CONFIGS, changes, self.LIVE_SETTINGS if is_fixed else None)
+        except Exception as error:
+            self.get_logger().error(f"cannot check parameters:\n{traceback.format_exc()}")
+            reason = f"the parameters cannot be checked ({type(error).__name__}: {error}); please report this"
         return SetParametersResult(successful=not reason, reason=reason)
+
+
+def _fault(what: str, error: Exception) -> str:
+    return f"{what} failed ({type(error).__name__}: {error}); please report this"
 
 
 def run_node(

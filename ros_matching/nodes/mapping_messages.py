@@ -25,17 +25,21 @@ _STATES = {number: state for state, number in SCALES.items()}
 
 
 def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
-    """The keyframe, its image viewed rather than copied; raises ``NodeError`` for one that cannot be used."""
-    try:
-        sparse = np.frombuffer(msg.sparse_points, dtype=np.float32).reshape(-1, 3).astype(np.float64)
-    except ValueError as error:
-        raise NodeError(f"sparse_points must be u, v and depth of each point, got {len(msg.sparse_points)}") from error
+    """The keyframe, its image viewed rather than copied; raises ``NodeError`` for one that cannot be used.
+
+    Sizes are compared before memory is taken.
+    """
+    camera = camera_from_msg(msg.camera_info)
+    if (msg.image.width, msg.image.height) != (camera.width, camera.height):
+        raise NodeError(
+            f"its image is {msg.image.width}x{msg.image.height}, its camera_info describes "
+            f"{camera.width}x{camera.height}"
+        )
+    sparse = _sparse_points(msg, most=camera.width * camera.height)
     try:
         return Keyframe(
             id=msg.id,
-            frame=Frame(
-                msg.id, stamp_ns_from_msg(msg.header.stamp), image_from_msg(msg.image), camera_from_msg(msg.camera_info)
-            ),
+            frame=Frame(msg.id, stamp_ns_from_msg(msg.header.stamp), image_from_msg(msg.image), camera),
             world_from_camera=pose_from_msg(msg.pose),
             sparse_points_px=sparse[:, :2],
             sparse_depths=sparse[:, 2],
@@ -44,6 +48,20 @@ def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
         )
     except DataTypeError as error:
         raise NodeError(str(error)) from error
+
+
+def _sparse_points(msg: KeyframeMsg, most: int) -> np.ndarray:
+    """The points (N, 3), u, v and depth along z, as float64."""
+    count, rest = divmod(len(msg.sparse_points), 3)
+    if rest or count > most:
+        raise NodeError(
+            f"sparse_points must be u, v and depth of each point, and no more points than pixels ({most}), got "
+            f"{len(msg.sparse_points)} numbers"
+        )
+    points = np.frombuffer(msg.sparse_points, dtype=np.float32).reshape(-1, 3)
+    if not (np.isfinite(points).all() and (points[:, 2] > 0).all()):
+        raise NodeError("sparse_points must be finite numbers, and the depth of each point positive")
+    return points.astype(np.float64)
 
 
 def depth_to_msgs(depth_map: DepthMap, camera_header: Header) -> tuple[Image, CameraInfo]:

@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from nav_msgs.msg import Path
+from nav_msgs.msg import Path as PathMsg
 from rclpy.executors import MultiThreadedExecutor
 
+from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
@@ -32,6 +34,7 @@ from ros_matching.nodes.mapping_statistics import MappingStatistics
 from ros_matching.nodes.parameters import read_config
 from ros_matching.nodes.pose_corrections import PoseCorrections
 from ros_matching.nodes.problems import Problem
+from ros_matching.nodes.trajectory_record import part_path
 from ros_matching.nodes.worker import Worker
 
 _NICEST = 19
@@ -52,11 +55,13 @@ class MappingNode(ManagedNode):
         self._load = load
         self._config = read_config(self, MappingNodeConfig)
         self._statistics = MappingStatistics()
+        self._parts_kept = 0
         self._pipeline: MappingPipeline | None = None
         self._worker: Worker[ReceivedKeyframe] | None = None
         self._mapping_services = MappingServices(self, self._in_worker)
 
     def _configure(self) -> None:
+        self._parts_kept = 0
         self._config, mapping = (read_config(self, config_class, prefix) for prefix, config_class in self.CONFIGS)
         mapper = self._load(
             self._config.device, mapping, weights=self._config.weights or None, network=self._config.network
@@ -73,6 +78,7 @@ class MappingNode(ManagedNode):
                 problems=self._problems,
                 corrections=self._corrections,
                 say=self.get_logger().warning,
+                keep=self._keep,
             )
         )
         self._worker = Worker(
@@ -99,19 +105,27 @@ class MappingNode(ManagedNode):
         """Map what waits for later keyframes, while the publishers are open, and save the map if wished."""
         config = read_config(self, MappingNodeConfig)
         if config.save_at_end:
-            self._worker.drain()
-        self._statistics.count_dropped(self._worker.forget())
-        self._in_worker(lambda pipeline: pipeline.finish())
+            self._guarded(self._worker.drain, "mapping the keyframes that wait")()
+        self._guarded(lambda: self._statistics.count_dropped(self._worker.forget()), "dropping keyframes")()
+        self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.finish()), "mapping the last keyframes")()
         if self.context.ok():
-            self._in_worker(lambda pipeline: pipeline.publish_map())
+            self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.publish_map()), "publishing the map")()
         if config.save_at_end:
             self._save(config.cloud_file)
 
     def _save(self, file: str) -> None:
         try:
             self.get_logger().info(f"saved {save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)}")
-        except NodeError as error:
-            self.get_logger().error(f"the map was not saved: {error}")
+        except Exception as error:
+            self._problems.report(Problem.OUTPUT, f"the map was not saved: {error}")
+
+    def _keep(self, cloud: PointCloud) -> None:
+        """Save the map before a new start, which is not the end, to a file of its own."""
+        config = read_config(self, MappingNodeConfig)
+        if config.save_at_end and len(cloud) > 0:
+            self._parts_kept += 1
+            file = str(part_path(Path(config.cloud_file), self._parts_kept)) if config.cloud_file else ""
+            self.get_logger().info(f"saved {save_cloud(cloud, file)}")
 
     def _forget(self) -> None:
         self._worker.stop()
@@ -121,7 +135,7 @@ class MappingNode(ManagedNode):
         """Call with the pipeline in the worker's thread, and return the outcome."""
         worker, pipeline = self._worker, self._pipeline
         if worker is None or pipeline is None:
-            raise NodeError("the node is unconfigured; configure and activate it first (ros2 lifecycle set)")
+            raise self._not_configured()
         return worker.run(lambda: action(pipeline)).result()
 
     def _on_keyframe(self, msg: KeyframeMsg) -> None:
@@ -129,7 +143,7 @@ class MappingNode(ManagedNode):
         if worker is not None:
             self._statistics.count_arrival(worker.submit(ReceivedKeyframe(msg, time.perf_counter())))
 
-    def _on_corrections(self, path: Path) -> None:
+    def _on_corrections(self, path: PathMsg) -> None:
         try:
             self._corrections.receive(path)
         except NodeError as error:

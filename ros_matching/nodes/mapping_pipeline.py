@@ -14,6 +14,7 @@ from ros_matching.datatypes import Keyframe, PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingResult, MappingStatus
 from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.nodes.keyframe_order import KeyframeOrder, OrderedKeyframe
 from ros_matching.nodes.mapping_messages import keyframe_from_msg
 from ros_matching.nodes.mapping_outputs import FrameNames, MappingOutputs
 from ros_matching.nodes.mapping_statistics import MappingStatistics
@@ -59,7 +60,8 @@ class MappingParts:
     statistics: MappingStatistics
     problems: ProblemLog
     corrections: PoseCorrections
-    say: Callable[[str], object]  # for events, such as a new beginning
+    say: Callable[[str], object]  # for events, such as a new start
+    keep: Callable[[PointCloud], object] = lambda cloud: None  # the map before a new start that nobody asked for
 
 
 class MappingPipeline:
@@ -69,10 +71,11 @@ class MappingPipeline:
         self._parts = parts
         self._last: Keyframe | None = None
         self._frames: FrameNames | None = None
+        self._order = KeyframeOrder()
         self._ids: dict[int, int] = {}  # of the keyframes that may still be corrected, by stamp
 
     def process(self, received: ReceivedKeyframe) -> None:
-        """Map one keyframe, or the one whose turn it is, and publish what came out."""
+        """Map one keyframe, or those whose turn it is, and publish what came out."""
         parts = self._parts
         try:
             keyframe = keyframe_from_msg(received.msg)
@@ -80,10 +83,15 @@ class MappingPipeline:
             parts.statistics.count_refused()
             parts.problems.report(Problem.KEYFRAME, f"keyframe {received.msg.id} cannot be used: {error}")
             return
-        self._follow(keyframe, FrameNames(received.msg.header.frame_id, received.msg.image.header.frame_id))
-        for result in self._survive(lambda: self._add(keyframe)):
-            self._take(result)
-            parts.statistics.count_latency((time.perf_counter() - received.received_s) * 1e3, dict(result.stage_ms))
+        frames = FrameNames(received.msg.header.frame_id, received.msg.image.header.frame_id)
+        turn = self._order.take(OrderedKeyframe(keyframe, frames))
+        if turn.refused is not None:
+            parts.statistics.count_refused()
+            parts.problems.report(Problem.KEYFRAME, f"keyframe {turn.refused.keyframe.id} is left out: {turn.refusal}")
+        if turn.restart:
+            self.begin_again(turn.restart)
+        for item in turn.to_map:
+            self._map(item, received.received_s)
 
     def finish(self) -> None:
         """Map the keyframes that waited for later ones, of which there will be none."""
@@ -100,37 +108,37 @@ class MappingPipeline:
         return self._parts.mapper.cloud()
 
     def clear(self, why: str) -> None:
-        """Begin anew."""
+        """Empty the map, and take any keyframe next."""
+        self._order.restart()
+        self._empty(why)
+
+    def begin_again(self, why: str) -> None:
+        """Empty the map, whose points are kept first where the map is to be saved at the end."""
+        try:
+            self._parts.keep(self._parts.mapper.cloud())
+        except Exception as error:
+            text = f"the map before a new start was not saved ({type(error).__name__}: {error})"
+            self._parts.problems.report(Problem.OUTPUT, text, traceback.format_exc())
+        self._empty(why)
+
+    def _empty(self, why: str) -> None:
         self._parts.mapper.clear()
         self._parts.corrections.forget()
         self._ids = {}
+        self._last = None
         self._parts.outputs.renew_map()
         self._parts.statistics.count_restart()
         self._parts.problems.clear(Problem.KEYFRAME)
         self._parts.say(f"{why}: the map begins anew")
 
-    def _follow(self, keyframe: Keyframe, frames: FrameNames) -> None:
-        """Begin anew where the keyframe cannot belong to the same map as the last, and count those that are missing."""
-        why = "" if self._last is None else self._break_before(keyframe, frames)
-        if why:
-            self.clear(why)
-        elif self._last is not None:
-            self._parts.statistics.count_missed(keyframe.id - self._last.id - 1)
-        self._last, self._frames = keyframe, frames
-
-    def _break_before(self, keyframe: Keyframe, frames: FrameNames) -> str:
-        """Why the map ends before this keyframe; empty when it goes on."""
-        last = self._last
-        if keyframe.id <= last.id:
-            return f"keyframe {keyframe.id} came after {last.id}, so the odometry has started anew"
-        if keyframe.frame.stamp_ns <= last.frame.stamp_ns:
-            back_s = (last.frame.stamp_ns - keyframe.frame.stamp_ns) * 1e-9
-            return f"the stamps of the keyframes jumped back by {back_s:.3f} s"
-        if not last.scale.shares_unit(keyframe.scale):
-            return f"the scale of the odometry changed from {last.scale.value} to {keyframe.scale.value}"
-        if frames != self._frames:
-            return f"the frames of the keyframes changed from {self._frames} to {frames}"
-        return ""
+    def _map(self, item: OrderedKeyframe, received_s: float) -> None:
+        parts = self._parts
+        if self._last is not None:
+            parts.statistics.count_missed(max(0, item.keyframe.id - self._last.id - 1))
+        self._last, self._frames = item.keyframe, item.frames
+        for result in self._survive(lambda: self._add(item.keyframe)):
+            self._take(result)
+            parts.statistics.count_latency((time.perf_counter() - received_s) * 1e3, dict(result.stage_ms))
 
     def _add(self, keyframe: Keyframe) -> list[MappingResult]:
         """Map a keyframe where it is by now, and move those before to where they are."""
@@ -152,7 +160,7 @@ class MappingPipeline:
         except Exception as error:
             text = f"the mapper failed ({type(error).__name__}: {error}); please report this"
             self._parts.problems.report(Problem.MAPPER, text, traceback.format_exc())
-            self.clear("the mapper failed")
+            self.begin_again("the mapper failed")
             return []
         self._parts.problems.clear(Problem.MAPPER)
         return results

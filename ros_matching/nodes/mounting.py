@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 
+from ros_matching.errors import NodeError
 from ros_matching.geometry.se3 import compose_covariance, exp_so3, invert, log_so3
 from ros_matching.nodes.conversions import transform_from_msg
 
@@ -20,6 +21,7 @@ BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0,
 """REP-103: body axes (x forward, y left, z up) from optical axes (x right, y down, z forward)."""
 
 _CERTAIN = np.zeros((6, 6))
+_MOST_FRAMES = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,15 @@ class StaticTransforms:
         self._parents: dict[str, tuple[str, np.ndarray]] = {}
 
     def update(self, transforms: Iterable[TransformStamped]) -> None:
-        """Take new or changed transforms; raises ``NodeError`` for one that is not finite, and takes none then."""
+        """Take new or changed transforms; raises ``NodeError`` for one that is not finite, and takes none then.
+
+        So it does where the tree would grow beyond what a robot has.
+        """
         new = {_bare(t.child_frame_id): (_bare(t.header.frame_id), transform_from_msg(t.transform)) for t in transforms}
-        self._parents = {**self._parents, **new}
+        parents = {**self._parents, **new}
+        if len(parents) > _MOST_FRAMES:
+            raise NodeError(f"there are {len(parents)} frames with it, and up to {_MOST_FRAMES} are kept")
+        self._parents = parents
 
     @property
     def frames(self) -> list[str]:

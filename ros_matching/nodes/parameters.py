@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
@@ -20,6 +21,7 @@ from ros_matching.errors import ConfigError, NodeError
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 
+_QOS_PREFIX = "qos_overrides."
 _LARGEST_INTEGER = 2**63 - 1
 
 
@@ -33,10 +35,13 @@ def declare_config(node: Node, config_class: type[Config], prefix: str = "") -> 
         try:
             node.declare_parameter(name, info.default, descriptor_of(info))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            example = f"; write {info.default!r} rather than {info.default:g}" if info.type is float else ""
+            given = node._parameter_overrides[name].value
+            example = (
+                f"; write {float(given)!r} rather than {given}" if info.type is float and type(given) is int else ""
+            )
             raise NodeError(
-                f"parameter {name} must be {info.type.__name__}{_range_text(info)} ({info.description}): "
-                f"{error}{example}"
+                f"parameter {name} must be {info.type.__name__}{_range_text(info)} ({info.description}), "
+                f"got {given!r} ({type(given).__name__}){example}"
             ) from error
 
 
@@ -56,6 +61,23 @@ def read_config(
         except ParameterNotDeclaredException as error:
             raise ConfigError(f"parameter {name} was not declared; call declare_config first") from error
     return config_class.from_mapping(values)
+
+
+def unknown_parameters(node: Node, with_quality_of_service: bool = False) -> list[str]:
+    """A warning for each parameter that was given at the start and has no effect, with the nearest known name.
+
+    ``with_quality_of_service`` includes ``qos_overrides``, which are known once publishers and subscriptions exist.
+    rclpy has no public access to parameters that were given and not declared.
+    """
+    known = list(node._parameters)
+    warnings = []
+    for name in node._parameter_overrides:
+        if name in known or (name.startswith(_QOS_PREFIX) and not with_quality_of_service):
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "ros2 param list shows those that are known"
+        warnings.append(f"there is no parameter {name}, so it has no effect; {hint}")
+    return warnings
 
 
 def reason_to_refuse(

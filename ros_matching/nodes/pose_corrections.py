@@ -22,8 +22,9 @@ class PoseCorrections:
         self._waiting: dict[int, np.ndarray] = {}
 
     def receive(self, path: Path) -> None:
-        """Take a message of ``keyframe_path``; raises ``NodeError`` for a pose that cannot be."""
-        poses = {stamp_ns_from_msg(pose.header.stamp): pose_from_msg(pose.pose) for pose in path.poses}
+        """Take a message of ``keyframe_path``, of which the newest poses; ``NodeError`` for a pose that cannot be."""
+        newest = path.poses[-_MOST_WAITING:]
+        poses = {stamp_ns_from_msg(pose.header.stamp): pose_from_msg(pose.pose) for pose in newest}
         with self._lock:
             if path.header.frame_id != self._fixed_frame:
                 self._fixed_frame, self._waiting = path.header.frame_id, {}

@@ -21,7 +21,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from ros_matching.config import Config, parameter
+from ros_matching.config import Config, check_frames, parameter
 from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.io import open_source
@@ -31,7 +31,7 @@ from ros_matching.nodes import conversions
 from ros_matching.nodes.lifecycle import LifecycleClient
 from ros_matching.nodes.mounting import BODY_FROM_OPTICAL
 from ros_matching.nodes.pacing import ConsumerPace, RealTimePace
-from ros_matching.nodes.parameters import declare_config, read_config
+from ros_matching.nodes.parameters import declare_config, read_config, unknown_parameters
 from ros_matching.nodes.spinning import ros_context, spinning
 
 # Reliable serves subscribers of both kinds; the depth bounds what is kept for a slow one.
@@ -65,6 +65,10 @@ class ReplayConfig(Config):
     )
     truth_frame: str = parameter("ground_truth", "frame of the true poses")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_frames(self, "camera_frame", "truth_frame", may_be_empty=["base_frame"])
+
 
 class ReplayNode(Node):
     """Publishes the frames of a source; ``play`` does it while another thread spins the node."""
@@ -83,6 +87,8 @@ class ReplayNode(Node):
         super().__init__("replay_node", **node_options)
         declare_config(self, ReplayConfig)
         self.config = read_config(self, ReplayConfig)
+        for text in unknown_parameters(self):
+            self.get_logger().warning(text)
         self._source = self._open_source() if source is None else source
         self._on_publish = on_publish
         self._stopped = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,10 @@ def offer(
             response.success = True
         except RosMatchingError as error:
             response.success, response.message = False, str(error)
+        except Exception as error:  # an exception out of a service would end the executor and so the process
+            node.get_logger().error(f"the service {name} failed:\n{traceback.format_exc()}")
+            response.success = False
+            response.message = f"the service failed ({type(error).__name__}: {error}); please report this"
         return response
 
     node.create_service(service_type, name, answer, callback_group=group)

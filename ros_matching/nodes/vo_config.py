@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ros_matching.config import Config, parameter
+from ros_matching.config import Config, check_frames, parameter
+from ros_matching.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class VoConfig(Config):
     trajectory_length: int = parameter(
         200_000, "poses that are kept for ~/save_trajectory, the newest", minimum=1, maximum=100_000_000
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_frames(self, "odom_frame", "base_frame", may_be_empty=["camera_frame"])
+        if self.odom_frame == self.base_frame:
+            raise ConfigError(f"odom_frame and base_frame must differ, got {self.odom_frame!r} for both")
 
 
 LIVE_SETTINGS = frozenset({"trajectory_file", "trajectory_format"})

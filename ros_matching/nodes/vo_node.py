@@ -16,7 +16,6 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros_matching import load_matcher
-from ros_matching.errors import NodeError
 from ros_matching.nodes.calibration import CalibrationInput
 from ros_matching.nodes.conversions import stamp_ns_from_msg
 from ros_matching.nodes.diagnostics import Report
@@ -118,7 +117,7 @@ class VoNode(ManagedNode):
 
     def _configured_pipeline(self) -> VoPipeline:
         if self._pipeline is None:
-            raise NodeError("the node is unconfigured; configure and activate it first (ros2 lifecycle set)")
+            raise self._not_configured()
         return self._pipeline
 
     def _forget(self) -> None:

@@ -103,7 +103,7 @@ class Worker(Generic[Item]):
         self._thread.join()
 
     def _run(self) -> None:
-        self._prepare()
+        self._attempt(self._prepare)
         while (step := self._next_step()) is not None:
             step()
 

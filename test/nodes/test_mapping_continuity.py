@@ -16,36 +16,88 @@ from mapping_peer import (
     keyframe_message,
 )
 from node_peer import wait_until
+from rclpy.lifecycle import TransitionCallbackReturn
 from vo_peer import stamp_ns
 
 from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
+from ros_matching.io.cloud import read_cloud
 from ros_matching.nodes.clouds import cloud_from_msg
+from ros_matching.nodes.conversions import header_to_msg
 from ros_matching.nodes.mounting import BODY_FROM_OPTICAL, IDENTITY
 from ros_matching.nodes.vo_messages import keyframe_path_to_msg
 
 pytestmark = pytest.mark.ros
 
 
-NEW_BEGINNINGS = {
-    "ids start from 0": lambda peer: peer.send(0),
-    "another scale": lambda peer: peer.send(3, ScaleState.METRIC),
-    "stamps jump back": lambda peer: peer.keyframes.publish(_as_id(keyframe_message(1), 7)),
-    "another fixed frame": lambda peer: peer.send(3, header=_in_frame(keyframe_message(3), "elsewhere")),
+NEW_STARTS = {
+    "ids start from 0": lambda peer, step: peer.send(step),
+    "another scale": lambda peer, step: peer.send(3 + step, ScaleState.METRIC),
+    "stamps jump back": lambda peer, step: peer.keyframes.publish(_as_id(keyframe_message(step), 7 + step)),
+    "another fixed frame": lambda peer, step: peer.send(
+        3 + step, header=_in_frame(keyframe_message(3 + step), "elsewhere")
+    ),
 }
 
 
-@pytest.mark.parametrize("case", NEW_BEGINNINGS)
-def test_odometry_that_starts_anew_begins_a_new_map(start_mapping, case, capfd):
+@pytest.mark.parametrize("case", NEW_STARTS)
+def test_odometry_that_starts_again_begins_a_new_map(start_mapping, case, capfd):
     _, mapper, peer = start_mapping(map_period_s=0.05)
     for number in range(3):
         peer.send(number)
-    NEW_BEGINNINGS[case](peer)
-    peer.last("dense_cloud", count=4)
+    for step in range(2):
+        NEW_STARTS[case](peer, step)
+    peer.last("dense_cloud", count=5)
     assert mapper.clears == 1
-    assert len(mapper.keyframes) == 1
-    peer.wait(lambda: peer.received["map_cloud"] and peer.received["map_cloud"][-1].width == 5, "the new map")
+    assert len(mapper.keyframes) == 2
+    peer.wait(lambda: peer.received["map_cloud"] and peer.received["map_cloud"][-1].width == 10, "the new map")
     assert "the map begins anew" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("case", NEW_STARTS)
+def test_one_odd_keyframe_is_left_out_and_counted(start_mapping, case):
+    node, mapper, peer = start_mapping()
+    for number in range(3):
+        peer.send(number)
+    NEW_STARTS[case](peer, 0)
+    for number in range(8, 12):
+        peer.send(number)
+    peer.last("dense_cloud", count=7)
+    assert (mapper.clears, mapper.seen) == (0, [0, 1, 2, 8, 9, 10, 11])
+    assert node._statistics.refused == 1
+
+
+@pytest.mark.parametrize("change", [{"id": 4_000_000_000}, {"header": header_to_msg(2**61, "odom")}])
+def test_one_keyframe_far_ahead_begins_no_new_map(start_mapping, change):
+    _, mapper, peer = start_mapping()
+    for number in range(3):
+        peer.send(number)
+    peer.send(3, **change)
+    for number in range(4, 8):
+        peer.send(number)
+    peer.last("dense_cloud", count=7)
+    assert mapper.clears == 0
+    assert mapper.seen[-4:] == [4, 5, 6, 7]
+
+
+def test_a_new_start_does_not_lose_the_map_that_is_to_be_saved_at_the_end(start_mapping, tmp_path):
+    node, mapper, peer = start_mapping(save_at_end=True, cloud_file=str(tmp_path / "map.ply"))
+    for numbers in ((0, 1, 2), (0, 1), (0, 1, 2)):
+        for number in numbers:
+            peer.send(number)
+    peer.last("dense_cloud", count=8)
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    sizes = {file.name: len(read_cloud(file).points) for file in tmp_path.iterdir()}
+    assert sizes == {"map.part1.ply": 15, "map.part2.ply": 10, "map.ply": 15}
+    assert mapper.clears == 2
+
+
+def test_a_part_of_the_map_that_cannot_be_saved_is_reported(start_mapping):
+    _, mapper, peer = start_mapping(save_at_end=True, cloud_file="~nosuchuser/map.ply")
+    for number in (0, 1, 0, 1):
+        peer.send(number)
+    assert "cloud_file" in peer.diagnosis("the map before a new start was not saved").message
+    assert mapper.clears == 1
 
 
 def _as_id(msg, number):
@@ -100,5 +152,6 @@ def test_corrections_of_another_run_are_forgotten(start_mapping):
     peer.correct(k0=STEP, k1=STEP)
     wait_until(lambda: stamp_ns(0) in node._corrections._waiting)
     peer.send(0)
-    peer.last("dense_cloud", count=3)
+    peer.send(1)
+    peer.last("dense_cloud", count=4)
     np.testing.assert_allclose(mapper.poses[0], BODY_FROM_OPTICAL, atol=1e-6)

@@ -35,9 +35,12 @@ def test_a_full_queue_drops_the_oldest_and_counts_it(start_mapping):
 
 BAD_KEYFRAMES = {
     "pose": ({"pose": None}, "finite numbers"),
-    "image": ({"image": None}, "encoding|size"),
+    "image": ({"image": None}, "encoding|0x0"),
     "calibration": ({"camera_info": None}, "not calibrated"),
     "sparse points": ({"sparse_points": [1.0, 2.0]}, "u, v and depth"),
+    "sparse NaN": ({"sparse_points": [1.0, 2.0, float("nan")]}, "finite"),
+    "sparse depth": ({"sparse_points": [1.0, 2.0, -3.0]}, "positive"),
+    "too many sparse points": ({"sparse_points": [1.0] * (3 * 64 * 48 + 3)}, "no more points than pixels"),
     "scale": ({"scale": 7}, "one of"),
 }
 

@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from ros_matching.config import Config, parameter
 from ros_matching.errors import ConfigError, NodeError
 from ros_matching.nodes.isolation import isolate
-from ros_matching.nodes.parameters import declare_config, read_config
+from ros_matching.nodes.parameters import declare_config, read_config, unknown_parameters
 
 pytestmark = pytest.mark.ros
 
@@ -66,7 +66,8 @@ def test_overrides_are_read(make_node):
     ("name", "value", "words"),
     [
         ("count", 11, "count must be int, at least 1 and at most 10 .how many."),
-        ("share", 1, "share must be float.*write 0.5"),
+        ("share", 1, "share must be float.*got 1 .int.; write 1.0 rather than 1$"),
+        ("share", -0.7, "share must be float, at least 0 .* got -0.7 .float.$"),
         ("count", "many", "count must be int"),
     ],
 )
@@ -74,6 +75,16 @@ def test_an_override_of_the_wrong_type_or_range_is_an_error_with_the_remedy(make
     node = make_node(**{name: value})
     with pytest.raises(NodeError, match=words):
         declare_config(node, SampleConfig)
+
+
+def test_a_misspelt_parameter_is_named_with_the_nearest_that_is_known(make_node):
+    node = make_node(**{"part.cuont": 7, "part.mode": "fast", "nonsense": 1, "qos_overrides./image.publisher.depth": 1})
+    declare_config(node, SampleConfig, "part.")
+    misspelt, nonsense = unknown_parameters(node)
+    assert "no parameter part.cuont" in misspelt
+    assert "did you mean part.count?" in misspelt
+    assert "no parameter nonsense" in nonsense
+    assert "qos_overrides./image" in unknown_parameters(node, with_quality_of_service=True)[-1]
 
 
 def test_a_choice_that_is_none_is_an_error(make_node):

@@ -142,6 +142,26 @@ def test_a_wrong_parameter_keeps_the_node_from_starting(context, name, value, er
         VoNode(context=context, parameter_overrides=[Parameter(name, value=value)])
 
 
+BAD_FRAMES = [{"odom_frame": "/odom"}, {"base_frame": ""}, {"odom_frame": ""}, {"camera_frame": "/eye"}]
+BAD_FRAMES += [{"base_frame": "base link"}, {"odom_frame": "base_link"}]
+
+
+@pytest.mark.parametrize("frames", BAD_FRAMES, ids=str)
+def test_frames_that_tf2_does_not_take_keep_the_node_from_starting(context, frames):
+    with pytest.raises(ConfigError, match=r"|".join(frames)):
+        VoNode(context=context, parameter_overrides=[Parameter(name, value=value) for name, value in frames.items()])
+
+
+def test_misspelt_parameters_are_warned_of(start_vo, capfd):
+    topics = "qos_overrides./imgae.subscription.reliability"
+    _, _, peer = start_vo(**{"tracking.min_inlier": 30, topics: "reliable"})
+    peer.send_frame(0)
+    diagnosis = peer.diagnosis("there is no parameter tracking.min_inlier")
+    assert "did you mean tracking.min_inliers?" in diagnosis.message
+    assert topics in diagnosis.message
+    assert "tracking.min_inlier," in capfd.readouterr().err
+
+
 def _save(node, peer, path, file_format="tum"):
     settings = [Parameter("trajectory_file", value=str(path)), Parameter("trajectory_format", value=file_format)]
     assert all(result.successful for result in node.set_parameters(settings))
