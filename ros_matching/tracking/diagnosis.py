@@ -16,6 +16,20 @@ _FEW_KEYPOINTS = 50
 def what_is_wrong(frame: Frame, features: Features, known: Frame) -> str:
     """Why an image may not have been recognised, compared with ``known``, the last one that was."""
     grey, known_grey = (cv2.cvtColor(f.image, cv2.COLOR_RGB2GRAY) for f in (frame, known))
+    fault = _exposure_fault(grey)
+    if fault:
+        return fault
+    if sharpness(grey) < _BLURRED * sharpness(known_grey):
+        return "the image is blurred"
+    return _texture_fault(features) or "nothing in the image fits the map"
+
+
+def unusable_image(frame: Frame, features: Features) -> str:
+    """The reason why no map can begin with an image: dark, overexposed, uniform, without texture; empty if none."""
+    return _exposure_fault(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)) or _texture_fault(features)
+
+
+def _exposure_fault(grey: np.ndarray) -> str:
     mean, deviation = float(grey.mean()), float(grey.std())
     if mean < _DARK:
         return f"the image is dark (mean grey level {mean:.0f} of 255): is the lens covered?"
@@ -23,11 +37,11 @@ def what_is_wrong(frame: Frame, features: Features, known: Frame) -> str:
         return f"the image is overexposed (mean grey level {mean:.0f} of 255)"
     if deviation < _FLAT:
         return f"the image shows nothing (grey levels deviate by {deviation:.1f}): is the lens covered?"
-    if sharpness(grey) < _BLURRED * sharpness(known_grey):
-        return "the image is blurred"
-    if len(features) < _FEW_KEYPOINTS:
-        return f"the image has too little texture ({len(features)} keypoints)"
-    return "nothing in the image fits the map"
+    return ""
+
+
+def _texture_fault(features: Features) -> str:
+    return f"the image has too little texture ({len(features)} keypoints)" if len(features) < _FEW_KEYPOINTS else ""
 
 
 def sharpness(grey: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from ros_matching.stages import StageTimer
 from ros_matching.tracking.beginning import Beginning, BegunMap, Place
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.continuity import Continuity
-from ros_matching.tracking.diagnosis import what_is_wrong
+from ros_matching.tracking.diagnosis import unusable_image, what_is_wrong
 from ros_matching.tracking.initialisation import Waiting
 from ros_matching.tracking.keyframes import median_parallax_deg, needs_keyframe
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
@@ -247,11 +247,12 @@ class VisualOdometry:
             begun = begun if isinstance(begun, Waiting) else self._begin_map(begun)
         if not isinstance(begun, Waiting):
             return begun
+        fault = unusable_image(frame, features) if begun.matches < self._config.init_min_matches else ""
         result = TrackingResult(
             frame.index,
             frame.stamp_ns,
             TrackingStatus.INITIALIZING,
-            begun.reason,
+            fault or begun.reason,
             counts=replace(self._counts(features), matches=begun.matches),
             parallax_deg=begun.parallax_deg,
         )
