@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from ros_matching.errors import SourceError
@@ -118,7 +119,8 @@ class McapStorage(BlockStorage):
 
     def _take(self, op: int, file: BinaryIO, length: int, last: Block | None) -> None:
         if op in (_SCHEMA, _CHANNEL):
-            self._declare(op, file.read(length))
+            with suppress(SourceError):  # messages of a channel that is not declared are left out
+                self._declare(op, file.read(length))
         elif op == _MESSAGE_INDEX and last is not None and not last.size and length >= 6:
             channel, size = struct.unpack("<HI", file.read(6))
             if size:
