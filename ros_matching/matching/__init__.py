@@ -33,6 +33,8 @@ def load_matcher(
     *,
     variant: str = "lite",
     max_keypoints: int | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
 ) -> TwoViewMatcher:
     """The front end of that name: ``default`` (PoSFeat) or one of ``BACKENDS``.
 
@@ -42,15 +44,17 @@ def load_matcher(
 
     The learned front ends take the weights that come with the package. ``weights`` says otherwise: a folder of them, or
     single files, each of which replaces that of its network; files of other variants, too. ``variant`` is ``lite`` or
-    ``full``. Raises ``CheckpointError`` where weights are missing or damaged.
+    ``full``. ``engine`` runs their networks: ``torch``, ``openvino`` (on a CPU, extra ``cpu``) or ``auto``, and
+    ``precision`` is ``auto``, ``float32``, ``float16`` or ``bfloat16``; see ``networks.engines``. Raises
+    ``CheckpointError`` where weights are missing or damaged, and ``ConfigError`` for an engine that cannot be had.
     """
     name = DEFAULT if name == "default" else name
     if name in LEARNED:
         from ros_matching.matching.learned_loading import load_learned
 
-        return load_learned(name, device, weights, variant, max_keypoints)
+        return load_learned(name, device, weights, variant, max_keypoints, engine, precision)
     if name in CLASSICAL or name in PEERS:
-        _refuse_weights(name, weights)
+        _refuse_learned_options(name, weights, engine, precision)
     if name in PEERS:
         from ros_matching.matching.peers import load_peer
 
@@ -64,6 +68,10 @@ def load_matcher(
     return load_classical(name, max_keypoints)
 
 
-def _refuse_weights(name: str, weights: object) -> None:
+def _refuse_learned_options(name: str, weights: object, engine: str, precision: str) -> None:
     if weights is not None:
         raise MatchingError(f"front end {name!r} takes no weights of ours, got {weights}; give them to a learned one")
+    if (engine, precision) != ("auto", "auto"):
+        raise MatchingError(
+            f"engine and precision are for the learned front ends, got {engine!r} and {precision!r} with {name!r}"
+        )

@@ -40,6 +40,8 @@ def load_learned(
     weights: Weights | None = None,
     variant: str = "lite",
     max_keypoints: int | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
 ) -> LearnedMatcher:
     """The learned front end of that name; see ``ros_matching.load_matcher``."""
     if variant not in VARIANTS:
@@ -50,6 +52,7 @@ def load_learned(
         for stage, (path, network) in _files(name.split("+"), weights, variant).items()
     }
     config = LITE if isinstance(networks["posfeat"], PoSFeatLite) else PoSFeatConfig()
+    config = replace(config, engine=engine, precision=precision)
     if max_keypoints is not None:
         config = replace(config, max_keypoints=max_keypoints)
     extractor = PoSFeatExtractor(networks["posfeat"], config)

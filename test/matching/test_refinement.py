@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from ros_matching.matching import refinement
 from ros_matching.matching.refinement import RefinementConfig, local_affinities, refine
 
 SIZE = 240
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
+needs_numba = pytest.mark.skipif(not HAS_NUMBA, reason="needs Numba (pip install numba, extra cpu)")
+
+
+@pytest.fixture(autouse=True, params=["tensors", pytest.param("compiled", marks=needs_numba)])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs with both implementations."""
+    monkeypatch.setattr(refinement, "_has_compiler", lambda: request.param == "compiled")
+    return request.param
 
 
 def texture(seed: int = 0) -> np.ndarray:
@@ -83,3 +95,20 @@ def test_points_without_texture_or_of_other_places_stay() -> None:
 def test_few_matches_are_left_alone() -> None:
     image0, image1, points0, truth = scene(0.0, 1.0, count=3)
     assert torch.equal(refine(image0, image1, points0, truth)[0], truth)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_both_implementations_agree(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    image0, image1, points0, truth = scene(8.0, 1.1, count=400)
+    noisy = truth + torch.from_numpy(np.random.default_rng(4).normal(0, 0.4, truth.shape))
+    border = torch.from_numpy(np.random.default_rng(5).uniform(-2, SIZE + 1, (40, 2)))  # patches that reach beyond
+    points = [torch.cat([x, border]).float() for x in (points0, noisy)]
+    results = []
+    for is_compiled in (False, True):
+        monkeypatch.setattr(refinement, "_has_compiler", lambda is_compiled=is_compiled: is_compiled)
+        results.append(refine(image0.to(dtype), image1.to(dtype), *points))
+    (points_a, sigmas_a), (points_b, sigmas_b) = results
+    same = (points_a - points_b).norm(dim=1) < 5e-3
+    assert same.float().mean() > 0.98  # the rest are at a limit of what is accepted
+    torch.testing.assert_close(sigmas_a[same], sigmas_b[same], rtol=1e-2, atol=1e-3)

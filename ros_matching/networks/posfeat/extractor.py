@@ -6,22 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features
 from ros_matching.errors import MatchingError
+from ros_matching.networks.engines import ENGINE_PRECISIONS, ENGINES, make_engine
 from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.posfeat.folding import folded
 from ros_matching.networks.posfeat.hessian import hessian_response
 from ros_matching.networks.posfeat.keypoints import Keypoints, detect, detect_on_response
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.network import STRIDE, PoSFeat
-from ros_matching.networks.precision import PRECISIONS, autocast
+from ros_matching.networks.posfeat.network import STRIDE, DenseFeatures, PoSFeat
 
 MIN_SIDE_PX = 2 * STRIDE
 _CONTRAST_CELL_PX = 4
+_EXAMPLE_SIZE = (96, 128)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class PoSFeatConfig(Config):
     min_contrast: float = parameter(
         2.0, "standard deviation of the grey levels (0 to 255) around a keypoint below which it is dropped", minimum=0
     )
-    precision: str = parameter("float32", "number format of the convolutions", choices=PRECISIONS)
+    engine: str = parameter("torch", "what runs the network; auto: OpenVINO on a CPU that has it", choices=ENGINES)
+    precision: str = parameter(
+        "auto", "number format of the convolutions; auto: the fastest that is exact enough", choices=ENGINE_PRECISIONS
+    )
 
 
 LITE = PoSFeatConfig(localization="hessian", nms_radius_px=2)
@@ -73,7 +77,11 @@ class PoSFeatExtractor:
         self.config = config or PoSFeatConfig()
         self.network = folded(network).to(memory_format=torch.channels_last)
         self.device = next(network.parameters()).device
-        self._mean, self._deviation = level_statistics(self.device)
+        levels = 255 * torch.rand(1, 3, *_EXAMPLE_SIZE, generator=torch.Generator().manual_seed(0)).to(self.device)
+        self._engine = make_engine(_FromLevels(self.network), [levels], self.config.engine, self.config.precision)
+        # Differences of neighbouring pixels, which need float32.
+        texture = _Texture(with_response=self.config.localization == "hessian")
+        self._texture = make_engine(texture, [levels[:, :1]], self._engine.name, "float32")
 
     @torch.inference_mode()
     def extract(self, image: np.ndarray) -> Features:
@@ -84,19 +92,27 @@ class PoSFeatExtractor:
         another kind of image or one with a side below 32 pixels.
         """
         levels = self._levels(image)
-        with autocast(self.device, self.config.precision):
-            dense = self.network((levels - self._mean) / self._deviation)
-        [keypoints] = self._keypoints(dense.score, levels)
+        grey = levels.mean(dim=1, keepdim=True)
+        dense = DenseFeatures(*self._engine(levels))
+        [keypoints] = self._keypoints(dense.score, grey)
         descriptors = self.network.sample(dense.descriptors, keypoints.points[None])[0]
-        grey = levels.mean(dim=1).round().to(torch.uint8)[0]
-        return Features(keypoints.points, keypoints.scores, descriptors, self.network.name, dense.descriptors[0], grey)
+        shades = grey[0, 0].round().to(torch.uint8)
+        return Features(
+            keypoints.points, keypoints.scores, descriptors, self.network.name, dense.descriptors[0], shades
+        )
 
-    def _keypoints(self, score: Tensor, levels: Tensor) -> list[Keypoints]:
-        config, allowed = self.config, self._textured(levels)
-        if config.localization == "hessian":
-            response = hessian_response(levels.mean(dim=1, keepdim=True) / 255)
+    @property
+    def engine(self) -> str:
+        """The engine and the precision in use."""
+        return f"{self._engine.name}, {self._engine.precision}"
+
+    def _keypoints(self, score: Tensor, grey: Tensor) -> list[Keypoints]:
+        config = self.config
+        variance, *response = self._texture(grey)
+        allowed = None if config.min_contrast == 0 else _enlarged(variance >= config.min_contrast**2)
+        if response:
             return detect_on_response(
-                response, score, config.nms_radius_px, config.min_response, config.max_keypoints, allowed
+                response[0], score, config.nms_radius_px, config.min_response, config.max_keypoints, allowed
             )
         return detect(score, config.nms_radius_px, config.score_threshold, config.max_keypoints, allowed)
 
@@ -110,17 +126,44 @@ class PoSFeatExtractor:
         pixels = torch.from_numpy(np.ascontiguousarray(image[:height, :width])).to(self.device)
         return pixels.permute(2, 0, 1)[None].float()
 
-    def _textured(self, levels: Tensor) -> Tensor | None:
-        """Where the image has contrast, (1, 1, H, W): the normalisations would else find structure in rounding.
 
-        The deviation is that of the 12 x 12 pixels of the 4 x 4 cell of a pixel and the cells around it.
-        """
-        if self.config.min_contrast == 0:
-            return None
-        grey = levels.mean(dim=1, keepdim=True)
-        grey = grey - grey.mean()  # keeps rounding away from the difference of squares
-        moments = functional.avg_pool2d(torch.cat([grey, grey.square()], dim=1), _CONTRAST_CELL_PX)
+class _FromLevels(nn.Module):
+    """A network of either kind, for images (B, 3, H, W) of levels 0 to 255; its outputs as a plain tuple."""
+
+    def __init__(self, network: PoSFeat | PoSFeatLite) -> None:
+        super().__init__()
+        self._network = network
+        mean, deviation = level_statistics(next(network.parameters()).device)
+        self.register_buffer("_mean", mean)
+        self.register_buffer("_deviation", deviation)
+
+    def forward(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        return tuple(self._network((levels - self._mean) / self._deviation))
+
+
+class _Texture(nn.Module):
+    """The variance (B, 1, H/4, W/4) around each cell of 4 x 4 pixels, and perhaps the Hessian response (B, 1, H, W).
+
+    Of grey levels 0 to 255; the variance is that of the 12 x 12 pixels of a cell and the cells around it. Where it is
+    nearly zero, the normalisations of a network find structure in rounding.
+    """
+
+    def __init__(self, with_response: bool) -> None:
+        super().__init__()
+        self._with_response = with_response
+
+    def extra_repr(self) -> str:
+        return f"with_response={self._with_response}"
+
+    def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
+        centred = grey - grey.mean()  # keeps rounding away from the difference of squares
+        moments = functional.avg_pool2d(torch.cat([centred, centred.square()], dim=1), _CONTRAST_CELL_PX)
         moments = functional.avg_pool2d(moments, kernel_size=3, stride=1, padding=1, count_include_pad=False)
         mean, square = moments.split(1, dim=1)
-        textured = square - mean.square() >= self.config.min_contrast**2
-        return textured.repeat_interleave(_CONTRAST_CELL_PX, dim=-1).repeat_interleave(_CONTRAST_CELL_PX, dim=-2)
+        variance = square - mean.square()
+        return (variance, hessian_response(grey / 255)) if self._with_response else (variance,)
+
+
+def _enlarged(cells: Tensor) -> Tensor:
+    """What holds for a cell, for each of its pixels: (B, 1, H/4, W/4) to (B, 1, H, W)."""
+    return cells.repeat_interleave(_CONTRAST_CELL_PX, dim=-1).repeat_interleave(_CONTRAST_CELL_PX, dim=-2)

@@ -1,0 +1,225 @@
+"""The refinement of matches as one compiled loop over the matches, for images in host memory.
+
+The same computation as in ``refinement``, which is written for tensors: there each step goes over all patches once for
+every operation, here a patch stays in the cache until it is done. Compiled by Numba at the first use, and cached.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numba
+import numpy as np
+
+_TINY = np.float32(1e-6)
+_AFFINITY_ROUNDS = 4
+_PRIOR = np.float32(100.0)
+_SETTLED_PX = np.float32(1e-3)  # a patch that moved by less needs no further step
+# Sums may be taken in any order, so that several numbers are added at once; NaN stays what it is.
+_compiled = functools.partial(numba.njit, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+
+
+@_compiled()
+def local_affinities(points0: np.ndarray, points1: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+    """The map of the surroundings of each match, (M, 2, 2), from its ``nearest`` matches (M, K), by rows."""
+    affinities = np.empty((len(points0), 2, 2), np.float32)
+    for match in range(len(points0)):
+        affinities[match] = _affinity(points0, points1, match, nearest[match])
+    return affinities
+
+
+@_compiled()
+def _affinity(points0: np.ndarray, points1: np.ndarray, match: int, nearest: np.ndarray) -> np.ndarray:
+    a00, a01, a10, a11 = np.float32(1), np.float32(0), np.float32(0), np.float32(1)
+    for _ in range(_AFFINITY_ROUNDS):
+        # Normal equations: the prior of the identity, and the neighbours by weight.
+        sxx, sxy, syy = _PRIOR, np.float32(0), _PRIOR
+        txx, txy, tyx, tyy = _PRIOR, np.float32(0), np.float32(0), _PRIOR
+        for other in nearest:
+            dx, dy = points0[other, 0] - points0[match, 0], points0[other, 1] - points0[match, 1]
+            ex, ey = points1[other, 0] - points1[match, 0], points1[other, 1] - points1[match, 1]
+            scale = np.float32(2.0) + np.float32(0.1) * np.sqrt(dx * dx + dy * dy)
+            rx, ry = ex - (a00 * dx + a01 * dy), ey - (a10 * dx + a11 * dy)
+            ratio = (rx * rx + ry * ry) / (scale * scale)
+            weight = np.float32(1.0) / ((1 + ratio) * (1 + ratio))
+            sxx, sxy, syy = sxx + weight * dx * dx, sxy + weight * dx * dy, syy + weight * dy * dy
+            txx, txy = txx + weight * dx * ex, txy + weight * dx * ey
+            tyx, tyy = tyx + weight * dy * ex, tyy + weight * dy * ey
+        determinant = sxx * syy - sxy * sxy
+        a00, a01 = (syy * txx - sxy * tyx) / determinant, (sxx * tyx - sxy * txx) / determinant
+        a10, a11 = (syy * txy - sxy * tyy) / determinant, (sxx * tyy - sxy * txy) / determinant
+    return np.array([[a00, a01], [a10, a11]], dtype=np.float32)
+
+
+@_compiled()
+def align_patches(
+    grey0: np.ndarray,
+    grey1: np.ndarray,
+    points0: np.ndarray,
+    points1: np.ndarray,
+    affinities: np.ndarray,
+    weights: np.ndarray,
+    iterations: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Align the patch around each point of image 0 with image 1 by Gauss-Newton steps on the translation.
+
+    ``grey0`` and ``grey1`` (H, W), ``points0`` and ``points1`` (M, 2) and ``weights`` (S, S) of the pixels of a patch,
+    float32. Returns the moved points (M, 2), and by columns of (M, 4): the correlation before and after, the trace of
+    the inverse Hessian, and 1 for a textured patch.
+    """
+    moved = points1.copy()
+    figures = np.empty((len(points0), 4), np.float32)
+    side = len(weights)
+    template, levels = np.empty((side, side), np.float32), np.empty((side, side), np.float32)
+    gradient_x, gradient_y = np.empty((side, side), np.float32), np.empty((side, side), np.float32)
+    across, along = np.empty((side, side + 1), np.float32), np.empty((side + 1, side), np.float32)
+    for match in range(len(points0)):
+        x, y = points0[match, 0] - np.float32(side // 2), points0[match, 1] - np.float32(side // 2)
+        _read(grey0, x, y, template)
+        _read(grey0, x - np.float32(0.5), y, across)
+        _read(grey0, x, y - np.float32(0.5), along)
+        xx, xy, yy, is_textured = _prepare(template, across, along, weights, gradient_x, gradient_y)
+        affinity = affinities[match]
+        settled = False
+        for iteration in range(iterations + 1):
+            correlation, bx, by = _compare(
+                grey1, moved[match], affinity, weights, template, gradient_x, gradient_y, levels
+            )
+            if iteration == 0:
+                figures[match, 0] = correlation
+            if settled or iteration == iterations:
+                break
+            sx, sy = xx * bx + xy * by, xy * bx + yy * by
+            moved[match, 0] -= affinity[0, 0] * sx + affinity[0, 1] * sy
+            moved[match, 1] -= affinity[1, 0] * sx + affinity[1, 1] * sy
+            settled = sx * sx + sy * sy < _SETTLED_PX**2
+        figures[match, 1], figures[match, 2], figures[match, 3] = correlation, xx + yy, is_textured
+    return moved, figures
+
+
+@_compiled()
+def _read(grey: np.ndarray, x: np.float32, y: np.float32, out: np.ndarray) -> None:
+    """Fill ``out`` with the image at x, x + 1, ... and y, y + 1, ...; beyond its border, as at the border."""
+    rows, columns = out.shape
+    column, row = np.int64(np.floor(x)), np.int64(np.floor(y))
+    if column < 0 or row < 0 or column + columns >= grey.shape[1] or row + rows >= grey.shape[0]:
+        for i in range(rows):
+            for j in range(columns):
+                out[i, j] = _sample(grey, x + np.float32(j), y + np.float32(i))
+        return
+    u, v = x - np.float32(column), y - np.float32(row)
+    for i in range(rows):
+        above, below = grey[row + i, column : column + columns + 1], grey[row + i + 1, column : column + columns + 1]
+        for j in range(columns):
+            upper = above[j] + u * (above[j + 1] - above[j])
+            lower = below[j] + u * (below[j + 1] - below[j])
+            out[i, j] = upper + v * (lower - upper)
+
+
+@_compiled()
+def _prepare(
+    template: np.ndarray,
+    across: np.ndarray,
+    along: np.ndarray,
+    weights: np.ndarray,
+    gradient_x: np.ndarray,
+    gradient_y: np.ndarray,
+) -> tuple[np.float32, np.float32, np.float32, bool]:
+    """Normalise the template and fill its weighted gradient; the inverse Hessian xx, xy, yy, and the texture.
+
+    ``across`` and ``along`` are the image half a pixel to each side of the template's pixels.
+    """
+    side = len(weights)
+    deviation = _normalise(template, weights)
+    scale = 1 / max(deviation, _TINY)
+    mean_x, mean_y = np.float32(0), np.float32(0)
+    for row in range(side):
+        for column in range(side):
+            gradient_x[row, column] = (across[row, column + 1] - across[row, column]) * scale
+            gradient_y[row, column] = (along[row + 1, column] - along[row, column]) * scale
+            mean_x += weights[row, column] * gradient_x[row, column]
+            mean_y += weights[row, column] * gradient_y[row, column]
+    xx, xy, yy = np.float32(0), np.float32(0), np.float32(0)
+    for row in range(side):
+        for column in range(side):
+            gx, gy, weight = gradient_x[row, column] - mean_x, gradient_y[row, column] - mean_y, weights[row, column]
+            xx, xy, yy = xx + weight * gx * gx, xy + weight * gx * gy, yy + weight * gy * gy
+            gradient_x[row, column], gradient_y[row, column] = weight * gx, weight * gy
+    half_trace = (xx + yy) / 2
+    smallest = half_trace - np.sqrt(max(half_trace * half_trace - (xx * yy - xy * xy), np.float32(0)))
+    is_textured = deviation > _TINY and smallest > np.float32(1e-3)
+    xx, yy = xx + np.float32(1e-4), yy + np.float32(1e-4)
+    determinant = xx * yy - xy * xy
+    return yy / determinant, -xy / determinant, xx / determinant, is_textured
+
+
+@_compiled()
+def _compare(
+    grey: np.ndarray,
+    point: np.ndarray,
+    affinity: np.ndarray,
+    weights: np.ndarray,
+    template: np.ndarray,
+    gradient_x: np.ndarray,
+    gradient_y: np.ndarray,
+    levels: np.ndarray,
+) -> tuple[np.float32, np.float32, np.float32]:
+    """The correlation of the template with the patch at a point, and the right side of the normal equations."""
+    side = len(weights)
+    radius = np.float32(side // 2)
+    reach_x = radius * (abs(affinity[0, 0]) + abs(affinity[0, 1]))
+    reach_y = radius * (abs(affinity[1, 0]) + abs(affinity[1, 1]))
+    inside = point[0] >= reach_x and point[1] >= reach_y
+    inside = inside and point[0] + reach_x < grey.shape[1] - 1 and point[1] + reach_y < grey.shape[0] - 1
+    for row in range(side):
+        for column in range(side):
+            dx, dy = column - radius, row - radius
+            px = point[0] + affinity[0, 0] * dx + affinity[0, 1] * dy
+            py = point[1] + affinity[1, 0] * dx + affinity[1, 1] * dy
+            levels[row, column] = _interpolate(grey, px, py) if inside else _sample(grey, px, py)
+    _normalise(levels, weights)
+    correlation, bx, by = np.float32(0), np.float32(0), np.float32(0)
+    for row in range(side):
+        for column in range(side):
+            difference = levels[row, column] - template[row, column]
+            correlation += weights[row, column] * levels[row, column] * template[row, column]
+            bx += gradient_x[row, column] * difference
+            by += gradient_y[row, column] * difference
+    return correlation, bx, by
+
+
+@_compiled()
+def _normalise(levels: np.ndarray, weights: np.ndarray) -> np.float32:
+    """Give levels mean zero and deviation one, in place; returns the deviation."""
+    mean, square = np.float32(0), np.float32(0)
+    for row in range(len(weights)):
+        for column in range(len(weights)):
+            mean += weights[row, column] * levels[row, column]
+    for row in range(len(weights)):
+        for column in range(len(weights)):
+            levels[row, column] -= mean
+            square += weights[row, column] * levels[row, column] * levels[row, column]
+    deviation = np.sqrt(square)
+    for row in range(len(weights)):
+        for column in range(len(weights)):
+            levels[row, column] /= max(deviation, _TINY)
+    return deviation
+
+
+@_compiled(inline="always")
+def _sample(grey: np.ndarray, x: np.float32, y: np.float32) -> np.float32:
+    """The image at a point; beyond its border, as at the border."""
+    x = min(max(x, np.float32(0)), np.float32(grey.shape[1] - 1))
+    y = min(max(y, np.float32(0)), np.float32(grey.shape[0] - 1))
+    return _interpolate(grey, x, y)
+
+
+@_compiled(inline="always")
+def _interpolate(grey: np.ndarray, x: np.float32, y: np.float32) -> np.float32:
+    """The image at a point inside of it, bilinearly."""
+    column, row = min(np.int32(x), grey.shape[1] - 2), min(np.int32(y), grey.shape[0] - 2)
+    u, v = x - np.float32(column), y - np.float32(row)
+    a, b = np.float32(grey[row, column]), np.float32(grey[row, column + 1])
+    c, d = np.float32(grey[row + 1, column]), np.float32(grey[row + 1, column + 1])
+    above, below = a + u * (b - a), c + u * (d - c)
+    return above + v * (below - above)
