@@ -429,6 +429,32 @@ CASES = {
     "a matrix of scannet": ("intrinsic_color.txt", "400 0 318 0\n0 410 242 0\n0 0 1 0\n0 0 0 1\n", lens()),
     "a matrix column by column": ("K.txt", "400 0 0\n0 410 0\n318 242 1\n", lens()),
     "a matrix with skew": ("K.txt", "400 2 318\n0 410 242\n0 0 1\n", lens(skew=2.0)),
+    "ost.txt": (
+        "ost.txt",
+        "# oST version 5.0 parameters\n\n[image]\n\nwidth\n640\n\nheight\n480\n\n[narrow_stereo]\n\ncamera matrix\n"
+        "400.0 0.0 318.0\n0.0 410.0 242.0\n0.0 0.0 1.0\n\ndistortion\n-0.28 0.07 0.0002 -0.0003 0.0\n\n"
+        "rectification\n1.0 0.0 0.0\n0.0 1.0 0.0\n0.0 0.0 1.0\n\nprojection\n380.0 0.0 318.0 0.0\n",
+        barrel,
+    ),
+    "opencv's older names": (
+        "camera.yml",
+        "%YAML:1.0\nintrinsic: !!opencv-matrix\n   data: [400., 0., 318., 0., 410., 242., 0., 0., 1.]\n"
+        "distortion: !!opencv-matrix\n   data: [-0.28, 0.07, 0.0002, -0.0003]\nWidth: 640\nHeight: 480\n",
+        barrel,
+    ),
+    "kalibr with tabs before comments": ("chain.yaml", KALIBR.replace("0.0056", "0.0056\t\t# s"), barrel),
+    "plumb_bob of 14 coefficients": (
+        "info.yaml",
+        CAMERA_INFO.replace("- -0.28\n- 0.07\n- 0.0002\n- -0.0003\n- 0.0\n", f"{list(DEPTHAI_TILT)}\n").replace(
+            "d:\n", "d: "
+        ),
+        lens(RATIONAL, DEPTHAI_TILT),
+    ),
+    "realsense, inverse, zero": (
+        "intrinsics.json",
+        json.dumps(REALSENSE | {"model": "distortion.inverse_brown_conrady", "coeffs": [0.0] * 5}),
+        lens(),
+    ),
     "flat yaml": (
         "camera.yaml",
         "fx: 4e2\nfy: 410\ncx: 318\ncy: 242\nk1: -0.28\nk2: 0.07\np1: 2e-4\np2: -3e-4\n",
@@ -642,6 +668,10 @@ def test_other_models_are_refused_by_name(file: str, text: str, named: str, tmp_
         ("K.txt", "400 0 318 -40\n0 410 242 0\n0 0 1 0\n", "fourth column"),
         ("K.txt", "400 410 318 242 0.1\n", "4, 8 or 9 numbers"),
         ("K.txt", "hello\n", "expected a 3x3 matrix"),
+        ("camera.yaml", ROS.replace("image_height: 480\n", ""), "image_width alone"),
+        ("results-cam.txt", "Calibration results\nCamera-system parameters:\n  cam0 (/cam0):\n", "give its camchain"),
+        ("calib.txt", "P0: 700 0 600 0 0 700 180 0 0 0 1 0\n", "sequence's folder"),
+        ("calib_cam_to_cam.txt", "calib_time: x\nK_00: 1 2\nP_rect_00: 700 0 600 0 0 700\n", "drive's folder"),
         ("K.txt", "# nothing\n", "is empty"),
         ("cameras.txt", "1 PINHOLE 640 480 400 318 242\n", "4 numbers for the parameters fx fy cx cy"),
         ("info.yaml", CAMERA_INFO + CAMERA_INFO.replace("318.0", "300.0"), "several different"),

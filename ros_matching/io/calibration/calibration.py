@@ -54,6 +54,8 @@ _MODELS = {
     "kannalabrandt8": DistortionModel.EQUIDISTANT,
     "distortionkannalabrandt4": DistortionModel.EQUIDISTANT,
     "kb4": DistortionModel.EQUIDISTANT,
+    "inversebrownconrady": DistortionModel.NONE,  # of RealSense cameras, whose coefficients are mostly 0
+    "modifiedbrownconrady": DistortionModel.NONE,
     "fov": DistortionModel.FOV,
     "atan": DistortionModel.FOV,
 }
@@ -212,6 +214,8 @@ def _distortion(origin: str, name: str, coefficients: Any) -> tuple[DistortionMo
     if not values.any() and (key not in _MODELS or values.size == 0) and key not in _REFUSED:
         return DistortionModel.NONE, ()
     model = distortion_model(origin, name)
+    if model is DistortionModel.PLUMB_BOB and np.any(values[5:]):
+        model = DistortionModel.RATIONAL_POLYNOMIAL  # drivers write the first name with the coefficients of the second
     counts = _COUNTS[model]
     if np.any(values[counts[-1] :]):
         raise CalibrationError(

@@ -30,6 +30,7 @@ def parse_yaml(origin: str, text: str) -> list[Any]:
     Of OpenCV, its header ``%YAML:1.0``, its tags and its ``key:value`` without a space are accepted.
     """
     text, is_opencv = re.subn(r"\A\s*%YAML[: ][^\n]*\n", "", text)
+    text = re.sub(r"(?<=\S)\t[ \t]*", " ", text)  # legal, but not for PyYAML; tabs that indent stay an error
     if is_opencv:
         text = _OPENCV_KEY.sub(r"\1: ", text)
     documents = [part for part in _DOCUMENT_MARK.split(text) if part.strip()][:2]

@@ -86,6 +86,9 @@ def _required(origin: str, names: Sequence[str], value: Any) -> float:
 def _model(origin: str, names: Sequence[Any], is_fisheye: Any) -> str | None:
     """The one lens model that the names give, or ``None`` where they give none."""
     given = [name for name in names if name is not None]
+    without = next((name for name in map(_plain_name, given) if str(name).endswith("_brown_conrady")), None)
+    if without is not None:
+        return without
     models = {distortion_model(origin, _plain_name(name)) for name in given} - {DistortionModel.NONE}
     if is_fisheye is not None and str(is_fisheye).lower() in _TRUE:
         models.add(DistortionModel.EQUIDISTANT)
@@ -151,7 +154,7 @@ def read_transforms(origin: str, content: Mapping[str, Any]) -> Calibration:
     for key, side in (("cx", width), ("cy", height)):
         if key not in camera and side is not None:
             camera[key] = 0.5 * number(origin, "the image size", side)
-    harmless = r"^(camera_angle_[xy]|applied_\w+|scale|offset|aabb\w*|integer_depth_scale|depth_unit_scale_factor)$"
+    harmless = r"^(camera_angle_[xy]|applied_\w+|(integer_depth_)?scale|(depth_unit_)?scale_factor|offset|aabb\w*)$"
     return read_flat(origin, camera, half_pixel=True, harmless=harmless)
 
 

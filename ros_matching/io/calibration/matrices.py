@@ -13,20 +13,11 @@ from ros_matching.io.calibration.calibration import Calibration, calibration_fro
 from ros_matching.io.calibration.fields import image_size, numbers, refuse_unread, short
 from ros_matching.io.calibration.flat import model_of_opencv
 
-MATRIX_KEYS = (
-    "camera_matrix",
-    "Camera_Matrix",
-    "cameraMatrix",
-    "CameraMatrix",
-    "intrinsic_matrix",
-    "mtx",
-    "K",
-    "k",
-    "M",
-)
+MATRIX_KEYS = ("camera_matrix", "Camera_Matrix", "cameraMatrix", "CameraMatrix", "intrinsic_matrix", "intrinsic", "mtx")
+MATRIX_KEYS += ("K", "k", "M")
 _COEFFICIENTS = ("distortion_coefficients", "Distortion_Coefficients", "distCoeffs", "dist_coeffs", "dist_coeff")
-_COEFFICIENTS += ("distortion_coeffs", "DistortionCoefficients", "DistCoeffs", "dist", "D", "d")
-_SIZES = (("image_width", "image_height"), ("image_Width", "image_Height"), ("width", "height"))
+_COEFFICIENTS += ("distortion_coeffs", "DistortionCoefficients", "DistCoeffs", "distortion", "dist", "D", "d")
+_SIZES = (("image_width", "image_height"), ("width", "height"), ("img_width", "img_height"))
 _IS_FISHEYE = ("fisheye_model", "fisheye")
 
 
@@ -64,14 +55,17 @@ def read_matrix(origin: str, content: Mapping[str, Any]) -> Calibration:
     coefficients = numbers(origin, "distortion coefficients", () if coefficients is None else coefficients)
     model = _matrix_model(origin, content, coefficients)
     read = [matrix_key, "distortion_model", "camera_model", "model", *_IS_FISHEYE, *([key] if key else [])]
-    sides = next((pair for pair in _SIZES if any(side in content for side in pair)), ("image_size",))
-    refuse_unread(
-        origin, content, (*read, *sides), r"^(rectification_matrix|projection_matrix|image_points|grid_points)"
-    )
-    size = content.get("image_size") if len(sides) == 1 else [content.get(side) for side in sides]
-    size = image_size(
-        origin, numbers(origin, "image_size", size, 2).tolist() if len(sides) == 1 and size else size or ()
-    )
+    keys = {key.lower(): key for key in content}
+    sides = [keys[side] for side in next((pair for pair in _SIZES if keys.keys() & pair), ()) if side in keys]
+    size_key = next((key for key in ("image_size", "img_size", "resolution") if key in content), "image_size")
+    harmless = r"^(rectification_matrix|projection_matrix|image_points|grid_points)"
+    refuse_unread(origin, content, (*read, *sides, size_key), harmless)
+    given = [content[side] for side in sides]
+    if not given and content.get(size_key) is not None:
+        given = numbers(origin, size_key, content[size_key], 2).tolist()
+    if len(given) == 1:
+        raise CalibrationError(f"{origin}: expected an image width and height, got {sides[0]} alone")
+    size = image_size(origin, given)
     return calibration_from_values(origin, matrix, model, coefficients, size)
 
 

@@ -12,9 +12,24 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.calibration.calibration import Calibration
 from ros_matching.io.calibration.documents import MAX_BYTES, parse_ini, parse_json, parse_xml, parse_yaml
 from ros_matching.io.calibration.mappings import read_mapping
-from ros_matching.io.calibration.tables import is_colmap, is_dso, number_rows, read_colmap, read_dso, read_rows
+from ros_matching.io.calibration.tables import (
+    is_colmap,
+    is_dso,
+    is_ost,
+    number_rows,
+    read_colmap,
+    read_dso,
+    read_ost,
+    read_rows,
+)
 from ros_matching.io.text import read_text
 
+# What stands in files beside a calibration, and which file or source to give in their place.
+_OTHER_FILES = {
+    "Camera-system parameters": "is a report of Kalibr; give its camchain (.yaml)",
+    "P_rect_00:": "is a calibration of KITTI raw with its rectification; give the drive's folder as the source",
+    "P0:": "is a calibration of KITTI odometry; give the sequence's folder as the source",
+}
 _YAML_SUFFIXES = (".yaml", ".yml")
 _SECTION = re.compile(r"^\[[^\[\],]*[A-Za-z][^\[\],]*\]$")
 _ASSIGNMENT = re.compile(r"^[A-Za-z][\w. ]*=")
@@ -66,9 +81,14 @@ def _parse(origin: str, suffix: str, text: str, cam: str | None) -> Calibration:
         return read_colmap(origin, lines, cam)
     if is_dso(lines):
         return _only_camera(origin, cam, read_dso(origin, lines))
+    if is_ost(lines):
+        return _only_camera(origin, cam, read_ost(origin, lines))
     rows = number_rows(lines)
     if rows is not None:
         return _only_camera(origin, cam, read_rows(origin, rows))
+    for mark, advice in _OTHER_FILES.items():
+        if mark in text:
+            raise CalibrationError(f"{origin}: {advice}")
     if any(_SECTION.match(line) for line in lines):
         return read_mapping(origin, parse_ini(origin, text), cam)
     if all(_ASSIGNMENT.match(line) for line in lines):

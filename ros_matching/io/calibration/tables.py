@@ -100,6 +100,28 @@ def read_dso(origin: str, lines: Sequence[str]) -> Calibration:
     return calibration_from_values(origin, (fx, 0, cx, 0, fy, cy, 0, 0, 1), model.value, coefficients, (width, height))
 
 
+def is_ost(lines: Sequence[str]) -> bool:
+    """True if the lines are those of the INI file of ROS ``camera_calibration`` (``ost.txt``)."""
+    return "[image]" in lines and "camera matrix" in lines
+
+
+def read_ost(origin: str, lines: Sequence[str]) -> Calibration:
+    """Headings without numbers, each followed by its lines of numbers."""
+    parts: dict[str, list[float]] = {}
+    name = ""
+    for line in lines:
+        rows = number_rows([line])
+        if rows is None:
+            name = line
+        else:
+            parts.setdefault(name, []).extend(value for row in rows for value in row)
+    size = image_size(origin, [value for side in ("width", "height") for value in parts.get(side, [])[:1] or [None]])
+    coefficients = parts.get("distortion", [])
+    return calibration_from_values(
+        origin, parts.get("camera matrix", []), DistortionModel.PLUMB_BOB.value, coefficients, size
+    )
+
+
 def number_rows(lines: Sequence[str]) -> list[list[float]] | None:
     """The numbers of each line, whatever separates them, or ``None`` where there is anything else."""
     rows = []
