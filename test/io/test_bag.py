@@ -192,6 +192,13 @@ class TestTruth:
         messages = [ros_transform(pose(index), "map", "camera_optical", stamp(index)) for index in range(COUNT)]
         np.testing.assert_allclose(self.poses(tmp_path, messages), [pose(index) for index in range(COUNT)], atol=1e-12)
 
+    def test_a_pose_that_cannot_be_used_is_left_out(self, tmp_path: Path, caplog) -> None:
+        messages = [TYPES.PoseStamped(header(stamp(index), "map"), ros_pose(pose(index))) for index in range(COUNT)]
+        messages[1].pose.orientation = TYPES.Quaternion(0, 0, 0, 0)
+        poses = self.poses(tmp_path, messages)
+        assert "1 true poses are left out; the first: /truth, message 1" in caplog.text
+        np.testing.assert_allclose(poses[2:], [pose(index) for index in range(2, COUNT)], atol=1e-12)
+
     def test_what_is_no_truth(self, tmp_path: Path) -> None:
         path = write_bag(tmp_path / "drive", camera_topics())
         with pytest.raises(SourceError, match=r"/cam/image_raw is sensor_msgs/msg/Image; a truth topic must be one of"):

@@ -111,15 +111,44 @@ def test_several_bags_in_a_folder_are_not_mixed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_a_file_that_is_compressed_as_a_whole(storage, tmp_path: Path) -> None:
-    zstandard = pytest.importorskip("zstandard")
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_file_that_is_compressed_as_a_whole(storage, compression: str, tmp_path: Path) -> None:
     path = write_bag(tmp_path / "drive", camera_topics(), storage)
     file = storage_file(path)
-    packed = file.with_name(f"{file.name}.zstd")
-    packed.write_bytes(zstandard.compress(file.read_bytes()))
+    packed = file.with_name(f"{file.name}.{compression}")
+    packed.write_bytes(compress(file.read_bytes(), compression))
     file.unlink()
     check(open_source(packed), ALL)
     check(open_source(path), ALL)  # the metadata name the file without its suffix
+
+
+def compress(data: bytes, compression: str) -> bytes:
+    if compression == "zstd":
+        return pytest.importorskip("zstandard").compress(data)
+    return pytest.importorskip("lz4.frame").compress(data)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_messages_that_are_compressed_one_by_one(compression: str, tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "drive", camera_topics(), STORAGES[1])
+    with closing(sqlite3.connect(storage_file(path))) as database:
+        for key, data in database.execute("SELECT id, data FROM messages").fetchall():
+            database.execute("UPDATE messages SET data = ? WHERE id = ?", (compress(data, compression), key))
+        database.execute("UPDATE messages SET data = x'28b52ffd00' WHERE id = 1")
+        database.commit()
+    source = open_source(path)
+    assert len(list(source)) >= len(ALL) - 1
+
+
+def test_names_of_all_kinds_and_a_file_that_vanishes(tmp_path: Path) -> None:
+    names = ("a b%20c#1.mcap", "übung 1%s.db3", "x{y}&z.db3")
+    for name, storage in zip(names, (*STORAGES, STORAGES[1]), strict=True):
+        file = storage_file(write_bag(tmp_path / name.replace(".", "_"), camera_topics(), storage))
+        source = open_source(file.rename(tmp_path / name))
+        check(source, ALL)
+        (tmp_path / name).unlink()
+        with pytest.raises(SourceError, match="cannot be read any more"):
+            list(source)
 
 
 @pytest.mark.parametrize(

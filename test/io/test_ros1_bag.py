@@ -9,6 +9,7 @@ import pytest
 from bag_recordings import (
     ALL,
     TYPES,
+    as_ros1,
     camera_topics,
     check,
     compressed_image,
@@ -17,6 +18,9 @@ from bag_recordings import (
     noise_topics,
     ros_pose,
     stamp,
+    typesys,
+    write_channel,
+    write_mcap,
     write_ros1,
 )
 from recordings import K, pose
@@ -46,6 +50,23 @@ def test_compressed_images_and_a_folder_of_the_bag(tmp_path: Path) -> None:
     }
     write_ros1(tmp_path / "drive.bag", topics)
     check(open_source(tmp_path), ALL)
+
+
+def test_ros1_messages_in_mcap(tmp_path: Path) -> None:
+    """As ``mcap convert`` makes it of a bag."""
+    pytest.importorskip("zstandard")
+    store = typesys.get_typestore(typesys.Stores.ROS1_NOETIC)
+
+    def channels(writer) -> None:
+        for topic, messages in camera_topics().items():
+            kind = messages[0].__msgtype__
+            text = store.generate_msgdef(kind, ros_version=1)[0].encode()
+            data = [bytes(store.serialize_ros1(as_ros1(store, message), kind)) for message in messages]
+            write_channel(writer, topic, kind.replace("/msg/", "/"), ("ros1msg", text), "ros1", data)
+
+    source = open_source(write_mcap(tmp_path / "drive.mcap", {}, profile="ros1", before=channels))
+    check(source, ALL)
+    np.testing.assert_array_equal(source.camera.matrix, K)
 
 
 def test_a_bag_beside_a_data_set_is_not_taken_for_it(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ros_matching.errors import SourceError
-from ros_matching.io.bags.compression import ZSTD_MAGIC, inflate
+from ros_matching.io.bags.compression import compression_of, inflate
 from ros_matching.io.bags.decoding import full_type, make_decoder
 from ros_matching.io.bags.files import open_files
 from ros_matching.io.bags.storage import Channel
@@ -63,6 +65,12 @@ class Bag:
     def records(self, topic: str, rows: range | None = None) -> Iterator[Record]:
         """The messages of a topic in order of recording, for ``decode``; all, or those of some ``rows``."""
         rows = range(self.count(topic)) if rows is None else rows
+        try:
+            yield from self._records(topic, rows)
+        except (OSError, sqlite3.Error) as error:
+            raise SourceError(f"{self.path} cannot be read any more ({error})") from error
+
+    def _records(self, topic: str, rows: range) -> Iterator[Record]:
         first = 0
         for storage, keys, count in self._parts(topic):
             # The selected rows in this file, numbered from its first message
@@ -86,14 +94,15 @@ class Bag:
         if record.channel not in self._decoders:
             self._decoders[record.channel] = make_decoder(record.channel)
         data = record.data
-        if data.startswith(ZSTD_MAGIC) and record.channel.encoding == "cdr":
-            data = inflate(data)  # rosbag2's compression by message; CDR begins otherwise
+        if record.channel.encoding == "cdr" and compression_of(data):
+            data = inflate(data)  # rosbag2's compression by message
         return self._decoders[record.channel](data)
 
     def messages(self, topic: str) -> Iterator[tuple[int, Any]]:
-        """Time of recording (ns) and message of a topic; raises ``SourceError`` for one that cannot be decoded."""
+        """Time of recording (ns) and message of a topic, of those that can be decoded."""
         for record in self.records(topic):
-            yield record.time_ns, self.decode(record)
+            with suppress(SourceError):
+                yield record.time_ns, self.decode(record)
 
     def first(self, topic: str) -> Any:
         """The first message of a topic that can be decoded; raises the error of the first one where none can."""

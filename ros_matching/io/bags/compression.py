@@ -11,9 +11,10 @@ from zlib import crc32
 
 from ros_matching.errors import MissingDependencyError, SourceError
 
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 MAX_MESSAGE_BYTES = 1 << 28  # an uncompressed RGB image of 16 bits and 7680x4320 has 200 MB
 _STEP = 1 << 18
+HEADER_STEP = 1 << 9  # where only the header of a record is read
 
 
 def make_decompressor(compression: str) -> Any:
@@ -36,12 +37,21 @@ def make_decompressor(compression: str) -> Any:
     raise SourceError(f"the compression {compression!r} is not known; known are none, zstd, lz4 and bz2")
 
 
-class BlockReader:
-    """Sequential reader of ``size`` bytes of a file, decompressed on the way; ``crc`` is that of the bytes read."""
+def compression_of(data: bytes) -> str:
+    """The compression of a whole file or message by its first bytes; empty for none. CDR never begins like that."""
+    return _MAGICS.get(bytes(data[:4]), "")
 
-    def __init__(self, file: BinaryIO, size: int, compression: str = "") -> None:
+
+class BlockReader:
+    """Sequential reader of ``size`` bytes of a file, decompressed on the way; ``crc`` is that of the bytes read.
+
+    The file is read ``step`` bytes at a time.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, compression: str = "", step: int = _STEP) -> None:
         self._file = file
         self._left = size
+        self._step = step
         self._compression = compression
         self._decompressor = make_decompressor(compression) if compression not in ("", "none") else None
         self._buffer = bytearray()
@@ -118,14 +128,14 @@ class BlockReader:
             raise SourceError(f"the {self._compression} data are damaged ({error})") from error
 
     def _raw(self) -> bytes:
-        data = self._file.read(min(_STEP, self._left))
+        data = self._file.read(min(self._step, self._left))
         self._left -= len(data)
         return data
 
 
 def inflate(data: bytes) -> bytes:
-    """The message of zstd-compressed bytes (rosbag2's compression by message); ``SourceError`` where damaged."""
-    reader = BlockReader(BytesIO(data), len(data), "zstd")
+    """The message of compressed bytes (rosbag2's compression by message); ``SourceError`` where damaged."""
+    reader = BlockReader(BytesIO(data), len(data), compression_of(data))
     message = bytearray()
     while piece := reader.read_some():
         message += piece

@@ -11,14 +11,14 @@ from tempfile import TemporaryDirectory
 
 from ros_matching.errors import SourceError
 from ros_matching.io.bags import mcap, ros1, sqlite
-from ros_matching.io.bags.compression import ZSTD_MAGIC, BlockReader
+from ros_matching.io.bags.compression import BlockReader, compression_of
 from ros_matching.io.bags.storage import Storage
 from ros_matching.io.format import foreign_content
 from ros_matching.io.images import natural_order
 
 METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3", ".bag")
-_COMPRESSED = (".zstd", ".zst")
+_COMPRESSED = (".zstd", ".zst", ".lz4")
 _METADATA_KEY = b"rosbag2_bagfile_information"
 _MAX_METADATA_BYTES = 1 << 24
 _MIN_FREE_DISK = 0.05
@@ -84,7 +84,7 @@ def _open(path: Path, bag: BagFiles) -> Storage:
     if problem:
         raise SourceError(f"{path} {problem}")
     head = _head(path)
-    if head.startswith(ZSTD_MAGIC):
+    if compression_of(head):
         path = _inflated(path, bag)
         head = _head(path)
     for magic, storage in _STORAGES.items():
@@ -105,9 +105,9 @@ def _inflated(path: Path, bag: BagFiles) -> Path:
     """The file in a temporary folder, decompressed; a file that is cut off as far as it goes."""
     if bag.inflated is None:
         bag.inflated = TemporaryDirectory(prefix="ros_matching_bag_")
-    target = Path(bag.inflated.name) / re.sub(r"\.zstd?$", "", path.name)
+    target = Path(bag.inflated.name) / re.sub(r"\.(zstd?|lz4)$", "", path.name)
     with path.open("rb") as source, target.open("wb") as sink:
-        reader = BlockReader(source, path.stat().st_size, "zstd")
+        reader = BlockReader(source, path.stat().st_size, compression_of(_head(path)))
         try:
             while piece := reader.read_some():
                 sink.write(piece)
@@ -115,7 +115,7 @@ def _inflated(path: Path, bag: BagFiles) -> Path:
                 if usage.free < _MIN_FREE_DISK * usage.total:
                     raise OSError(
                         f"{target.parent} has only {usage.free >> 20} MiB left to decompress it; unpack it "
-                        "where there is room: zstd -d"
+                        "where there is room"
                     )
         except SourceError as error:
             bag.damage.append(f"{path}: {error}")

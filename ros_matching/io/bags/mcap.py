@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from ros_matching.errors import SourceError
-from ros_matching.io.bags.compression import BlockReader
+from ros_matching.io.bags.compression import HEADER_STEP, BlockReader
 from ros_matching.io.bags.storage import (
     MAX_DEFINITION_BYTES,
     Block,
@@ -163,7 +163,7 @@ class McapStorage(BlockStorage):
         file.seek(block.offset)
         if block.size:
             return BlockReader(file, block.size), 0
-        head = BlockReader(file, self._size - block.offset)
+        head = BlockReader(file, self._size - block.offset, step=HEADER_STEP)
         op, _ = _RECORD.unpack(head.read(_RECORD.size))
         *_, crc, name_length = _CHUNK_HEADER.unpack(head.read(_CHUNK_HEADER.size))
         if op != _CHUNK or name_length > 32:

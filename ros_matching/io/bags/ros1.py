@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from ros_matching.errors import SourceError
-from ros_matching.io.bags.compression import BlockReader
+from ros_matching.io.bags.compression import HEADER_STEP, BlockReader
 from ros_matching.io.bags.storage import Block, BlockStorage, Channel, Message
 
 MAGIC = b"#ROSBAG V"
@@ -26,74 +27,64 @@ class Ros1Storage(BlockStorage):
                 f"{self.path} is a ROS 1 bag of another version ({version!r}); 2.0 is read: convert it with "
                 "`rosbag fix` or `rosbag migrate`"
             )
-        position, last, is_complete = len(_VERSION), None, False
-        while position < self._size:
-            try:
-                file.seek(position)
-                fields, data_at, length = _read_header(BlockReader(file, self._size - position), position)
-                last, is_complete = self._take(file, position, fields, data_at, length, last, is_complete)
-            except _EncryptedError:
-                raise
-            except (SourceError, struct.error):
-                is_complete = False
-                break
-            position = data_at + length
-        if not is_complete or position > self._size:
-            if last is not None:
-                last.is_counted = False  # some of its indexes may be missing
-            self.damage = (
-                f"{self.path} ends near byte {min(position, self._size)} without an index: the recording was cut off, "
-                "or is still running"
-            )
+        first = self._record(file, len(_VERSION))
+        if first.fields.get("encryptor"):
+            name = first.fields["encryptor"].decode(errors="replace")
+            raise SourceError(f"{self.path} is encrypted ({name}); decrypt it first")
+        position = len(_VERSION)
+        self._has_index = False
+        try:
+            while position < self._size:
+                record = self._record(file, position)
+                self._take(file, record)
+                position = record.data_at + record.length
+        except (SourceError, struct.error):
+            self._has_index = False
+        if self._has_index and position == self._size:
+            return
+        if self._blocks:
+            self._blocks[-1].is_counted = False  # some of its indexes may be missing
+        self.damage = (
+            f"{self.path} ends near byte {min(position, self._size)} without an index: the recording was cut off, "
+            "or is still running"
+        )
 
-    def _take(
-        self,
-        file: BinaryIO,
-        position: int,
-        fields: dict[str, bytes],
-        data_at: int,
-        length: int,
-        last: Block | None,
-        is_complete: bool,
-    ) -> tuple[Block | None, bool]:
-        """Take up one record; returns the latest chunk, and True once the index at the end is reached."""
-        op = _op(fields)
-        if op == _BAG_HEADER:
-            if fields.get("encryptor"):
-                name = fields["encryptor"].decode(errors="replace")
-                raise _EncryptedError(f"{self.path} is encrypted ({name}); decrypt it first")
-            is_complete = any(fields.get("index_pos", b"")) and not _number(fields, "chunk_count")
-        elif op == _CHUNK:
-            last = Block(position, is_counted=False)
-            self._blocks.append(last)
-        elif op == _INDEX and last is not None:
-            last.counts[_number(fields, "conn")] = _number(fields, "count")
-            last.is_counted = True
-        elif op == _CONNECTION and data_at + length <= self._size:
-            file.seek(data_at)
-            self._declare(fields, BlockReader(file, length).read(length))
-            is_complete = True
-        return last, is_complete
+    def _take(self, file: BinaryIO, record: _Record) -> None:
+        """Take up a chunk, its index or a connection; the connections come again in the index of the bag."""
+        if record.op == _BAG_HEADER:
+            self._has_index = any(record.fields.get("index_pos", b"")) and not _number(record.fields, "chunk_count")
+        elif record.op == _CHUNK:
+            self._blocks.append(Block(record.position, is_counted=False))
+        elif record.op == _INDEX and self._blocks:
+            self._blocks[-1].counts[_number(record.fields, "conn")] = _number(record.fields, "count")
+            self._blocks[-1].is_counted = True
+        elif record.op == _CONNECTION and record.data_at + record.length <= self._size:
+            file.seek(record.data_at)
+            self._declare(record.fields, BlockReader(file, record.length).read(record.length))
+            self._has_index = True
 
     def _messages(self, file: BinaryIO, block: Block, channels: Collection[int] | None) -> Iterator[Message]:
-        file.seek(block.offset)
-        fields, data_at, length = _read_header(BlockReader(file, self._size - block.offset), block.offset)
-        file.seek(data_at)
-        reader = BlockReader(file, length, fields.get("compression", b"none").decode(errors="replace"))
+        chunk = self._record(file, block.offset)
+        file.seek(chunk.data_at)
+        reader = BlockReader(file, chunk.length, chunk.fields.get("compression", b"none").decode(errors="replace"))
         while not reader.at_end():
-            fields, _, length = _read_header(reader, 0)
-            op = _op(fields)
-            channel = _number(fields, "conn") if op == _MESSAGE else None
-            if op == _CONNECTION and channels is None:
-                self._declare(fields, reader.read(length))
+            record = _read_record(reader, 0)
+            channel = _number(record.fields, "conn") if record.op == _MESSAGE else None
+            if record.op == _CONNECTION and channels is None:
+                self._declare(record.fields, reader.read(record.length))
             elif channel is None or (channels is not None and channel not in channels):
-                reader.skip(length)
+                reader.skip(record.length)
             else:
-                seconds, nanoseconds = struct.unpack("<II", fields.get("time", b"").ljust(8, b"\0")[:8])
-                data = b"" if channels is None else reader.read(length)
+                seconds, nanoseconds = struct.unpack("<II", record.fields.get("time", b"").ljust(8, b"\0")[:8])
+                data = b"" if channels is None else reader.read(record.length)
                 if channels is None:
-                    reader.skip(length)
+                    reader.skip(record.length)
                 yield Message(channel, seconds * 10**9 + nanoseconds, data)
+
+    def _record(self, file: BinaryIO, position: int) -> _Record:
+        """The header of the record at a position."""
+        file.seek(position)
+        return _read_record(BlockReader(file, self._size - position, step=HEADER_STEP), position)
 
     def _declare(self, fields: dict[str, bytes], data: bytes) -> None:
         details = _fields(data)
@@ -103,18 +94,28 @@ class Ros1Storage(BlockStorage):
         self.channels[_number(fields, "conn")] = Channel(topic, name, "ros1", "ros1msg", definition)
 
 
-class _EncryptedError(SourceError):
-    """An encrypted bag."""
+@dataclass(frozen=True)
+class _Record:
+    """The header of a record, with the offset and length of its data."""
+
+    position: int
+    fields: dict[str, bytes]
+    data_at: int
+    length: int
+
+    @property
+    def op(self) -> int:
+        """The kind of the record."""
+        return int.from_bytes(self.fields.get("op", b"")[:1], "little")
 
 
-def _read_header(reader: BlockReader, position: int) -> tuple[dict[str, bytes], int, int]:
-    """The fields of a record, the offset of its data, and their length."""
+def _read_record(reader: BlockReader, position: int) -> _Record:
     (header_length,) = struct.unpack("<I", reader.read(4))
     if header_length > _MAX_HEADER_BYTES:
         raise SourceError(f"a record header of {header_length} bytes is stated")
     header = reader.read(header_length)
     (length,) = struct.unpack("<I", reader.read(4))
-    return _fields(header), position + header_length + 8, length
+    return _Record(position, _fields(header), position + header_length + 8, length)
 
 
 def _fields(header: bytes) -> dict[str, bytes]:
@@ -126,10 +127,6 @@ def _fields(header: bytes) -> dict[str, bytes]:
         fields[name.decode(errors="replace")] = value
         position += 4 + length
     return fields
-
-
-def _op(fields: dict[str, bytes]) -> int:
-    return int.from_bytes(fields.get("op", b"")[:1], "little")
 
 
 def _number(fields: dict[str, bytes], name: str) -> int:

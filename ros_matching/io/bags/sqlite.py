@@ -71,7 +71,7 @@ class SqliteStorage:
     def _connect(self) -> sqlite3.Connection:
         """Open the file for reading; with its write-ahead log where a killed recorder left one."""
         has_log = self.path.with_name(f"{self.path.name}-wal").is_file()
-        for mode in ("mode=ro", "immutable=1") if has_log else ("immutable=1",):
+        for mode in ("mode=ro", "mode=ro&immutable=1") if has_log else ("mode=ro&immutable=1",):
             uri = f"file:{quote(str(self.path.resolve()))}?{mode}"
             database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ros_matching.errors import SourceError
 from ros_matching.geometry.se3 import invert
-from ros_matching.io.bags.bag import Bag, stamp_of
+from ros_matching.io.bags.bag import Bag, Record, stamp_of
+from ros_matching.io.bags.decoding import full_type
 from ros_matching.io.poses import poses_from_quaternions
 from ros_matching.io.trajectory import Trajectory
 
@@ -18,6 +19,7 @@ _PATHS = {
     "geometry_msgs/msg/PoseStamped": ("pose", "position", "orientation"),
     "geometry_msgs/msg/PoseWithCovarianceStamped": ("pose.pose", "position", "orientation"),
     "nav_msgs/msg/Odometry": ("pose.pose", "position", "orientation"),
+    "foxglove_msgs/msg/PoseInFrame": ("pose", "position", "orientation"),
     "geometry_msgs/msg/TransformStamped": ("transform", "translation", "rotation"),
 }
 _log = logging.getLogger(__name__)
@@ -32,14 +34,27 @@ def read_truth(bag: Bag, topic: str, camera_frame: str) -> Trajectory:
     message_type = bag.type_of(topic)
     if message_type not in _PATHS:
         raise SourceError(f"{topic} is {message_type}; a truth topic must be one of {', '.join(_PATHS)}")
-    stamps_ns, rows, moving_frame = [], [], ""
-    for recorded_ns, message in bag.messages(topic):
-        stamps_ns.append(stamp_of(message, recorded_ns))
-        rows.append(_numbers(message, *_PATHS[message_type]))
-        moving_frame = getattr(message, "child_frame_id", "")
-    world_from_moving = poses_from_quaternions(np.array(rows), lambda row: f"{topic}, message {row}")
-    moving_from_camera = _mounting(bag, topic, moving_frame, camera_frame)
-    return Trajectory(np.array(stamps_ns, dtype=np.int64), world_from_moving @ moving_from_camera).in_order()
+    read = [_read_pose(bag, record, f"{topic}, message {record.index}") for record in bag.records(topic)]
+    found = [each for each in read if not isinstance(each, str)]
+    problems = [each for each in read if isinstance(each, str)]
+    if not found:
+        raise SourceError(f"{bag.path} has no pose on {topic} that can be used: {problems[0]}")
+    if problems:
+        _log.warning("%s: %d true poses are left out; the first: %s", bag.path, len(problems), problems[0])
+    stamps_ns, poses, frames = zip(*found, strict=True)
+    moving_from_camera = _mounting(bag, topic, frames[-1], camera_frame)
+    return Trajectory(np.array(stamps_ns, dtype=np.int64), np.array(poses) @ moving_from_camera).in_order()
+
+
+def _read_pose(bag: Bag, record: Record, where: str) -> tuple[int, np.ndarray, str] | str:
+    """Stamp (ns), pose (4, 4) and moving frame of a message, or why it has none."""
+    try:
+        message = bag.decode(record)
+        numbers = _numbers(message, *_PATHS[full_type(record.channel.type)])
+        pose = poses_from_quaternions(np.array([numbers]), lambda _: where)[0]
+        return stamp_of(message, record.time_ns), pose, str(getattr(message, "child_frame_id", ""))
+    except (SourceError, AttributeError, TypeError, ValueError) as error:
+        return str(error)
 
 
 def _mounting(bag: Bag, topic: str, moving_frame: str, camera_frame: str) -> np.ndarray:
