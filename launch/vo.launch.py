@@ -1,197 +1,128 @@
-"""Visual odometry: starts vo_node, brings it up to active, and if wished replays a sequence to it and shows RViz.
-
-With mapping:=true, mapping_node follows once vo_node is active, and the replay once both are.
+"""Visual odometry: starts vo_node, and if wished dense mapping, the replay of a sequence, and RViz.
 
 ros2 launch ros_matching vo.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info
 ros2 launch ros_matching vo.launch.py source:=/data/redkitchen mapping:=true rviz:=true
 ros2 launch ros_matching vo.launch.py --show-args
+
+The nodes configure and activate themselves (autostart), and the replay waits until they are active: nothing here
+follows their states, so a change of state by hand has no side effect. A node that fails ends the launch with a non-zero
+exit code and the reason last. See docs/launch.md.
 """
 
-from launch import Action, LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler, Shutdown
-from launch.conditions import IfCondition, UnlessCondition
-from launch.events import matches_action
-from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
+import os
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessIO, OnProcessStart
+from launch.logging import get_logger
+from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
-from lifecycle_msgs.msg import Transition
+
+from ros_matching.nodes.launch_arguments import ARGUMENTS, Argument, NodePlan, is_true, misspelt, plan
+from ros_matching.nodes.launch_watch import OPTIONAL, LaunchWatch, Role
+from ros_matching.nodes.process import PARENT_VARIABLE
 
 PACKAGE = "ros_matching"
+RESPAWN_DELAY_S = 2.0
+# With save_at_end mapping_node maps what still waits first; the SIGTERM after that lets it save what is mapped.
+SIGTERM_TIMEOUT_S = {"mapping_node": "60"}
+
+_logger = get_logger(PACKAGE)
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The launch description of the visual odometry."""
-    vo_node, mapping_node = _vo_node(), _mapping_node()
-    mapping = LaunchConfiguration("mapping")
-    return LaunchDescription(
-        [
-            *_arguments(),
-            vo_node,
-            mapping_node,
-            *_bring_up(vo_node),
-            _when_active(vo_node, _configure(mapping_node), condition=IfCondition(mapping)),
-            _activate_when_configured(mapping_node),
-            _when_active(vo_node, _replay_node(), condition=UnlessCondition(mapping)),
-            _when_active(mapping_node, _replay_node()),
-            _rviz(),
-        ]
+    """Return the launch description of the visual odometry."""
+    return LaunchDescription([*map(_declaration, ARGUMENTS), OpaqueFunction(function=_start)])
+
+
+def _declaration(argument: Argument) -> DeclareLaunchArgument:
+    default = argument.default
+    if argument.share_file:
+        default = PathJoinSubstitution([FindPackageShare(PACKAGE), *argument.share_file.split("/")])
+    choices = list(argument.choices) or None
+    return DeclareLaunchArgument(
+        argument.name, default_value=default, description=argument.description, choices=choices
     )
 
 
-def _arguments() -> list[DeclareLaunchArgument]:
-    def argument(name: str, default, description: str, **options) -> DeclareLaunchArgument:
-        return DeclareLaunchArgument(name, default_value=default, description=description, **options)
+def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Start the nodes with the arguments as they are now: a second launch of this file in one context has its own."""
+    given = context.launch_configurations
+    for name, nearest in misspelt(given).items():
+        _logger.warning(f"there is no launch argument {name}; {nearest} is meant?")
+    values = {argument.name: given[argument.name] for argument in ARGUMENTS}
+    watch = _watch_of(context)
+    return [action for node in plan(values) for action in _actions(node, values, watch)]
 
-    flag = {"choices": ["true", "false", "True", "False"]}
+
+def _watch_of(context: LaunchContext) -> LaunchWatch:
+    """The watch that all robots in the launch share."""
+    if not hasattr(context.locals, "ros_matching_watch"):
+        context.extend_globals({"ros_matching_watch": LaunchWatch()})
+    return context.locals.ros_matching_watch
+
+
+def _actions(node: NodePlan, values: dict[str, str], watch: LaunchWatch) -> list[LaunchDescriptionEntity]:
+    role = _role(node, values)
+    number = watch.expect("/".join(filter(None, [values["namespace"].strip("/"), node.executable])), role)
+    action = _process(node, values, role, lambda event, context: _on_exit(watch, number, event, context))
     return [
-        argument("namespace", "", "Namespace of the nodes and of all their topics and services."),
-        argument("params_file", _share("config", "vo.yaml"), "YAML file with parameters of vo_node."),
-        argument("mapping", "false", "Map densely, too: start mapping_node.", **flag),
-        argument("mapping_params_file", _share("config", "mapping.yaml"), "YAML file with parameters of mapping_node."),
-        argument("image_topic", "image", "Image topic; with transport:=compressed the one it is the base of."),
-        argument("camera_info_topic", "camera_info", "CameraInfo topic of the images."),
-        argument(
-            "transport",
-            "raw",
-            "Take sensor_msgs/Image from image_topic (raw), or CompressedImage from image_topic/compressed.",
-            choices=["raw", "compressed"],
+        RegisterEventHandler(OnProcessStart(target_action=action, on_start=lambda *_: watch.started(number))),
+        RegisterEventHandler(
+            OnProcessIO(
+                target_action=action, on_stderr=lambda event: watch.wrote(number, event.text.decode(errors="replace"))
+            )
         ),
-        argument("source", "", "What to replay: a folder, video, bag or scene:NAME; empty for a live camera."),
-        argument("use_sim_time", _has_source(), "Take the time from /clock; true by default with a source.", **flag),
-        argument("rate", "1.0", "Speed of the replay, as a multiple of real time."),
-        argument("wait_for_consumer", "false", "Replay each frame when vo_node is done with the last one.", **flag),
-        argument(
-            "autostart", "true", "Configure and activate the nodes; false leaves it to a lifecycle manager.", **flag
-        ),
-        argument("rviz", "false", "Start RViz.", **flag),
-        argument("rviz_config", _share("config", "vo.rviz"), "Configuration file of RViz."),
-        argument("log_level", "info", "Log level of the nodes.", choices=["debug", "info", "warn", "error", "fatal"]),
+        action,
     ]
 
 
-def _vo_node() -> LifecycleNode:
-    return LifecycleNode(
-        package=PACKAGE,
-        executable="vo_node",
-        name="vo_node",
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration("params_file"),
-            {"transport": _text("transport"), "use_sim_time": _flag("use_sim_time")},
-        ],
-        remappings=_remappings(),
-        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+def _role(node: NodePlan, values: dict[str, str]) -> Role:
+    is_required = is_true(values["required"])
+    if node.executable == "rviz2":
+        return OPTIONAL
+    if node.executable == "replay_node":
+        return Role(is_required, may_finish=True, ends_launch=not is_true(values["rviz"]))
+    return Role(is_required, respawns=is_true(values["respawn"]))
+
+
+def _process(node: NodePlan, values: dict[str, str], role: Role, on_exit) -> ExecuteProcess:
+    is_lifecycle_node = node.executable in ("vo_node", "mapping_node")
+    return (LifecycleNode if is_lifecycle_node else Node)(
+        package="rviz2" if node.executable == "rviz2" else PACKAGE,
+        executable=node.executable,
+        name=node.executable,
+        namespace=values["namespace"],
+        parameters=[*node.parameter_files, {name: _typed(value) for name, value in node.parameters.items()}],
+        remappings=list(node.remappings),
+        arguments=list(node.arguments),
+        ros_arguments=["--log-level", values["log_level"]],
         output="screen",
+        additional_env={PARENT_VARIABLE: str(os.getpid())},
+        respawn=role.respawns,
+        respawn_delay=RESPAWN_DELAY_S,
+        sigterm_timeout=SIGTERM_TIMEOUT_S.get(node.executable, "5"),
+        on_exit=on_exit,
     )
 
 
-def _mapping_node() -> LifecycleNode:
-    return LifecycleNode(
-        package=PACKAGE,
-        executable="mapping_node",
-        name="mapping_node",
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration("mapping_params_file"),
-            {"use_sim_time": _flag("use_sim_time")},
-        ],
-        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
-        output="screen",
-        sigterm_timeout="60",  # with save_at_end it maps what still waits first
-        condition=IfCondition(LaunchConfiguration("mapping")),
-    )
+def _typed(value: bool | float | str) -> bool | float | ParameterValue:
+    """The value as it is: launch would read a number or a flag in a text that looks like one."""
+    return ParameterValue(value, value_type=str) if isinstance(value, str) else value
 
 
-def _bring_up(node: LifecycleNode) -> list:
-    """Configure the node as soon as it is there, and activate it when that is done."""
-    return [_activate_when_configured(node), _configure(node)]
-
-
-def _configure(node: LifecycleNode) -> EmitEvent:
-    return _change(node, Transition.TRANSITION_CONFIGURE)
-
-
-def _activate_when_configured(node: LifecycleNode) -> RegisterEventHandler:
-    configured = OnStateTransition(
-        target_lifecycle_node=node,
-        start_state="configuring",
-        goal_state="inactive",
-        entities=[_change(node, Transition.TRANSITION_ACTIVATE)],
-    )
-    return RegisterEventHandler(configured)
-
-
-def _change(node: LifecycleNode, transition: int) -> EmitEvent:
-    event = ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
-    return EmitEvent(event=event, condition=IfCondition(LaunchConfiguration("autostart")))
-
-
-def _when_active(node: LifecycleNode, action: Action, **options) -> RegisterEventHandler:
-    active = OnStateTransition(
-        target_lifecycle_node=node, start_state="activating", goal_state="active", entities=[action]
-    )
-    return RegisterEventHandler(active, **options)
-
-
-def _replay_node() -> Node:
-    """Replays the source, if there is one; its end is the end of all but RViz."""
-    return Node(
-        package=PACKAGE,
-        executable="replay_node",
-        name="replay_node",
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            {
-                "source": _text("source"),
-                "transport": _text("transport"),
-                "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
-                "wait_for_consumer": _flag("wait_for_consumer"),
-            }
-        ],
-        remappings=_remappings(),
-        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
-        output="screen",
-        condition=IfCondition(_has_source()),
-        on_exit=[Shutdown(reason="the replay has ended", condition=UnlessCondition(LaunchConfiguration("rviz")))],
-    )
-
-
-def _rviz() -> Node:
-    return Node(
-        package="rviz2",
-        executable="rviz2",
-        namespace=LaunchConfiguration("namespace"),
-        arguments=["--display-config", LaunchConfiguration("rviz_config")],
-        parameters=[{"use_sim_time": _flag("use_sim_time")}],
-        remappings=_remappings(),
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-
-
-def _remappings() -> list[tuple]:
-    image_topic = LaunchConfiguration("image_topic")
-    return [
-        ("image", image_topic),
-        ("image/compressed", [image_topic, "/compressed"]),
-        ("camera_info", LaunchConfiguration("camera_info_topic")),
-    ]
-
-
-def _share(*parts: str) -> PathJoinSubstitution:
-    return PathJoinSubstitution([FindPackageShare(PACKAGE), *parts])
-
-
-def _has_source() -> NotEqualsSubstitution:
-    return NotEqualsSubstitution(LaunchConfiguration("source"), "")
-
-
-def _text(name: str) -> ParameterValue:
-    """The argument as a string, also where YAML would read a number or a flag in it."""
-    return ParameterValue(LaunchConfiguration(name), value_type=str)
-
-
-def _flag(name: str) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(name), value_type=bool)
+def _on_exit(watch: LaunchWatch, number: int, event, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    decision = watch.ended(number, event.returncode, is_shutdown=context.is_shutdown)
+    if decision.log:
+        _logger.error(decision.log)
+    if decision.fail:
+        raise RuntimeError(decision.fail)  # the only way to a non-zero exit code of a launch
+    return [Shutdown(reason=decision.shut_down)] if decision.shut_down else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from ros_matching.nodes.process import NodeProcess
     from ros_matching.nodes.recorder import RecorderNode
     from ros_matching.nodes.replay_node import ReplayNode
+    from ros_matching.nodes.signals import StopSignals
 
 _BRING_UP_TIMEOUT_S = 120.0
 _QUIET_S = 5.0
+_INTERRUPTED = 130  # exit code
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class NodeSettings:
 
 
 def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *, quiet: bool) -> BackendRun:
-    """Replay the source to a vo_node; what it said about the frames, as far as it came when stopped by Ctrl-C.
+    """Replay the source to a vo_node; what it said about the frames, as far as it came when stopped by a signal.
 
     Raises ``NodeError`` with the end of its log when vo_node cannot be brought up or ends early.
     """
     from rclpy.logging import LoggingSeverity
     from rclpy.parameter import Parameter
+    from rclpy.signals import SignalHandlerOptions
     from tqdm import tqdm
 
     from ros_matching.evaluation.benchmark import BackendRun
@@ -61,11 +64,13 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
     from ros_matching.nodes.process import NodeProcess
     from ros_matching.nodes.recorder import RecorderNode
     from ros_matching.nodes.replay_node import ReplayNode
+    from ros_matching.nodes.signals import StopSignals
     from ros_matching.nodes.spinning import ros_context
 
     with (
+        StopSignals() as signals,
         NodeProcess("vo_node", settings.ros_args(), log_path) as vo_node,
-        ros_context([]),
+        ros_context([], signal_handler_options=SignalHandlerOptions.NO),
         tqdm(
             total=len(source),
             unit="frame",
@@ -84,21 +89,20 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
         wait = Parameter("wait_for_consumer", value=not settings.realtime)
         replay = ReplayNode(source=source, on_publish=note, parameter_overrides=[wait])
         replay.get_logger().set_level(LoggingSeverity.WARN)
-        with contextlib.suppress(KeyboardInterrupt):  # what was done so far is reported
-            _play(replay, listener, vo_node)
+        signals.on(1, replay.stop)  # what was done so far is reported
+        signals.on(2, lambda: os._exit(_INTERRUPTED))
+        _play(replay, listener, vo_node, signals)
         peak_mb = peak_memory_mb(vo_node.pid)
     recorder = RunRecorder(source.name, settings.backend)
     listener.fill(recorder)
     recorder.add_faults(source.faults)
     recorder.set_calibration(source.calibration)
-    skipped = sum(fault.skipped for fault in source.faults)
     dropped = listener.expected - len(recorder) if settings.realtime else 0
-    report = recorder.report(dropped=dropped, interrupted=listener.expected + skipped < len(source))
+    report = recorder.report(dropped=dropped, interrupted=signals.count > 0)
     return BackendRun(front_end_label(settings.backend), report, peak_mb=peak_mb)
 
 
-def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess) -> None:
-    import rclpy
+def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess, signals: StopSignals) -> None:
     from rclpy.executors import SingleThreadedExecutor
 
     from ros_matching.nodes.lifecycle import LifecycleClient
@@ -106,12 +110,12 @@ def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess) -> N
 
     with spinning(SingleThreadedExecutor(), listener, replay):
         # Made after the others, so that once it is answered vo_node's process knows them all.
-        client = LifecycleClient(listener, "vo_node", stopped=lambda: vo_node.has_ended)
+        client = LifecycleClient(listener, "vo_node", stopped=lambda: vo_node.has_ended or signals.count > 0)
         vo_node.when_ended(replay.stop)
         try:
-            if client.bring_up(_BRING_UP_TIMEOUT_S) and replay.play() and rclpy.ok():
+            if client.bring_up(_BRING_UP_TIMEOUT_S) and replay.play() and not signals.count:
                 listener.wait_until_complete(_QUIET_S)
             vo_node.require_alive()
         except NodeError as error:
-            if rclpy.ok():  # else SIGTERM ended vo_node too
+            if not signals.count:
                 raise NodeError(f"{error}\n{vo_node.log_tail()}") from error

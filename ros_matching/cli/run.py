@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
+import json
+import math
+import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS
-from ros_matching.errors import NodeError
+from ros_matching.errors import RosMatchingError
+from ros_matching.nodes.launch_arguments import ARGUMENTS, FLAG, Argument, NodePlan, plan
+from ros_matching.nodes.process import describe_exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ros_matching.nodes.process import NodeProcess
     from ros_matching.nodes.replay_node import ReplayNode
+    from ros_matching.nodes.signals import StopSignals
     from ros_matching.nodes.vo_node import VoNode
 
 _MAPPING_TIMEOUT_S = 120.0
+_POLL_S = 0.2
+
+# Launch arguments that are no options here: their own options follow below, or they are for launch alone.
+_NOT_OPTIONS = {"params_file", "mapping_params_file", "mapping", "cloud", "source", "use_sim_time"}
+_NOT_OPTIONS |= {"autostart", "respawn", "required", "rviz", "rviz_config", "log_level"}
 
 _DESCRIPTION = """\
 Run vo_node, configured and activated, until Ctrl-C; with --source also replay_node, until its end.
 With --mapping also mapping_node, in a process of its own; --cloud FILE keeps its map.
 
-  ros-matching run --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
-  ros-matching run --source /data/redkitchen --params my.yaml --ros-args -p wait_for_consumer:=true
+  ros-matching run --image-topic /camera/image_raw --camera-info-topic /camera/camera_info --camera-mount identity
+  ros-matching run --source /data/redkitchen --params my.yaml --wait-for-consumer
   ros-matching run --source scene:room --cloud room.ply
+
+The options below --cloud are the arguments of vo.launch.py. Ctrl-C or SIGTERM once: the map is finished and written;
+twice: the program ends at once, with the map as it is. Exit codes: 0 at the end or after a signal, 1 when a node could
+not be configured, failed or could not write the map, 2 for options and sources that cannot be used.
 """
 
 
@@ -47,6 +60,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--cloud", metavar="FILE", type=Path, help="write the map there at the end, as PLY or PCD; implies --mapping"
     )
+    for argument in ARGUMENTS:
+        if argument.name not in _NOT_OPTIONS:
+            _add_option(parser, argument)
     parser.add_argument(
         "--ros-args",
         nargs=argparse.REMAINDER,
@@ -57,109 +73,147 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     return parser
 
 
+def _add_option(parser: argparse.ArgumentParser, argument: Argument) -> None:
+    option = f"--{argument.name.replace('_', '-')}"
+    text = argument.description.replace("%", "%%")
+    if argument.choices == FLAG:
+        parser.add_argument(option, action="store_const", const="true", default="", help=text)
+    else:
+        choices = [choice for choice in argument.choices if choice] or None
+        metavar = None if choices else argument.name.rpartition("_")[2].upper()
+        parser.add_argument(option, choices=choices, default="", metavar=metavar, help=text)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Bring the nodes up and serve them; 0 when ended by the replay's end, Ctrl-C or SIGTERM."""
+    """Bring the nodes up and serve them until the replay's end, a failure or a signal; return the exit code."""
     from ros_matching.cli.ros import require_ros
 
     require_ros()
     from rclpy.signals import SignalHandlerOptions
 
+    from ros_matching.nodes.signals import StopSignals
     from ros_matching.nodes.spinning import ros_context
 
-    stopped = threading.Event()
-    _note_signals(interrupt=False, stopped=stopped)
-    try:
-        # Without rclpy's signal handling, which would take the context away before the nodes are taken down in order.
-        with (
-            _mapping_process(args) as mapping,
-            ros_context(_ros_args(args), signal_handler_options=SignalHandlerOptions.NO),
-        ):
-            _serve(args.source, mapping, stopped)
-    except KeyboardInterrupt:
-        print("ros-matching run: stopped", file=sys.stderr)
-    return 0
+    nodes = {node.executable: node for node in plan(_values(args))}
+    ros_args = _ros_args(args, list(nodes.values()))
+    with StopSignals() as signals:
+        signals.on(1, lambda: print("ros-matching run: asked to stop; once more ends at once", file=sys.stderr))
+        with _mapping_process(nodes, ros_args) as mapping:
+            _end_at_once_when_asked(signals, mapping)
+            # ROS's own handling of signals would take the context away before the nodes are taken down in order.
+            with ros_context(ros_args, signal_handler_options=SignalHandlerOptions.NO):
+                failure = _serve(nodes, mapping, signals)
+        if mapping is not None and mapping.exit_code:
+            failure = failure or f"mapping_node {describe_exit(mapping.exit_code)}; its log above tells why"
+    if failure:
+        print(f"ros-matching run: {failure}", file=sys.stderr)
+    return 1 if failure else 0
 
 
-def _note_signals(*, interrupt: bool, stopped: threading.Event) -> None:
-    """Ctrl-C and SIGTERM set ``stopped`` and, if told to ``interrupt``, raise ``KeyboardInterrupt``.
-
-    While a lifecycle transition is under way they must not: it would be left half done, or, where ROS calls Python from
-    C, the exception be lost.
-    """
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        if interrupt:
-            raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+def _end_at_once_when_asked(signals: StopSignals, mapping: NodeProcess | None) -> None:
+    """At the second signal let mapping_node save its map as it is; without one there is nothing to save."""
+    signals.on(2, (lambda: os._exit(0)) if mapping is None else mapping.end_at_once)
+    signals.on(3, lambda: os._exit(1))
 
 
-def _ros_args(args: argparse.Namespace) -> list[str]:
-    params = [] if args.params is None else ["--params-file", str(args.params)]
-    return ["--ros-args", *params, *args.ros_args]
+def _values(args: argparse.Namespace) -> dict[str, str]:
+    """The launch arguments that the options give."""
+    values = {
+        argument.name: getattr(args, argument.name) or "" for argument in ARGUMENTS if hasattr(args, argument.name)
+    }
+    cloud = "" if args.cloud is None else str(args.cloud.absolute())
+    return values | {"cloud": cloud, "mapping": "true" if args.mapping else ""}
 
 
-def _mapping_process(args: argparse.Namespace) -> AbstractContextManager[NodeProcess | None]:
+def _ros_args(args: argparse.Namespace, nodes: Sequence[NodePlan]) -> list[str]:
+    """What ROS gets for all nodes of the process, and of that of mapping_node."""
+    ros_args = ["--ros-args"]
+    if args.params is not None:
+        ros_args += ["--params-file", str(args.params)]
+    if args.namespace:
+        ros_args += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
+    for old, new in dict(pair for node in nodes for pair in node.remappings).items():
+        ros_args += ["-r", f"{old}:={new}"]
+    return [*ros_args, *args.ros_args]
+
+
+def _mapping_process(nodes: Mapping[str, NodePlan], ros_args: list[str]) -> AbstractContextManager[NodeProcess | None]:
     """mapping_node as it is wished, if it is."""
     from ros_matching.nodes.process import NodeProcess
 
-    if not args.mapping and args.cloud is None:
+    node = nodes.get("mapping_node")
+    if node is None:
         return contextlib.nullcontext()
-    ros_args = _ros_args(args)[1:]
-    if args.source is not None:
-        ros_args += ["-p", "use_sim_time:=true"]
-    if args.cloud is not None:
-        ros_args += ["-p", f"cloud_file:={args.cloud.absolute()}", "-p", "save_at_end:=true"]
-    return NodeProcess("mapping_node", ros_args, grace_s=_MAPPING_TIMEOUT_S)
+    parameters = [f"{name}:={json.dumps(value)}" for name, value in _parameters(node).items()]  # JSON is YAML
+    given = [part for parameter in parameters for part in ("-p", parameter)]
+    return NodeProcess("mapping_node", [*ros_args[1:], *given], grace_s=math.inf)
 
 
-def _serve(source: str | None, mapping: NodeProcess | None, stopped: threading.Event) -> None:
+def _serve(nodes: Mapping[str, NodePlan], mapping: NodeProcess | None, signals: StopSignals) -> str:
+    """Run vo_node, and replay_node if there is one, until the end; return what failed, or nothing."""
     from rclpy.executors import MultiThreadedExecutor
 
     from ros_matching.nodes.spinning import spinning
 
-    vo_node, replay_node = _make_nodes(source)
+    vo_node, replay_node = _make_nodes(nodes)
     with spinning(MultiThreadedExecutor(), vo_node, *filter(None, [replay_node])):
-        if not vo_node.bring_up():
-            raise NodeError("vo_node could not be brought up; its log above tells why")
+        if not vo_node.bring_up(lambda: signals.count > 0):
+            return "" if signals.count else f"vo_node {vo_node.failure}"
         try:
-            _note_signals(interrupt=True, stopped=stopped)
-            if stopped.is_set():
-                return
-            with _mapping_active(vo_node, mapping):
-                if replay_node is None:
-                    stopped.wait()
-                else:
-                    replay_node.play()
+            with _mapping_active(vo_node, mapping, signals):
+                _work(vo_node, replay_node, mapping, signals)
+        except RosMatchingError as error:
+            return str(error)
         finally:
-            _note_signals(interrupt=False, stopped=stopped)
             vo_node.trigger_shutdown()
+    return ""
+
+
+def _work(vo_node: VoNode, replay_node: ReplayNode | None, mapping: NodeProcess | None, signals: StopSignals) -> None:
+    """Replay, or wait, until a signal comes or mapping_node ends."""
+    if replay_node is None:
+        while not signals.wait(_POLL_S) and vo_node.context.ok() and not (mapping and mapping.has_ended):
+            pass
+    else:
+        signals.on(1, replay_node.stop)
+        if mapping is not None:
+            mapping.when_ended(replay_node.stop)
+        replay_node.play()
+    if mapping is not None and not signals.count:
+        mapping.require_alive()
 
 
 @contextlib.contextmanager
-def _mapping_active(vo_node: VoNode, mapping: NodeProcess | None) -> Iterator[None]:
+def _mapping_active(vo_node: VoNode, mapping: NodeProcess | None, signals: StopSignals) -> Iterator[None]:
     """mapping_node, if there is one, active while the block lasts, and then until it has done its work."""
     from ros_matching.nodes.lifecycle import LifecycleClient
 
     if mapping is None:
         yield
         return
-    client = LifecycleClient(vo_node, "mapping_node", stopped=lambda: mapping.has_ended)
-    client.bring_up(_MAPPING_TIMEOUT_S)
-    mapping.require_alive()
+    stopped = lambda: mapping.has_ended or signals.count > 0  # noqa: E731
+    is_active = LifecycleClient(vo_node, "mapping_node", stopped=stopped).bring_up(_MAPPING_TIMEOUT_S)
     yield
-    client.deactivate()
+    if is_active:
+        LifecycleClient(vo_node, "mapping_node", stopped=lambda: mapping.has_ended).deactivate()
 
 
-def _make_nodes(source: str | None) -> tuple[VoNode, ReplayNode | None]:
+def _make_nodes(nodes: Mapping[str, NodePlan]) -> tuple[VoNode, ReplayNode | None]:
     from rclpy.parameter import Parameter
 
     from ros_matching.nodes.replay_node import ReplayNode
     from ros_matching.nodes.vo_node import VoNode
 
-    if source is None:
-        return VoNode(), None
-    vo_node = VoNode(parameter_overrides=[Parameter("use_sim_time", value=True)])
-    return vo_node, ReplayNode(parameter_overrides=[Parameter("source", value=source)])
+    overrides = {
+        name: [Parameter(parameter, value=value) for parameter, value in _parameters(node).items()]
+        for name, node in nodes.items()
+    }
+    vo_node = VoNode(parameter_overrides=overrides["vo_node"])
+    if "replay_node" not in nodes:
+        return vo_node, None
+    return vo_node, ReplayNode(parameter_overrides=overrides["replay_node"])
+
+
+def _parameters(node: NodePlan) -> dict[str, bool | float | str]:
+    """The parameters of a node that is brought up here, in order, rather than by itself."""
+    return {name: value for name, value in node.parameters.items() if name not in ("autostart", "wait_for")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -49,7 +50,7 @@ class DenseMapper:
 
     A keyframe's depth is estimated once ``delay`` later ones are there, and compared with its neighbours' once theirs
     is; so ``add`` reports on an earlier keyframe than that added, and every keyframe is reported as MAPPED or REFUSED
-    once. Constant memory and time. Not thread-safe: one keyframe at a time.
+    once. Constant memory and time. One thread at a time, but ``cloud`` may be called from another one meanwhile.
     """
 
     def __init__(self, estimator: PyramidEstimator, config: MappingConfig | None = None) -> None:
@@ -64,6 +65,7 @@ class DenseMapper:
         self._stages = StageTimer()
         self._views: deque[_View] = deque(maxlen=config.window)
         self._map: VoxelMap | None = None
+        self._map_lock = threading.Lock()
 
     def add(self, keyframe: Keyframe) -> MappingResult:
         """Take the next keyframe and map the one whose turn it is.
@@ -100,13 +102,16 @@ class DenseMapper:
                 view.keyframe = replace(view.keyframe, world_from_camera=pose)
                 view.pyramid = view.pyramid and replace(view.pyramid, world_from_camera=pose)
         if self._map is not None:
-            self._map.move(poses)
+            with self._map_lock:
+                self._map.move(poses)
 
     def cloud(self) -> PointCloud:
         """The whole map, one point for each voxel that ``min_sightings`` keyframes saw, in the world."""
-        if self._map is None:
+        map = self._map
+        if map is None:
             return PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
-        return self._map.cloud(self.config.min_sightings)
+        with self._map_lock:
+            return map.cloud(self.config.min_sightings)
 
     def clear(self) -> None:
         """Forget the map and all keyframes."""
@@ -180,7 +185,8 @@ class DenseMapper:
             size = self.config.voxel_size or float(np.median(view.keyframe.sparse_depths)) / _VOXELS_IN_DEPTH
             self._map = VoxelMap(size, self.config.max_points, self.config.radius)
         seen = points_seen(depth_map, view.keyframe)
-        return self._map.insert(view.keyframe.id, view.keyframe.world_from_camera, seen, view.keyframe.map_id)
+        with self._map_lock:
+            return self._map.insert(view.keyframe.id, view.keyframe.world_from_camera, seen, view.keyframe.map_id)
 
     def _result(
         self,

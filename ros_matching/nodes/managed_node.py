@@ -1,4 +1,4 @@
-"""What the lifecycle nodes of this package have in common: ``ManagedNode``, and ``run_node`` for their executables."""
+"""``ManagedNode``, the base class of the lifecycle nodes of this package."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -25,6 +23,7 @@ from ros_matching.nodes.diagnostics import Report, diagnostic_status
 from ros_matching.nodes.lifecycle_guard import refuse_wrong_transitions
 from ros_matching.nodes.parameters import declare_config, read_config, reason_to_refuse, unknown_parameters
 from ros_matching.nodes.problems import Problem, ProblemLog
+from ros_matching.nodes.quality_of_service import check_overrides
 from ros_matching.nodes.ros_logging import RosLogHandler
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -48,6 +47,8 @@ class ManagedNode(LifecycleNode, ABC):
         """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
         super().__init__(self.NAME, **node_options)
         self._state = "unconfigured"
+        self.failure = ""
+        check_overrides(self)
         for prefix, config_class in self.CONFIGS:
             declare_config(self, config_class, prefix)
             read_config(self, config_class, prefix)
@@ -84,10 +85,19 @@ class ManagedNode(LifecycleNode, ABC):
         """As ``Node.create_guard_condition``; what the callback raises is reported."""
         return super().create_guard_condition(self._guarded(callback, "following the publishers"), *args)
 
-    def bring_up(self) -> bool:
-        """Configure and activate, without a lifecycle manager; False when that failed, and the log says why."""
+    def bring_up(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Configure and activate, without a lifecycle manager; False when that failed (``failure``) or was stopped."""
         success = TransitionCallbackReturn.SUCCESS
-        return self.trigger_configure() == success and self.trigger_activate() == success
+        return self.trigger_configure() == success and not stopped() and self.trigger_activate() == success
+
+    def close(self) -> str:
+        """Finish the work and free all; return what went wrong, or nothing."""
+        self._clean_up()
+        return ""
+
+    def close_at_once(self) -> str:
+        """Save what would otherwise be lost, from any thread and without waiting for the work; return what failed."""
+        return ""
 
     def destroy_node(self) -> None:
         """Stop the work, then take the node down."""
@@ -208,9 +218,11 @@ class ManagedNode(LifecycleNode, ABC):
                 self._state = state
             return TransitionCallbackReturn.SUCCESS
         except RosMatchingError as error:
-            self.get_logger().error(f"cannot {name}: {error}")
+            self.failure = f"cannot {name}: {error}"
+            self.get_logger().error(self.failure)
             result = TransitionCallbackReturn.FAILURE
-        except Exception:
+        except Exception as error:
+            self.failure = f"cannot {name}: {type(error).__name__}: {error}"
             self.get_logger().error(f"cannot {name}:\n{traceback.format_exc()}")
             result = TransitionCallbackReturn.ERROR
         undo()
@@ -264,31 +276,3 @@ class ManagedNode(LifecycleNode, ABC):
 
 def _fault(what: str, error: Exception) -> str:
     return f"{what} failed ({type(error).__name__}: {error}); please report this"
-
-
-def run_node(
-    make: type[ManagedNode],
-    args: list[str] | None = None,
-    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
-) -> int:
-    """Run a node in a process of its own; the exit status is 1 when it could not start."""
-    rclpy.init(args=args)
-    try:
-        node = make()
-    except RosMatchingError as error:
-        print(f"{make.NAME}: {error}", file=sys.stderr)
-        rclpy.shutdown()
-        return 1
-    try:
-        if node.get_parameter("autostart").value:
-            node.bring_up()
-        executor = make_executor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        if rclpy.ok():  # a signal may have shut it down; Humble has no try_shutdown
-            rclpy.shutdown()
-    return 0

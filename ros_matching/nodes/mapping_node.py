@@ -21,10 +21,11 @@ from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
-from ros_matching.nodes.cloud_file import save_cloud
+from ros_matching.nodes.cloud_file import MapFile, save_cloud
 from ros_matching.nodes.diagnostics import Report
+from ros_matching.nodes.executable import run_node
 from ros_matching.nodes.keyframe_input import KeyframeInput
-from ros_matching.nodes.managed_node import ManagedNode, run_node
+from ros_matching.nodes.managed_node import ManagedNode
 from ros_matching.nodes.mapping_config import LIVE_SETTINGS, MappingNodeConfig
 from ros_matching.nodes.mapping_diagnostics import mapping_report
 from ros_matching.nodes.mapping_outputs import MappingOutputs
@@ -38,6 +39,7 @@ from ros_matching.nodes.trajectory_record import part_path
 from ros_matching.nodes.worker import Worker
 
 _NICEST = 19
+_REPORT_PERIOD_S = 5.0
 
 
 class MappingNode(ManagedNode):
@@ -58,6 +60,7 @@ class MappingNode(ManagedNode):
         self._parts_kept = 0
         self._pipeline: MappingPipeline | None = None
         self._worker: Worker[ReceivedKeyframe] | None = None
+        self._map_file = MapFile(self.get_logger(), self._problems)
         self._mapping_services = MappingServices(self, self._in_worker)
 
     def _configure(self) -> None:
@@ -94,6 +97,7 @@ class MappingNode(ManagedNode):
         self.get_logger().info(f"configured with the network {self._config.network}")
 
     def _activate(self) -> None:
+        self._map_file.renew()
         self._active.callback(self._finish)
         self._input = KeyframeInput(
             self, self._config.queue_length, self._problems, self._on_keyframe, self._on_corrections
@@ -101,23 +105,37 @@ class MappingNode(ManagedNode):
         self._active.callback(self._input.destroy)
         self.get_logger().info(f"active, listening to {self._input.topic}")
 
+    def close(self) -> str:
+        """Map what waits, as far as it is to be saved, and free all; return why the map is not saved, or nothing."""
+        super().close()
+        return self._map_file.failure
+
+    def close_at_once(self) -> str:
+        """Save the map as it is, without the keyframes that wait; return why it is not saved, or nothing."""
+        pipeline = self._pipeline
+        if pipeline is not None and self.state == "active" and read_config(self, MappingNodeConfig).save_at_end:
+            self._map_file.save(pipeline.cloud, read_config(self, MappingNodeConfig).cloud_file)
+        return self._map_file.failure
+
     def _finish(self) -> None:
         """Map what waits for later keyframes, while the publishers are open, and save the map if wished."""
         config = read_config(self, MappingNodeConfig)
         if config.save_at_end:
-            self._guarded(self._worker.drain, "mapping the keyframes that wait")()
+            self._guarded(self._drain, "mapping the keyframes that wait")()
         self._guarded(lambda: self._statistics.count_dropped(self._worker.forget()), "dropping keyframes")()
         self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.finish()), "mapping the last keyframes")()
         if self.context.ok():
             self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.publish_map()), "publishing the map")()
         if config.save_at_end:
-            self._save(config.cloud_file)
+            self._map_file.save(lambda: self._in_worker(lambda pipeline: pipeline.cloud()), config.cloud_file)
 
-    def _save(self, file: str) -> None:
-        try:
-            self.get_logger().info(f"saved {save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)}")
-        except Exception as error:
-            self._problems.report(Problem.OUTPUT, f"the map was not saved: {error}")
+    def _drain(self) -> None:
+        """Map the keyframes that wait, and report every few seconds how many are left."""
+        if self._worker.is_idle:
+            return
+        self.get_logger().info(f"keyframes to map before the map is saved: {self._worker.waiting + 1}")
+        while not self._worker.drain(_REPORT_PERIOD_S):
+            self.get_logger().info(f"keyframes left to map: {self._worker.waiting + 1}")
 
     def _keep(self, cloud: PointCloud) -> None:
         """Save the map before a new start, which is not the end, to a file of its own."""
@@ -172,7 +190,7 @@ def give_way(config: MappingNodeConfig) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node in a process of its own; the exit status is 1 when it could not start."""
+    """Run the node in a process of its own; the exit code, see ``run_node``."""
     return run_node(MappingNode, args, lambda: MultiThreadedExecutor(num_threads=2))
 
 

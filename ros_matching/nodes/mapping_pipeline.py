@@ -65,7 +65,7 @@ class MappingParts:
 
 
 class MappingPipeline:
-    """Maps keyframes one by one, all in the thread of the worker: no two of its methods may run at once."""
+    """Maps keyframes one by one, in the thread of the worker: no two of its methods but ``cloud`` may run at once."""
 
     def __init__(self, parts: MappingParts) -> None:
         self._parts = parts
@@ -104,7 +104,7 @@ class MappingPipeline:
             self._parts.outputs.publish_map(self._parts.mapper.cloud, self._last.frame.stamp_ns, self._frames)
 
     def cloud(self) -> PointCloud:
-        """The whole map."""
+        """The whole map; from any thread."""
         return self._parts.mapper.cloud()
 
     def clear(self, why: str) -> None:

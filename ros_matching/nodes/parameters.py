@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -78,6 +79,12 @@ def unknown_parameters(node: Node, with_quality_of_service: bool = False) -> lis
         hint = f"did you mean {nearest[0]}?" if nearest else "ros2 param list shows those that are known"
         warnings.append(f"there is no parameter {name}, so it has no effect; {hint}")
     return warnings
+
+
+def prefixed(config: ConfigType, *frames: str) -> ConfigType:
+    """The configuration with its ``frame_prefix`` before these frames; an empty name stays empty."""
+    names = {frame: getattr(config, frame) for frame in frames}
+    return replace(config, **{frame: config.frame_prefix + name for frame, name in names.items() if name})
 
 
 def reason_to_refuse(

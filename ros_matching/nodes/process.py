@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -13,18 +16,46 @@ from types import TracebackType
 
 from ros_matching.errors import NodeError
 
+PARENT_VARIABLE = "ROS_MATCHING_PARENT_PID"
+"""Environment variable with the process id that a node ends with, if that process is its parent."""
+
 _SHOWN_LINES = 15
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when its parent dies, by whatever signal, if the parent asks for it.
+
+    Without that a node would outlive a killed launch or command line, and go on publishing.
+    """
+    parent = os.environ.pop(PARENT_VARIABLE, "")
+    if sys.platform == "linux" and parent == str(os.getppid()):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if parent != str(os.getppid()):  # it died just now
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, as the end of a sentence about it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"
 
 
 class NodeProcess:
-    """Runs a node's module while the ``with`` block lasts, its output in a file or, without one, in this process's."""
+    """Runs a node's module while the ``with`` block lasts, its output in a file or, without one, in this process's.
+
+    The node is in a process group of its own: Ctrl-C in a terminal reaches only this process, which passes it on.
+    """
 
     def __init__(
         self, module: str, ros_args: Sequence[str], log_path: Path | None = None, *, grace_s: float = 10.0
     ) -> None:
         """``module`` is in ``ros_matching.nodes``; ``ros_args`` are what follows ``--ros-args``.
 
-        At the end the node is asked to end, and has ``grace_s`` to do so.
+        At the end of the block the node is asked to stop. It is killed ``grace_s`` later, which may be infinite.
         """
         self._module = module
         # The interpreter itself rather than an installed executable: the same code and environment, wherever it lies.
@@ -35,19 +66,30 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         with contextlib.ExitStack() as stack:
             log = None if self._log_path is None else stack.enter_context(self._log_path.open("wb"))
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self.has_ended:
-            self._process.send_signal(signal.SIGINT)
+        self.ask_to_stop()
         try:
-            self._process.wait(self._grace_s)
+            self._process.wait(None if math.isinf(self._grace_s) else self._grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, if the process is still there: the first lets the node finish its work, the second does not."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def end_at_once(self) -> None:
+        """Let the node end with its work as it is, by a second signal; the two differ, or they would become one."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._process.send_signal(number)
 
     @property
     def pid(self) -> int:
@@ -63,10 +105,15 @@ class NodeProcess:
         """Call this from another thread once the process is gone."""
         threading.Thread(target=lambda: (self._process.wait(), call()), daemon=True).start()
 
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the process, or minus the number of the signal that killed it; None while it runs."""
+        return self._process.poll()
+
     def require_alive(self) -> None:
         """Raise ``NodeError`` when the process has ended."""
         if self.has_ended:
-            raise NodeError(f"{self._module} ended early, with exit code {self._process.returncode}")
+            raise NodeError(f"{self._module} ended early: it {describe_exit(self._process.returncode)}")
 
     def log_tail(self) -> str:
         """The last lines that the process wrote, and where the others are; nothing where there is no file."""

@@ -6,6 +6,8 @@ it. It starts when a subscriber is there; with ``wait_for_consumer``, when the c
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import threading
 import time
@@ -14,9 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, TransformStamped
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
@@ -31,7 +34,9 @@ from ros_matching.nodes import conversions
 from ros_matching.nodes.lifecycle import LifecycleClient
 from ros_matching.nodes.mounting import BODY_FROM_OPTICAL
 from ros_matching.nodes.pacing import ConsumerPace, RealTimePace
-from ros_matching.nodes.parameters import declare_config, read_config, unknown_parameters
+from ros_matching.nodes.parameters import declare_config, prefixed, read_config, unknown_parameters
+from ros_matching.nodes.process import end_with_parent
+from ros_matching.nodes.signals import StopSignals
 from ros_matching.nodes.spinning import ros_context, spinning
 
 # Reliable serves subscribers of both kinds; the depth bounds what is kept for a slow one.
@@ -57,6 +62,9 @@ class ReplayConfig(Config):
     wait_for_consumer: bool = parameter(False, "replay as fast as the consumer answers (vo_status), in place of `rate`")
     consumer: str = parameter("vo_node", "name of the lifecycle node that wait_for_consumer waits for")
     consumer_timeout_s: float = parameter(60.0, "seconds without an answer that end the replay", minimum=0.1)
+    wait_for: str = parameter(
+        "", "names of lifecycle nodes that must be active before the first frame, separated by commas; without limit"
+    )
     transport: str = parameter("raw", "publish image (raw) or image/compressed (JPEG)", choices=("raw", "compressed"))
     jpeg_quality: int = parameter(95, "quality of the compressed images", minimum=1, maximum=100)
     camera_frame: str = parameter("camera_optical_frame", "frame of the camera: x right, y down, z forward")
@@ -64,6 +72,7 @@ class ReplayConfig(Config):
         "base_link", "frame whose origin carries the camera, looking along x, for /tf_static; empty: publish none"
     )
     truth_frame: str = parameter("ground_truth", "frame of the true poses")
+    frame_prefix: str = parameter("", "put before the names of the three frames, as in robot1/base_link")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,7 +95,7 @@ class ReplayNode(Node):
         """
         super().__init__("replay_node", **node_options)
         declare_config(self, ReplayConfig)
-        self.config = read_config(self, ReplayConfig)
+        self.config = prefixed(read_config(self, ReplayConfig), "camera_frame", "base_frame", "truth_frame")
         for text in unknown_parameters(self):
             self.get_logger().warning(text)
         self._source = self._open_source() if source is None else source
@@ -98,7 +107,9 @@ class ReplayNode(Node):
             self._pace = ConsumerPace(self.config.consumer_timeout_s)
             self.create_subscription(VoStatus, "vo_status", self._on_status, 10)
             # Comes last: its first answer proves that the consumer's process knows all of the above.
-            self._consumer = LifecycleClient(self, self.config.consumer, stopped=self._stopped.is_set)
+            self._consumer = self._client(self.config.consumer)
+        names = [name.strip() for name in self.config.wait_for.split(",")]
+        self._awaited = {name: self._client(name) for name in names if name}
         self.context.on_shutdown(self.stop)
 
     def play(self) -> int:
@@ -119,6 +130,9 @@ class ReplayNode(Node):
         """Let ``play`` return soon; from any thread."""
         self._stopped.set()
         self._pace.stop()
+
+    def _client(self, name: str) -> LifecycleClient:
+        return LifecycleClient(self, name, stopped=self._stopped.is_set)
 
     def _open_source(self) -> FrameSource:
         if not self.config.source:
@@ -143,7 +157,12 @@ class ReplayNode(Node):
         return TFMessage(transforms=[mount])
 
     def _wait_for_start(self) -> bool:
-        """Block until somebody takes the images, and the consumer is active if it is waited for; False if stopped."""
+        """Block until somebody takes the images, and what is waited for is active; False if stopped."""
+        for name, client in self._awaited.items():
+            self.get_logger().info(f"waiting until {name} is active")
+            if not client.wait_until_active(math.inf):
+                return False
+        self._warn_of_other_clocks()
         if self.config.wait_for_consumer and not self._consumer.wait_until_active(self.config.consumer_timeout_s):
             return False
         started = time.monotonic()
@@ -162,6 +181,14 @@ class ReplayNode(Node):
                 warned = True
                 self.get_logger().warning(f"nobody subscribes to {topics} yet; waiting")
         return not self._stopped.is_set()
+
+    def _warn_of_other_clocks(self) -> None:
+        topic = self._clock_ticks.topic_name
+        if self.count_publishers(topic) > 1:
+            self.get_logger().warning(
+                f"another node publishes {topic} too, so time will jump back and forth for its subscribers; end that "
+                "node, or give each replay a clock of its own (vo.launch.py: clock_topic:=clock; or remap /clock)"
+            )
 
     def _play_once(self) -> int:
         shift_ns = None
@@ -208,16 +235,24 @@ class ReplayNode(Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Replay once, by the parameters; the exit code: 0 at the end or when interrupted, 1 with an error."""
+    """Replay once, by the parameters; the exit code: 0 at the end or after a signal, 1 with an error.
+
+    There is nothing to save, so any but the first signal ends the process at once, and so does the first one as long
+    as the source is being opened.
+    """
+    end_with_parent()
     try:
-        with ros_context(args):
+        with StopSignals() as signals, ros_context(args, signal_handler_options=SignalHandlerOptions.NO):
+            signals.on(2, lambda: os._exit(0))
+            is_open = threading.Event()
+            signals.on(1, lambda: is_open.is_set() or os._exit(0))
             node = ReplayNode()
+            is_open.set()
             with spinning(SingleThreadedExecutor(), node):
+                signals.on(1, node.stop)
                 node.play()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
     except RosMatchingError as error:
-        print(f"replay_node: {error}", file=sys.stderr)
+        print(f"replay_node: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -38,11 +38,16 @@ def ros_context(args: list[str] | None = None, **options: Any) -> Iterator[None]
 
 @contextlib.contextmanager
 def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
-    """Spin the nodes in a thread of its own until the block is left, then destroy them."""
+    """Spin the nodes in a thread of its own until the block is left, then destroy them.
+
+    An exception out of a callback shuts the context down, so that nobody waits for the nodes any longer, and is raised
+    at the end of the block.
+    """
     for node in nodes:
         executor.add_node(node)
     stopping = threading.Event()
-    thread = threading.Thread(target=_spin, args=(executor, stopping), name="executor", daemon=True)
+    failures: list[Exception] = []
+    thread = threading.Thread(target=_spin, args=(executor, stopping, failures), name="executor", daemon=True)
     thread.start()
     try:
         yield
@@ -52,15 +57,22 @@ def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
         executor.shutdown()
         for node in nodes:
             node.destroy_node()
+        if failures:
+            raise failures[0]
 
 
-def _spin(executor: Executor, stopping: threading.Event) -> None:
+def _spin(executor: Executor, stopping: threading.Event, failures: list[Exception]) -> None:
     """Spin until told to stop; Jazzy's executors fail when they are shut down while they wait.
 
     They also fail when a node's publisher or subscription is destroyed by another thread while they gather what to wait
     for. The next round does without it.
     """
-    with contextlib.suppress(ExternalShutdownException):
+    try:
         while not stopping.is_set() and executor.context.ok():
             with contextlib.suppress(InvalidHandle):
                 executor.spin_once(timeout_sec=_POLL_S)
+    except ExternalShutdownException:
+        pass
+    except Exception as error:
+        failures.append(error)
+        executor.context.try_shutdown()

@@ -54,6 +54,9 @@ class VoConfig(Config):
     odom_frame: str = parameter("odom", "the fixed frame: where base_frame was at the first keyframe")
     base_frame: str = parameter("base_link", "the robot's frame, x forward and z up")
     camera_frame: str = parameter("", "the camera's optical frame, z forward; empty takes the frame_id of the pictures")
+    frame_prefix: str = parameter(
+        "", "put before odom_frame, base_frame and camera_frame, as in robot1/base_link; the frames of messages stay"
+    )
     publish_tf: bool = parameter(True, "publish the transform odom_frame -> base_frame on /tf")
     path_length: int = parameter(1000, "poses that the path keeps, the newest", minimum=1, maximum=100_000)
     path_period_s: float = parameter(0.5, "the path is published at most this often, in seconds", minimum=0)

@@ -19,11 +19,12 @@ from ros_matching import load_matcher
 from ros_matching.nodes.calibration import CalibrationInput
 from ros_matching.nodes.conversions import stamp_ns_from_msg
 from ros_matching.nodes.diagnostics import Report
+from ros_matching.nodes.executable import run_node
 from ros_matching.nodes.frame_input import FrameInput
 from ros_matching.nodes.image_input import ImageInput
-from ros_matching.nodes.managed_node import ManagedNode, run_node
+from ros_matching.nodes.managed_node import ManagedNode
 from ros_matching.nodes.mounting_input import MountingInput
-from ros_matching.nodes.parameters import read_config
+from ros_matching.nodes.parameters import prefixed, read_config
 from ros_matching.nodes.scale_input import ScaleInput
 from ros_matching.nodes.trajectory_record import TrajectoryRecord
 from ros_matching.nodes.vo_config import LIVE_SETTINGS, VoConfig
@@ -66,7 +67,8 @@ class VoNode(ManagedNode):
         self._vo_services = VoServices(self, self._configured_pipeline)
 
     def _configure(self) -> None:
-        self._config, tracking, scale = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
+        config, tracking, scale = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
+        self._config = prefixed(config, "odom_frame", "base_frame", "camera_frame")
         self._configured.callback(self._forget)
         self._matcher = self._load(self._config.backend, device=self._config.device)
         self._statistics = VoStatistics()
@@ -155,7 +157,7 @@ class VoNode(ManagedNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node in a process of its own; the exit status is 1 when it could not start."""
+    """Run the node in a process of its own; the exit code, see ``run_node``."""
     return run_node(VoNode, args)
 
 

@@ -81,10 +81,12 @@ class Worker(Generic[Item]):
                 self._changed.notify_all()
         return done
 
-    def drain(self) -> None:
-        """Block until all that waits is done, or the worker is stopped."""
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Block until all that waits is done, or the worker is stopped; False if that takes longer than the timeout."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or not (self._waiting or self._errands or self._is_working))
+            return self._changed.wait_for(
+                lambda: self._stopping or not (self._waiting or self._errands or self._is_working), timeout_s
+            )
 
     def forget(self) -> int:
         """Drop what waits, and block until the item at work is done; how many were dropped."""

@@ -24,6 +24,8 @@ pytest.importorskip("ros_matching.msg", reason="needs the built messages of this
 pytestmark = pytest.mark.ros
 
 FRAMES = 20
+ENDLESS = "scene:room?frames=100000&width=160&height=120"
+TIMEOUT_S = 200.0
 ALONE = ("--against", "none")
 COMMAND = [sys.executable, "-m", "ros_matching.cli.main"]
 
@@ -115,10 +117,11 @@ def test_missing_source_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_demo_reports_and_takes_its_node_along(recording, tmp_path, how):
+def test_interrupted_demo_reports_and_takes_its_node_along(tmp_path, how):
+    """The source is rendered frame by frame and far from its end, whenever the signal comes."""
     log = tmp_path / "vo_node.log"
     demo = subprocess.Popen(
-        [*COMMAND, "demo", "--source", recording, "--backend", "orb", "--out", tmp_path],
+        [*COMMAND, "demo", "--source", ENDLESS, "--backend", "orb", "--out", tmp_path],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -126,7 +129,7 @@ def test_interrupted_demo_reports_and_takes_its_node_along(recording, tmp_path, 
     wait_until(lambda: log.is_file() and "configured" in log.read_text(), demo)
     node = child_of(demo.pid)
     demo.send_signal(how)
-    output, _ = demo.communicate(timeout=60)
+    output, _ = demo.communicate(timeout=TIMEOUT_S)
     assert demo.returncode == 130, output
     assert not Path(f"/proc/{node}").exists()
     assert report_of(tmp_path)["interrupted"]
@@ -155,6 +158,71 @@ def test_run_ends_cleanly_when_told_to(how):
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--backend", "magic"], 1, "no front end is called 'magic'"),
+        (["--source", "/nowhere/at/all"], 2, "/nowhere/at/all"),
+        (["--source", ENDLESS, "--rate", "0"], 2, "rate"),
+        (["--rate", "fast", "--source", ENDLESS], 2, "rate must be a number"),
+    ],
+)
+def test_run_that_cannot_start_ends_with_the_reason_last(options, code, words):
+    ran = subprocess.run(
+        [*COMMAND, "run", *options], capture_output=True, text=True, timeout=TIMEOUT_S, env=os.environ | isolation()
+    )
+    assert ran.returncode == code, ran.stderr
+    assert words in ran.stderr.splitlines()[-1]
+    assert "Traceback" not in ran.stderr
+
+
+def test_run_has_the_options_of_the_launch_file(recording):
+    options = ["--namespace", "robot1", "--frame-prefix", "robot1/", "--clock-topic", "clock", "--backend", "orb"]
+    options += ["--image-topic", "eye/image_raw", "--wait-for-consumer", "--source", f"{recording}?stop=3"]
+    ran = subprocess.run(
+        [*COMMAND, "run", *options], capture_output=True, text=True, timeout=TIMEOUT_S, env=os.environ | isolation()
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "[robot1.vo_node]: active, listening to /robot1/eye/image_raw and /robot1/camera_info" in ran.stderr
+    assert "[robot1.replay_node]: replayed 3 frames" in ran.stderr
+
+
+@pytest.fixture
+def mapping_run(tmp_path):
+    """A run with a map that replays for ever, as the leader of a process group."""
+    options = ["--source", ENDLESS, "--backend", "orb", "--cloud", tmp_path / "map.ply"]
+    options += ["--ros-args", "-p", "mapping.planes:=16", "-p", "mapping.levels:=1"]  # quick
+    process = subprocess.Popen(
+        [*COMMAND, "run", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | isolation(),
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if "replaying" in line:
+            break
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_an_interrupt_from_the_terminal_finishes_the_map(mapping_run):
+    os.killpg(mapping_run.pid, signal.SIGINT)
+    output, _ = mapping_run.communicate(timeout=TIMEOUT_S)
+    assert mapping_run.returncode == 0, output
+    assert "Traceback" not in output
+    assert "[mapping_node]: saved" in output or "[mapping_node]: nothing has been mapped" in output
+
+
+def test_a_run_whose_mapping_dies_fails(mapping_run):
+    os.kill(child_of(mapping_run.pid), signal.SIGKILL)
+    output, _ = mapping_run.communicate(timeout=TIMEOUT_S)
+    assert mapping_run.returncode == 1, output
+    assert "mapping_node ended early: it was killed by SIGKILL" in output.splitlines()[-1]
+
+
 def test_run_refuses_what_ros_cannot_parse():
     ran = subprocess.run([*COMMAND, "run", "--ros-args", "-p", "nonsense"], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 2
@@ -177,7 +245,7 @@ def child_of(pid: int) -> int:
     return int(children[0])
 
 
-def wait_until(condition, process: subprocess.Popen, timeout_s: float = 60.0) -> None:
+def wait_until(condition, process: subprocess.Popen, timeout_s: float = TIMEOUT_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert process.poll() is None, process.stdout.read()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
 
 from consumer import Consumer, ListSource, random_frames
-from rclpy.executors import SingleThreadedExecutor
+from node_peer import wait_until
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
 
 from ros_matching.errors import ConfigError, NodeError, SourceError
 from ros_matching.nodes import conversions
@@ -161,7 +166,50 @@ def test_mount_is_on_tf_static(context):
     with active(consumer, replay, recorder):
         replay.play()
         transforms: StaticTransforms = recorder._static_transforms
+        wait_until(lambda: transforms.frames)
         np.testing.assert_allclose(transforms.lookup("robot", "eye"), BODY_FROM_OPTICAL)
+
+
+def test_the_frames_have_the_prefix(context):
+    replay = make_replay(context, random_frames(STAMPS_NS[:2]), frame_prefix="robot1/", wait_for_consumer=True)
+    recorder, consumer = RecorderNode(context=context), Consumer(context=context)
+    with active(consumer, replay, recorder):
+        replay.play()
+        transforms: StaticTransforms = recorder._static_transforms
+        wait_until(lambda: transforms.frames)
+        assert transforms.frames == ["robot1/base_link", "robot1/camera_optical_frame"]
+    assert {msg.header.frame_id for msg in consumer.images} == {"robot1/camera_optical_frame"}
+    assert {msg.header.frame_id for msg in consumer.truths} <= {"robot1/ground_truth"}
+
+
+def test_the_replay_waits_until_nodes_are_active(context):
+    consumer = Consumer(context=context)
+    replay = make_replay(context, random_frames(STAMPS_NS[:2]), wait_for="vo_node, ")
+    states = []
+    replay._on_publish = lambda frame: states.append(consumer._state_machine.current_state[1])
+
+    def activate_later() -> None:
+        wait_until(lambda: replay._images.get_subscription_count() and replay._camera_infos.get_subscription_count())
+        time.sleep(0.2)  # in which a replay that does not wait begins
+        consumer.trigger_activate()
+
+    with spinning(MultiThreadedExecutor(context=context), consumer, replay):
+        consumer.trigger_configure()
+        thread = threading.Thread(target=activate_later)
+        thread.start()
+        assert replay.play() == 2
+        thread.join()
+    assert states == ["active", "active"]
+
+
+def test_another_clock_is_warned_of(context, capfd):
+    other = Node("other", context=context)
+    other.create_publisher(Clock, "/clock", 1)
+    consumer = Consumer(context=context)
+    replay = make_replay(context, random_frames(STAMPS_NS[:2]), wait_for_consumer=True)
+    with active(consumer, replay, other):
+        replay.play()
+    assert "another node publishes /clock" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -35,3 +35,15 @@ def test_what_is_destroyed_while_the_executor_gathers_does_not_end_it():
     executor = Failing()
     with spinning(executor):
         assert executor.went_on.wait(5)
+
+
+def test_a_callback_that_fails_shuts_the_context_down_and_is_raised():
+    executor, shut_down = Failing(), threading.Event()
+    executor.context = SimpleNamespace(ok=lambda: True, try_shutdown=shut_down.set)
+    executor.spin_once = raise_value_error
+    with pytest.raises(ValueError, match="of a callback"), spinning(executor):
+        assert shut_down.wait(5)
+
+
+def raise_value_error(timeout_sec: float) -> None:
+    raise ValueError("of a callback")

@@ -17,7 +17,7 @@ from node_peer import wait_until
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
-from vo_peer import RELATIVE, KnownMatcher, KnownTracker, frame_messages, stamp_ns
+from vo_peer import CAMERA_FRAME, RELATIVE, KnownMatcher, KnownTracker, frame_messages, stamp_ns
 
 from ros_matching.errors import ConfigError, MatchingError, NodeError
 from ros_matching.io.trajectory import read_kitti, read_tum
@@ -160,6 +160,33 @@ def test_misspelt_parameters_are_warned_of(start_vo, capfd):
     assert "did you mean tracking.min_inliers?" in diagnosis.message
     assert topics in diagnosis.message
     assert "tracking.min_inlier," in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("/image.subscription.reliability", "relieble", "reliable, best_effort"),
+        ("/image.subscription.history", "keep_some", "keep_last"),
+        ("/image.subscription.depth", -3, "from 1 to"),
+        ("/image.subscription.depth", "a", "from 1 to"),
+        ("/image.subscription.reliability", 3, "reliable, best_effort"),
+        ("/image.subscription.durabilty", "volatile", "durabilty"),
+        ("/image.subscriber.depth", 3, "subscription"),
+        ("image.subscription.depth", 3, "/full/topic"),
+    ],
+)
+def test_an_override_of_the_quality_of_service_that_cannot_be_used_is_told_at_the_start(context, name, value, words):
+    with pytest.raises(NodeError, match=words):
+        VoNode(context=context, parameter_overrides=[Parameter(f"qos_overrides.{name}", value=value)])
+
+
+def test_the_frames_have_the_prefix(start_vo):
+    _, _, peer = start_vo(frame_prefix="robot1/")
+    for number in range(2):
+        peer.send_frame(number)
+    odometry = peer.last("odom")
+    assert (odometry.header.frame_id, odometry.child_frame_id) == ("robot1/odom", "robot1/base_link")
+    assert peer.last("vo_status").header.frame_id == CAMERA_FRAME  # the driver's own name
 
 
 def _save(node, peer, path, file_format="tum"):
