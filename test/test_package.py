@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -117,3 +118,14 @@ print(time.process_time() - start, *{"cv2", "numpy", "rclpy", "scipy", "torch"} 
     seconds, *heavy = run.stdout.split()
     assert float(seconds) < 0.2
     assert not heavy, f"import ros_matching loads {', '.join(heavy)}"
+
+
+def test_the_script_for_a_gpu_shows_its_plan_where_there_is_none(tmp_path: Path) -> None:
+    script = REPOSITORY / "resource" / "gpu_run.sh"
+    environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run(
+        [str(script), str(tmp_path / "out")], capture_output=True, text=True, env=environment, check=True
+    )
+    for step in ("doctor", "tests", "speed", "train"):
+        assert f"== {step}: " in run.stdout
+    assert not (tmp_path / "out").exists()

@@ -18,7 +18,7 @@ from ros_matching import __version__
 from ros_matching.errors import RosMatchingError
 from ros_matching.threads import keep_blas_single_threaded
 
-COMMANDS = ("track", "map", "run", "demo", "weights", "train", "evaluate", "benchmark", "speed")
+COMMANDS = ("track", "map", "run", "demo", "weights", "train", "evaluate", "benchmark", "speed", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

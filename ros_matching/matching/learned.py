@@ -66,6 +66,11 @@ class LearnedMatcher(TwoViewMatcher):
         """The network that describes the images."""
         return self._extractor.network.name
 
+    @property
+    def engine(self) -> str:
+        """The engine that runs the feature extractor, and its precision."""
+        return self._extractor.engine
+
     def extract(self, image: np.ndarray) -> Features:
         """Keypoints to sub-pixel with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor.extract``."""
         features = self._extractor.extract(image)
