@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,7 @@ _REFUSED = {
     "simplefisheye": "COLMAP's simple fisheye",
     "orthographic": "orthographic",
 }
+_MAX_TANGENTIAL = 0.05
 _MAX_SKEW = 0.1  # of the focal length; more is a matrix whose entries are in another order
 _NO_SKEW = 1e-12  # of the focal length: rounding
 _FOCAL_RANGE = (0.05, 300.0)  # of the longer side: from 3 rad across half of a fisheye to 0.2 degrees across the image
@@ -179,6 +181,35 @@ def distortion_model(origin: str, name: Any) -> DistortionModel:
     )
 
 
+def lens_of_names(origin: str, names: Iterable[Any], *, is_fisheye: bool = False) -> str | None:
+    """The one lens model that the names of a file agree on, or ``None`` where they name a projection alone.
+
+    A name for images without distortion is given back as it is, so that coefficients beside it are an error.
+    """
+    plain = [re.sub(r"^(distortion\.|camera_model_)", "", n.lower()) if isinstance(n, str) else n for n in names]
+    models = {name: distortion_model(origin, name) for name in plain}
+    lenses = {model for model in models.values() if model is not DistortionModel.NONE}
+    lenses |= {DistortionModel.EQUIDISTANT} if is_fisheye else set()
+    undistorted = [name for name, model in models.items() if model is DistortionModel.NONE and not _is_projection(name)]
+    if len(lenses) + bool(undistorted) > 1:
+        named = [*undistorted[:1], *sorted(lens.value for lens in lenses)]
+        raise CalibrationError(f"{origin}: the lens models {' and '.join(named)} contradict each other; keep one")
+    return undistorted[0] if undistorted else lenses.pop().value if lenses else None
+
+
+def lens_of_opencv(origin: str, coefficients: Sequence[float]) -> str:
+    """The model of coefficients in OpenCV's order (k1 k2 p1 p2 k3 ...) that come without a name.
+
+    Four with tangential ones that no lens has are those of a fisheye: a ``CalibrationError`` asks for the model.
+    """
+    if len(coefficients) == 4 and max(map(abs, coefficients[2:])) > _MAX_TANGENTIAL:
+        raise CalibrationError(
+            f"{origin} gives the coefficients {list(coefficients)} without their model: as k1 k2 p1 p2 they belong to "
+            "no lens; state distortion_model: equidistant if they are a fisheye's k1 k2 k3 k4, or plumb_bob"
+        )
+    return (DistortionModel.RATIONAL_POLYNOMIAL if any(coefficients[5:]) else DistortionModel.PLUMB_BOB).value
+
+
 def calibration_from_values(
     origin: str,
     matrix: Any,
@@ -227,6 +258,11 @@ def _distortion(origin: str, name: str, coefficients: Any) -> tuple[DistortionMo
     needed = int(np.max(np.flatnonzero(values), initial=0)) + 1
     count = next(count for count in counts if count >= needed)
     return model, tuple(np.pad(values[:count], (0, max(0, count - values.size))).tolist())
+
+
+def _is_projection(name: str) -> bool:
+    """True for a name that says how rays are projected, and nothing of distortion."""
+    return _signless(name) in ("", "pinhole", "simplepinhole", "perspective", "frame")
 
 
 def _signless(name: str) -> str:

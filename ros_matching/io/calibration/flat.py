@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ros_matching.datatypes import DistortionModel
 from ros_matching.errors import CalibrationError
-from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, distortion_model
+from ros_matching.io.calibration.calibration import (
+    Calibration,
+    calibration_from_values,
+    distortion_model,
+    lens_of_names,
+    lens_of_opencv,
+)
 from ros_matching.io.calibration.fields import image_size, number, numbers, refuse_unread, short, shown
 
 # Each value and the keys that give it, in lower case.
@@ -57,7 +62,8 @@ def read_flat(
 
     fx, fy, cx, cy = (_required(origin, names, take(names)) for names in (_FX, _FY, _CX, _CY))
     size = image_size(origin, (take(_WIDTH), take(_HEIGHT)))
-    model = _model(origin, [take([name]) for name in _MODEL], take(_IS_FISHEYE))
+    names = [name for name in (take([name]) for name in _MODEL) if name is not None]
+    model = lens_of_names(origin, names, is_fisheye=str(take(_IS_FISHEYE)).lower() in _TRUE)
     model, coefficients = _coefficients(origin, model, take, order)
     depth = take(_DEPTH)
     refuse_unread(origin, content, read, harmless)
@@ -83,49 +89,21 @@ def _required(origin: str, names: Sequence[str], value: Any) -> float:
     return number(origin, names[0], value)
 
 
-def _model(origin: str, names: Sequence[Any], is_fisheye: Any) -> str | None:
-    """The one lens model that the names give, or ``None`` where they give none."""
-    given = [name for name in names if name is not None]
-    without = next((name for name in map(_plain_name, given) if str(name).endswith("_brown_conrady")), None)
-    if without is not None:
-        return without
-    models = {distortion_model(origin, _plain_name(name)) for name in given} - {DistortionModel.NONE}
-    if is_fisheye is not None and str(is_fisheye).lower() in _TRUE:
-        models.add(DistortionModel.EQUIDISTANT)
-    if len(models) > 1:
-        raise CalibrationError(
-            f"{origin} names several lens models, {', '.join(sorted(m.value for m in models))}; keep the right one"
-        )
-    return models.pop().value if models else None
-
-
-def _plain_name(name: Any) -> Any:
-    """The name without what RealSense and COLMAP put around it."""
-    return re.sub(r"^(distortion\.|camera_model_)", "", name.lower()) if isinstance(name, str) else name
-
-
 def _coefficients(origin: str, model: str | None, take: Any, order: Sequence[str]) -> tuple[str, list[float]]:
     listed = take(_LIST)
     if listed is not None:
         values = numbers(origin, "distortion coefficients", listed).tolist()
-        return model or model_of_opencv(values), values
+        return model or lens_of_opencv(origin, values), values
     if model == DistortionModel.FOV.value:
         return model, [_number_or_zero(origin, "omega", take(("omega", "w1")))]
     names = order or (_FISHEYE_ORDER if model == DistortionModel.EQUIDISTANT.value else _OPENCV_ORDER)
     values = [_number_or_zero(origin, name, take((name,))) for name in names]
-    if model is not None:
-        is_short = model == DistortionModel.PLUMB_BOB.value and any(values[5:])
-        return (DistortionModel.RATIONAL_POLYNOMIAL.value if is_short else model), values
-    if len(values) > 5 and values[5] and not any(values[2:4]) and not any(values[6:]):
+    if model in (None, DistortionModel.PLUMB_BOB.value) and any(values[5:]) and not any(values[6:]):
         raise CalibrationError(
-            f"{origin} gives k4 without k5 and k6, and no camera model: state camera_model (OPENCV_FISHEYE or OPENCV)"
+            f"{origin} gives k4 without k5 and k6: state the model, OPENCV_FISHEYE (equidistant) or FULL_OPENCV "
+            "(rational_polynomial)"
         )
-    return model_of_opencv(values), values
-
-
-def model_of_opencv(coefficients: Sequence[float]) -> str:
-    """The model of coefficients in OpenCV's order that come without a name."""
-    return (DistortionModel.RATIONAL_POLYNOMIAL if any(coefficients[5:]) else DistortionModel.PLUMB_BOB).value
+    return model or lens_of_opencv(origin, values), values
 
 
 def _number_or_zero(origin: str, name: str, value: Any) -> float:

@@ -9,9 +9,14 @@ from typing import Any
 
 from ros_matching.datatypes import DistortionModel
 from ros_matching.errors import CalibrationError
-from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, distortion_model
+from ros_matching.io.calibration.calibration import (
+    Calibration,
+    calibration_from_values,
+    distortion_model,
+    lens_of_names,
+    lens_of_opencv,
+)
 from ros_matching.io.calibration.fields import image_size, numbers, refuse_unread, short
-from ros_matching.io.calibration.flat import model_of_opencv
 
 MATRIX_KEYS = ("camera_matrix", "Camera_Matrix", "cameraMatrix", "CameraMatrix", "intrinsic_matrix", "intrinsic", "mtx")
 MATRIX_KEYS += ("K", "k", "M")
@@ -72,19 +77,17 @@ def read_matrix(origin: str, content: Mapping[str, Any]) -> Calibration:
 def _matrix_model(origin: str, content: Mapping[str, Any], coefficients: Any) -> str:
     """The one model that the keys name; without one OpenCV's own, by the number of coefficients."""
     names = [content[key] for key in ("distortion_model", "camera_model", "model") if content.get(key) is not None]
-    models = {distortion_model(origin, name) for name in names} if coefficients.any() or len(names) > 1 else set()
-    models -= {DistortionModel.NONE}
-    if any(str(content.get(key, "0")).lower() in ("1", "true", "1.0", "yes") for key in _IS_FISHEYE):
-        models.add(DistortionModel.EQUIDISTANT)
-    if len(models) > 1:
-        raise CalibrationError(f"{origin}: {' and '.join(sorted(m.value for m in models))} contradict each other")
-    if models:
-        return models.pop().value
-    if names and not coefficients.any():
+    is_fisheye = any(str(content.get(key)).lower() in ("1", "true", "1.0", "yes") for key in _IS_FISHEYE)
+    if names and not coefficients.any() and not is_fisheye:
         return names[0]
-    if any(distortion_model(origin, name) is DistortionModel.NONE and name != "pinhole" for name in names):
-        return DistortionModel.NONE.value
-    return model_of_opencv(coefficients.tolist())
+    model = lens_of_names(origin, names, is_fisheye=is_fisheye)
+    # cv2.fisheye calls its results K and D, as ROS does, which names the model beside them.
+    if model is None and coefficients.size == 4 and coefficients.any() and {"K", "D"} <= content.keys():
+        raise CalibrationError(
+            f"{origin} gives K and four coefficients D without a model; state distortion_model: plumb_bob (k1 k2 p1 "
+            "p2) or equidistant (fisheye)"
+        )
+    return model or lens_of_opencv(origin, coefficients.tolist())
 
 
 def read_camera_info(origin: str, content: Mapping[str, Any]) -> Calibration:

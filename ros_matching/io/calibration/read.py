@@ -30,6 +30,7 @@ _OTHER_FILES = {
     "P_rect_00:": "is a calibration of KITTI raw with its rectification; give the drive's folder as the source",
     "P0:": "is a calibration of KITTI odometry; give the sequence's folder as the source",
 }
+_BINARY_SUFFIXES = (".npz", ".npy", ".mat", ".pkl", ".pickle", ".p")
 _YAML_SUFFIXES = (".yaml", ".yml")
 _SECTION = re.compile(r"^\[[^\[\],]*[A-Za-z][^\[\],]*\]$")
 _ASSIGNMENT = re.compile(r"^[A-Za-z][\w. ]*=")
@@ -55,12 +56,27 @@ def read_calibration(given: str | Path | CalibrationChoice) -> Calibration:
     path = choice.path
     if path is None or not path.is_file():
         raise CalibrationError(f"there is no calibration file {path}")
-    try:
-        text = read_text(path, MAX_BYTES, is_strict=False)
-    except SourceError as error:
-        raise CalibrationError(str(error)) from error
+    text = _text(path)
     calibration = _parse(str(path), path.suffix.lower(), text, choice.cam)
     return replace(calibration, is_off_center=choice.off_center)
+
+
+def _text(path: Path) -> str:
+    from ros_matching.io.format import foreign_content
+
+    if path.suffix.lower() in _BINARY_SUFFIXES:
+        raise CalibrationError(
+            f"{path} is a binary file of NumPy, MATLAB or Python; write its matrix and coefficients as YAML "
+            "(docs/calibrations.md)"
+        )
+    try:
+        if problem := foreign_content(path):
+            raise CalibrationError(f"{path} {problem}")
+        return read_text(path, MAX_BYTES, is_strict=False)
+    except CalibrationError:
+        raise
+    except (SourceError, OSError) as error:
+        raise CalibrationError(str(error)) from error
 
 
 def _parse(origin: str, suffix: str, text: str, cam: str | None) -> Calibration:

@@ -9,7 +9,12 @@ import numpy as np
 
 from ros_matching.datatypes import DistortionModel
 from ros_matching.errors import CalibrationError
-from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, distortion_model
+from ros_matching.io.calibration.calibration import (
+    Calibration,
+    calibration_from_values,
+    distortion_model,
+    lens_of_opencv,
+)
 from ros_matching.io.calibration.fields import image_size, numbers
 from ros_matching.io.calibration.mappings import chosen
 
@@ -164,5 +169,5 @@ def _from_line(origin: str, values: Sequence[float]) -> Calibration:
             f"got {len(values)}: {list(values[:12])}"
         )
     fx, fy, cx, cy, *coefficients = values
-    model = DistortionModel.PLUMB_BOB if coefficients else DistortionModel.NONE
-    return calibration_from_values(origin, (fx, 0, cx, 0, fy, cy, 0, 0, 1), model.value, coefficients)
+    model = lens_of_opencv(origin, coefficients) if coefficients else DistortionModel.NONE.value
+    return calibration_from_values(origin, (fx, 0, cx, 0, fy, cy, 0, 0, 1), model, coefficients)
