@@ -123,7 +123,7 @@ def test_a_killed_node_ends_the_launch():
 
 
 def test_an_interrupt_during_the_replay_is_no_failure():
-    launch = start({"source": "scene:room?frames=100000", "backend": "orb"})
+    launch = start({"source": "scene:room?frames=3000", "backend": "orb"})
     read_until(launch, "replaying")
     launch.send_signal(signal.SIGINT)
     code, output = end_of(launch)

@@ -43,7 +43,7 @@ DISTRIBUTIONS = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # ROS packages that are not on PyPI: each of them has a stand-in of ours.
-NOT_ON_PYPI = {"cv_bridge", "launch", "launch_ros", "tf2_msgs", "tf_transformations"}
+NOT_ON_PYPI = {"cv_bridge", "launch", "launch_ros", "sensor_msgs_py", "tf2_msgs", "tf_transformations"}
 
 
 def third_party_imports() -> set[str]:

@@ -1,11 +1,16 @@
 """Point clouds as ``sensor_msgs/PointCloud2`` and back, array by array: no Python per point.
 
 Written are x, y, z, rgb and confidence, 20 bytes a point, as RViz, PCL and OctoMap read them. Any layout is read.
+``sensor_msgs_py`` is used where the ROS distribution has it, PyPI does not. Elsewhere, and for what it does not read
+(padded rows, foreign byte order, fields of several values), an equivalent of ours gives the same result.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
+from functools import cache
+from types import ModuleType
 
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
@@ -17,6 +22,7 @@ from ros_matching.errors import NodeError
 _NAMES = ("x", "y", "z", "rgb", "confidence")
 _FIELDS = [PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate(_NAMES)]
 _POINT_STEP = 4 * len(_NAMES)
+_POINT = np.dtype([(name, "<f4") for name in _NAMES])
 _RGB = slice(12, 16)  # bytes of a point
 _TYPES = {
     PointField.INT8: "i1",
@@ -33,8 +39,8 @@ _GREY = 128
 
 def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
     """A cloud with the fields x, y, z, rgb (packed into a float's bits, as RViz and PCL read it) and confidence."""
-    data = array("B", [0]) * (_POINT_STEP * len(cloud))
-    points = np.asarray(data).view("<f4").reshape(-1, len(_NAMES))  # the memory of the message itself
+    data = array("B", [0]) * (_POINT_STEP * len(cloud))  # becomes the memory of the message itself
+    points = np.asarray(data).view("<f4").reshape(-1, len(_NAMES))
     for axis in range(3):  # nearly twice as fast as all at once
         points[:, axis] = cloud.points[:, axis]
     points[:, 4] = cloud.confidence
@@ -42,15 +48,25 @@ def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
     packed[:, 3] = 0
     for byte, channel in enumerate((2, 1, 0)):  # several times as fast as all at once
         packed[:, byte] = cloud.colors[:, channel]
+    library = _sensor_msgs_py() if sys.byteorder == "little" and len(cloud) else None
+    if library is None:
+        msg = _message(data, header)
+    else:
+        msg = library.create_cloud(header, _FIELDS, points.reshape(-1).view(_POINT))
+    msg.is_dense = True
+    return msg
+
+
+def _message(data: array, header: Header) -> PointCloud2:
+    """The message of points in our layout, whose memory it takes."""
     msg = PointCloud2(
         header=header,
         height=1,
-        width=len(points),
-        is_dense=True,
+        width=len(data) // _POINT_STEP,
         is_bigendian=False,
         fields=_FIELDS,
         point_step=_POINT_STEP,
-        row_step=points.nbytes,
+        row_step=len(data),
     )
     msg.data = data  # the constructor would copy it once more
     return msg
@@ -85,6 +101,8 @@ def _colors(rows: np.ndarray) -> np.ndarray:
 
 def _rows(msg: PointCloud2) -> np.ndarray:
     """The points as rows of a structured array, a view of the data where its rows are not padded."""
+    if _sensor_msgs_py() is not None and _suits_sensor_msgs_py(msg):
+        return _sensor_msgs_py().read_points(msg)
     order = ">" if msg.is_bigendian else "<"
     fields = [field for field in msg.fields if field.count == 1 and field.datatype in _TYPES]
     try:
@@ -103,3 +121,26 @@ def _rows(msg: PointCloud2) -> np.ndarray:
             f"the data of a cloud does not fit its layout ({msg.height} rows of {msg.width} points of {msg.point_step} "
             f"bytes, {msg.row_step} bytes a row, {len(msg.data)} in all): {error}"
         ) from error
+
+
+def _suits_sensor_msgs_py(msg: PointCloud2) -> bool:
+    """Return True if sensor_msgs_py reads the message right: it ignores padding, and swaps bytes in the message."""
+    names = [field.name for field in msg.fields]
+    end = max((field.offset + np.dtype(_TYPES.get(field.datatype, "u1")).itemsize for field in msg.fields), default=0)
+    return (
+        0 < end <= msg.point_step
+        and msg.row_step == msg.width * msg.point_step
+        and len(msg.data) == msg.row_step * msg.height
+        and bool(msg.is_bigendian) == (sys.byteorder == "big")
+        and all(field.count == 1 and field.datatype in _TYPES and field.name for field in msg.fields)
+        and len(set(names)) == len(names)
+    )
+
+
+@cache
+def _sensor_msgs_py() -> ModuleType | None:
+    try:
+        from sensor_msgs_py import point_cloud2
+    except ImportError:
+        return None
+    return point_cloud2

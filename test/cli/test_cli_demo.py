@@ -24,7 +24,7 @@ pytest.importorskip("ros_matching.msg", reason="needs the built messages of this
 pytestmark = pytest.mark.ros
 
 FRAMES = 20
-ENDLESS = "scene:room?frames=100000&width=160&height=120"
+ENDLESS = "scene:room?frames=3000&width=160&height=120"
 TIMEOUT_S = 200.0
 ALONE = ("--against", "none")
 COMMAND = [sys.executable, "-m", "ros_matching.cli.main"]
