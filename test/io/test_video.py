@@ -13,6 +13,7 @@ from recordings import K, colour, image, matrix_text, write
 
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io import open_source
+from ros_matching.io.video_reader import VideoReader
 
 av = pytest.importorskip("av")
 
@@ -103,6 +104,33 @@ def test_selected_frames(tmp_path: Path) -> None:
     again = open_source(f"{tmp_path / 'drive.avi'}?start=2&stride=3", start=1, stop=3)
     assert [frame.index for frame in again] == [5, 8]
     assert [frame.index for frame in open_source(tmp_path / "drive.avi", start=-3)] == [9, 10, 11]
+
+
+@pytest.mark.parametrize("name", ["drive.mp4", "drive.mkv", "drive.avi", "drive.ts"])
+def test_frames_far_from_the_beginning_are_the_same_and_sought(name: str, tmp_path: Path) -> None:
+    ticks = [50 * index + (0 if name == "drive.avi" else 7 * (index % 5)) for index in range(260)]
+    path = video(tmp_path / name, ticks, "libx264", "yuv420p", qp="8", bf="3", g="25", sc_threshold="0")
+    whole = {frame.index: frame for frame in open_source(path)}
+    assert len(whole) == 260
+    for start, stop, stride in ((120, 256, 45), (200, 260, 1), (249, 260, 7)):
+        frames = list(open_source(path, start=start, stop=stop, stride=stride))
+        assert [frame.index for frame in frames] == list(range(start, stop, stride))
+        for frame in frames:
+            assert frame.stamp_ns == whole[frame.index].stamp_ns
+            np.testing.assert_array_equal(frame.image, whole[frame.index].image)
+    if name in ("drive.mp4", "drive.mkv"):
+        assert VideoReader(path, 249).count >= 200  # frames before are not decoded
+
+
+def test_streams_without_stamps_have_their_nominal_rate(tmp_path: Path, caplog) -> None:
+    path = video(tmp_path / "drive.h264", EVEN, "libx264", "yuv420p", qp="2", bf="2")
+    assert len(open_source(path)) == COUNT
+    assert "has no stamps" in caplog.text
+    check(open_source(path, fps=20), range(COUNT), EVEN)
+
+
+def test_an_animation(tmp_path: Path) -> None:
+    check(open_source(video(tmp_path / "drive.gif", EVEN, "gif", "rgb8")), range(COUNT), EVEN, tolerance=48)
 
 
 def test_the_calibration_of_the_video_goes_before_that_of_the_folder(tmp_path: Path) -> None:
