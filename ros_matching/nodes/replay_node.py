@@ -28,6 +28,7 @@ from ros_matching.config import Config, check_frames, parameter
 from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.io import open_source
+from ros_matching.io.faults import fault_summary
 from ros_matching.io.source import FrameSource
 from ros_matching.msg import VoStatus
 from ros_matching.nodes import conversions
@@ -202,6 +203,8 @@ class ReplayNode(Node):
             self._publish(stamped)
             count += 1
         self._pace.wait(None)
+        if self._source.faults:
+            self.get_logger().warning(f"{self._source.name}: {fault_summary(self._source.faults)}")
         if isinstance(self._pace, RealTimePace) and self._pace.largest_lag_s > _WORTH_SAYING_LAG_S:
             self.get_logger().warning(
                 f"frames were up to {self._pace.largest_lag_s:.2f} s late: the source is slower to read than "

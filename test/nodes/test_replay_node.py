@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -60,6 +61,21 @@ def test_every_frame_arrives_whole(context):
         np.testing.assert_array_equal(np.reshape(info.k, (3, 3)), frame.camera.matrix)
         assert truth.header.frame_id == "ground_truth"
         np.testing.assert_allclose(conversions.pose_from_msg(truth.pose), frame.true_world_from_camera, atol=1e-12)
+
+
+def test_a_faulty_image_is_left_out_and_named(context, tmp_path, capfd):
+    for frame in random_frames(STAMPS_NS):
+        cv2.imwrite(str(tmp_path / f"{frame.index}.png"), frame.image)
+    (tmp_path / "3.png").write_bytes(b"")
+    (tmp_path / "K.txt").write_text("50 0 32\n0 50 24\n0 0 1\n")
+    overrides = [Parameter("source", value=str(tmp_path)), Parameter("wait_for_consumer", value=True)]
+    replay = ReplayNode(context=context, parameter_overrides=overrides)
+    consumer = Consumer(context=context)
+    with active(consumer, replay):
+        assert replay.play() == len(STAMPS_NS) - 1
+    assert len(consumer.images) == len(STAMPS_NS) - 1
+    assert "1 skipped" in (log := capfd.readouterr().err)
+    assert "3.png" in log
 
 
 def test_clock_is_that_of_the_images_and_never_goes_back(context):
