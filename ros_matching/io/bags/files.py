@@ -73,7 +73,7 @@ def _add(path: Path, bag: BagFiles) -> str:
     try:
         bag.storages.append(_open(path, bag))
     except SourceError as error:
-        return str(error)
+        return str(error) if str(path) in str(error) else f"{path}: {error}"
     except (OSError, MemoryError) as error:
         return f"{path} cannot be read ({error})"
     return ""

@@ -27,12 +27,9 @@ class Ros1Storage(BlockStorage):
                 f"{self.path} is a ROS 1 bag of another version ({version!r}); 2.0 is read: convert it with "
                 "`rosbag fix` or `rosbag migrate`"
             )
-        first = self._record(file, len(_VERSION))
-        if first.fields.get("encryptor"):
-            name = first.fields["encryptor"].decode(errors="replace")
-            raise SourceError(f"{self.path} is encrypted ({name}); decrypt it first")
         position = len(_VERSION)
         self._has_index = False
+        self._encryptor = b""
         try:
             while position < self._size:
                 record = self._record(file, position)
@@ -40,6 +37,10 @@ class Ros1Storage(BlockStorage):
                 position = record.data_at + record.length
         except (SourceError, struct.error):
             self._has_index = False
+        if self._encryptor:
+            raise SourceError(
+                f"{self.path} is encrypted ({self._encryptor.decode(errors='replace')}); decrypt it first"
+            )
         if self._has_index and position == self._size:
             return
         if self._blocks:
@@ -52,6 +53,7 @@ class Ros1Storage(BlockStorage):
     def _take(self, file: BinaryIO, record: _Record) -> None:
         """Take up a chunk, its index or a connection; the connections come again in the index of the bag."""
         if record.op == _BAG_HEADER:
+            self._encryptor = record.fields.get("encryptor", b"")
             self._has_index = any(record.fields.get("index_pos", b"")) and not _number(record.fields, "chunk_count")
         elif record.op == _CHUNK:
             self._blocks.append(Block(record.position, is_counted=False))
