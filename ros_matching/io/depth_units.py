@@ -15,7 +15,7 @@ _SAMPLES = 5  # images looked at
 _USUAL = (1000.0, 5000.0)  # units a metre: millimetres, and those of TUM RGB-D
 _TUM_STEP = 5  # TUM RGB-D wrote the Kinect's millimetres as 5 of its units each
 _NEAREST_M, _FARTHEST_M = 0.1, 60.0  # of the median depth: no depth camera sees a whole scene nearer or farther
-_TOO_NEAR_M, _NEAR_M = 0.6, 2.0  # median and 95 % of a scene that is small for TUM's units and usual for millimetres
+_TOO_NEAR_M, _NEAR_M = 1.2, 2.0  # median and 95 % of a scene that is small in TUM's units: 6 and 10 m as millimetres
 
 
 def doubt_depth_units(paths: Sequence[Path], units_per_metre: float) -> str:

@@ -71,6 +71,8 @@ def test_the_report_names_the_calibration(truth):
     ("scale", "unit", "doubt", "warning"),
     [
         (0.2, UnitRecord("metric", "depth", 0.01), "", "depth_scale=1000 instead of 5000"),
+        (0.21, UnitRecord("metric", "depth", 0.01), "", "depth_scale=1000 instead of 5000"),
+        (0.5, UnitRecord("metric", "depth", 0.01), "", "depth_scale=2500 instead of 5000"),
         (0.95, UnitRecord("metric", "depth", 0.01), "multiples", None),
         (0.2, UnitRecord("metric", "wheel", 0.01), "", None),
         (0.2, UnitRecord(), "", None),

@@ -126,6 +126,7 @@ def test_a_calibration_that_states_the_unit_of_depth_goes_before_the_layout(tmp_
         ("tum", depths(1, (0.9, 4.0), 5000), None),  # rendered
         ("tum", depths(5, (0.4, 1.2), 5000), None),  # a desk
         ("tum", depths(1, (0.6, 4.0), 1000), "depth_scale=1000"),
+        ("tum", depths(1, (2.0, 8.0), 1000), "depth_scale=1000"),
         ("folder", depths(1, (0.4, 9.0), 1000), None),
         ("folder", depths(5, (0.6, 4.0), 5000), "depth_scale=5000"),
         ("folder", np.zeros((HEIGHT, WIDTH), np.uint16), None),

@@ -186,6 +186,14 @@ def test_a_covariance_goes_out_row_by_row_and_unknown_is_large():
         CAMERA,
         replace(CAMERA, distortion_model=DistortionModel.NONE, distortion=()),
         replace(CAMERA, distortion_model=DistortionModel.EQUIDISTANT, distortion=(0.1, 0.02, 0.0, 0.001)),
+        replace(CAMERA, distortion_model=DistortionModel.EQUIDISTANT, distortion=(0.0,) * 4),
+        replace(CAMERA, skew=2.5),
+        replace(CAMERA, distortion_model=DistortionModel.NONE, distortion=(), skew=-1.5),
+        replace(
+            CAMERA,
+            distortion_model=DistortionModel.RATIONAL_POLYNOMIAL,
+            distortion=(0.1, -0.2, 0.001, 0.002, 0.05, 0.01, 0.02, 0.03, 0.004, 0.0, 0.005, 0.0, 0.01, -0.02),
+        ),
     ],
 )
 def test_a_camera_survives_the_way(camera):

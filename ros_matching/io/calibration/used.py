@@ -8,6 +8,8 @@ from typing import Any
 
 from ros_matching.datatypes import Camera
 
+_USUAL_UNITS = (1000.0, 5000.0, 10000.0, 100.0)  # a metre
+_NEAR_USUAL = 0.15
 _SAME_UNIT = 1.3  # ratio of lengths up to which they may be in one unit: other errors are smaller
 
 
@@ -28,9 +30,11 @@ class UsedCalibration:
         """Say that ``lengths``, known from elsewhere, are ``ratio`` times those by depth; empty if they agree."""
         if self.depth_units_per_metre is None or not math.isfinite(ratio) or 1 / _SAME_UNIT < ratio < _SAME_UNIT:
             return ""
+        units = self.depth_units_per_metre / ratio
+        units = next((usual for usual in _USUAL_UNITS if abs(units / usual - 1) < _NEAR_USUAL), units)
         return (
             f"{lengths} are {ratio:.3g} times as long as by the depth images: if they are in metres, the unit of the "
-            f"depth images is wrong; depth_scale={self.depth_units_per_metre / ratio:.4g} instead of "
+            f"depth images is wrong; depth_scale={units:.4g} instead of "
             f"{self.depth_units_per_metre:g} would agree"
         )
 
