@@ -26,19 +26,19 @@ _HARMLESS = re.compile(
 )
 
 
-def payload_size(data: Buffer) -> tuple[int, int]:
+def payload_size(data: Buffer, most_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of a compressed image by its header; nothing is decoded.
 
-    Raises ``SourceError`` where it is empty, no image, or has more than ``MAX_PIXELS``.
+    Raises ``SourceError`` where it is empty, no image, or has more than ``most_pixels``.
     """
     payload = bytes(memoryview(data).cast("B"))
     if not payload:
         raise SourceError("the image holds no data")
     width, height = _jpeg_header(payload)[:2] if _is_jpeg(payload) else _size_by_pillow(payload)
-    if width * height > MAX_PIXELS:
+    if width * height > most_pixels:
         raise SourceError(
             f"the image is {width}x{height} by its header, in {len(payload)} bytes; images of up to "
-            f"{MAX_PIXELS} pixels are read"
+            f"{most_pixels} pixels are read"
         )
     return width, height
 

@@ -31,6 +31,8 @@ from ros_matching.io.payloads import payload_size
 UNKNOWN_VARIANCE = 1e6
 """Diagonal of a covariance that is not known: ROS has no other sign that every filter understands."""
 
+_FARTHEST_M = 1e9  # of a pose: farther than from here to the moon
+_MOST_PIXELS = 2**25  # of an image, larger than 8K
 _MOST_COEFFICIENTS = 100
 
 # What cv_bridge converts to rgb8, and the bytes of a pixel.
@@ -68,13 +70,22 @@ def header_to_msg(stamp_ns: int, frame_id: str) -> Header:
 
 
 def image_size_from_msg(msg: Image | CompressedImage) -> tuple[int, int]:
-    """Width and height that the header of an image states; nothing is decoded. Raises ``NodeError`` without any."""
-    if not isinstance(msg, CompressedImage):
-        return msg.width, msg.height
-    try:
-        return payload_size(msg.data)
-    except RosMatchingError as error:
-        raise NodeError(str(error)) from error
+    """Width and height that the header of an image states; nothing is decoded.
+
+    Raises ``NodeError`` where there are none, or where the data cannot hold as many pixels.
+    """
+    if isinstance(msg, CompressedImage):
+        try:
+            return payload_size(msg.data, _MOST_PIXELS)
+        except RosMatchingError as error:
+            raise NodeError(str(error)) from error
+    pixels = msg.width * msg.height
+    if pixels > _MOST_PIXELS or pixels > len(msg.data):
+        raise NodeError(
+            f"an image of {msg.width}x{msg.height} needs at least a byte for each pixel, and up to {_MOST_PIXELS} "
+            f"pixels are taken, got {len(msg.data)} bytes"
+        )
+    return msg.width, msg.height
 
 
 def image_from_msg(msg: Image | CompressedImage) -> np.ndarray:
@@ -196,8 +207,9 @@ def covariance_to_msg(covariance: np.ndarray | None) -> np.ndarray:
 
 def _pose_from_parts(translation: Point | Vector3, rotation: Quaternion) -> np.ndarray:
     numbers = np.array([rotation.x, rotation.y, rotation.z, rotation.w, translation.x, translation.y, translation.z])
-    norm = np.linalg.norm(numbers[:4])
-    if not np.isfinite(numbers).all() or abs(norm - 1.0) > 0.1:
+    is_bounded = np.isfinite(numbers).all() and np.abs(numbers[:4]).max() < 2 and np.abs(numbers).max() < _FARTHEST_M
+    norm = np.linalg.norm(numbers[:4]) if is_bounded else np.inf
+    if abs(norm - 1.0) > 0.1:
         raise NodeError(f"a pose needs finite numbers and a unit quaternion, got {translation} {rotation}")
     return pose_from(rotation_from_quaternion(numbers[:4] / norm), numbers[4:])
 

@@ -14,6 +14,7 @@ from ros_matching.nodes.conversions import (
     camera_from_msg,
     camera_to_msg,
     image_from_msg,
+    image_size_from_msg,
     image_to_msg,
     pose_from_msg,
     pose_to_msg,
@@ -30,11 +31,9 @@ def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
     Sizes are compared before memory is taken.
     """
     camera = camera_from_msg(msg.camera_info)
-    if (msg.image.width, msg.image.height) != (camera.width, camera.height):
-        raise NodeError(
-            f"its image is {msg.image.width}x{msg.image.height}, its camera_info describes "
-            f"{camera.width}x{camera.height}"
-        )
+    width, height = image_size_from_msg(msg.image)
+    if (width, height) != (camera.width, camera.height):
+        raise NodeError(f"its image is {width}x{height}, its camera_info describes {camera.width}x{camera.height}")
     sparse = _sparse_points(msg, most=camera.width * camera.height)
     try:
         return Keyframe(

@@ -77,5 +77,7 @@ class MountingInput:
         try:
             self._transforms.update(msg.transforms)
         except NodeError as error:
-            self._node.get_logger().error(f"a message on /tf_static is ignored: {error}")
+            self._problems.report(Problem.TF, f"a message on /tf_static is ignored: {error}")
+        else:
+            self._problems.clear(Problem.TF)
         self._known = {}

@@ -25,6 +25,7 @@ class Problem(enum.Enum):
     IMAGE = "image"
     STAMP = "stamp"
     MOUNTING = "mounting"
+    TF = "static transforms"
     SCALE = "scale"
     QOS = "quality of service"
     PARAMETERS = "parameters"
@@ -49,7 +50,7 @@ ERRORS = frozenset(
 )
 """What keeps poses from coming, or is a fault of ours; the other problems are warnings."""
 
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?|[-+]?\b(inf|nan)\b")
 
 
 def shortened(text: str) -> str:

@@ -97,9 +97,10 @@ class ScaleInput:
 
     def _with_depth(self, frame: Frame, undistorter: Undistorter, msg: Image) -> Frame:
         source = undistorter.source
-        if (msg.width, msg.height) != (source.width, source.height):
+        width, height = image_size_from_msg(msg)
+        if (width, height) != (source.width, source.height):
             raise NodeError(
-                f"the depth image is {msg.width}x{msg.height}, the image {source.width}x{source.height}; it must be "
+                f"the depth image is {width}x{height}, the image {source.width}x{source.height}; it must be "
                 "registered to the image: remap `depth/image` to the driver's aligned depth, or use "
                 "depth_image_proc's register node"
             )

@@ -123,6 +123,11 @@ class VoPipeline:
             self._parts.problems.report(error.problem, str(error))
             self._parts.statistics.count_refusal(error.problem)
             return None, self._no_pose(msg, str(error))
+        except Exception as error:
+            text = shortened(f"an image cannot be prepared ({type(error).__name__}: {error}); please report this")
+            self._parts.problems.report(Problem.IMAGE, text, traceback.format_exc())
+            self._parts.statistics.count_refusal(Problem.IMAGE)
+            return None, self._no_pose(msg, text)
         input_ms = (time.perf_counter() - start_s) * 1e3
         self._follow_camera(frame.camera, msg.header.frame_id)
         result = self._track(frame)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
-from limited import run_limited
+from limited import huge_png, run_limited
 
 from ros_matching.errors import SourceError
 from ros_matching.io.payloads import MAX_PIXELS, decode_payload, payload_size
@@ -94,18 +93,6 @@ def test_the_header_states_the_size_of_every_kind_of_file(suffix, dtype):
     data = cv2.imencode(suffix, image.astype(dtype))[1].tobytes()
     assert payload_size(data) == (WIDTH, HEIGHT)
     assert decode_payload(data).shape[:2] == (HEIGHT, WIDTH)
-
-
-def huge_png(side: int) -> bytes:
-    """A valid PNG of side x side black pixels, in a few kilobytes."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    packer = zlib.compressobj(9)
-    rows = b"".join(packer.compress(bytes(1 + side // 8)) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def huge_jpeg(side: int) -> bytes:

@@ -115,3 +115,17 @@ def test_wrong_input_is_refused_with_the_remedy():
     image = texture()
     with pytest.raises(MatchingError, match=r"'sift'.*'orb'"):
         load_matcher("sift").match_features(load_matcher("orb").extract(image), load_matcher("sift").extract(image))
+
+
+@pytest.mark.parametrize("name", ["sift", "orb"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 640), (640, 1), (2, 2), (7, 5), (31, 31), (62, 300), (32, 3000)])
+@pytest.mark.parametrize("fill", [0, 255, None])
+def test_images_of_any_size_are_taken(name, shape, fill):
+    """Too small for a keypoint is no failure: there are no features then."""
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = noise if fill is None else np.full((*shape, 3), fill, np.uint8)
+    matcher = load_matcher(name)
+    features = matcher.extract(image)
+    assert len(matcher.match_features(features, features)) <= len(features)
+    if fill is not None or min(shape) < matcher.min_side_px:
+        assert len(features) == 0

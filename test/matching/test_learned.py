@@ -200,3 +200,18 @@ def test_the_number_of_keypoints_is_bounded_as_asked(weights):
     image = texture(5)
     assert len(load_matcher("posfeat", weights=weights, max_keypoints=64).extract(image)) == 64
     assert len(load_matcher("orb", max_keypoints=64).extract(image)) <= 64
+
+
+@pytest.mark.parametrize("name", ["default", "posfeat+ncnet+ncmnet"])
+@pytest.mark.parametrize("shape", [(1, 1), (31, 640), (32, 32), (33, 47), (32, 900)])
+@pytest.mark.parametrize("fill", [0, 255, None])
+def test_images_of_any_size_from_the_smallest_are_taken(name, shape, fill):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = noise if fill is None else np.full((*shape, 3), fill, np.uint8)
+    matcher = load_matcher(name)
+    if min(shape) < matcher.min_side_px:
+        with pytest.raises(MatchingError, match="32 pixels"):
+            matcher.extract(image)
+        return
+    features = matcher.extract(image)
+    assert len(matcher.match_features(features, features)) <= len(features)
