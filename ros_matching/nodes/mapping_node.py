@@ -39,6 +39,7 @@ from ros_matching.nodes.trajectory_record import part_path
 from ros_matching.nodes.worker import Worker
 
 _NICEST = 19
+_MOST_PARTS = 100
 _REPORT_PERIOD_S = 5.0
 
 
@@ -141,6 +142,8 @@ class MappingNode(ManagedNode):
         """Save the map before a new start, which is not the end, to a file of its own."""
         config = read_config(self, MappingNodeConfig)
         if config.save_at_end and len(cloud) > 0:
+            if self._parts_kept >= _MOST_PARTS:
+                raise NodeError(f"{_MOST_PARTS} maps are kept by now; find out why the odometry starts again and again")
             self._parts_kept += 1
             file = str(part_path(Path(config.cloud_file), self._parts_kept)) if config.cloud_file else ""
             self.get_logger().info(f"saved {save_cloud(cloud, file)}")

@@ -95,7 +95,7 @@ BAD_INFOS = {
     "zero K": ({"k": [0.0] * 9}, "not calibrated.*camera_calibration"),
     "NaN": ({"k": [float("nan"), 0, 1, 0, 60, 1, 0, 0, 1]}, "finite"),
     "unknown lens": ({"d": [0.1] * 5, "distortion_model": "funhouse"}, "funhouse"),
-    "wrong count": ({"d": [0.1] * 7, "distortion_model": "plumb_bob"}, "plumb_bob"),
+    "wrong count": ({"d": [0.1] * 15, "distortion_model": "plumb_bob"}, "plumb_bob"),
 }
 
 
