@@ -56,9 +56,11 @@ class LearnedMatcher(TwoViewMatcher):
         self.name = name
         self._extractor = extractor
         self._matching = matching
+        self._nearest = matching if isinstance(matching, NearestMatcher) else NearestMatcher()
         self._pruner = pruner
         self._refinement = refinement
         self._overlap = overlap
+        self.nearby_is_all = isinstance(matching, NearestMatcher) and pruner is None
         self._keeps_map = isinstance(matching, ConsensusMatcher)
 
     @property
@@ -94,6 +96,12 @@ class LearnedMatcher(TwoViewMatcher):
         self._check_own(features0)
         self._check_own(features1)
         return self._matching.match(features0, features1)
+
+    def match_nearby(self, features0: Features, features1: Features) -> Matches:
+        """Mutual nearest neighbours, without consensus."""
+        self._check_own(features0)
+        self._check_own(features1)
+        return self._nearest.match(features0, features1)
 
     def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
         """What NCMNet keeps, its confidence in the scores; where there are too few for it, all."""

@@ -27,6 +27,7 @@ class TwoViewMatcher(ABC):
     """
 
     name: str  # of the backend, as given to load_matcher
+    nearby_is_all = True  # match_nearby finds what match_keypoints and pruned leave
     guided_max_distance: float  # descriptor distance above which a guided match is refused
     min_side_px: int = 1  # of an image that can have features
 
@@ -64,6 +65,13 @@ class TwoViewMatcher(ABC):
     ) -> Matches:
         """As ``match_features``, but neither ``pruned`` nor ``refined``: for who does that later, with some or none."""
         return self.match_features(features0, features1, camera0, camera1)
+
+    def match_nearby(self, features0: Features, features1: Features) -> Matches:
+        """As ``match_keypoints``, in the shortest time: for an image near one of known pose, which known points locate.
+
+        A wrong match costs little there. Matchers of several stages leave out all but the first.
+        """
+        return self.match_keypoints(features0, features1)
 
     def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
         """What ``match_keypoints`` found without those that fit no motion with the rest, and with scores that know it.

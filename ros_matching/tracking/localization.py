@@ -87,9 +87,28 @@ class Localizer:
         ``prediction`` is a guess of camera_from_world (4, 4) to start from. Without one (a lost camera) a turn on the
         spot is not considered, as nothing says that the camera still is where the keyframe was.
         """
-        camera = local_map.camera
+        if prediction is not None:
+            with self._stages("match"):
+                matches = self._matcher.match_nearby(reference.features, features)
+            found = self._localize(local_map, features, reference, matches, prediction, min_inliers)
+            if found is not None or self._matcher.nearby_is_all:
+                return found
+        # Where no prediction holds, wrong matches decide: all stages of the matcher.
         with self._stages("match"):
+            camera = local_map.camera
             matches = self._matcher.match_keypoints(reference.features, features, camera, camera)
+            matches = self._matcher.pruned(matches, camera, camera)
+        return self._localize(local_map, features, reference, matches, prediction, min_inliers)
+
+    def _localize(
+        self,
+        local_map: LocalMap,
+        features: Features,
+        reference: MapKeyframe,
+        matches: Matches,
+        prediction: np.ndarray | None,
+        min_inliers: int,
+    ) -> Localization | None:
         landmark_ids = np.full(len(features), NO_LANDMARK)
         start = self._solve_pnp(local_map, reference, matches, prediction, landmark_ids)
         if start is not None:
