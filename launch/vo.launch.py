@@ -114,7 +114,7 @@ def _process(node: NodePlan, values: dict[str, str], role: Role, on_exit) -> Exe
     )
 
 
-def _typed(value: bool | float | str) -> bool | float | ParameterValue:
+def _typed(value: bool | int | float | str) -> bool | int | float | ParameterValue:
     """The value as it is: launch would read a number or a flag in a text that looks like one."""
     return ParameterValue(value, value_type=str) if isinstance(value, str) else value
 

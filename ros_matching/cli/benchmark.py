@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ros_matching.cli.options import SOURCE_KINDS, add_part_options, hides_progress
+from ros_matching.cli.options import SOURCE_KINDS, add_network_options, add_part_options, hides_progress
 from ros_matching.errors import ConfigError
 from ros_matching.evaluation import ALIGNMENTS
 from ros_matching.matching import BACKENDS
@@ -70,6 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="run N times, each time from one frame later, and show medians: where a map begins changes the errors "
         "(default: %(default)s)",
     )
+    add_network_options(parser)
     parser.add_argument("--alignment", choices=ALIGNMENTS, default="sim3", help="as in track (default: %(default)s)")
     parser.add_argument(
         "--set",
@@ -121,7 +122,8 @@ def _race(
     from ros_matching.cli.contestant import FrontEnd
     from ros_matching.cli.race import Race
 
-    front_ends = [FrontEnd(spec, args.device, args.keypoints) for spec in _specs(args)]
+    networks = {name: getattr(args, name) for name in ("variant", "engine", "precision")}
+    front_ends = [FrontEnd(spec, args.device, args.keypoints, networks) for spec in _specs(args)]
     bar = tqdm(total=len(source), desc=name, unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
     with bar, Race(name, front_ends, config, alignment=args.alignment) as race:
         try:
@@ -144,7 +146,20 @@ def _conclude(contests: Sequence[Contest], args: argparse.Namespace) -> None:
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    kept = ("sources", "keypoints", "device", "start", "stop", "strides", "repeat", "alignment", "overrides")
+    kept = (
+        "sources",
+        "keypoints",
+        "device",
+        "variant",
+        "engine",
+        "precision",
+        "start",
+        "stop",
+        "strides",
+        "repeat",
+        "alignment",
+        "overrides",
+    )
     arguments = {key: getattr(args, key) for key in kept}
     return arguments | {"backends": _specs(args), "threads": torch.get_num_threads()}
 

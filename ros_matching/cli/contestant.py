@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,15 +28,19 @@ _GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What is loaded: ``load_matcher``'s name, or name and weights as ``NAME=WEIGHTS``, its device and keypoints."""
+    """What is loaded: ``load_matcher``'s name, or name and weights as ``NAME=WEIGHTS``, its device and keypoints.
+
+    ``networks`` are further arguments of ``load_matcher`` for the learned ones: variant, engine, precision.
+    """
 
     spec: str
     device: str = "auto"
     keypoints: int | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> TwoViewMatcher:
         """The matcher. Raises ``RosMatchingError`` where it cannot be had."""
-        from ros_matching.matching import CLASSICAL, load_matcher
+        from ros_matching.matching import CLASSICAL, LEARNED, load_matcher
 
         name, _, weights = self.spec.partition("=")
         return load_matcher(
@@ -43,6 +48,7 @@ class FrontEnd:
             device="cpu" if name in CLASSICAL else self.device,
             weights=Path(weights) if weights else None,
             max_keypoints=self.keypoints,
+            **(self.networks if name == "default" or name in LEARNED else {}),
         )
 
 

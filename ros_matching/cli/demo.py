@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress
+from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress, matcher_config
 from ros_matching.cli.over_ros import NodeSettings, run_over_ros
 from ros_matching.matching import BACKENDS, CLASSICAL, DEFAULT
 
@@ -80,8 +81,10 @@ def run(args: argparse.Namespace) -> int:
     for backend in _backends(args):
         folder = out_dir / backend if runs else out_dir
         folder.mkdir(parents=True, exist_ok=True)
-        device = "auto" if runs and backend in CLASSICAL else args.device
-        settings = NodeSettings(backend, device, args.params, args.realtime)
+        matcher = matcher_config(args, backend)
+        if runs and backend in CLASSICAL:
+            matcher = replace(matcher, device="auto")
+        settings = NodeSettings(matcher, args.params, args.realtime)
         runs.append(run_over_ros(source, settings, folder / "vo_node.log", quiet=args.quiet))
         write_report(runs[-1].report, folder)
         if not args.quiet:

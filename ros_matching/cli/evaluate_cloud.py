@@ -160,12 +160,13 @@ def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimato
         return _AtQuarter(PlaneSweep(config.planes).estimate)
     if name == "sgbm":
         return _AtQuarter(SemiGlobalMatching().estimate)
-    from ros_matching.mapping.loading import NETWORKS, depth_config
+    from ros_matching.mapping.loading import depth_config
+    from ros_matching.networks import DEPTH_NETWORKS
     from ros_matching.networks.device import torch_device
     from ros_matching.networks.installed import load_installed
     from ros_matching.networks.pbs_mvsnet.depth import DepthEstimator
 
-    network = load_installed(NETWORKS[0]).to(torch_device(device))
+    network = load_installed(DEPTH_NETWORKS[0]).to(torch_device(device))
     if name == "no_gates":
         network.aggregation.voxel = None
     return DepthEstimator(network, depth_config(config))

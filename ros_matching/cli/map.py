@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.map_keyframes import TRACKER, TRUTH, Delivery, deliveries
-from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
+from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress, matcher_config
 from ros_matching.cli.scale_options import add_scale_options, scaled_overrides
 from ros_matching.errors import ConfigError
+from ros_matching.networks import DEPTH_NETWORKS
 
 if TYPE_CHECKING:
     from ros_matching.cli.map_output import MapOutput
@@ -47,6 +48,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument("source", metavar="SOURCE", help=SOURCE_KINDS)
     add_run_options(parser, "results/<source>_map")
+    parser.add_argument(
+        "--network", choices=DEPTH_NETWORKS, default=DEPTH_NETWORKS[0], help="depth network (default: %(default)s)"
+    )
+    parser.add_argument("--network-weights", metavar="FILE", help="its weights (default: those of the package)")
     parser.add_argument(
         "--poses",
         default=TRACKER,
@@ -91,15 +96,14 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.cli.overrides import configs_from
     from ros_matching.io import open_source
     from ros_matching.mapping import load_dense_mapper
-    from ros_matching.matching import load_matcher
 
     if args.poses != TRACKER and (args.scale, args.wheel_odometry) != (None, None):
         raise ConfigError(f"--scale and --wheel-odometry are for poses of the tracker; got '--poses {args.poses}', too")
     configs = configs_from(scaled_overrides(args), _sections())
     exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
-    matcher = load_matcher(args.backend, device=args.device)
-    mapper = load_dense_mapper("auto" if args.device == "auto" else args.device, configs["mapping"])
+    matcher = matcher_config(args).load()
+    mapper = load_dense_mapper(args.device, configs["mapping"], weights=args.network_weights, network=args.network)
     output = MapOutput(
         args.out or Path("results") / f"{source.name}_map",
         source.name,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ros_matching.config import Config
-from ros_matching.matching import BACKENDS, DEFAULT
+from ros_matching.matching import BACKENDS, CLASSICAL, DEFAULT, VARIANTS
+from ros_matching.matching.config import MatcherConfig
+from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
 
 SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
 
@@ -16,12 +19,41 @@ def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     """What a subcommand that tracks a source takes: front end, frames, output."""
     parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="weights of the learned networks: a folder, or a file for one of them; may be repeated",
+    )
+    parser.add_argument(
+        "--keypoints", type=int, default=0, metavar="N", help="most an image (default: the front end's own)"
+    )
+    add_network_options(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"folder for the results (default: {default_out})")
     add_part_options(parser)
     parser.add_argument(
         "--stride", type=int, default=1, metavar="N", help="take every Nth frame (default: %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Which of the learned networks run, and how."""
+    parser.add_argument("--variant", choices=VARIANTS, default="lite", help="size of the networks (default: lite)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the networks (default: auto)")
+    parser.add_argument(
+        "--precision", choices=ENGINE_PRECISIONS, default="auto", help="their number format (default: auto)"
+    )
+
+
+def matcher_config(args: argparse.Namespace, backend: str | None = None) -> MatcherConfig:
+    """The settings of ``add_run_options``, for another front end if wished: a classical one takes no networks."""
+    backend = args.backend if backend is None else backend
+    if backend in CLASSICAL:
+        return MatcherConfig(backend, args.device, max_keypoints=args.keypoints)
+    weights = os.pathsep.join(args.weights)
+    return MatcherConfig(backend, args.device, args.variant, weights, args.engine, args.precision, args.keypoints)
 
 
 def add_part_options(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import front_end_label, hides_progress
+from ros_matching.config import fields_of
 from ros_matching.errors import NodeError
+from ros_matching.matching.config import MatcherConfig
 
 if TYPE_CHECKING:
     from ros_matching.datatypes import Frame
@@ -26,19 +28,21 @@ _INTERRUPTED = 130  # exit code
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """How vo_node is run: its front end and device, a YAML file of parameters, and at whose pace frames come.
+    """How vo_node is run: its matcher, a YAML file of parameters, and at whose pace frames come.
 
     With ``realtime`` they come at the camera's pace, and some may be dropped; otherwise each waits for the last one.
     """
 
-    backend: str
-    device: str
+    matcher: MatcherConfig
     params: Path | None = None
     realtime: bool = False
 
     def ros_args(self) -> list[str]:
         """What follows ``--ros-args``."""
-        parameters = {"backend": self.backend, "device": self.device}
+        # Whatever is as by default is left to the file.
+        given = {info.name: getattr(self.matcher, info.name) for info in fields_of(MatcherConfig)}
+        changed = {name: value for name, value in given.items() if value != getattr(MatcherConfig(), name)}
+        parameters = {"backend": self.matcher.backend, "device": self.matcher.device} | changed
         if not self.realtime:
             # A camera's pictures may get lost; here each one is waited for.
             parameters["qos_overrides./image.subscription.reliability"] = "reliable"
@@ -74,7 +78,7 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
         tqdm(
             total=len(source),
             unit="frame",
-            desc=f"{source.name}, {settings.backend}",
+            desc=f"{source.name}, {settings.matcher.backend}",
             disable=hides_progress(quiet),
             dynamic_ncols=True,
         ) as bar,
@@ -93,13 +97,13 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
         signals.on(2, lambda: os._exit(_INTERRUPTED))
         _play(replay, listener, vo_node, signals)
         peak_mb = peak_memory_mb(vo_node.pid)
-    recorder = RunRecorder(source.name, settings.backend)
+    recorder = RunRecorder(source.name, settings.matcher.backend)
     listener.fill(recorder)
     recorder.add_faults(source.faults)
     recorder.set_calibration(source.calibration)
     dropped = listener.expected - len(recorder) if settings.realtime else 0
     report = recorder.report(dropped=dropped, interrupted=signals.count > 0)
-    return BackendRun(front_end_label(settings.backend), report, peak_mb=peak_mb)
+    return BackendRun(front_end_label(settings.matcher.backend), report, peak_mb=peak_mb)
 
 
 def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess, signals: StopSignals) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.export import KeyframeExports, add_export_option
-from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress
+from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress, matcher_config
 from ros_matching.cli.scale_options import add_scale_options, make_odometry, scaled_overrides
 from ros_matching.cli.tracked import track_frame
 from ros_matching.errors import RosMatchingError
@@ -71,12 +71,11 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.cli.overrides import configs_from
     from ros_matching.evaluation.run import RunRecorder
     from ros_matching.io import open_source
-    from ros_matching.matching import load_matcher
 
     configs = configs_from(scaled_overrides(args), _sections())
     exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
-    matcher = load_matcher(args.backend, device=args.device)
+    matcher = matcher_config(args).load()
     odometry = make_odometry(configs, matcher, args.wheel_odometry)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     recorder.set_calibration(source.calibration)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from ros_matching.mapping.config import MappingConfig
 from ros_matching.mapping.dense_mapper import DenseMapper
+from ros_matching.networks import DEPTH_NETWORKS
 
 if TYPE_CHECKING:
     from ros_matching.networks.pbs_mvsnet.depth import DepthConfig
-
-NETWORKS = ("pbs_mvsnet_lite", "pbs_mvsnet")
 
 
 def load_dense_mapper(
@@ -19,7 +18,7 @@ def load_dense_mapper(
     config: MappingConfig | None = None,
     *,
     weights: Path | str | None = None,
-    network: str = NETWORKS[0],
+    network: str = DEPTH_NETWORKS[0],
 ) -> DenseMapper:
     """A mapper on ``device``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
 

@@ -23,6 +23,7 @@ LEARNED = (
     "posfeat+ncnet+ncmnet+cnngeometric",
 )
 PEERS = ("xfeat", "aliked+lightglue", "disk+lightglue")  # other people's, to compare with
+VARIANTS = ("lite", "full")  # of the learned networks
 BACKENDS = ("default", *CLASSICAL, *LEARNED, *PEERS)
 
 

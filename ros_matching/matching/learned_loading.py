@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from ros_matching.errors import CheckpointError, MatchingError
+from ros_matching.matching import VARIANTS
 from ros_matching.matching.learned import LearnedMatcher
 from ros_matching.networks.checkpoint import read_card
 from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator
@@ -31,7 +32,6 @@ _STAGES = {
     # Compares descriptor maps, whichever network they are of.
     "cnngeometric": {"lite": "cnn_geometric_lite", "full": "cnn_geometric_lite"},
 }
-VARIANTS = ("lite", "full")
 
 
 def load_learned(

@@ -22,10 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ros_matching.errors import ConfigError, MissingDependencyError
-from ros_matching.networks.precision import PRECISIONS, autocast
-
-ENGINES = ("auto", "torch", "openvino")
-ENGINE_PRECISIONS = ("auto", *PRECISIONS)
+from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
+from ros_matching.networks.precision import autocast
 
 # Relative error of an output against PyTorch in float32 up to which an engine is taken to compute the same.
 _AGREEMENT = {"float32": 1e-3, "bfloat16": 0.06}

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-PRECISIONS = ("float32", "float16", "bfloat16")
 _HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -17,5 +16,5 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Convolutions and products in one of ``PRECISIONS``; ``float32`` leaves everything as it is."""
+    """Convolutions and products in one of ``networks.PRECISIONS``; ``float32`` leaves everything as it is."""
     return nullcontext() if precision == "float32" else torch.autocast(device.type, dtype=getattr(torch, precision))

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ros_matching.errors import ConfigError
+from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
 
 FLAG = ("true", "false", "True", "False")
 OPTIONAL_FLAG = ("", *FLAG)
 
-Value = bool | float | str
+Value = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ ARGUMENTS = (
     ),
     Argument("backend", f"Front end: default, sift, orb, posfeat, ...; {_AS_FILE}."),
     Argument("device", f"Device of the front end: auto, cpu, cuda or cuda:N; {_AS_FILE}."),
+    Argument("variant", f"Size of the learned networks; {_AS_FILE}, or lite.", choices=("", "lite", "full")),
+    Argument("weights", f"Weights of the learned networks: a folder, or files separated by ':'; {_AS_FILE}."),
+    Argument("engine", f"What runs the learned networks; {_AS_FILE}, or auto.", choices=("", *ENGINES)),
+    Argument("precision", f"Number format of the learned networks; {_AS_FILE}.", choices=("", *ENGINE_PRECISIONS)),
+    Argument("max_keypoints", f"Most keypoints of an image; {_AS_FILE}."),
     Argument(
         "camera_mount",
         f"Pose of the camera on the robot: from /tf_static (tf), or the identity; {_AS_FILE}.",
@@ -83,6 +89,8 @@ ARGUMENTS = (
     Argument("mapping", "Map densely, too: start mapping_node.", "false", FLAG),
     Argument("mapping_params_file", "YAML file with parameters of mapping_node.", share_file="config/mapping.yaml"),
     Argument("mapping_device", f"Device of the mapping: auto, cpu, cuda or cuda:N; {_AS_FILE}."),
+    Argument("mapping_network", f"Depth network: pbs_mvsnet_lite or pbs_mvsnet; {_AS_FILE}."),
+    Argument("mapping_weights", f"File with the weights of the depth network; {_AS_FILE}."),
     Argument("cloud", "File for the map, PLY or PCD, written at the end; implies mapping:=true."),
     Argument("source", "Source to replay: a folder, video, bag or scene:NAME; empty for a live camera."),
     Argument(
@@ -105,6 +113,10 @@ _VO_TEXTS = {
     "transport": "transport",
     "backend": "backend",
     "device": "device",
+    "variant": "variant",
+    "weights": "weights",
+    "engine": "engine",
+    "precision": "precision",
     "camera_mount": "camera_mount",
     "scale": "scale.anchor",
     "frame_prefix": "frame_prefix",
@@ -117,6 +129,13 @@ _VO_NUMBERS = {
     "camera_height_m": "scale.camera_height_m",
     "camera_pitch_deg": "scale.camera_pitch_deg",
 }
+_MAPPING_TEXTS = {
+    "mapping_device": "device",
+    "mapping_network": "network",
+    "mapping_weights": "weights",
+    "cloud": "cloud_file",
+}
+_VO_INTEGERS = {"max_keypoints": "max_keypoints"}
 _VO_FLAGS = {"publish_tf": "publish_tf"}
 _REPLAY_TEXTS = {name: name for name in ("source", "transport", "frame_prefix", "base_frame", "camera_frame")}
 _IMAGE_TOPICS = {"image_topic": "image", "camera_info_topic": "camera_info"}
@@ -178,12 +197,13 @@ class _Planner:
             self._life()
             | self._texts(_VO_TEXTS)
             | {parameter: self._number(name) for name, parameter in _VO_NUMBERS.items() if self._values[name]}
+            | {parameter: self._integer(name) for name, parameter in _VO_INTEGERS.items() if self._values[name]}
             | {parameter: self.flag(name) for name, parameter in _VO_FLAGS.items() if self._values[name]},
             self._remappings(_IMAGE_TOPICS | _SCALE_TOPICS),
         )
 
     def _mapping_node(self) -> NodePlan:
-        parameters = self._life() | self._texts({"mapping_device": "device", "cloud": "cloud_file"})
+        parameters = self._life() | self._texts(_MAPPING_TEXTS)
         if "cloud_file" in parameters:
             parameters["save_at_end"] = True
         return NodePlan("mapping_node", self._files("mapping_params_file"), parameters, self._remappings({}))
@@ -221,6 +241,12 @@ class _Planner:
         if not math.isfinite(number):
             raise ConfigError(f"the argument {name} must be a number, got {self._values[name]!r}")
         return number
+
+    def _integer(self, name: str) -> int:
+        number = self._number(name)
+        if number != int(number):
+            raise ConfigError(f"the argument {name} must be a whole number, got {self._values[name]!r}")
+        return int(number)
 
     def _files(self, name: str) -> tuple[str, ...]:
         file = self._values[name]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ros_matching.config import Config, parameter
-from ros_matching.mapping.loading import NETWORKS
+from ros_matching.networks import DEPTH_NETWORKS
 
 
 @dataclass(frozen=True)
 class MappingNodeConfig(Config):
     """What ``mapping_node`` works with, how much of the machine it takes, and how much it publishes."""
 
-    network: str = parameter(NETWORKS[0], "the depth network", choices=NETWORKS)
+    network: str = parameter(DEPTH_NETWORKS[0], "the depth network", choices=DEPTH_NETWORKS)
     weights: str = parameter("", "a file with the network's weights; empty takes those of the package")
     device: str = parameter("auto", "where the network runs: auto, cpu, cuda or cuda:N")
     autostart: bool = parameter(

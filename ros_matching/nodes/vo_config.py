@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ros_matching.config import Config, check_frames, parameter
+from ros_matching.config import check_frames, parameter
 from ros_matching.errors import ConfigError
+from ros_matching.matching.config import MatcherConfig
 
 
 @dataclass(frozen=True)
-class VoConfig(Config):
-    """What ``vo_node`` listens to, which frames it speaks of, and what it keeps."""
+class VoConfig(MatcherConfig):
+    """The matcher of ``vo_node``, its topics, its frames, and the lengths of what it keeps."""
 
-    backend: str = parameter("default", "the front end: default (learned), or the name of one, such as sift or orb")
-    device: str = parameter("auto", "where the front end runs: auto, cpu, cuda or cuda:N")
     autostart: bool = parameter(
         False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"
     )

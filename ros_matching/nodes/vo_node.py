@@ -70,7 +70,7 @@ class VoNode(ManagedNode):
         config, tracking, scale = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
         self._config = prefixed(config, "odom_frame", "base_frame", "camera_frame")
         self._configured.callback(self._forget)
-        self._matcher = self._load(self._config.backend, device=self._config.device)
+        self._matcher = self._load(self._config.backend, device=self._config.device, **self._config.options())
         self._statistics = VoStatistics()
         self._calibration = CalibrationInput(self._config, self._problems)
         mounting = MountingInput(self, self._config, self._problems)

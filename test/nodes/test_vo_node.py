@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -14,14 +15,19 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_peer import wait_until
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
-from vo_peer import CAMERA_FRAME, RELATIVE, KnownMatcher, KnownTracker, frame_messages, stamp_ns
+from vo_peer import CAMERA_FRAME, RELATIVE, KnownMatcher, KnownTracker, VoPeer, frame_messages, stamp_ns
 
 from ros_matching.errors import ConfigError, MatchingError, NodeError
+from ros_matching.io import open_source
 from ros_matching.io.trajectory import read_kitti, read_tum
 from ros_matching.msg import VoStatus
+from ros_matching.networks.installed import WEIGHTS_FOLDER
+from ros_matching.nodes.conversions import camera_to_msg, header_to_msg, image_to_msg
+from ros_matching.nodes.spinning import spinning
 from ros_matching.nodes.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
@@ -193,3 +199,34 @@ def _save(node, peer, path, file_format="tum"):
     settings = [Parameter("trajectory_file", value=str(path)), Parameter("trajectory_format", value=file_format)]
     assert all(result.successful for result in node.set_parameters(settings))
     return peer.call("save_trajectory")
+
+
+def test_a_robot_brings_its_own_weights(context, tmp_path):
+    """The whole pipeline on copies of the weights, which vo_node gets by their path, on a rendered sequence."""
+    for name in ("posfeat_lite", "ncnet_lite", "ncmnet_lite"):
+        shutil.copy(WEIGHTS_FOLDER / f"{name}.safetensors", tmp_path)
+    parameters = {
+        "backend": "posfeat+ncnet+ncmnet",
+        "weights": f"{tmp_path}:{tmp_path / 'posfeat_lite.safetensors'}",
+        "variant": "lite",
+        "precision": "float32",
+        "max_keypoints": 400,
+        "camera_mount": "identity",
+    }
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    node, peer = VoNode(context=context, parameter_overrides=overrides), VoPeer(context)
+    assert node.bring_up()
+    with spinning(SingleThreadedExecutor(context=context), node, peer):
+        peer.settle()
+        for frame in open_source("scene:room?seed=1&frames=12&fps=4&width=160&height=128"):
+            header = header_to_msg(frame.stamp_ns, CAMERA_FRAME)
+            status = peer.send(image_to_msg(frame.image, header), camera_to_msg(frame.camera, header))
+    assert status.state == VoStatus.TRACKING
+    assert 50 < status.keypoints <= 400
+
+
+def test_weights_that_are_not_there_fail_the_configuration(context, tmp_path):
+    overrides = [Parameter("weights", value=str(tmp_path)), Parameter("backend", value="posfeat")]
+    node = VoNode(context=context, parameter_overrides=overrides)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    node.destroy_node()

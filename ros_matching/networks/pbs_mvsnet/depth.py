@@ -14,6 +14,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera, DepthMap, Keyframe
 from ros_matching.errors import DataTypeError, GeometryError
 from ros_matching.geometry.se3 import invert
+from ros_matching.networks import PRECISIONS
 from ros_matching.networks.pbs_mvsnet.consistency import seen_in_source
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet
 from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
@@ -21,7 +22,7 @@ from ros_matching.networks.pbs_mvsnet.refinement import Refined, refine
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
 from ros_matching.networks.pbs_mvsnet.regularization import STRIDE
 from ros_matching.networks.pbs_mvsnet.sparse_prior import sparse_prior
-from ros_matching.networks.precision import PRECISIONS, autocast
+from ros_matching.networks.precision import autocast
 
 _REFINED_HYPOTHESES = 2  # how far the refinement goes
 _MAX_LEVELS = 4

@@ -12,7 +12,8 @@ from torch.nn import functional
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features
 from ros_matching.errors import MatchingError
-from ros_matching.networks.engines import ENGINE_PRECISIONS, ENGINES, make_engine
+from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
+from ros_matching.networks.engines import make_engine
 from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.posfeat.folding import folded
 from ros_matching.networks.posfeat.hessian import hessian_response
