@@ -36,6 +36,8 @@ def calibration_from_info(info: Any, origin: str, *, rectified: bool = False) ->
     calibration = calibration_from_values(
         origin, k, "none" if rectified else info.distortion_model, () if rectified else info.d
     )
+    if calibration.is_y_up:
+        raise CalibrationError(f"{origin}: expected a positive fy, got {k.tolist()}; ROS images have their y axis down")
     cx, cy = (np.array([calibration.cx, calibration.cy]) - offset + 0.5) / binning - 0.5
     return replace(
         calibration,

@@ -17,7 +17,7 @@ import numpy as np
 from ros_matching.atomic_file import write_atomic
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import pose_from, quaternion_from_rotation, rotation_from_quaternion
-from ros_matching.io.text import read_lines
+from ros_matching.io.text import stream_lines
 
 NO_POINT = -1
 _PIXEL_CENTER = 0.5
@@ -229,7 +229,7 @@ def _read_text_images(path: Path) -> list[ModelImage]:
 
 def _numbered_lines(path: Path, *, with_empty: bool = False) -> Iterator[tuple[int, str]]:
     """The lines, stripped, that are no comments, with their numbers."""
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(stream_lines(path), start=1):
         stripped = line.strip()
         if not stripped.startswith("#") and (stripped or with_empty):
             yield number, stripped

@@ -7,7 +7,7 @@ import decimal
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _LARGEST = 10**20
 _LOGGER = logging.getLogger(__name__)
 
 MAX_TEXT_BYTES = 64 << 20  # a day of poses at 10 Hz
+MAX_LINES = 2_000_000
+MAX_CELLS = 8_000_000  # in memory they take 60 bytes each
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -157,7 +159,7 @@ def read_table(
     first line may hold column names. Raises ``SourceError`` when the file is missing, empty, not text, or has a line of
     another length.
     """
-    line_numbers, rows, header = [], [], ()
+    line_numbers, rows, header, count = [], [], (), 0
     exact = separator in (None, COMMAS_OR_SPACES) and not is_ragged
     for number, line in enumerate(read_lines(path), start=1):
         stripped = line.strip()
@@ -173,6 +175,9 @@ def read_table(
             )
         line_numbers.append(number)
         rows.append(cells)
+        count += len(cells)
+        if count > MAX_CELLS:
+            raise SourceError(f"{path} holds more than {MAX_CELLS} values, as no such file does; is it the right one?")
     if not rows:
         raise SourceError(f"{path} holds no lines of {meaning}")
     return TextTable(path, line_numbers, rows, header)
@@ -234,5 +239,22 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, *, is_strict: bool = 
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file; raises ``SourceError`` where it is missing or not text."""
-    return read_text(path).splitlines()
+    """The lines of a text file; raises ``SourceError`` where it is missing, not text, or of too many lines."""
+    lines = read_text(path).splitlines()
+    if len(lines) > MAX_LINES:
+        raise SourceError(f"{path} holds {len(lines)} lines, more than the {MAX_LINES} that such a file may have")
+    return lines
+
+
+def stream_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file in UTF-8 of any size, one after the other; errors as of ``read_text``."""
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MAX_TEXT_BYTES):
+                if len(line) == MAX_TEXT_BYTES or b"\0" in line:
+                    raise SourceError(f"{path} is a binary file, not text")
+                yield line.removeprefix(codecs.BOM_UTF8).decode("utf-8").rstrip("\r\n")
+    except FileNotFoundError:
+        raise SourceError(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read as text ({error})") from error

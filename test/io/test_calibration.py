@@ -163,6 +163,8 @@ def test_camera_info() -> None:
     assert rectified == Camera(640, 480, 450, 450, 300, 200)
     with pytest.raises(CalibrationError, match="info: K is all zero"):
         calibration_from_info(info(k=np.zeros(9)), "info")
+    with pytest.raises(CalibrationError, match="positive fy"):
+        calibration_from_info(info(k=np.array([500.0, 0, 320, 0, -510, 240, 0, 0, 1])), "info")
     with pytest.raises(CalibrationError, match="info is for images of 640x480, but they are 320x240"):
         calibration_from_info(info(), "info").camera(320, 240)
 

@@ -567,6 +567,8 @@ SUSPICIOUS = [
     (EUROC + "k1: -0.28\nk2: 0.07\np1: 0\np2: 0\n", "k1"),
     (EUROC + "xi: 2.1\n", "xi"),
     (EUROC + "lens: fisheye\n", "lens"),
+    (EUROC + "optics: {lens_type: wide angle}\n", "optics.lens_type"),
+    (EUROC + "lens_model: X9\n", "lens_model"),
     (EUROC + "warp: [-0.28, 0.07]\n", "warp"),
     (EUROC + "calibration: {params: [-0.28, 0.07]}\n", "calibration.params"),
     (EUROC + "image_scale: 0.5\n", "image_scale"),
@@ -608,6 +610,7 @@ def test_keys_that_may_be_distortion_are_refused_by_name(text: str, key: str, tm
     "text",
     [
         EUROC + "distortion_coeffs: [0, 0, 0, 0]\nD: []\nk1: 0.0\nlens: none\nscale: 1.0\nxi:\n",
+        EUROC + "device_model: a phone, model 12\nlens_maker: Someone\ncamera_type: global shutter\n",
         EUROC
         + "exposure_ms: 4.5\nbaseline: 0.11\ncomment: a lens, a scale\nT_cam_imu: [1.5, 0.5, 0.5]\nrate_hz: 20.5\n",
         ROS + "rectification_matrix: [[0.99, 0.01, 0], [0, 1, 0], [0, 0, 1]]\nboard_width: 9\nrms: 0.25\n",

@@ -9,8 +9,9 @@ from limited import run_limited
 from recordings import write
 
 from ros_matching.errors import CalibrationError, SourceError
+from ros_matching.io import text
 from ros_matching.io.calibration import read_calibration
-from ros_matching.io.text import read_text
+from ros_matching.io.text import read_table, read_text, stream_lines
 
 HERE = Path(__file__).parent
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -89,6 +90,28 @@ def test_comments_in_another_encoding_are_no_matter(tmp_path: Path) -> None:
     assert read_calibration(tmp_path / "s.yaml").fy == 410
     with pytest.raises(SourceError, match="cannot be read as text"):
         read_text(tmp_path / "s.yaml")
+
+
+def test_lines_are_streamed_from_files_of_any_size(tmp_path: Path) -> None:
+    (tmp_path / "images.txt").write_bytes("\ufeff# π\r\n1 2\n\n3".encode())
+    assert list(stream_lines(tmp_path / "images.txt")) == ["# π", "1 2", "", "3"]
+    for content in (b"a\0b\n", b"\xff\n"):
+        (tmp_path / "images.txt").write_bytes(content)
+        with pytest.raises(SourceError, match=r"images\.txt"):
+            list(stream_lines(tmp_path / "images.txt"))
+
+
+def test_tables_hold_up_to_so_many_lines_and_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "t.txt", "1 2\n3 4\n")
+    monkeypatch.setattr(text, "MAX_CELLS", 4)
+    monkeypatch.setattr(text, "MAX_LINES", 2)
+    assert len(read_table(tmp_path / "t.txt", 2, "two numbers")) == 2
+    monkeypatch.setattr(text, "MAX_CELLS", 3)
+    with pytest.raises(SourceError, match="more than 3 values"):
+        read_table(tmp_path / "t.txt", 2, "two numbers")
+    monkeypatch.setattr(text, "MAX_LINES", 1)
+    with pytest.raises(SourceError, match="2 lines"):
+        read_table(tmp_path / "t.txt", 2, "two numbers")
 
 
 def test_text_files_are_read_up_to_a_limit(tmp_path: Path) -> None:

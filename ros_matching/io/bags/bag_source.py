@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ros_matching.datatypes import Camera, Frame
-from ros_matching.errors import SourceError
+from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.camera import Undistorter
 from ros_matching.io.bags.bag import Bag, Record, frame_of, stamp_of
 from ros_matching.io.bags.files import is_bag
@@ -59,6 +59,10 @@ def open_bag_source(
     topic = choose_images(bag, topic)
     (height, width), camera_frame = _first_image(bag, topic)
     known = read_camera_info(bag, topic, camera_info_topic) if calibration is None else read_calibration(calibration)
+    if known.is_y_up and truth_topic is not None:
+        raise CalibrationError(
+            f"{known.origin}: a negative fy (y axis up) does not fit the poses of a bag; make it positive"
+        )
     truth = None if truth_topic is None else read_truth(bag, truth_topic, camera_frame)
     return BagSource(bag, topic, Undistorter(known.camera(width, height)), known.origin, truth)
 

@@ -31,6 +31,12 @@ _HARMLESS_LISTS = re.compile(
     r"|stamp|date|walk|bias|grav|baseline|overlap|rms|reproj|view|rect|proj|exposure|gain|bound|cent(er|roid)|^up$|var"
     r"|color|colour|rgb|point|aabb"
 )
+_MODEL_KEYS = {"model", "camera_model", "distortion_model", "lens_model", "projection_type", "model_type"}
+# Words that name a lens in the values of other keys.
+_LENS_WORDS = re.compile(
+    r"fish|equi|omni|kannala|brandt|radtan|radial|tangential|plumb|brown|rational|polynom|mei\b|sphere|spherical|ucm"
+    r"|unified|\bfov|atan|division|scaramuzza|ocam|distort|panoram|wide|theta"
+)
 _NEUTRAL_WORDS = {"", "none", "no", "off", "false", "pinhole", "perspective", "0", "[]", "uint16", "rectified"}
 _FACTORS = re.compile(r"scal|resiz|binning|decimat|sampl|unit")
 
@@ -100,7 +106,8 @@ def _may_matter(name: str, value: Any) -> bool:
     name = name.lower()
     flat = _plain_numbers(value)
     if flat is None:
-        if isinstance(value, (list, Mapping)) or value is None or str(value).strip().lower() in _NEUTRAL_WORDS:
+        text = "" if value is None or isinstance(value, (list, Mapping)) else str(value).strip().lower()
+        if text in _NEUTRAL_WORDS or (name not in _MODEL_KEYS and not _LENS_WORDS.search(text)):
             return False
     elif not any(flat) or (_FACTORS.search(name) and all(number == 1 for number in flat)):
         return False
