@@ -31,7 +31,7 @@ setup(
     package_data={"ros_matching": ["weights/*"]},
     python_requires=">=3.10",
     install_requires=[
-        "av>=14",
+        "av>=15",
         'backports.zstd; python_version < "3.14"',
         "lz4",
         "numpy>=1.26",

@@ -64,7 +64,9 @@ class VideoReader:
         self.reached_s = 0.0
         self.problem = ""
         self.count = 0
-        if start >= _SEEK_FROM and not self._is_avi and self._has_whole_frames:
+        self._is_interlaced = False  # then a packet may be half a frame
+        field_order = getattr(self._stream.codec_context, "field_order", _UNKNOWN_ORDER)  # PyAV 17
+        if start >= _SEEK_FROM and not self._is_avi and field_order in (_UNKNOWN_ORDER, _PROGRESSIVE):
             self._seek(start)
         self._decoder = PacketDecoder(self._stream.codec_context)
         self._entries = self._read()
@@ -129,9 +131,14 @@ class VideoReader:
                     if waiting and self._is_avi:
                         heapq.heappop(waiting)
                         yield self._lost(failure)
+                    elif packet is not None and packet.pts is None:
+                        yield self._lost(failure)
                     continue
                 if self._is_before_seek(frame.pts):
                     continue
+                if frame.interlaced_frame:
+                    self._is_interlaced = True
+                    waiting.clear()
                 if waiting and self._is_avi:
                     frame.pts = waiting[0]
                 while waiting and frame.pts is not None and waiting[0] <= frame.pts:
@@ -144,7 +151,7 @@ class VideoReader:
 
     def _is_tracked(self, packet: av.Packet) -> bool:
         """Return True if a packet completes one frame of a known time."""
-        is_whole = packet.pts is not None and self._has_whole_frames and not packet.is_discard
+        is_whole = packet.pts is not None and not self._is_interlaced and not packet.is_discard
         return is_whole and not self._is_before_seek(packet.pts)
 
     def _is_before_seek(self, pts: int | None) -> bool:
@@ -154,11 +161,6 @@ class VideoReader:
     def _is_avi(self) -> bool:
         """Return True for AVI: its packets have their times in order of decoding, so the next frame has the least."""
         return "avi" in self._container.format.name.split(",")
-
-    @property
-    def _has_whole_frames(self) -> bool:
-        """Return False for interlaced videos, of which a packet may be half a frame."""
-        return self._stream.codec_context.field_order in (_UNKNOWN_ORDER, _PROGRESSIVE)
 
     def _entry(self, frame: av.VideoFrame, reason: str) -> VideoEntry:
         stamp_ns = 0

@@ -9,7 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from bag_recordings import ALL, camera_topics, check, noise, noise_topics, raw_image, stamp, write_channel, write_mcap
+from bag_recordings import (
+    ALL,
+    STORE,
+    camera_topics,
+    check,
+    compressed_image,
+    definition,
+    noise,
+    noise_topics,
+    raw_image,
+    stamp,
+    write_channel,
+    write_mcap,
+)
 
 from ros_matching.errors import SourceError
 from ros_matching.io import open_source
@@ -94,6 +107,49 @@ def test_a_definition_that_cannot_be_parsed_gives_way_to_the_usual_one(tmp_path:
     assert "definition in the bag cannot be used" in caplog.text
 
 
+IDL = """
+================================================================================
+IDL: sensor_msgs/msg/CompressedImage
+#include "std_msgs/msg/Header.idl"
+module sensor_msgs { module msg {
+  struct CompressedImage {
+    std_msgs::msg::Header header;
+    string format;
+    sequence<uint8> data;
+  };
+}; };
+================================================================================
+IDL: std_msgs/msg/Header
+#include "builtin_interfaces/msg/Time.idl"
+module std_msgs { module msg {
+  struct Header {
+    builtin_interfaces::msg::Time stamp;
+    string frame_id;
+  };
+}; };
+================================================================================
+IDL: builtin_interfaces/msg/Time
+module builtin_interfaces { module msg {
+  struct Time {
+    int32 sec;
+    uint32 nanosec;
+  };
+}; };
+""".lstrip()
+
+
+def test_definitions_in_idl(tmp_path: Path, caplog) -> None:
+    kind = "sensor_msgs/msg/CompressedImage"
+
+    def channels(writer) -> None:
+        images = [bytes(STORE.serialize_cdr(compressed_image(index, stamp(index)), kind)) for index in ALL]
+        write_channel(writer, "/cam/image/compressed", kind, ("ros2idl", IDL.encode()), "cdr", images)
+
+    infos = {"/cam/camera_info": camera_topics()["/cam/camera_info"]}
+    check(open_source(write_mcap(tmp_path / "drive.mcap", infos, before=channels)), ALL)
+    assert not caplog.text
+
+
 def test_messages_are_sorted_by_time_within_a_chunk(tmp_path: Path) -> None:
     path = write_mcap(
         tmp_path / "drive.mcap", {"/cam/camera_info": camera_topics()["/cam/camera_info"]}, before=backward
@@ -102,8 +158,6 @@ def test_messages_are_sorted_by_time_within_a_chunk(tmp_path: Path) -> None:
 
 
 def backward(writer) -> None:
-    from bag_recordings import STORE, definition
-
     kind = "sensor_msgs/msg/Image"
     schema = writer.register_schema(kind, "ros2msg", definition(kind).encode())
     channel = writer.register_channel("/cam/image_raw", "cdr", schema)

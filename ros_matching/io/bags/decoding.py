@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
@@ -132,6 +133,7 @@ def _defined_types(name: str, schema_encoding: str, text: str) -> dict[str, Any]
     if not schema_encoding.endswith("idl"):
         return dict(get_types_from_msg(text, name))
     types: dict[str, Any] = {}
+    text = re.sub(r"(?m)^\s*#.*$", "", text)  # rosbags does not parse #include
     for part in text.split(f"{'=' * 80}\n"):
         if part.strip():
             types |= get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part)
