@@ -298,3 +298,13 @@ def test_an_incompatible_quality_of_service_is_told(start_vo):
 
 def _assert_words(text: str, pattern: str) -> None:
     assert re.search(pattern, text), text
+
+
+def test_images_that_do_not_arrive_are_counted_and_the_remedy_is_named(start_vo):
+    _, _, peer = start_vo(**{"qos_overrides./image.subscription.reliability": "best_effort"})
+    for number in (0, 1, 2, 4, 5, 8, 9, 10):
+        status = peer.send_frame(number)
+    assert (status.frames_received, status.frames_missing) == (8, 3)
+    diagnosis = peer.diagnosis("3 of the last 10 images of /image did not arrive")
+    assert "qos_overrides./image.subscription.reliability" in diagnosis.message
+    assert (diagnosis.level, figure(diagnosis, "frames missing")) == (DiagnosticStatus.WARN, "3")
