@@ -41,6 +41,11 @@ def read_cloud(path: str | Path) -> PointCloud:
     return _cloud(columns)
 
 
+def check_cloud_path(path: str | Path) -> None:
+    """Raise ``SourceError`` for a file whose suffix is none of a cloud's."""
+    _by_suffix(Path(path), _PACKERS)
+
+
 def write_cloud(path: str | Path, cloud: PointCloud) -> None:
     """Write a PLY or PCD file atomically, creating its folder."""
     path = Path(path)

@@ -10,14 +10,23 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from ros_matching.atomic_file import output_path
 from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError, SourceError
-from ros_matching.io.cloud import write_cloud
+from ros_matching.io.cloud import check_cloud_path, write_cloud
 from ros_matching.nodes.problems import Problem, ProblemLog
+
+
+def check_cloud_file(file: str) -> None:
+    """Raise ``NodeError`` with the remedy for a file that no cloud can be written to, as far as its name shows."""
+    if not file:
+        raise NodeError("no file is named; set the parameter cloud_file first (ros2 param set)")
+    try:
+        check_cloud_path(output_path(file))
+    except (SourceError, OSError) as error:
+        raise NodeError(f"cannot write {file}: {error}; choose another cloud_file") from error
 
 
 def save_cloud(cloud: PointCloud, file: str) -> str:
     """Write a cloud as PLY or PCD, by the suffix; what was written where. Raises ``NodeError`` with the remedy."""
-    if not file:
-        raise NodeError("no file is named; set the parameter cloud_file first (ros2 param set)")
+    check_cloud_file(file)
     if len(cloud) == 0:
         raise NodeError("nothing has been mapped since the last beginning; there is nothing to save")
     try:

@@ -21,7 +21,7 @@ from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
-from ros_matching.nodes.cloud_file import MapFile, save_cloud
+from ros_matching.nodes.cloud_file import MapFile, check_cloud_file, save_cloud
 from ros_matching.nodes.diagnostics import Report
 from ros_matching.nodes.executable import run_node
 from ros_matching.nodes.keyframe_input import KeyframeInput
@@ -176,6 +176,17 @@ class MappingNode(ManagedNode):
 
     def _watch(self) -> None:
         self._input.watch()
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """Report a file that cannot be written long before the end, when the map would be lost."""
+        config = read_config(self, MappingNodeConfig)
+        try:
+            if config.save_at_end:
+                check_cloud_file(config.cloud_file)
+            self._problems.clear(Problem.FILE)
+        except NodeError as error:
+            self._problems.report(Problem.FILE, f"the map cannot be saved at the end: {error}")
 
     def _report(self) -> tuple[str, Report]:
         waiting = 0 if self._worker is None else self._worker.waiting

@@ -29,6 +29,7 @@ class Problem(enum.Enum):
     SCALE = "scale"
     QOS = "quality of service"
     PARAMETERS = "parameters"
+    FILE = "file"
     CALLBACK = "callback"
     TRACKER = "tracker"
     KEYFRAME = "keyframe"

@@ -15,6 +15,7 @@ from mapping_peer import (
 )
 from node_peer import wait_until
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from vo_peer import stamp_ns
 
 from ros_matching.io.cloud import read_cloud
@@ -71,6 +72,14 @@ def test_the_end_maps_what_waits_and_saves_it(start_mapping, tmp_path):
     assert (mapper.seen, mapper.finished) == ([0, 1, 2], 1)
     np.testing.assert_allclose(read_cloud(tmp_path / "end.ply").points, points_in_odom(0, 1, 2), atol=1e-6)
     assert [stamp_ns_from_msg(peer.last("dense_cloud", count=3).header.stamp)] == [stamp_ns(2)]
+
+
+@pytest.mark.parametrize("file", ["", "~nosuchuser/map.ply", "map.doc", "/"])
+def test_a_file_that_cannot_be_written_at_the_end_is_reported_before(start_mapping, file, tmp_path):
+    node, _, peer = start_mapping(save_at_end=True, cloud_file=file)
+    assert "cloud_file" in peer.diagnosis("the map cannot be saved at the end").message or file == "map.doc"
+    assert node.set_parameters([Parameter("cloud_file", value=str(tmp_path / "map.ply"))])[0].successful
+    peer.diagnosis("waiting for the first keyframe")
 
 
 def test_a_map_that_cannot_be_saved_at_the_end_is_told(start_mapping, capfd):
