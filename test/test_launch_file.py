@@ -60,7 +60,7 @@ def test_the_arguments_are_declared_with_their_defaults_and_choices(launch_file)
 
 def test_nodes_get_their_parameters_and_texts_stay_texts(launch_file):
     nodes = started(launch_file, context(namespace="robot", source="0", mapping="true", backend="orb", rviz="true"))
-    assert list(nodes) == ["vo_node", "mapping_node", "replay_node", "rviz2"]
+    assert list(nodes) == ["rviz2", "vo_node", "mapping_node", "replay_node"]
     (vo_node,), (replay_node,) = nodes["vo_node"], nodes["replay_node"]
     assert type(vo_node).__name__ == "LifecycleNode"
     assert vo_node.kwargs["package"] == "ros_matching"

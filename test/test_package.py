@@ -107,17 +107,14 @@ def test_every_import_is_declared_to_pip_and_to_rosdep(module: str) -> None:
     assert pip in pip_requirements() or module in NOT_ON_PYPI | brought_by_rclpy, f"setup.py lacks {pip}"
 
 
-def test_importing_the_package_is_quick() -> None:
+def test_importing_the_package_loads_nothing_heavy() -> None:
     code = """
-import sys, time
-start = time.process_time()
+import sys
 import ros_matching
-print(time.process_time() - start, *{"cv2", "numpy", "rclpy", "scipy", "torch"} & sys.modules.keys())
+print(*{"cv2", "numpy", "rclpy", "scipy", "torch"} & sys.modules.keys())
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    seconds, *heavy = run.stdout.split()
-    assert float(seconds) < 0.2
-    assert not heavy, f"import ros_matching loads {', '.join(heavy)}"
+    assert not run.stdout.split(), f"import ros_matching loads {run.stdout}"
 
 
 def test_the_script_for_a_gpu_shows_its_plan_where_there_is_none(tmp_path: Path) -> None:

@@ -173,15 +173,16 @@ class _Planner:
         self._values = defaults | {name: value for name, value in values.items() if value and name in defaults}
 
     def nodes(self) -> list[NodePlan]:
-        """vo_node, and what is wished of mapping_node, replay_node and RViz."""
+        """vo_node, and what is wished of mapping_node, replay_node and RViz.
+
+        RViz comes first: where it is not installed, launch fails before it has started anything.
+        """
         names = ["vo_node", "mapping_node"] if self.flag("mapping") or self._values["cloud"] else ["vo_node"]
-        nodes = [self._vo_node()]
+        nodes = [self._rviz(), self._vo_node()] if self.flag("rviz") else [self._vo_node()]
         if "mapping_node" in names:
             nodes.append(self._mapping_node())
         if self._values["source"]:
             nodes.append(self._replay_node(names))
-        if self.flag("rviz"):
-            nodes.append(self._rviz())
         return nodes
 
     def flag(self, name: str) -> bool:

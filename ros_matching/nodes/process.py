@@ -26,13 +26,16 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 def end_with_parent() -> None:
     """Let the kernel send SIGTERM to this process when its parent dies, by whatever signal, if the parent asks for it.
 
-    Without that a node would outlive a killed launch or command line, and go on publishing.
+    Without that a node would outlive a killed launch or command line, and go on publishing. Ends this process if the
+    parent has died already. A parent with another process in between, such as a debugger, is not followed.
     """
     parent = os.environ.pop(PARENT_VARIABLE, "")
-    if sys.platform == "linux" and parent == str(os.getppid()):
+    if sys.platform != "linux" or not parent:
+        return
+    if parent == str(os.getppid()):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if parent != str(os.getppid()):  # it died just now
-            os.kill(os.getpid(), signal.SIGTERM)
+    if not Path(f"/proc/{parent}").exists():
+        sys.exit(f"process {parent}, which started this node, has ended")
 
 
 def describe_exit(code: int) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
+from types import SimpleNamespace
 
 import pytest
-import torch
 
 from ros_matching.cli.main import main
 from ros_matching.errors import ConfigError
@@ -20,15 +19,17 @@ def test_every_workload_builds_and_runs_something() -> None:
 
 
 def test_the_shortest_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses = iter([0.0, 0.0, 0.05, 0.01, 0.03])  # two to warm up
+    pauses_s = iter([7.0, 6.0, 0.05, 0.01, 0.03])  # two to warm up
+    now_s = [0.0]
 
-    def make(device: torch.device, precision: str) -> speed.Run:
-        return lambda: time.sleep(next(pauses))
+    def run() -> None:
+        now_s[0] += next(pauses_s)
 
-    monkeypatch.setattr(speed, "workloads", lambda: {"pause": make})
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+    monkeypatch.setattr(speed, "workloads", lambda: {"pause": lambda device, precision: run})
     measured = speed.measure("pause", repeats=3)
-    assert 10 <= measured.best_ms < 29
-    assert 30 <= measured.median_ms < 49
+    assert measured.best_ms == pytest.approx(10)
+    assert measured.median_ms == pytest.approx(30)
     assert measured.memory_mb > 50
 
 

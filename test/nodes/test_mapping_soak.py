@@ -1,9 +1,8 @@
-"""mapping_node over thousands of keyframes: memory and time per keyframe stay as they are."""
+"""mapping_node over thousands of keyframes: memory and work per keyframe stay as they are."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
 
+from call_count import count_calls
 from mapping_peer import MappingPeer, keyframe
 from node_peer import wait_until
 from rclpy.executors import SingleThreadedExecutor
@@ -37,7 +37,6 @@ WARM_UP = KEYFRAMES // 4
 WALL = 3.0
 STEP = 0.1
 MOST_POINTS = 5_000
-YARDSTICK = 200_000  # numbers to sort: about as long as a keyframe takes
 PARAMETERS = {"mapping.voxel_size": 0.02, "mapping.max_points": MOST_POINTS, "map_period_s": 0.1}
 
 
@@ -67,7 +66,7 @@ def along_the_wall(template: Keyframe, number: int) -> Keyframe:
 
 
 @pytest.mark.timeout(3000)
-def test_memory_and_time_are_constant(context, template):
+def test_memory_and_work_are_constant(context, template):
     def load(device, config, **options):
         return DenseMapper(WallEstimator(), config)
 
@@ -75,19 +74,9 @@ def test_memory_and_time_are_constant(context, template):
     node = MappingNode(load=load, context=context, parameter_overrides=overrides)
     peer = MappingPeer(context)
     assert node.bring_up()
-    process, yardstick = node._worker._process, np.random.default_rng(0).random(YARDSTICK)
-    cpu_ms: list[float] = []
-    relative: list[float] = []  # to a work that stays the same, as others on the machine slow both
-
-    def timed_process(item) -> None:
-        start_s = time.thread_time()
-        process(item)
-        done_s = time.thread_time()
-        np.sort(yardstick)
-        cpu_ms.append((done_s - start_s) * 1e3)
-        relative.append((done_s - start_s) / (time.thread_time() - done_s))
-
-    node._worker._process = timed_process
+    process = node._worker._process
+    calls: list[int] = []
+    node._worker._process = lambda item: calls.append(count_calls(process, item)[1])
     with spinning(SingleThreadedExecutor(context=context), node, peer):
         peer.settle()
         for number in range(KEYFRAMES):
@@ -98,14 +87,14 @@ def test_memory_and_time_are_constant(context, template):
             msg = keyframe_to_msg(view, IDENTITY, "odom", CAMERA_FRAME)
             peer.paths.publish(keyframe_path_to_msg(poses, IDENTITY, msg.header))
             peer.keyframes.publish(msg)
-            wait_until(lambda number=number: len(relative) > number)
+            wait_until(lambda number=number: len(calls) > number)
             peer.received.clear()
             if number == WARM_UP:
                 warm_mib = resident_mib()
     grown_mib = resident_mib() - warm_mib
     early, late = slice(WARM_UP, 2 * WARM_UP), slice(-WARM_UP, None)
     print(
-        f"{np.median(cpu_ms[early]):.2f} ms, then {np.median(cpu_ms[late]):.2f} ms a keyframe; "
+        f"{np.median(calls[early]):.0f} calls, then {np.median(calls[late]):.0f} for a keyframe; "
         f"{warm_mib:.0f} MiB and {grown_mib:+.1f}"
     )
     statistics = node._statistics
@@ -113,5 +102,5 @@ def test_memory_and_time_are_constant(context, template):
     assert (statistics.mapped, statistics.refused) == (KEYFRAMES - 1, 1)
     assert (statistics.dropped, statistics.missed) == (0, 0)
     assert 0.5 * MOST_POINTS < statistics.last.counts.map_points <= MOST_POINTS
-    assert np.median(relative[late]) < 1.3 * np.median(relative[early])
+    assert np.median(calls[late]) < 1.1 * np.median(calls[early])
     assert grown_mib < 5

@@ -16,7 +16,7 @@ pytest.importorskip("ros_matching.msg", reason="needs the built messages of this
 
 from ros_matching.errors import NodeError
 from ros_matching.nodes.isolation import isolate
-from ros_matching.nodes.process import NodeProcess, describe_exit
+from ros_matching.nodes.process import PARENT_VARIABLE, NodeProcess, describe_exit
 
 pytestmark = pytest.mark.ros
 
@@ -55,6 +55,16 @@ def test_a_node_ends_with_a_parent_that_is_killed(tmp_path):
     parent.kill()
     parent.wait()
     wait_until(lambda: not is_running(pid))
+
+
+def test_a_node_whose_parent_has_died_already_does_not_start():
+    parent = subprocess.Popen(["true"])
+    parent.wait()
+    command = [sys.executable, "-m", "ros_matching.nodes.replay_node", "--ros-args", *WAITING_REPLAY]
+    environment = os.environ | {PARENT_VARIABLE: str(parent.pid)}
+    ran = subprocess.run(command, env=environment, timeout=TIMEOUT_S, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "has ended" in ran.stderr
 
 
 def test_a_node_is_out_of_reach_of_the_terminal_and_of_ignored_signals(tmp_path):

@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ros_matching.datatypes import Camera, Features, Frame
 from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.matching.classical import SiftConfig, SiftMatcher
 from ros_matching.matching.two_view import TwoViewMatcher
-from ros_matching.tracking import TrackingConfig, TrackingStatus, VisualOdometry
+from ros_matching.tracking import TrackingConfig, TrackingResult, TrackingStatus, VisualOdometry
 
 CAMERA = Camera(width=160, height=120, fx=130, fy=130, cx=79.5, cy=59.5)
 _MAX_GROWTH = 0.05  # of the memory at the first report after the map was full
@@ -53,6 +53,7 @@ class Interval:
     maps: int
     keyframes: int
     landmarks: int
+    calls: float
 
 
 class Remembered(SiftMatcher):
@@ -79,22 +80,37 @@ def laps(frames: int, trip: Trip) -> Iterator[Frame]:
         yield Frame(number, 1_000_000_000 + number * FRAME_NS, image, CAMERA)
 
 
-def soak(frames: int, every: int, trip: Trip, config: TrackingConfig, front_end: TwoViewMatcher) -> Iterator[Interval]:
-    """Track and report every so many frames."""
+def soak(
+    frames: int,
+    every: int,
+    trip: Trip,
+    config: TrackingConfig,
+    front_end: TwoViewMatcher,
+    count: Callable[[Callable, Frame], tuple[TrackingResult, int]] = lambda track, frame: (track(frame), 0),
+) -> Iterator[Interval]:
+    """Track and report every so many frames; ``count`` calls the tracker and counts what it does."""
     odometry = VisualOdometry(front_end, config)
-    statuses, spent_ms = Counter(), []
+    statuses, spent_ms, calls = Counter(), [], []
     for frame in laps(frames, trip):
         start = time.thread_time()
-        result = odometry.track(frame)
+        result, number = count(odometry.track, frame)
+        calls.append(number)
         spent_ms.append(1e3 * (time.thread_time() - start))
         statuses[result.status] += 1
         if (frame.index + 1) % every == 0:
             counts = result.counts
             mean_ms = float(np.mean(spent_ms))
             yield Interval(
-                frame.index + 1, mean_ms, rss_mb(), statuses, counts.maps, counts.keyframes, counts.landmarks
+                frame.index + 1,
+                mean_ms,
+                rss_mb(),
+                statuses,
+                counts.maps,
+                counts.keyframes,
+                counts.landmarks,
+                float(np.mean(calls)),
             )
-            statuses, spent_ms = Counter(), []
+            statuses, spent_ms, calls = Counter(), [], []
 
 
 def rss_mb() -> float:
