@@ -34,6 +34,7 @@ PACKAGE = "ros_matching"
 RESPAWN_DELAY_S = 2.0
 # With save_at_end mapping_node maps what still waits first; the SIGTERM after that lets it save what is mapped.
 SIGTERM_TIMEOUT_S = {"mapping_node": "60"}
+OTHER_SIGTERM_TIMEOUT_S = "20"  # a slow machine may load a network or render an image first
 
 _logger = get_logger(PACKAGE)
 
@@ -109,7 +110,7 @@ def _process(node: NodePlan, values: dict[str, str], role: Role, on_exit) -> Exe
         additional_env={PARENT_VARIABLE: str(os.getpid())},
         respawn=role.respawns,
         respawn_delay=RESPAWN_DELAY_S,
-        sigterm_timeout=SIGTERM_TIMEOUT_S.get(node.executable, "5"),
+        sigterm_timeout=SIGTERM_TIMEOUT_S.get(node.executable, OTHER_SIGTERM_TIMEOUT_S),
         on_exit=on_exit,
     )
 
