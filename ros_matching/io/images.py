@@ -98,7 +98,7 @@ def _depth_of_array(path: Path, width: int, height: int, mismatch: str) -> np.nd
         stored = np.load(path, mmap_mode="r", allow_pickle=False)  # the header alone
     except FileNotFoundError:
         raise SourceError("there is no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
         raise SourceError(f"it cannot be read as an array ({error})") from error
     if stored.ndim != 2 or stored.dtype.kind != "f":
         raise SourceError(f"expected an array (H, W) of floats as depth, got {stored.shape} {stored.dtype}")

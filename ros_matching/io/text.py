@@ -24,6 +24,7 @@ _UNITS_NS = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "se
 _LEAST = {"nanoseconds": 1e17, "microseconds": 1e14, "milliseconds": 1e11, "seconds": 0.0}
 _LONGEST_STEP_S = 10_000  # between two whole-numbered stamps: what is longer was not meant in seconds
 _LARGEST = 10**20
+_PIECE_BYTES = 1 << 20
 _LOGGER = logging.getLogger(__name__)
 
 MAX_TEXT_BYTES = 64 << 20  # a day of poses at 10 Hz
@@ -219,8 +220,7 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, *, is_strict: bool = 
     file that is missing, binary, or larger than ``max_bytes``.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
+        content = _read_up_to(path, max_bytes + 1)
     except FileNotFoundError:
         raise SourceError(f"there is no file {path}") from None
     except OSError as error:
@@ -236,6 +236,16 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, *, is_strict: bool = 
         return content.decode(encoding, "strict" if is_strict or encoding != "utf-8" else "replace")
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} cannot be read as text ({error})") from error
+
+
+def _read_up_to(path: Path, max_bytes: int) -> bytes:
+    """The content, piece by piece: a read of ``max_bytes`` would take that much memory for any file."""
+    with path.open("rb") as file:
+        pieces, size = [], 0
+        while size < max_bytes and (piece := file.read(min(_PIECE_BYTES, max_bytes - size))):
+            pieces.append(piece)
+            size += len(piece)
+    return b"".join(pieces)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -90,7 +90,9 @@ class VideoReader:
         return next(self._entries, None)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. The decoder's threads end with this object, which may be in no reference cycle for that."""
+        self._entries.close()
+        self._entries = (entry for entry in ())
         self._container.close()
 
     def _seek(self, start: int) -> None:
