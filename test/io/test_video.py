@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -291,3 +293,25 @@ def test_a_picture_of_another_size_is_skipped(tmp_path: Path) -> None:
     source = open_source(tmp_path / "all.mjpeg", fps=20)
     assert [frame.index for frame in source] == [0, 1, 2, 6, 7, 8]
     assert [fault.index for fault in source.faults] == [3, 4, 5]
+
+
+def test_the_threads_of_a_decoder_end_with_the_video(tmp_path: Path) -> None:
+    """Without waiting for the garbage collector: each has a stack and an arena of its own."""
+
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    path = video(tmp_path / "clip.mp4", codec="mpeg4", pixels="yuv420p")
+    list(open_source(path))
+    gc.disable()
+    try:
+        before = threads()
+        for _ in range(3):
+            list(open_source(path))
+            next(iter(open_source(path)))  # the others are not wanted
+        deadline = time.monotonic() + 10  # the system forgets a thread a little after it ended
+        while threads() > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert threads() <= before
+    finally:
+        gc.enable()
