@@ -21,7 +21,9 @@ def import_av() -> av:
         import av
     except ImportError as error:
         raise MissingDependencyError("reading videos needs PyAV; install it with: pip install av") from error
-    av.logging.set_level(av.logging.PANIC)  # errors come as exceptions
+    # Errors come as exceptions. With any level the threads of FFmpeg take Python's lock to log. The thread that frees
+    # their decoder holds that lock and waits for them: a deadlock.
+    av.logging.set_level(None)
     return av
 
 

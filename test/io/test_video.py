@@ -315,3 +315,9 @@ def test_the_threads_of_a_decoder_end_with_the_video(tmp_path: Path) -> None:
         assert threads() <= before
     finally:
         gc.enable()
+
+
+def test_the_threads_of_a_decoder_do_not_log_in_python(tmp_path: Path) -> None:
+    """They would wait for the lock of the thread that frees the decoder and waits for them, as with damaged H.264."""
+    open_source(video(tmp_path / "clip.mp4", codec="mpeg4", pixels="yuv420p"))
+    assert av.logging.get_level() is None
