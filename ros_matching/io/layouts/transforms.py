@@ -67,7 +67,9 @@ def open_transforms(
 
 
 def _file(path: Path) -> Path:
-    return path / FILE if path.is_dir() or path.name != FILE else path
+    """The file of a folder; or a file that is given, which may be one of several: ``transforms_train.json``."""
+    is_named = path.suffix == ".json" and path.name.startswith("transforms") and not path.is_dir()
+    return path if is_named else path / FILE
 
 
 def _frames(file: Path, content: Any) -> list[tuple[Path, Mapping[str, Any]]]:

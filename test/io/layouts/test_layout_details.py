@@ -85,6 +85,12 @@ def test_images_of_cameras_that_differ_a_little_are_brought_to_one(room: Sequenc
         open_source(path)
 
 
+def test_one_of_several_files_of_transforms_may_be_given(room: Sequence, tmp_path: Path) -> None:
+    path = captures.instant_ngp(tmp_path, room)
+    (path / "transforms.json").rename(path / "transforms_train.json")
+    assert len(open_source(path / "transforms_train.json")) == len(room)
+
+
 def test_one_of_several_cameras_of_a_model_must_be_chosen(room: Sequence, tmp_path: Path) -> None:
     path = captures.colmap(tmp_path, room)
     with (path / "sparse" / "0" / "cameras.txt").open("a") as file:

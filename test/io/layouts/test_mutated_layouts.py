@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from limited import run_limited
 
-EXAMPLES = 250
+EXAMPLES = 150
 
 
 def test_damaged_files_give_clear_errors_and_no_more(tmp_path: Path) -> None:
