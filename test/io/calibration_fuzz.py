@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser  # noqa: F401  (loaded before the memory is limited)
+import json
 import re
 import xml.etree.ElementTree  # noqa: F401
 from collections.abc import Callable
@@ -53,6 +54,73 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
     return suffix, text.encode(encoding, "replace")
 
 
+# Keys that some reader looks at, and values that some reader expects elsewhere.
+KEYS = [
+    "camera_matrix",
+    "K",
+    "k",
+    "d",
+    "D",
+    "distortion_coefficients",
+    "dist",
+    "distortion_model",
+    "camera_model",
+    "model",
+    "intrinsics",
+    "resolution",
+    "T_BS",
+    "distortion_coeffs",
+    "cam0",
+    "cam1",
+    "width",
+    "height",
+    "image_width",
+    "roi",
+    "fx",
+    "fy",
+    "cx",
+    "cy",
+    "f",
+    "k1",
+    "k4",
+    "p1",
+    "omega",
+    "projection",
+    "projection_parameters",
+    "model_type",
+    "distortion_parameters",
+    "value0",
+    "camera_type",
+    "cameraData",
+    "Camera.fx",
+    "Camera",
+    "Camera1.cx",
+    "M1",
+    "D2",
+    "frames",
+    "fl_x",
+    "camera_angle_x",
+    "w",
+    "h",
+    "is_fisheye",
+    "data",
+    "LEFT_CAM_HD",
+    "fisheye",
+    "DepthMapFactor",
+]
+SCALARS = st.sampled_from([0, 1, -1, 0.5, 400, 640, 1e308, None, True, "nan", "", "pinhole", "radtan", "fisheye", "x"])
+NUMBERS = st.lists(st.sampled_from([0, 1, 400.5, -0.1]), max_size=10)
+LENSES = st.sampled_from([[400, 0, 320, 0, 400, 240, 0, 0, 1], [400, 400, 320, 240], [0.1, 0.2, 0, 0], [640, 480]])
+VALUES = st.recursive(
+    SCALARS | NUMBERS | LENSES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=12,
+)
+structured = st.dictionaries(st.sampled_from(KEYS), VALUES, min_size=1, max_size=8).map(
+    lambda content: (".json", json.dumps(content).encode())
+)
+
+
 def damaged(draw: st.DrawFn, text: str) -> str:
     kind = draw(st.sampled_from(["number", "line", "word", "cut", "twice", "character"]))
     odd = draw(st.sampled_from(ODD))
@@ -94,7 +162,7 @@ def fuzz(folder: str, examples: int) -> None:
     """Read the files, and print how many gave a camera and how many a clear error; others raise what they raise."""
     path, counts = Path(folder), [0, 0]
     common = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
-    files = mutated() | st.tuples(st.sampled_from(SUFFIXES), st.binary(max_size=300))
+    files = mutated() | structured | st.tuples(st.sampled_from(SUFFIXES), st.binary(max_size=300))
 
     @settings(max_examples=examples, **common)
     @given(files, st.sampled_from([None, "cam0", "1"]))
