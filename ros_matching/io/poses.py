@@ -23,15 +23,16 @@ def rigid_transforms(matrices: np.ndarray, where: Callable[[int], str]) -> np.nd
     """
     known = np.isfinite(matrices).all(axis=(1, 2))
     rotations = matrices[known, :3, :3]
-    gram = rotations @ rotations.transpose(0, 2, 1)
-    good = np.abs(gram - np.eye(3)).max(axis=(1, 2), initial=0.0) <= RIGID_TOLERANCE
-    good &= np.linalg.det(rotations) > 0
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that belong to no rotation
+        gram = rotations @ rotations.transpose(0, 2, 1)
+        good = np.abs(gram - np.eye(3)).max(axis=(1, 2), initial=0.0) <= RIGID_TOLERANCE
+        good &= np.linalg.det(rotations) > 0
     good &= np.abs(matrices[known, 3] - (0.0, 0.0, 0.0, 1.0)).max(axis=1, initial=0.0) <= RIGID_TOLERANCE
     if not good.all():
         row = int(np.flatnonzero(known)[~good][0])
         raise SourceError(
             f"{where(row)}: expected a rigid transform (orthonormal rotation of determinant 1, last row 0 0 0 1), "
-            f"got {matrices[row].round(4).tolist()}"
+            f"got {matrices[row].tolist()}"
         )
     u, _, vt = np.linalg.svd(rotations)
     result = np.full((len(matrices), 4, 4), np.nan)
@@ -45,7 +46,8 @@ def poses_from_quaternions(values: np.ndarray, where: Callable[[int], str]) -> n
     Raises ``SourceError``, naming the place by ``where(row)``, for what is not finite or no unit quaternion.
     """
     good = np.isfinite(values).all(axis=1)
-    good[good] = np.abs(np.linalg.norm(values[good, 3:], axis=1) - 1) <= RIGID_TOLERANCE
+    with np.errstate(over="ignore"):
+        good[good] = np.abs(np.linalg.norm(values[good, 3:], axis=1) - 1) <= RIGID_TOLERANCE
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise SourceError(

@@ -15,6 +15,7 @@ import ros_matching.mapping
 import ros_matching.tracking
 from ros_matching.cli.main import main
 from ros_matching.io.cloud import read_cloud
+from ros_matching.io.colmap_model import read_model
 from ros_matching.io.trajectory import Trajectory, read_tum, write_kitti, write_tum
 from ros_matching.mapping import DenseMapper
 
@@ -26,7 +27,9 @@ def sliding(monkeypatch, tmp_path):
     def run(*arguments: str, source: SlidingSource | None = None, scales=(1.0,), out: str = "out"):
         monkeypatch.setattr(ros_matching.io, "open_source", lambda spec, **_: source or SlidingSource())
         monkeypatch.setattr(
-            ros_matching.mapping, "load_dense_mapper", lambda device, config: DenseMapper(KnownWall(*scales), config)
+            ros_matching.mapping,
+            "load_dense_mapper",
+            lambda device, config, **_: DenseMapper(KnownWall(*scales), config),
         )
         folder = tmp_path / out
         code = main(["map", "sliding", "--backend", "sift", "--quiet", "--out", str(folder), *arguments])
@@ -144,6 +147,16 @@ def test_depth_images_in_another_unit_than_the_maps_are_reported(sliding, factor
     settings = json.loads((folder / "report.json").read_text())["settings"]
     assert settings["calibration"].startswith("the wall: 160x120")
     assert ("depth_scale=1000 instead of 5000" in settings.get("warning", "")) == warned
+
+
+def test_keyframes_are_exported_with_the_poses_that_were_used(sliding, tmp_path):
+    code, folder = sliding("--poses", "truth", "--export", f"colmap={tmp_path / 'c'}")
+    assert code == 0
+    images = read_model(tmp_path / "c" / "sparse" / "0").images
+    exported = np.linalg.inv([image.camera_from_world for image in images])
+    used = read_tum(folder / "keyframes.tum").world_from_camera
+    np.testing.assert_allclose(exported, used, atol=1e-9)
+    assert len(list((tmp_path / "c" / "images").iterdir())) == len(images)
 
 
 def test_without_poses_the_error_says_what_else_there_is(sliding, capsys, tmp_path):
