@@ -128,7 +128,8 @@ def _converted(spec: str, name: str, text: str, convert: Callable[[str], Any]) -
 
 def _open_recording(path: Path, options: dict[str, Any]) -> FrameSource:
     if not path.exists():
-        raise SourceError(f"there is no file or folder {path}")
+        hint = "; a sequence of images is given by its folder" if set(path.name) & set("%*") else ""
+        raise SourceError(f"there is no file or folder {path}{hint}")
     found = _format_of(path, options.pop(_FORMAT, None))
     depth_scale = options.pop("depth_scale", None)
     arguments = _with_calibration_choice(path, found, {name: _OPTIONS[name](value) for name, value in options.items()})

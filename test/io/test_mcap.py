@@ -23,11 +23,16 @@ from bag_recordings import (
     write_channel,
     write_mcap,
 )
+from limited import run_limited
 
 from ros_matching.errors import SourceError
 from ros_matching.io import open_source
 
 mcap = pytest.importorskip("mcap.writer")
+from mcap.data_stream import RecordBuilder  # noqa: E402
+from mcap.records import Channel, Message, Schema  # noqa: E402
+from mcap.stream_reader import StreamReader  # noqa: E402
+
 pytest.importorskip("zstandard")
 
 NO_INDEX = {"index_types": mcap.IndexType.NONE}
@@ -209,6 +214,52 @@ def test_sizes_that_headers_state_take_no_memory(tmp_path: Path) -> None:
         path.write_bytes(data[: offset + 1] + struct.pack("<Q", 1 << 62) + data[offset + 9 :])
         with suppress(SourceError):
             assert all(frame.image.shape == (36, 48, 3) for frame in open_source(path))
+
+
+_CODE = """
+import logging
+from ros_matching.errors import SourceError
+from ros_matching.io import open_source
+logging.disable(logging.CRITICAL)
+path = {path!r}
+assert len(list(open_source({plain!r}))) == 3  # imports
+limit_memory(150)
+source = open_source(path)
+print(len(list(source)), len(source.faults))
+"""
+
+
+@pytest.mark.parametrize("topic", ["/other", "/cam/image_raw"])
+def test_a_chunk_that_expands_without_end_takes_no_memory(topic: str, tmp_path: Path) -> None:
+    """One message of 320 MB of zeros, 12 kB compressed: skipped on another topic, and refused as an image."""
+    import zstandard
+
+    plain = write_mcap(tmp_path / "plain.mcap", noise_topics(3), compression=mcap.CompressionType.ZSTD)
+    with plain.open("rb") as file:
+        records = list(StreamReader(file).records)
+    channels = {record.id: record.topic for record in records if isinstance(record, Channel)}
+    zeros = 5 << 26
+    compressor = zstandard.ZstdCompressor().compressobj()
+    packed = bytearray()
+    for record in records:
+        if isinstance(record, (Schema, Channel, Message)):
+            builder = RecordBuilder()
+            record.write(builder)
+            packed += compressor.compress(builder.end())
+    key = next((number for number, name in channels.items() if name == topic), 99)
+    head = struct.pack("<BQHIQQ", 5, 22 + zeros, key, 0, stamp(9), stamp(9))
+    packed += compressor.compress(head)
+    for _ in range(zeros >> 20):
+        packed += compressor.compress(bytes(1 << 20))
+    packed += compressor.flush()
+    chunk = struct.pack("<QQQII4sQ", 0, 0, 0, 0, 4, b"zstd", len(packed)) + bytes(packed)
+    header = struct.pack("<BQI4sI", 1, 12, 4, b"ros2", 0)
+    magic = b"\x89MCAP0\r\n"
+    end = struct.pack("<BQI", 15, 4, 0) + struct.pack("<BQQQI", 2, 20, 0, 0, 0) + magic
+    bomb = tmp_path / "bomb.mcap"
+    bomb.write_bytes(magic + header + struct.pack("<BQ", 6, len(chunk)) + chunk + end)
+    printed = run_limited(_CODE.format(path=str(bomb), plain=str(plain)), Path(__file__).parents[2])
+    assert printed.split() == ["3", "0" if topic == "/other" else "1"]
 
 
 def record_offsets(data: bytes) -> Iterator[int]:

@@ -43,6 +43,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "video topic": lambda path: video_bag(path, "CompressedVideo", "h264", encoded("libx264", COUNT)),
     "mp4": lambda path: images(path, "drive.mp4", "libx264"),
     "mkv": lambda path: images(path, "drive.mkv", "libx264"),
+    "ts": lambda path: images(path, "drive.ts", "libx264"),
     "avi": lambda path: images(path, "drive.avi", "mjpeg", "yuvj420p"),
     "webm": lambda path: images(path, "drive.webm", "libvpx-vp9"),
 }
@@ -51,6 +52,7 @@ _CODE = """
 import logging
 from pathlib import Path
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mutations import mutated, read_all
 
 logging.disable(logging.CRITICAL)
@@ -62,7 +64,7 @@ counts = []
 
 @settings(max_examples={examples}, deadline=None, database=None, derandomize=True,
           suppress_health_check=list(HealthCheck))
-@given(mutated(original))
+@given(st.one_of(mutated(original), st.binary(max_size=300).map(original[:60].__add__), st.binary(max_size=300)))
 def check(data):
     path.write_bytes(data)
     counts.append(read_all(path))

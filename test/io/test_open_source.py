@@ -34,6 +34,8 @@ def test_an_empty_folder_and_an_unknown_file(tmp_path: Path) -> None:
         open_source(tmp_path / "data.bin")
     with pytest.raises(SourceError, match="there is no file or folder"):
         open_source(tmp_path / "none")
+    with pytest.raises(SourceError, match="given by its folder"):
+        open_source(tmp_path / "img%04d.png")
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ class McapStorage(BlockStorage):
         except (SourceError, struct.error):
             return False
         counted = {channel: count for channel, count in (stated or {}).items() if count}
-        return stated is not None and counted == self.counts and counted.keys() <= self.channels.keys()
+        return stated is not None and counted == self._totals() and counted.keys() <= self.channels.keys()
 
     def _block_of_index(self, fields: _Fields) -> Block:
         """A chunk by its index: 16 bytes of its message indexes, which lie behind it, are one message."""

@@ -34,11 +34,7 @@ class SqliteStorage:
         except sqlite3.Error as error:
             detail = self.damage or f"{path} cannot be read as a sqlite3 file of rosbag2"
             raise SourceError(f"{detail} ({error})") from error
-
-    @property
-    def counts(self) -> dict[int, int]:
-        """The number of messages of each channel."""
-        return {channel: len(ids) for channel, ids in self._ids.items()}
+        self.counts = {channel: len(ids) for channel, ids in self._ids.items()}
 
     def read(self, channels: Collection[int], rows: range) -> Iterator[Row]:
         """The selected ones among the messages of some channels, in order of time of recording."""

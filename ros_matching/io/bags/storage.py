@@ -85,10 +85,10 @@ class BlockStorage(ABC):
             for block in self._blocks:
                 if not block.is_counted or not self.channels.keys() >= block.counts.keys():
                     self._count(file, block)
+        self.counts = self._totals()
 
-    @property
-    def counts(self) -> dict[int, int]:
-        """The number of messages of each channel."""
+    def _totals(self) -> dict[int, int]:
+        """The number of messages of each channel in all blocks."""
         total: dict[int, int] = {}
         for block in self._blocks:
             for channel, count in block.counts.items():
