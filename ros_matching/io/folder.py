@@ -10,6 +10,7 @@ with images of the same size, and the depth is brought into the image.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +27,18 @@ from ros_matching.io.name_stamps import stamps_of_names
 from ros_matching.io.poses import pose_or_none, read_matrices
 from ros_matching.io.sequence import ImageRecord, ImageSequence
 
+_LOGGER = logging.getLogger(__name__)
 DEFAULT_FPS = 30.0
 DEPTH_CALIBRATION = "K_depth.txt"
-CALIBRATION_NAMES = ("K.txt", "calibration.yaml", "camera.yaml", "ost.yaml", "sensor.yaml")
+CALIBRATION_NAMES = ("K.txt", "calibration.yaml", "camera.yaml", "ost.yaml", "sensor.yaml", "camchain.yaml")
+CALIBRATION_NAMES += (
+    "calibration.yml",
+    "camera.yml",
+    "calibration.json",
+    "camera.json",
+    "calibration.txt",
+    "camera.txt",
+)
 
 
 def matches(path: Path) -> bool:
@@ -68,14 +78,36 @@ def open_folder(
 def find_calibration(
     folder: Path, given: Path | CalibrationChoice | None, names: tuple[str, ...] = CALIBRATION_NAMES
 ) -> Calibration:
-    """The given calibration, or the first of ``names`` in the folder; raises ``CalibrationError`` without one."""
+    """The given calibration, or the first of ``names`` in the folder.
+
+    Raises ``CalibrationError`` without one, and where another of the usual names holds a different calibration.
+    """
     choice = given if isinstance(given, CalibrationChoice) else CalibrationChoice(given)
     if choice.path is not None:
         return read_calibration(choice)
-    for name in names:
-        if (folder / name).is_file():
-            return read_calibration(replace(choice, path=folder / name))
-    raise CalibrationError(f"no calibration in {folder}: expected one of {', '.join(names)}, or give calibration=PATH")
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise CalibrationError(
+            f"no calibration in {folder}: expected one of {', '.join(names)}, or give calibration=PATH"
+        )
+    known = read_calibration(replace(choice, path=found[0]))
+    if found[0].name in CALIBRATION_NAMES:
+        _check_others(known, found[1:], choice)
+    return known
+
+
+def _check_others(known: Calibration, others: list[Path], choice: CalibrationChoice) -> None:
+    for path in others:
+        try:
+            other = read_calibration(replace(choice, path=path))
+        except CalibrationError as error:
+            _LOGGER.warning("%s is used, and another file is not: %s", known.origin, error)
+            continue
+        if not known.agrees_with(other):
+            raise CalibrationError(
+                f"{known.origin} and {path.name} beside it are different calibrations; give the right one as "
+                "calibration=PATH, or remove the other"
+            )
 
 
 def _with_stamps(folder: Path, images: list[Path], fps: float | None) -> tuple[list[Path], Sequence[int | None]]:

@@ -65,6 +65,21 @@ def test_a_principal_point_up_to_a_fifth_of_a_side_off_is_taken(tmp_path: Path) 
         open_source(tmp_path)
 
 
+def test_files_beside_each_other_must_hold_one_calibration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A matrix without distortion beside a calibration with it would be read silently."""
+    folder(tmp_path)
+    write(tmp_path / "camera.yaml", "fx: 40\nfy: 41\ncx: 23.5\ncy: 17.5\n")
+    assert open_source(tmp_path).calibration.origin == str(tmp_path / "K.txt")
+    assert not caplog.text
+    write(tmp_path / "camera.yaml", "fx: 40\nfy: 41\ncx: 23.5\ncy: 17.5\nk1: -0.1\n")
+    with pytest.raises(CalibrationError, match=r"K\.txt and camera\.yaml beside it are different"):
+        open_source(tmp_path)
+    assert open_source(tmp_path, calibration=tmp_path / "camera.yaml").calibration.camera.distortion[0] == -0.1
+    write(tmp_path / "camera.yaml", "exposure: auto\n")
+    assert open_source(tmp_path).camera.fx == 40
+    assert "camera.yaml" in caplog.text
+
+
 def test_one_of_several_cameras_by_the_option_of_a_source(tmp_path: Path) -> None:
     folder(tmp_path)
     lines = [f"{index} PINHOLE {WIDTH} {HEIGHT} {40 + index} 41 24 18\n" for index in (1, 2)]

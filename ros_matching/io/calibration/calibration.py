@@ -129,6 +129,16 @@ class Calibration:
         check_intrinsics(self.origin, *intrinsics, width, height)
         return Camera(width, height, *intrinsics, self.distortion_model, self.distortion, self.skew)
 
+    def agrees_with(self, other: Calibration) -> bool:
+        """True if both are the same lens, up to the digits that files keep."""
+        intrinsics, others = ((c.fx, c.fy, c.cx, c.cy) for c in (self, other))
+        lenses = [(c.distortion_model, len(c.distortion)) for c in (self, other)]
+        return (
+            lenses[0] == lenses[1]
+            and np.allclose(intrinsics, others, rtol=1e-3)
+            and np.allclose((*self.distortion, self.skew), (*other.distortion, other.skew), rtol=1e-2, atol=1e-4)
+        )
+
     def _check_center(self, width: int, height: int) -> None:
         """A principal point far from the centre is a calibration of another resolution more often than a crop."""
         point = f"{self.origin} has its principal point at ({self.cx:g}, {self.cy:g})"
