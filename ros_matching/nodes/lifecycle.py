@@ -6,17 +6,35 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.client import Client
 from rclpy.node import Node
+from rclpy.task import Future
 
 from ros_matching.errors import NodeError
 
 _POLL_S = 0.05
-_BRING_UP = ((Transition.TRANSITION_CONFIGURE, "configure"), (Transition.TRANSITION_ACTIVATE, "activate"))
+# Of two processes that have just found each other, one may know the other first: a request or an answer gets lost then.
+_ANSWER_S = 2.0
+
+
+class _Step(NamedTuple):
+    transition: int
+    name: str
+    start: int
+    goal: int
+
+
+_CONFIGURE = _Step(
+    Transition.TRANSITION_CONFIGURE, "configure", State.PRIMARY_STATE_UNCONFIGURED, State.PRIMARY_STATE_INACTIVE
+)
+_ACTIVATE = _Step(Transition.TRANSITION_ACTIVATE, "activate", State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_ACTIVE)
+_DEACTIVATE = _Step(
+    Transition.TRANSITION_DEACTIVATE, "deactivate", State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE
+)
 
 
 class LifecycleClient:
@@ -37,46 +55,81 @@ class LifecycleClient:
     def bring_up(self, timeout_s: float) -> bool:
         """Configure and activate the target; ``NodeError`` if it refuses or does not answer in time."""
         deadline = time.monotonic() + timeout_s
-        return all(self._change(transition, name, deadline) for transition, name in _BRING_UP)
+        return self._change(_CONFIGURE, deadline) and self._change(_ACTIVATE, deadline)
 
     def deactivate(self) -> bool:
         """Deactivate the target, which first finishes its work, as long as that takes; ``NodeError`` if it refuses."""
-        return self._change(Transition.TRANSITION_DEACTIVATE, "deactivate", math.inf)
+        return self._change(_DEACTIVATE, math.inf)
 
     def wait_until_active(self, timeout_s: float) -> bool:
         """Block until the target is active; ``NodeError`` with its last state if that takes too long."""
         deadline = time.monotonic() + timeout_s
-        while (response := self._call(self._get_state, GetState.Request(), deadline)) is not None:
-            if response.current_state.id == State.PRIMARY_STATE_ACTIVE:
+        while not self._stopped() and self._node.context.ok():
+            state = self._state(deadline)
+            if state is not None and state.id == State.PRIMARY_STATE_ACTIVE:
                 return True
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and not self._stopped():
+                label = "silent" if state is None else state.label
                 raise NodeError(
-                    f"{self._target} is still {response.current_state.label} after {timeout_s:g} s; activate it "
-                    "(launch/vo.launch.py does, or `ros2 lifecycle set`)"
+                    f"{self._target} is still {label} after {timeout_s:g} s; activate it (launch/vo.launch.py does, "
+                    "or `ros2 lifecycle set`)"
                 )
             time.sleep(_POLL_S)
         return False
 
-    def _change(self, transition: int, name: str, deadline: float) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        response = self._call(self._change_state, request, deadline)
-        if response is not None and not response.success:
-            raise NodeError(f"{self._target} refused to {name}; its log tells why")
-        return response is not None
+    def _change(self, step: _Step, deadline: float) -> bool:
+        """Ask for a transition; without an answer ask for the state, and once more if that has not begun to change.
 
-    def _call(self, client: Client, request: Any, deadline: float) -> Any | None:
-        """The answer of a service, or ``None`` when stopped."""
+        The target may have got the first request after all and refuse the second; an answer to either counts.
+        """
+        request = ChangeState.Request(transition=Transition(id=step.transition))
+        futures: list[Future] = []
+        is_due = True
+        while not self._gave_up(deadline, f"it does not {step.name}; its log may tell why"):
+            if is_due:
+                future = self._send(self._change_state, request, deadline)
+                if future is None:
+                    return False
+                futures.append(future)
+            self._wait_for(futures, min(deadline, time.monotonic() + _ANSWER_S))
+            if any(future.result().success for future in futures if future.done()):
+                return True
+            state = self._state(min(deadline, time.monotonic() + _ANSWER_S))
+            if state is not None and state.id == step.goal:
+                return True
+            if all(future.done() for future in futures):
+                raise NodeError(f"{self._target} refused to {step.name}; its log tells why")
+            is_due = state is not None and state.id == step.start
+        return False
+
+    def _state(self, deadline: float) -> State | None:
+        """The state of the target, or ``None`` when it does not answer soon."""
+        future = self._send(self._get_state, GetState.Request(), deadline)
+        if future is None:
+            return None
+        self._wait_for([future], min(deadline, time.monotonic() + _ANSWER_S))
+        if future.done():
+            return future.result().current_state
+        self._get_state.remove_pending_request(future)
+        return None
+
+    def _send(self, client: Client, request: Any, deadline: float) -> Future | None:
+        """Send a request once the service is there; ``None`` when stopped."""
         while not client.service_is_ready():
             if self._gave_up(deadline, f"there is no service {client.srv_name}; is the node running, under that name?"):
                 return None
             time.sleep(_POLL_S)
+        return client.call_async(request)
+
+    def _wait_for(self, futures: list[Future], until_s: float) -> None:
+        """Block until one more answer is there, but not longer than that, and not when stopped."""
         answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
+        for future in futures:
+            if not future.done():
+                future.add_done_callback(lambda _: answered.set())
         while not answered.wait(_POLL_S):
-            if self._gave_up(deadline, f"service {client.srv_name} does not answer; its log may tell why"):
-                return None
-        return future.result()
+            if time.monotonic() > until_s or self._stopped() or not self._node.context.ok():
+                return
 
     def _gave_up(self, deadline: float, problem: str) -> bool:
         if time.monotonic() > deadline:
