@@ -39,6 +39,10 @@ class ArrivalMeter:
         # A better estimate of the period also corrects what was counted with the one before, but takes nothing back.
         self.missing = max(self.missing, self._settled + int(self._recent.sum()))
 
+    def pause(self) -> None:
+        """Count nothing as missing between the last image and the next."""
+        self._last_ns = None
+
     @property
     def recent_loss(self) -> tuple[int, int]:
         """How many of the recent images did not arrive, and how many there were."""

@@ -50,7 +50,7 @@ class SensorSubscription:
         self._changed = node.create_guard_condition(self.follow)
         # Reliable until a best-effort publisher is found: no connection that works is cut to change it.
         self._offer = self._what_is_offered() or (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
-        self._subscription: Subscription | None = self._create()
+        self._subscription: Subscription | None = self._create(*self._offer)
 
     @property
     def publishers(self) -> list[str]:
@@ -73,9 +73,10 @@ class SensorSubscription:
         with self._lock:
             if self._subscription is None or offer is None or offer == self._offer:
                 return
-            self._offer = offer
+            self._offer = None  # if it cannot be made, the next call tries again
             self._node.destroy_subscription(self._subscription)
-            self._subscription = self._create()
+            self._subscription = self._create(*offer)
+            self._offer = offer
 
     def destroy(self) -> None:
         """Take the subscription off the node."""
@@ -97,8 +98,7 @@ class SensorSubscription:
             DurabilityPolicy.TRANSIENT_LOCAL if latched and reliable else DurabilityPolicy.VOLATILE,
         )
 
-    def _create(self) -> Subscription:
-        reliability, durability = self._offer
+    def _create(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> Subscription:
         qos = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
         # Declared once, the parameter of the reliability would hold what was offered first.
         kinds = _ALL if self.is_overridden else _ALL[:2]

@@ -38,6 +38,9 @@ from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, m
 from ros_matching.tracking.scale import ScaleEstimator
 
 _SILENCE_S = 3.0
+_LEAP = Duration(seconds=1)  # of the clock between two ticks
+_NEVER_NS = -(2**63)
+_BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick ahead goes on near where it was
 
 
 class VoNode(ManagedNode):
@@ -78,8 +81,9 @@ class VoNode(ManagedNode):
         self._scale_input = ScaleInput(self, self._config, scale.anchor, self._problems, mounting)
         outputs = VoOutputs(self, self._config)
         self._configured.callback(outputs.destroy)
+        self._before_leap_ns = _NEVER_NS  # the time before the clock last leapt ahead
         clock_jumps = self.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
+            JumpThreshold(min_forward=_LEAP, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
             post_callback=self._on_clock_jump,
         )
         self._configured.callback(clock_jumps.unregister)
@@ -101,6 +105,7 @@ class VoNode(ManagedNode):
     def _activate(self) -> None:
         warm_up(self._matcher)
         self._active_since_s = time.monotonic()
+        self._statistics.count_pause()
         self._worker = Worker(self._pipeline.process, self._on_worker_error, "vo_worker")
         self._active.callback(self._stop_worker)
         self._input = ImageInput(self, self._config, self._problems, self._on_image, self._on_camera_info)
@@ -140,11 +145,14 @@ class VoNode(ManagedNode):
         self._scale_input.take_camera_info(msg)
 
     def _on_clock_jump(self, jump: Any) -> None:
-        """Reset before the next image, if the clock is still behind then: a single odd tick is none."""
-        if self._pipeline is not None:
-            clock = self.get_clock()
-            before_ns = clock.now().nanoseconds - jump.delta.nanoseconds
-            self._pipeline.reset_if(lambda: "the clock jumped back" if clock.now().nanoseconds < before_ns else "")
+        """Reset before the next image if the clock stays back: neither for one tick back, nor after one ahead."""
+        clock, pipeline = self.get_clock(), self._pipeline
+        now_ns = clock.now().nanoseconds
+        before_ns = now_ns - jump.delta.nanoseconds
+        if before_ns < now_ns:
+            self._before_leap_ns = before_ns or _NEVER_NS  # the first tick leaps from zero
+        elif pipeline is not None and not 0 <= now_ns - self._before_leap_ns <= _BACK_FROM_LEAP_NS:
+            pipeline.reset_if(lambda: "the clock jumped back" if clock.now().nanoseconds < before_ns else "")
 
     def _report(self) -> tuple[str, Report]:
         return self.get_parameter("camera_frame").value or "camera", vo_report(self._statistics)

@@ -28,6 +28,11 @@ class VoStatistics(Statistics):
         with self._lock:
             self._arrivals.add(stamp_ns)
 
+    def count_pause(self) -> None:
+        """No image was asked for between the last and the next."""
+        with self._lock:
+            self._arrivals.pause()
+
     @property
     def missing(self) -> int:
         """Images that did not arrive, by the gaps between the stamps."""

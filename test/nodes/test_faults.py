@@ -232,3 +232,13 @@ def test_a_fault_at_the_end_does_not_lose_the_map(start_mapping, monkeypatch, tm
     change(peer, Transition.TRANSITION_DEACTIVATE)
     assert len(read_cloud(tmp_path / "end.ply")) == 5
     assert node.state == "inactive"
+
+
+def test_an_image_that_cannot_be_prepared_has_a_status_with_the_reason(start_vo, monkeypatch):
+    _, tracker, peer = start_vo()
+    peer.send_frame(0)
+    with monkeypatch.context() as patch:
+        inject(patch, "frame_input.image_from_msg", MemoryError("injected"))
+        assert "injected" in peer.send_frame(1).reason
+    peer.send_frame(2)
+    assert (len(tracker.frames), tracker.resets) == (2, 0)

@@ -92,6 +92,16 @@ def test_few_images_suffice_to_see_that_most_are_missing():
     assert meter.recent_loss == (6, 10)
 
 
+def test_nothing_is_missing_over_a_pause():
+    meter = ArrivalMeter()
+    for stamp in video(*range(20)):
+        meter.add(stamp)
+    meter.pause()
+    for stamp in video(*range(100, 120)):
+        meter.add(stamp)
+    assert meter.missing == 0
+
+
 def test_a_camera_without_a_period_misses_nothing():
     chance, meter, stamp = random.Random(5), ArrivalMeter(), START
     for _ in range(300):

@@ -289,6 +289,31 @@ def test_a_clock_that_jumps_back_starts_anew(start_vo):
     assert tracker.resets == 1
 
 
+def test_a_simulation_that_starts_again_at_zero_is_a_new_start(start_vo):
+    node, tracker, peer = start_vo(use_sim_time=True)
+    clock = peer.create_publisher(Clock, "/clock", 10)
+    wait_until(lambda: clock.get_subscription_count())
+    peer.send_frame(10)
+    for ns in (5 * 10**9, 6 * 10**9, 10**7):
+        clock.publish(Clock(clock=stamp_to_msg(ns)))
+        wait_until(lambda ns=ns: node.get_clock().now().nanoseconds == ns)
+    peer.send_frame(11)
+    assert tracker.resets == 1
+
+
+@pytest.mark.parametrize("odd", [3, 10**6])
+def test_one_odd_tick_of_the_clock_resets_nothing(start_vo, odd):
+    node, tracker, peer = start_vo(use_sim_time=True)
+    clock = peer.create_publisher(Clock, "/clock", 10)
+    wait_until(lambda: clock.get_subscription_count())
+    peer.send_frame(10)
+    for number in (10, 11, odd, 12):
+        clock.publish(Clock(clock=stamp_to_msg(stamp_ns(number))))
+        wait_until(lambda number=number: node.get_clock().now().nanoseconds == stamp_ns(number))
+    assert peer.send_frame(12).state == VoStatus.TRACKING
+    assert tracker.resets == 0
+
+
 def test_an_incompatible_quality_of_service_is_told(start_vo):
     topic = "/image"
     _, _, peer = start_vo(**{f"qos_overrides.{topic}.subscription.reliability": "reliable"})
