@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from ros_matching.datatypes import Camera
 from ros_matching.evaluation.benchmark import BackendRun, Contest, contest_rows, losses
 from ros_matching.evaluation.benchmark_report import benchmark_measurement, write_benchmark
 from ros_matching.evaluation.run import FrameRecord, RunRecorder
+from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.trajectory import Trajectory
 
 NAMES = {"i": "initializing", "t": "tracking", "l": "lost"}
@@ -56,6 +59,15 @@ def test_each_front_end_has_its_figures(truth):
     assert row["ms"] == pytest.approx(10 + 29.5)
     assert row["ms_p95"] == pytest.approx(np.percentile(np.arange(60) + 10, 95))
     assert row["stage_ms"] == {"extract": pytest.approx(6), "match": pytest.approx(2)}
+
+
+def test_the_calibration_of_a_sequence_is_named_once(truth):
+    used = UsedCalibration("K.txt", Camera(640, 480, 500.0, 500.0, 319.5, 239.5))
+    runs = (ran(truth, backend, 60 * "t") for backend in "ab")
+    runs = tuple(replace(run, report=replace(run.report, calibration=used)) for run in runs)
+    measurement = benchmark_measurement([Contest("office", 60, runs)], SETTINGS)
+    assert measurement.markdown().count("office, calibration K.txt: 640x480, fx 500.00") == 1
+    assert measurement.details[0]["calibration"]["origin"] == "K.txt"
 
 
 def test_errors_over_common_frames_do_not_reward_who_gave_up(truth):
