@@ -70,6 +70,17 @@ def test_unreadable_metadata_are_named_and_do_without(text: str, tmp_path: Path,
     assert "metadata.yaml" in caplog.text
 
 
+def test_the_metadata_stand_for_their_folder(tmp_path: Path) -> None:
+    source = open_source(write_bag(tmp_path / "drive", camera_topics()) / "metadata.yaml")
+    check(source, ALL)
+    assert source.name == "drive"
+
+
+def test_a_path_that_is_neither_file_nor_folder() -> None:
+    with pytest.raises(SourceError, match="no known format"):
+        open_source("/dev/null")
+
+
 def test_metadata_without_their_files(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "drive", camera_topics())
     storage_file(path).unlink()

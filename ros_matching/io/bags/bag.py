@@ -12,7 +12,7 @@ from typing import Any
 from ros_matching.errors import SourceError
 from ros_matching.io.bags.compression import compression_of, inflate
 from ros_matching.io.bags.decoding import full_type, make_decoder
-from ros_matching.io.bags.files import open_files
+from ros_matching.io.bags.files import METADATA, open_files
 from ros_matching.io.bags.storage import Channel
 
 _MAX_TRIED = 50  # messages until one can be decoded
@@ -38,8 +38,8 @@ class Bag:
 
     def __init__(self, path: Path) -> None:
         """Open a bag: its folder, or one of its files; raises ``SourceError`` when nothing of it can be read."""
-        self.path = path
-        self._files = open_files(path)
+        self.path = path.parent if path.name == METADATA else path
+        self._files = open_files(self.path)
         self.damage, self.notes = self._files.damage, self._files.notes
         self._decoders: dict[Channel, Callable[[bytes], Any]] = {}
         self._types: dict[str, str] = {}

@@ -46,7 +46,9 @@ class BagFiles:
 def is_bag(path: Path) -> bool:
     """Return True if the path is a bag's folder or one of its files."""
     if path.is_file():
-        return _has_suffix(path)
+        return _has_suffix(path) or (path.name == METADATA and _is_metadata(path))
+    if not path.is_dir():
+        return False
     entries = list(path.iterdir())
     found = [entry for entry in entries if _has_suffix(entry)]
     if found and all(entry.name.endswith(".bag") for entry in found):
@@ -186,7 +188,7 @@ def _has_suffix(path: Path) -> bool:
     name = path.name.lower()
     for suffix in (*_COMPRESSED, ".active"):
         name = name.removesuffix(suffix)
-    return name.endswith(SUFFIXES) and not name.startswith(".")
+    return name.endswith(SUFFIXES) and not name.startswith(".") and path.is_file()
 
 
 def _is_metadata(path: Path) -> bool:
