@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -201,6 +202,11 @@ class VideoReader:
         return FIRST_STAMP_NS + round(seconds * 10**9)
 
 
+def _metadata_options(av: ModuleType) -> dict[str, str]:
+    """Options with which text that is no UTF-8 does not matter; PyAV 19 takes any and has no option for it."""
+    return {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a video file, and choose its video stream."""
     av = import_av()
@@ -210,7 +216,7 @@ def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     if problem:
         raise SourceError(f"{path} {problem}")
     try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, **_metadata_options(av))
     except (av.error.FFmpegError, ValueError, MemoryError) as error:
         reason = f"cannot be opened as a video ({getattr(error, 'strerror', None) or error})"
         if path.suffix.lower() in (".mp4", ".m4v", ".mov", ".3gp"):
