@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import rclpy
@@ -55,10 +56,18 @@ def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
         stopping.set()
         thread.join()
         executor.shutdown()
+        _finish_callbacks(executor)
         for node in nodes:
             node.destroy_node()
         if failures:
             raise failures[0]
+
+
+def _finish_callbacks(executor: Executor) -> None:
+    """Wait for the callbacks under way, which use the nodes; a MultiThreadedExecutor of Jazzy does not at its end."""
+    pool = getattr(executor, "_executor", None)
+    if isinstance(pool, ThreadPoolExecutor):
+        pool.shutdown(wait=True)
 
 
 def _spin(executor: Executor, stopping: threading.Event, failures: list[Exception]) -> None:

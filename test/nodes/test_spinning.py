@@ -9,6 +9,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from rclpy.exceptions import InvalidHandle
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
 
 from ros_matching.nodes.spinning import spinning
 
@@ -47,3 +50,21 @@ def test_a_callback_that_fails_shuts_the_context_down_and_is_raised():
 
 def raise_value_error(timeout_sec: float) -> None:
     raise ValueError("of a callback")
+
+
+def test_callbacks_under_way_end_before_their_node_is_destroyed(context):
+    node = Node("slow", context=context)
+    publisher = node.create_publisher(Clock, "clock", 1)
+    began, may_end, published = threading.Event(), threading.Event(), threading.Event()
+
+    def publish_late() -> None:
+        began.set()
+        assert may_end.wait(30)
+        publisher.publish(Clock())
+        published.set()
+
+    node.create_timer(0.001, publish_late)
+    with spinning(MultiThreadedExecutor(num_threads=2, context=context), node):
+        assert began.wait(30)
+        threading.Timer(0.3, may_end.set).start()
+    assert published.is_set()
