@@ -11,10 +11,10 @@ import pytest
 from ros_matching.io import open_source
 from ros_matching.io.images import write_image
 from ros_matching.io.text import write_lines
-from ros_matching.threads import keep_blas_single_threaded
+from ros_matching.threads import set_thread_defaults
 
 # With another number of threads sums round otherwise than in the executables; and there is one process for each core.
-keep_blas_single_threaded()
+set_thread_defaults()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

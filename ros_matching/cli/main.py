@@ -16,14 +16,14 @@ from importlib import import_module
 
 from ros_matching import __version__
 from ros_matching.errors import RosMatchingError
-from ros_matching.threads import keep_blas_single_threaded
+from ros_matching.threads import set_thread_defaults
 
 COMMANDS = ("track", "map", "run", "demo", "weights", "train", "evaluate", "benchmark", "speed", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``sys.argv`` without it) and return its exit code."""
-    keep_blas_single_threaded()
+    set_thread_defaults()
     try:
         exit_code = _run(make_parser().parse_args(argv))
         sys.stdout.flush()

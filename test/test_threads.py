@@ -1,0 +1,33 @@
+"""Executables set how threads of libraries behave, and what the user has set stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+CODE = """
+import os, sys
+import ros_matching.cli.main as cli
+assert "torch" not in sys.modules and "numpy" not in sys.modules
+try:
+    cli.main(["--version"])
+except SystemExit:
+    pass
+print(os.environ["OPENBLAS_NUM_THREADS"], os.environ["GOMP_SPINCOUNT"])
+"""
+
+
+def variables(**given: str) -> list[str]:
+    names = ("OPENBLAS_NUM_THREADS", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+    return run.stdout.split()[-2:]
+
+
+def test_the_command_line_sets_them_before_any_library_is_loaded() -> None:
+    assert variables() == ["1", "1000"]
+
+
+def test_what_the_user_has_set_stays() -> None:
+    assert variables(GOMP_SPINCOUNT="5", OPENBLAS_NUM_THREADS="2") == ["2", "5"]
