@@ -75,3 +75,11 @@ def read_matrices(path: Path, columns: int | None = None) -> np.ndarray:
 def pose_or_none(pose: np.ndarray) -> np.ndarray | None:
     """The pose, or ``None`` when it is unknown (NaN)."""
     return pose if np.isfinite(pose).all() else None
+
+
+def read_pose(path: Path) -> np.ndarray | None:
+    """The pose of a file with one 4x4 matrix, or ``None`` when it is unknown (NaN). Raises ``SourceError``."""
+    table = read_table(path, 4, "a row of a 4x4 pose")
+    if len(table) != 4:
+        raise SourceError(f"{path}: expected a 4x4 pose, got {len(table)} rows; is the file cut off?")
+    return pose_or_none(rigid_transforms(table.numbers()[None], lambda _: str(path))[0])

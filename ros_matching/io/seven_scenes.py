@@ -17,9 +17,8 @@ from ros_matching.io.faults import FrameFault
 from ros_matching.io.folder import CALIBRATION_NAMES, DEFAULT_FPS, find_calibration
 from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import list_images
-from ros_matching.io.poses import pose_or_none, rigid_transforms
+from ros_matching.io.poses import read_pose
 from ros_matching.io.sequence import ImageRecord, ImageSequence
-from ros_matching.io.text import read_table
 
 _PATTERN = "frame-*.color.*"
 _CALIBRATION = Calibration("the usual calibration of 7-Scenes", 525.0, 525.0, 320.0, 240.0, image_size=(640, 480))
@@ -57,16 +56,9 @@ def _poses(images: list[Path]) -> tuple[list[np.ndarray | None], list[FrameFault
 
 def _pose_or_fault(index: int, path: Path) -> tuple[np.ndarray | None, FrameFault | None]:
     try:
-        return _pose(path), None
+        return read_pose(path), None
     except SourceError as error:
         return None, FrameFault(index, str(error), skipped=False)
-
-
-def _pose(path: Path) -> np.ndarray | None:
-    table = read_table(path, 4, "a row of a 4x4 pose")
-    if len(table) != 4:
-        raise SourceError(f"{path}: expected a 4x4 pose, got {len(table)} rows; is the file cut off?")
-    return pose_or_none(rigid_transforms(table.numbers()[None], lambda _: str(path))[0])
 
 
 FORMAT = SourceFormat(

@@ -7,20 +7,20 @@ as faults, as is the end of a file that was cut off.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ros_matching.datatypes import Camera, Frame
+from ros_matching.datatypes import Frame
 from ros_matching.errors import SourceError
 from ros_matching.geometry.camera import Undistorter
-from ros_matching.io.calibration import CalibrationChoice, UsedCalibration
-from ros_matching.io.faults import FrameFault, Loaded, deliver
+from ros_matching.io.calibration import CalibrationChoice
+from ros_matching.io.faults import FrameFault, Loaded
 from ros_matching.io.folder import CALIBRATION_NAMES, find_calibration
 from ros_matching.io.format import FIRST_STAMP_NS, SourceFormat, stamps_at_rate
 from ros_matching.io.read_ahead import read_ahead
+from ros_matching.io.streamed import StreamedSource
 from ros_matching.io.video_reader import VideoReader, count_packets
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
@@ -57,52 +57,18 @@ def open_video(
     return VideoSource(path, Undistorter(known.camera(size[1], size[0])), known.origin, count, fps)
 
 
-class VideoSource:
+class VideoSource(StreamedSource):
     """The ``FrameSource`` of a video file. Frames that are not selected are not converted to images.
 
-    ``faults`` lists what the latest iteration left out.
+    Its count is what the container states, or that of its packets where it states none.
     """
 
     def __init__(
         self, path: Path, undistorter: Undistorter, calibration_origin: str, count: int, fps: float | None = None
     ) -> None:
+        super().__init__(path.stem, str(path), undistorter, calibration_origin, count)
         self._path = path
-        self._undistorter = undistorter
-        self._calibration_origin = calibration_origin
-        self._count = count
         self._fps = fps
-        self._rows = range(count)
-        self.faults: list[FrameFault] = []
-
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return self._path.stem
-
-    @property
-    def camera(self) -> Camera:
-        """The pinhole camera of the delivered images."""
-        return self._undistorter.camera
-
-    @property
-    def calibration(self) -> UsedCalibration:
-        """The calibration of the images as they are stored."""
-        return UsedCalibration(self._calibration_origin, self._undistorter.source)
-
-    def __len__(self) -> int:
-        """The number of frames that the container states, or of its packets where it states none."""
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[Frame]:
-        self.faults = []
-        return deliver(self._loaded(), self.faults, str(self._path))
-
-    def select(self, rows: range) -> VideoSource:
-        """The same video, reduced to some of its frames, which keep their index."""
-        selected = copy.copy(self)
-        selected._rows = self._rows[rows.start : rows.stop : rows.step]
-        selected.faults = []
-        return selected
 
     def _loaded(self) -> Iterator[Loaded]:
         with (

@@ -8,7 +8,6 @@ reported as faults, as is the end of a bag that was cut off.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,19 +15,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Frame
+from ros_matching.datatypes import Frame
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.camera import Undistorter
 from ros_matching.io.bags.bag import Bag, Record, frame_of, stamp_of
 from ros_matching.io.bags.files import is_bag
 from ros_matching.io.bags.image_topics import choose_images, codec_of, read_camera_info, still_of
 from ros_matching.io.bags.truth import read_truth
-from ros_matching.io.calibration import CalibrationChoice, UsedCalibration, read_calibration
-from ros_matching.io.faults import FrameFault, Loaded, deliver
+from ros_matching.io.calibration import CalibrationChoice, read_calibration
+from ros_matching.io.faults import FrameFault, Loaded
 from ros_matching.io.format import SourceFormat
 from ros_matching.io.packets import PacketDecoder, import_av, make_context, rgb_of
 from ros_matching.io.poses import pose_or_none
 from ros_matching.io.read_ahead import read_ahead
+from ros_matching.io.streamed import StreamedSource
 from ros_matching.io.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -67,49 +67,17 @@ def open_bag_source(
     return BagSource(bag, topic, Undistorter(known.camera(width, height)), known.origin, truth)
 
 
-class BagSource:
-    """The ``FrameSource`` of one image topic of a bag; ``faults`` lists what the latest iteration left out."""
+class BagSource(StreamedSource):
+    """The ``FrameSource`` of one image topic of a bag."""
 
     def __init__(
         self, bag: Bag, topic: str, undistorter: Undistorter, calibration_origin: str, truth: Trajectory | None = None
     ) -> None:
+        name, description = bag.path.resolve().stem, f"{topic} in {bag.path}"
+        super().__init__(name, description, undistorter, calibration_origin, bag.count(topic))
         self._bag = bag
         self._topic = topic
-        self._undistorter = undistorter
-        self._calibration_origin = calibration_origin
         self._truth = truth
-        self._count = bag.count(topic)
-        self._rows = range(self._count)
-        self.faults: list[FrameFault] = []
-
-    @property
-    def name(self) -> str:
-        """The name of the bag."""
-        return self._bag.path.resolve().stem
-
-    @property
-    def camera(self) -> Camera:
-        """The pinhole camera of the delivered images."""
-        return self._undistorter.camera
-
-    @property
-    def calibration(self) -> UsedCalibration:
-        """The calibration of the images as they were recorded."""
-        return UsedCalibration(self._calibration_origin, self._undistorter.source)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[Frame]:
-        self.faults = []
-        return deliver(self._loaded(), self.faults, f"{self._topic} in {self._bag.path}")
-
-    def select(self, rows: range) -> BagSource:
-        """The same images, reduced to some of them, which keep their index."""
-        selected = copy.copy(self)
-        selected._rows = self._rows[rows.start : rows.stop : rows.step]
-        selected.faults = []
-        return selected
 
     def _loaded(self) -> Iterator[Loaded]:
         images = _Images(self._bag, self._topic, self._rows)

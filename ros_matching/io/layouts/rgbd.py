@@ -13,7 +13,7 @@ from ros_matching.io.calibration import Calibration, calibration_from_values, re
 from ros_matching.io.folder import DEFAULT_FPS
 from ros_matching.io.format import SourceFormat, stamps_of_numbers
 from ros_matching.io.images import image_file_size, list_images, number_of_name
-from ros_matching.io.poses import pose_or_none, poses_from_quaternions, read_matrices, rigid_transforms
+from ros_matching.io.poses import pose_or_none, poses_from_quaternions, read_matrices, read_pose
 from ros_matching.io.sequence import ImageRecord, ImageSequence
 from ros_matching.io.text import read_table
 
@@ -168,10 +168,7 @@ def _scannet_pose(folder: Path, image: Path) -> np.ndarray | None:
     path = folder / "pose" / f"{image.stem}.txt"
     if not path.is_file():
         return None
-    table = read_table(path, 4, "a row of a 4x4 pose")
-    if len(table) != 4:
-        raise SourceError(f"{path}: expected a 4x4 pose, got {len(table)} rows; is the file cut off?")
-    return pose_or_none(rigid_transforms(table.numbers()[None], lambda _: str(path))[0])
+    return read_pose(path)
 
 
 FORMATS = (
