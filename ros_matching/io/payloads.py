@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from ros_matching.errors import SourceError
+from ros_matching.errors import MissingDependencyError, SourceError
 
 if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview | np.ndarray
@@ -59,6 +60,14 @@ def decode_payload(data: Buffer) -> np.ndarray:
     return image
 
 
+def _simplejpeg() -> ModuleType:
+    try:
+        import simplejpeg
+    except ImportError as error:  # rosdep does not know it
+        raise MissingDependencyError("JPEG images need simplejpeg; install it with: pip install simplejpeg") from error
+    return simplejpeg
+
+
 def _is_jpeg(payload: bytes) -> bool:
     return payload.startswith(b"\xff\xd8")
 
@@ -72,8 +81,7 @@ def _is_cut_off(payload: bytes) -> bool:
 
 def _jpeg_header(payload: bytes) -> tuple[int, int, str]:
     """Width, height and color space of a JPEG; the latter empty for a subsampling that simplejpeg does not know."""
-    import simplejpeg
-
+    simplejpeg = _simplejpeg()
     try:
         height, width, color_space, _ = simplejpeg.decode_jpeg_header(payload, strict=False)
     except (ValueError, KeyError) as error:  # KeyError: color components that no JPEG has
@@ -98,8 +106,7 @@ def _size_by_pillow(payload: bytes) -> tuple[int, int]:
 
 
 def _decode_jpeg(payload: bytes) -> np.ndarray:
-    import simplejpeg
-
+    simplejpeg = _simplejpeg()
     scans = payload.count(b"\xff\xda")
     if scans > _MAX_SCANS:
         raise SourceError(f"the image is damaged: a JPEG has up to {_MAX_SCANS} scans, got {scans}")

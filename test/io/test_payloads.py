@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 import cv2
 import numpy as np
 import pytest
 from limited import huge_png, run_limited
 
-from ros_matching.errors import SourceError
+from ros_matching.errors import MissingDependencyError, SourceError
 from ros_matching.io.payloads import MAX_PIXELS, decode_payload, payload_size
 
 WIDTH, HEIGHT = 160, 120
@@ -144,3 +145,10 @@ def test_a_jpeg_of_endless_scans_is_refused():
     last = data.rindex(b"\xff\xda")
     with pytest.raises(SourceError, match="scans"):
         decode_payload(data[:last] + data[last:-2] * 300 + b"\xff\xd9")
+
+
+def test_without_simplejpeg_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, payload = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    with pytest.raises(MissingDependencyError, match="pip install simplejpeg"):
+        decode_payload(payload)

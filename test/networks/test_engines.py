@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from ros_matching.errors import ConfigError, MissingDependencyError
 from ros_matching.networks import engines
 from ros_matching.networks.engines import OpenVinoEngine, TorchEngine, make_engine
+from ros_matching.networks.posfeat.extractor import LITE, PoSFeatExtractor
+from ros_matching.networks.posfeat.lite import PoSFeatLite
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="needs OpenVINO (pip install openvino, extra cpu)"
@@ -145,3 +148,18 @@ def test_an_engine_that_disagrees_is_refused(
 def test_openvino_refuses_what_its_cpu_cannot(network: Network) -> None:
     with pytest.raises(ConfigError, match="float16"):
         OpenVinoEngine(network, EXAMPLE, "float16")
+
+
+@needs_openvino
+def test_parts_of_the_extractor_fall_back_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreeing = engines._agreeing
+
+    def refuse_texture(module: nn.Module, *rest: object) -> OpenVinoEngine:
+        if type(module).__name__ == "_Texture":
+            raise ConfigError("its outputs differ")
+        return agreeing(module, *rest)
+
+    monkeypatch.setattr(engines, "_agreeing", refuse_texture)
+    extractor = PoSFeatExtractor(PoSFeatLite().eval(), replace(LITE, engine="auto"))
+    assert extractor.engine.startswith("openvino")
+    assert isinstance(extractor._texture, TorchEngine)

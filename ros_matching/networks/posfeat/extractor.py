@@ -82,7 +82,7 @@ class PoSFeatExtractor:
         self._engine = make_engine(_FromLevels(self.network), [levels], self.config.engine, self.config.precision)
         # Differences of neighbouring pixels, which need float32.
         texture = _Texture(with_response=self.config.localization == "hessian")
-        self._texture = make_engine(texture, [levels[:, :1]], self._engine.name, "float32")
+        self._texture = make_engine(texture, [levels[:, :1]], self.config.engine, "float32")
 
     @torch.inference_mode()
     def extract(self, image: np.ndarray) -> Features:
