@@ -150,7 +150,13 @@ def test_silent_consumer_ends_the_replay(context):
 
 
 def test_absent_consumer_ends_the_replay(context):
-    replay = make_replay(context, random_frames(STAMPS_NS), wait_for_consumer=True, consumer_timeout_s=0.3)
+    # In a namespace of its own: another test's vo_node that just ended may still be announced in this ROS domain.
+    replay = ReplayNode(
+        source=ListSource(random_frames(STAMPS_NS)),
+        context=context,
+        namespace="without_consumer",
+        parameter_overrides=[Parameter("wait_for_consumer", value=True), Parameter("consumer_timeout_s", value=0.3)],
+    )
     with (
         spinning(SingleThreadedExecutor(context=context), replay),
         pytest.raises(NodeError, match=r"waiting for vo_node.*no service"),
