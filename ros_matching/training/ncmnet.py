@@ -21,9 +21,9 @@ from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_e
 from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL, SupervisionConfig, geometry_loss, pruning_loss
 from ros_matching.networks.ncmnet.network import NCMNet, Pruning, ncmnet_lite, take_rows
 from ros_matching.training.ncmnet_front_ends import FRONT_ENDS, front_end
-from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches
-from ros_matching.training.ncmnet_pairs import TRAINING_GAPS, MatchSet, match_set
-from ros_matching.training.ncmnet_synthetic import synthetic_matches
+from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches, with_moving_body
+from ros_matching.training.ncmnet_pairs import TRAINING_GAPS, MatchSet, is_useful, match_set
+from ros_matching.training.ncmnet_synthetic import compact, synthetic_matches
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _VALIDATION_PAIRS = 120  # at least, where there are as many
@@ -38,6 +38,9 @@ class PruningConfig(RecipeConfig):
     matches: int = parameter(512, "most matches of each pair; from step to step another number", minimum=64)
     min_matches: int = parameter(160, "fewest matches of each pair", minimum=64)
     synthetic: float = parameter(0.25, "share of samples that are made without images", minimum=0, maximum=1)
+    moving: float = parameter(
+        0.4, "share of the others in which a part of the scene is made to move by itself", minimum=0, maximum=1
+    )
     pairs: str = parameter("ncmnet_pairs.npz", "file of the matches of image pairs, made if it is not there")
     front_ends: str = parameter(",".join(FRONT_ENDS), "what finds these matches, comma separated")
     description: str = parameter("", "weights of posfeat_lite for that; empty: those installed")
@@ -84,9 +87,29 @@ class LitePruning(Recipe):
         if rng.random() < self.config.synthetic:
             pair = synthetic_matches(count, rng)
         else:
-            pairs = self._pairs.training
-            pair = varied(pairs[int(rng.integers(len(pairs)))], count, rng)
+            pair = varied(self._real_pair(self._pairs.training, rng), count, rng)
         return _tensors(pair) | {"number": torch.tensor(index)}
+
+    def _real_pair(self, pairs: list[PosedMatches], rng: np.random.Generator) -> PosedMatches:
+        """One of the pairs, at random; in some of them a body moves by itself."""
+        pair, other = (pairs[int(rng.integers(len(pairs)))] for _ in range(2))
+        if rng.random() >= self.config.moving:
+            return pair
+        region = compact(np.concatenate([pair.matches[:, :2], other.matches[:, :2]]), rng)
+        moving = with_moving_body(pair, other, region)
+        return moving if is_useful(moving) else pair
+
+    def _validation_pairs(self) -> list[PosedMatches]:
+        """Pairs of frames and worlds that are not trained on; every second one with a body that moves by itself."""
+        every = self._pairs.validation
+        some = every[:: max(len(every) // _VALIDATION_PAIRS, 1)]
+        rng = np.random.default_rng(0)
+        regions = (compact(np.concatenate([pair.matches[:, :2], every[0].matches[:, :2]]), rng) for pair in some)
+        moving = [with_moving_body(pair, every[0], region) for pair, region in zip(some, regions, strict=True)]
+        return [
+            after if row % 2 and is_useful(after) else before
+            for row, (before, after) in enumerate(zip(some, moving, strict=True))
+        ]
 
     def _count(self, batch: int) -> int:
         """The number of matches of all pairs of a batch: how near neighbours are should not matter."""
@@ -115,8 +138,7 @@ class LitePruning(Recipe):
         """
         device = next(network.parameters()).device
         rows = []
-        pairs = self._pairs.validation
-        for pair in pairs[:: max(len(pairs) // _VALIDATION_PAIRS, 1)]:
+        for pair in self._validation_pairs():
             tensors = {key: value[None].to(device) for key, value in _tensors(pair).items()}
             pruning, essential = _estimate(network, tensors["matches"])
             confidence = torch.sigmoid(pruning.logits[1].double())[0].cpu().numpy()

@@ -16,9 +16,10 @@ from ros_matching.errors import TrainingError
 from ros_matching.networks.installed import load_named, weights_file
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
 from ros_matching.networks.posfeat.extractor import LITE, PoSFeatExtractor
-from ros_matching.networks.posfeat.nearest import NearestMatcher
+from ros_matching.networks.posfeat.nearest import NearestConfig, NearestMatcher
 from ros_matching.training.ncmnet_matches import PosedMatches
 
+_LOOSE = NearestConfig(ratio=0.95)  # what is to be pruned may well be wrong
 FRONT_ENDS = ("posfeat_lite", "posfeat_lite+ncnet_lite", "sift")
 
 
@@ -40,7 +41,7 @@ class PosedView(NamedTuple):
 def front_end(name: str, max_keypoints: int, weights: Path | None = None) -> FrontEnd:
     """One of ``FRONT_ENDS``, as the package's own of that make; PoSFeat-lite with ``weights``, else those installed."""
     if name == "sift":
-        return FrontEnd(_RootSift(max_keypoints), NearestMatcher().match)
+        return FrontEnd(_RootSift(max_keypoints), NearestMatcher(_LOOSE).match)
     if name not in FRONT_ENDS:
         raise TrainingError(f"no front end to train on is called {name!r}; there are: {', '.join(FRONT_ENDS)}")
     features, _, consensus = name.partition("+")
@@ -49,7 +50,7 @@ def front_end(name: str, max_keypoints: int, weights: Path | None = None) -> Fro
     if consensus:
         gate = ConsensusMatcher(load_named(weights_file(consensus), consensus), ConsensusConfig(map_sampling="aligned"))
         return FrontEnd(extractor.extract, gate.match)
-    return FrontEnd(lambda image: replace(extractor.extract(image), dense_map=None), NearestMatcher().match)
+    return FrontEnd(lambda image: replace(extractor.extract(image), dense_map=None), NearestMatcher(_LOOSE).match)
 
 
 def posed_matches(

@@ -74,6 +74,16 @@ def varied(pair: PosedMatches, count: int, rng: np.random.Generator) -> PosedMat
     return pair._replace(matches=np.concatenate([matches, extra]))
 
 
+def with_moving_body(pair: PosedMatches, other: PosedMatches, region: np.ndarray) -> PosedMatches:
+    """As if a part of the scene moved by itself: inside a ``region`` of image 0, the matches of ``other`` instead.
+
+    ``region`` (N + M,) tells which of the N matches of ``pair`` and the M of ``other`` lie in it. The motion of the
+    camera, and with it what is right, stays that of ``pair``.
+    """
+    inside = region[: len(pair.matches)], region[len(pair.matches) :]
+    return pair._replace(matches=np.concatenate([pair.matches[~inside[0]], other.matches[inside[1]]]))
+
+
 def virtual_matches(essential: np.ndarray) -> np.ndarray:
     """Exact matches (400, 4) of an essential matrix, the nearest to a 20 x 20 grid over [-1, 1) in both images.
 

@@ -57,7 +57,7 @@ def match_set(
         for is_validation, (views, pairs) in _all_views(data, worlds, seed):
             for name, front_end in front_ends.items():
                 found = posed_matches(views, tqdm(pairs, desc=name, disable=None, leave=False), front_end)
-                parts[is_validation].extend(filter(_is_useful, found))
+                parts[is_validation].extend(filter(is_useful, found))
         save_matches(path, MatchSet(*parts), settings)
     return load_matches(path, settings)
 
@@ -104,8 +104,8 @@ def posed_views(views: ViewTuple) -> list[PosedView]:
     return [PosedView(*each) for each in zip(images, cameras, poses, strict=True)]
 
 
-def _is_useful(pair: PosedMatches) -> bool:
-    """Whether there is a motion to be found in the matches."""
+def is_useful(pair: PosedMatches) -> bool:
+    """Whether the matches are enough, and enough of them right, for the motion of the camera to be found."""
     if len(pair.matches) < _MIN_MATCHES or not np.linalg.norm(pair.camera1_from_camera0[:3, 3]) > 1e-4:
         return False
     inlier = pair.residuals < INLIER_RESIDUAL

@@ -1,6 +1,7 @@
 """Matches without images: points on surfaces of random depth, seen from two cameras, and wrong matches of many kinds.
 
-They cost nothing, their truth is exact, and they are not bound to one front end.
+They cost nothing, their truth is exact, and they are not bound to one front end. In half of the samples a body that
+moves by itself is in view, whose matches agree with each other and not with the motion of the camera.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from ros_matching.training.ncmnet_matches import PosedMatches
 
 _WAVES = 5
 _SPARE = 3  # points drawn for each that is wanted, as many leave the second image
+_BODY_SHARE = 0.5  # of the samples that show a body that moves by itself
 
 
 def synthetic_matches(count: int, rng: np.random.Generator) -> PosedMatches:
@@ -20,19 +22,38 @@ def synthetic_matches(count: int, rng: np.random.Generator) -> PosedMatches:
     points0 = _points(_SPARE * count, half, rng)
     depths = _depths(points0, rng)
     pose = _motion(rng)
-    moved = np.column_stack([points0, np.ones(len(points0))]) * depths[:, None] @ pose[:3, :3].T + pose[:3, 3]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        points1 = moved[:, :2] / moved[:, 2:]
-        seen = np.flatnonzero((moved[:, 2] > 0.05) & (np.abs(points1) < half).all(axis=1))
-    share = rng.uniform(0.1, 0.9)
-    right = seen[: round(count * share)]
-    wrong = np.setdiff1d(np.arange(len(points0)), right)[: count - len(right)]
+    points1, seen = _seen_again(points0, depths, pose, half)
+    body = compact(points0, rng) if rng.random() < _BODY_SHARE else np.zeros(len(points0), dtype=bool)
+    body_points1, body_seen = _seen_again(points0, depths * rng.uniform(0.4, 1.0), _motion(rng) @ pose, half)
+    right = np.flatnonzero(seen & ~body)[: round(count * rng.uniform(0.1, 0.9))]
+    moving = np.flatnonzero(body & body_seen)
+    moving = moving[: round((count - len(right)) * rng.uniform(0.3, 1.0))]
+    wrong = np.setdiff1d(np.arange(len(points0)), np.concatenate([right, moving]))[: count - len(right) - len(moving)]
+    exact = np.concatenate([points1[right], body_points1[moving]])
+    good = np.concatenate([points0[np.concatenate([right, moving])], exact], axis=1)
     noise = np.exp(rng.uniform(np.log(3e-4), np.log(4e-3))) / np.sqrt(2)
-    good = np.concatenate([points0[right], points1[right]], axis=1)
     good = good + noise * rng.standard_normal(good.shape)
     bad = np.concatenate([points0[wrong], _wrong_partners(points0[wrong], points1[wrong], half, rng)], axis=1)
     matches = np.concatenate([good, bad])
     return PosedMatches(matches[rng.permutation(len(matches))], pose)
+
+
+def compact(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which of the points (N, 2) of an image lie in one ellipse somewhere in it, a tenth to six tenths of them."""
+    centre = points[rng.integers(len(points))]
+    offsets = (points - centre) * np.exp(rng.normal(0, 0.4, 2))
+    distances = np.linalg.norm(offsets, axis=1)
+    return distances <= np.quantile(distances, rng.uniform(0.1, 0.6))
+
+
+def _seen_again(
+    points0: np.ndarray, depths: np.ndarray, pose: np.ndarray, half: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where points (N, 2) of an image at ``depths`` (N,) are seen after a motion, and whether they are."""
+    moved = np.column_stack([points0, np.ones(len(points0))]) * depths[:, None] @ pose[:3, :3].T + pose[:3, 3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        points1 = moved[:, :2] / moved[:, 2:]
+        return points1, (moved[:, 2] > 0.05) & (np.abs(points1) < half).all(axis=1)
 
 
 def _points(count: int, half: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -60,7 +81,7 @@ def _motion(rng: np.random.Generator) -> np.ndarray:
     """camera1_from_camera0 (4, 4), from that between frames of a video to a wide baseline; the scene is 1 away."""
     turn = rng.standard_normal(3) * np.radians(np.exp(rng.uniform(np.log(0.5), np.log(15))))
     direction = rng.standard_normal(3) * (1, 0.7, 1)
-    length = np.exp(rng.uniform(np.log(0.02), np.log(0.7)))
+    length = np.exp(rng.uniform(np.log(0.02), np.log(1.0)))
     translation = length * direction / np.linalg.norm(direction)
     if rng.random() < 0.5:  # keep looking at the scene
         turn[1] += np.arctan(translation[0])

@@ -15,9 +15,9 @@ from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL
 from ros_matching.training.data import DataFolder
 from ros_matching.training.ncmnet import LitePruning, PruningConfig, average_precision, precision_recall
 from ros_matching.training.ncmnet_front_ends import front_end, posed_matches
-from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches
+from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches, with_moving_body
 from ros_matching.training.ncmnet_pairs import MatchSet, load_matches, posed_views, save_matches
-from ros_matching.training.ncmnet_synthetic import synthetic_matches
+from ros_matching.training.ncmnet_synthetic import compact, synthetic_matches
 from ros_matching.training.world import WorldViews, WorldViewsConfig
 
 POSE = pose_from(exp_so3(np.array([0.1, -0.2, 0.05])), np.array([0.4, 0.1, -0.2]))
@@ -74,6 +74,29 @@ def test_synthetic_matches_are_partly_right_and_repeatable():
     assert np.percentile(shares, 10) < 0.35 < 0.65 < np.percentile(shares, 90)
     again = synthetic_matches(200, np.random.default_rng(39))
     np.testing.assert_array_equal(again.matches, pair.matches)
+
+
+def test_a_compact_part_of_an_image_has_no_other_points_within():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        points = rng.uniform(-1, 1, (400, 2))
+        inside = compact(points, rng)
+        assert 0.09 < inside.mean() < 0.61
+        hull = cv2.convexHull(points[inside].astype(np.float32))
+        others = [cv2.pointPolygonTest(hull, tuple(map(float, point)), False) for point in points[~inside]]
+        assert max(others) < 0
+
+
+def test_a_body_that_moves_by_itself_takes_the_place_of_what_it_covers():
+    pair = exact_matches(200, seed=0)
+    other = PosedMatches(exact_matches(150, seed=1).rolled(0.0, 0.3).matches, np.eye(4))
+    points = np.concatenate([pair.matches[:, :2], other.matches[:, :2]])
+    covered = np.linalg.norm(points, axis=1) < 0.25
+    moving = with_moving_body(pair, other, covered)
+    assert len(moving.matches) == np.count_nonzero(~covered[:200]) + np.count_nonzero(covered[200:])
+    of_body = np.linalg.norm(moving.matches[:, :2], axis=1) < 0.25
+    assert (moving.residuals[~of_body] < INLIER_RESIDUAL).all()
+    assert (moving.residuals[of_body] > INLIER_RESIDUAL).mean() > 0.8
 
 
 @pytest.mark.parametrize("name", ["sift", "posfeat_lite", "posfeat_lite+ncnet_lite"])
