@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ros_matching.matching.two_view import TwoViewMatcher
 
-DEFAULT = "posfeat"  # the front end that "default" stands for
+DEFAULT = "posfeat+ncnet+ncmnet"  # the front end that "default" stands for
 CLASSICAL = ("sift", "orb")
 LEARNED = (
     "posfeat",
@@ -37,7 +37,7 @@ def load_matcher(
     engine: str = "auto",
     precision: str = "auto",
 ) -> TwoViewMatcher:
-    """The front end of that name: ``default`` (PoSFeat) or one of ``BACKENDS``.
+    """The front end of that name: ``default`` (PoSFeat, NCNet and NCMNet) or one of ``BACKENDS``.
 
     ``device`` is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; the classical front ends run on the CPU and
     refuse ``cuda``. ``max_keypoints`` is the most that is kept of an image, if not the front end's own default. Peers

@@ -62,6 +62,8 @@ class LearnedMatcher(TwoViewMatcher):
         self._overlap = overlap
         self.nearby_is_all = isinstance(matching, NearestMatcher) and pruner is None
         self._keeps_map = isinstance(matching, ConsensusMatcher)
+        self.match_stage = "ncnet" if self._keeps_map else "match"
+        self.prune_stage = "match" if pruner is None else "ncmnet"
 
     @property
     def features_backend(self) -> str:

@@ -28,6 +28,8 @@ class TwoViewMatcher(ABC):
 
     name: str  # of the backend, as given to load_matcher
     nearby_is_all = True  # match_nearby finds what match_keypoints and pruned leave
+    match_stage = "match"  # as what the time of match_keypoints counts
+    prune_stage = "match"  # as what the time of pruned counts
     guided_max_distance: float  # descriptor distance above which a guided match is refused
     min_side_px: int = 1  # of an image that can have features
 

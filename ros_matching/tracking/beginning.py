@@ -8,6 +8,7 @@ import numpy as np
 
 from ros_matching.datatypes import Features, Frame
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
 from ros_matching.tracking.local_map import LocalMap, MapKeyframe
@@ -38,10 +39,12 @@ class BegunMap:
 class Beginning:
     """Tries to begin a map with each image it is given; in the meantime tells the pose of a camera that only turns."""
 
-    def __init__(self, matcher: TwoViewMatcher, mapper: LocalMapper, config: TrackingConfig) -> None:
+    def __init__(
+        self, matcher: TwoViewMatcher, mapper: LocalMapper, config: TrackingConfig, stages: StageTimer
+    ) -> None:
         self._config = config
         self._mapper = mapper
-        self._initializer = TwoViewInitializer(matcher, config)
+        self._initializer = TwoViewInitializer(matcher, config, stages)
         self._start = TurningStart()
 
     def reset(self) -> None:

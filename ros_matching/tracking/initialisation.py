@@ -19,6 +19,7 @@ from ros_matching.datatypes import Camera, Features, Frame, Matches
 from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.two_view import TwoViewGeometry
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.motion_selection import CompetingMotions, competing_motions
 from ros_matching.tracking.turning import Turn, small_motion_from, turn_from, typical_depth
@@ -84,9 +85,10 @@ class Waiting:
 class TwoViewInitializer:
     """Holds a reference image and tries to reconstruct with each later one, until it is reset."""
 
-    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig) -> None:
+    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig, stages: StageTimer) -> None:
         self._matcher = matcher
         self._config = config
+        self._stages = stages
         self._reference: tuple[Frame, Features] | None = None
         self._unconfirmed: InitialReconstruction | None = None  # the last one from that reference
 
@@ -105,8 +107,10 @@ class TwoViewInitializer:
         frame0, features0 = self._reference
         camera = frame.camera
         # Not pruned: what fits one motion alone would make it look surer than it is.
-        matches = self._matcher.match_keypoints(features0, features, frame0.camera, camera)
-        matches = self._matcher.refined(matches, features0, features)
+        with self._stages(self._matcher.match_stage):
+            matches = self._matcher.match_keypoints(features0, features, frame0.camera, camera)
+        with self._stages("refine"):
+            matches = self._matcher.refined(matches, features0, features)
         if len(matches) < self._config.init_min_matches:
             self._refer_to(frame, features)
             return Waiting(

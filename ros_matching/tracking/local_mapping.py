@@ -12,6 +12,7 @@ from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from
 from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.initialisation import InitialReconstruction
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe, Observations, observation_weights
@@ -44,9 +45,10 @@ class Window:
 class LocalMapper:
     """Triangulates new landmarks of a keyframe, joins what is seen twice, and adjusts the recent window."""
 
-    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig) -> None:
+    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig, stages: StageTimer) -> None:
         self._matcher = matcher
         self._config = config
+        self._stages = stages
 
     def begin(
         self, local_map: LocalMap, first: InitialReconstruction, world_from_first: np.ndarray, depth: float
@@ -86,10 +88,13 @@ class LocalMapper:
         for neighbour in self._neighbours(local_map, keyframe):
             matches = (known_matches or {}).get(neighbour.id)
             if matches is None:
-                matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera)
-            matches = self._matcher.pruned(matches, camera, camera)
+                with self._stages(self._matcher.match_stage):
+                    matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera)
+            with self._stages(self._matcher.prune_stage):
+                matches = self._matcher.pruned(matches, camera, camera)
             matches = matches.select(self._worthwhile(local_map, neighbour, keyframe, matches))
-            matches = self._matcher.refined(matches, neighbour.features, keyframe.features)
+            with self._stages("refine"):
+                matches = self._matcher.refined(matches, neighbour.features, keyframe.features)
             self._triangulate(local_map, neighbour, keyframe, matches)
             self._share(local_map, neighbour, keyframe, matches)
 

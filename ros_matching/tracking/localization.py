@@ -94,9 +94,10 @@ class Localizer:
             if found is not None or self._matcher.nearby_is_all:
                 return found
         # Where no prediction holds, wrong matches decide: all stages of the matcher.
-        with self._stages("match"):
-            camera = local_map.camera
+        camera = local_map.camera
+        with self._stages(self._matcher.match_stage):
             matches = self._matcher.match_keypoints(reference.features, features, camera, camera)
+        with self._stages(self._matcher.prune_stage):
             matches = self._matcher.pruned(matches, camera, camera)
         return self._localize(local_map, features, reference, matches, prediction, min_inliers)
 

@@ -13,6 +13,7 @@ from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap, MapKeyframe
 from ros_matching.tracking.local_mapping import LocalMapper
@@ -31,7 +32,7 @@ class PosedKeyframes:
     ) -> None:
         self._matcher = matcher
         self._config = config or TrackingConfig()
-        self._mapper = LocalMapper(matcher, self._config)
+        self._mapper = LocalMapper(matcher, self._config, StageTimer())
         self._scale = scale
         self._map: LocalMap | None = None
 

@@ -17,6 +17,7 @@ import pytest
 from ros_matching.cli.main import main
 from ros_matching.io import open_source
 from ros_matching.io.trajectory import read_tum
+from ros_matching.matching import DEFAULT
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
@@ -69,7 +70,15 @@ def test_trajectory_over_ros_equals_the_offline_one(recording, tmp_path):
         assert ros_report[key] == pytest.approx(offline_report[key], rel=1e-6)
     assert ros_report["ms_per_frame"] > 0
     assert (tmp_path / "ros" / "trajectory.png").stat().st_size > 1000
-    for word in ("tracked", "ATE", "RPE", "trajectory.png", "report.json", "| default (posfeat) |", "comparison.png"):
+    for word in (
+        "tracked",
+        "ATE",
+        "RPE",
+        "trajectory.png",
+        "report.json",
+        f"| default ({DEFAULT}) |",
+        "comparison.png",
+    ):
         assert word in demo.stdout
     comparison = json.loads((tmp_path / "ros" / "comparison.json").read_text())
     ours, orb = comparison["tables"][0]["rows"]

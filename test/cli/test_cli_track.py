@@ -19,6 +19,7 @@ from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.images import write_image
 from ros_matching.io.text import write_lines
 from ros_matching.io.trajectory import read_tum
+from ros_matching.matching import DEFAULT
 from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
 
 CAMERA = Camera(width=8, height=6, fx=8, fy=8, cx=3.5, cy=2.5)
@@ -106,7 +107,7 @@ def test_a_run_is_tracked_reported_and_written(track, tmp_path, capsys):
     code, report = track(FakeSource(), blind=range(20, 24))
     assert code == 0
     assert report["source"] == "corridor"
-    assert report["backend"] == "posfeat"
+    assert report["backend"] == DEFAULT
     assert (report["frames"], report["tracked"], report["initializing"], report["lost"]) == (40, 31, 5, 4)
     assert report["lost_ranges"] == [[20, 23]]
     assert report["scale"] == pytest.approx(1 / SCALE)

@@ -10,6 +10,7 @@ from point_world import CAMERA, PointWorld, cloud, walk
 
 from ros_matching.datatypes import Features, Frame
 from ros_matching.geometry.se3 import angle_between_deg, invert, pose_from
+from ros_matching.stages import StageTimer
 from ros_matching.tracking import VisualOdometry
 from ros_matching.tracking.config import TrackingConfig
 from ros_matching.tracking.initialisation import InitialReconstruction, TwoViewInitializer, Waiting
@@ -51,7 +52,7 @@ def test_a_sheared_image_looks_like_a_motion_and_does_not_begin_a_map(shear):
     assert alone.beats_rotation
     assert alone.beats_rivals
     assert world.direction_error_deg(alone.best.view.camera1_from_camera0, frames[SHAKEN]) > 20
-    initializer = TwoViewInitializer(world, config)
+    initializer = TwoViewInitializer(world, config, StageTimer())
     outcomes = [initializer.add(frame, found) for frame, found in zip(frames, features, strict=True)]
     assert all(isinstance(outcome, Waiting) for outcome in outcomes[: SHAKEN + 1])
     assert "confirm" in outcomes[SHAKEN].reason
@@ -62,7 +63,7 @@ def test_a_sheared_image_looks_like_a_motion_and_does_not_begin_a_map(shear):
 
 def test_what_another_reference_has_found_confirms_nothing():
     world = ShakenWorld((0.0, 0.0))
-    initializer = TwoViewInitializer(world, TrackingConfig())
+    initializer = TwoViewInitializer(world, TrackingConfig(), StageTimer())
     frames = [(frame, world.extract(frame.image)) for frame in world.frames()]
     initializer.add(*frames[0])
     assert "confirm" in initializer.add(*frames[8]).reason

@@ -12,6 +12,7 @@ from ros_matching.datatypes import Camera, Features, Frame
 from ros_matching.evaluation.consistency import nees
 from ros_matching.geometry import se3
 from ros_matching.geometry.pnp import refine_pose
+from ros_matching.stages import StageTimer
 from ros_matching.tracking import TrackingConfig
 from ros_matching.tracking.local_map import NO_LANDMARK, LocalMap
 from ros_matching.tracking.local_mapping import LocalMapper
@@ -62,7 +63,7 @@ def run_trial(seed: int, calibration: Calibration = FORMAL) -> Trial:
     points = CAMERA.unproject(random.uniform((0, 0), (639, 479), (LANDMARKS, 2)))
     points = points * random.uniform(2.0, 6.0, LANDMARKS)[:, None] + [0.3, 0, 0]
     local_map = begin_map(points, poses[:KEYFRAMES], random)
-    mapper = LocalMapper(None, TrackingConfig(window_keyframes=3))
+    mapper = LocalMapper(None, TrackingConfig(window_keyframes=3), StageTimer())
     mapper.adjust(local_map, local_map.keyframes[-1])
     uncertainty = PoseUncertainty(calibration)
     uncertainty.begin(local_map.keyframes[2], np.zeros((7, 7)))
