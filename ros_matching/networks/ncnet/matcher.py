@@ -25,22 +25,26 @@ about half a cell, two fine cells, of where the carried keypoint is expected: 7 
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import MatchingError
-from ros_matching.networks.ncnet.gating import CoarseMap, gate, nearest_allowed
+from ros_matching.networks.ncnet.gating import BestCells, CoarseMap, Gate, best_cells, mutual_nearest
 from ros_matching.networks.ncnet.grid import SAMPLINGS, MapGrid
 from ros_matching.networks.ncnet.network import ConsensusNetwork, correlate, normalize
 from ros_matching.networks.ncnet.refinement import refine
-from ros_matching.networks.ncnet.sparse import filter_pairs, strongest_pairs
-from ros_matching.networks.posfeat.nearest import NearestMatcher
+from ros_matching.networks.ncnet.sparse import Pairs, filter_pairs, strongest_pairs
+from ros_matching.networks.ncnet.sparse import best_cells as best_cells_of_pairs
+from ros_matching.networks.posfeat.nearest import NearestMatcher, cosine_table
 
 READOUTS = ("gated", "refined", "agreed")
 _NORM_EPS = 1e-12
@@ -82,9 +86,14 @@ class ConsensusConfig(Config):
 
 
 class _View:
-    """One image's part: its keypoints, its fine map (h, w, D) of unit vectors, and its coarse map (1, D, h', w')."""
+    """One image's part: its keypoints, its fine map (h, w, D) of unit vectors, and its coarse map (1, D, h', w').
 
-    def __init__(self, features: Features, config: ConsensusConfig) -> None:
+    The coarse map is normalised, and kept in ``coarse_maps`` by the descriptor map that it is of.
+    """
+
+    def __init__(
+        self, features: Features, config: ConsensusConfig, coarse_maps: MutableMapping[Tensor, Tensor]
+    ) -> None:
         fine = features.dense_map
         side = 2 * config.window_radius + 1
         if fine is None or fine.ndim != 3 or min(fine.shape[1:]) < max(side, config.coarse_factor):
@@ -95,12 +104,19 @@ class _View:
             )
         rows, columns = fine.shape[1:]
         self.grid = MapGrid(rows, columns, config.map_stride, config.map_sampling)
-        self.fine = unit_map(fine.detach().float())
-        self.coarse = coarse_map(self.fine, config.coarse_factor)
+        self._dense = fine.detach()
+        if fine not in coarse_maps:
+            coarse_maps[fine] = normalize(coarse_map(self.fine, config.coarse_factor))
+        self.coarse = coarse_maps[fine]
         self.keypoints = torch.as_tensor(features.keypoints, device=fine.device).detach().float()
         self.descriptors = torch.as_tensor(features.descriptors, device=fine.device).detach().float()
         self.points = self.grid.from_px(self.keypoints)  # in cells of the fine map
         self._factor = config.coarse_factor
+
+    @cached_property
+    def fine(self) -> Tensor:
+        """The fine map."""
+        return unit_map(self._dense.float())
 
     @property
     def keypoint_cells(self) -> CoarseMap:
@@ -117,6 +133,8 @@ class ConsensusMatcher:
         self.network = network
         self.config = config or ConsensusConfig()
         self._nearest = NearestMatcher()
+        # A keyframe is matched with several others, and these with later ones.
+        self._coarse_maps = WeakTensorKeyDictionary()
 
     @torch.inference_mode()
     def match(self, features0: Features, features1: Features) -> Matches:
@@ -131,14 +149,16 @@ class ConsensusMatcher:
                 f"cannot match features of {features0.backend!r} with those of {features1.backend!r}; "
                 "extract both with one extractor"
             )
-        view0, view1 = _View(features0, self.config), _View(features1, self.config)
+        view0, view1 = (_View(features, self.config, self._coarse_maps) for features in (features0, features1))
         if len(features0) == 0 or len(features1) == 0:
             nothing = np.zeros(0, dtype=np.intp)
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), nothing, nothing)
-        consensus = self.consensus(correlate(normalize(view0.coarse), normalize(view1.coarse)))
+        correlation = correlate(view0.coarse, view1.coarse)
         if self.config.readout == "gated":
-            allowed = gate(consensus, view0.keypoint_cells, view1.keypoint_cells, self.config.reach)
-            return self._gated(features0, features1, view0, view1, allowed)
+            best = self._best_cells(correlation)
+            gate = Gate(view0.keypoint_cells, view1.keypoint_cells, *best, self.config.reach)
+            return self._gated(features0, features1, view0, view1, gate)
+        consensus = self.consensus(correlation)
         carried0, scores = self._carry(view0, view1, consensus)
         carried1, _ = self._carry(view1, view0, consensus.T)
         partners, agree = self._agreeing(carried0, carried1, view0.keypoints, view1.keypoints)
@@ -146,26 +166,43 @@ class ConsensusMatcher:
         points1 = carried0 if self.config.readout == "refined" else view1.keypoints[partners]
         return self._matches(features0, points1, partners, agree, scores)
 
-    def _gated(self, features0: Features, features1: Features, view0: _View, view1: _View, allowed: Tensor) -> Matches:
-        """Nearest neighbours that are ``allowed`` (N0, N1), and look-alikes told apart, in the order of image 0."""
-        nearest = self._nearest.match(features0, features1)
-        let_through = allowed.cpu().numpy()[nearest.indices0, nearest.indices1]
-        nearest = nearest.select(let_through)
-        partners, good, ratio = nearest_allowed(view0.descriptors, view1.descriptors, allowed)
-        good &= ratio <= self.config.told_apart
-        alike = self._matches(features0, view1.keypoints[partners], partners, good, 1 - ratio)
-        taken = np.isin(alike.indices0, nearest.indices0) | np.isin(alike.indices1, nearest.indices1)
-        return nearest.joined(alike.select(~taken))
+    def _gated(self, features0: Features, features1: Features, view0: _View, view1: _View, gate: Gate) -> Matches:
+        """Nearest neighbours that the gate lets through, and look-alikes told apart, each in the order of image 0."""
+        cosines = cosine_table(view0.descriptors, view1.descriptors)
+        rows0, rows1 = gate.pairs()
+        let_through = cosines.flatten().index_select(0, rows0 * cosines.shape[1] + rows1)
+        alike = mutual_nearest(let_through, rows0, rows1, (len(features0), len(features1)))
+        nearest = self._nearest.match(features0, features1, cosines)
+        found = (torch.from_numpy(rows).to(cosines.device) for rows in (nearest.indices0, nearest.indices1))
+        nearest = nearest.select(gate.lets_through(*found).cpu().numpy())
+        packed = torch.stack([column.double() for column in alike]).cpu().numpy()  # one copy, one wait
+        rows0, rows1, ratio = packed[0].astype(np.intp), packed[1].astype(np.intp), packed[2]
+        good = (ratio <= self.config.told_apart) & ~np.isin(rows0, nearest.indices0) & ~np.isin(rows1, nearest.indices1)
+        rows0, rows1, ratio = rows0[good], rows1[good], ratio[good]
+        points = features0.keypoints_px[rows0], features1.keypoints_px[rows1]
+        return nearest.joined(Matches(*points, 1 - ratio, rows0, rows1))
 
     def consensus(self, correlation: Tensor) -> Tensor:
         """Scores (cells of image 0, cells of image 1), not negative, of a correlation (1, 1, h0, w0, h1, w1)."""
-        correlation = correlation.clamp(min=0)
         if self.config.form == "dense":
-            scores = self.network.filter(correlation).scores
+            scores = self.network.filter(correlation.clamp(min=0)).scores
         else:
-            pairs = strongest_pairs(correlation, self.config.strongest)
-            scores = pairs.scatter(filter_pairs(self.network, pairs.gather(correlation), pairs))
+            values, pairs = self._of_pairs(correlation)
+            scores = pairs.scatter(values)
         return scores.flatten(4).flatten(0, 3)
+
+    def _best_cells(self, correlation: Tensor) -> tuple[BestCells, BestCells]:
+        """By consensus, of each cell of image 0 in image 1, and the other way round."""
+        if self.config.form == "dense":
+            consensus = self.consensus(correlation)
+            return best_cells(consensus), best_cells(consensus.T)
+        return best_cells_of_pairs(*self._of_pairs(correlation))
+
+    def _of_pairs(self, correlation: Tensor) -> tuple[Tensor, Pairs]:
+        """The scores of the strongest pairs of cells."""
+        correlation = correlation.clamp(min=0)
+        pairs = strongest_pairs(correlation, self.config.strongest)
+        return filter_pairs(self.network, pairs.gather(correlation), pairs), pairs
 
     def _carry(self, source: _View, target: _View, consensus: Tensor) -> tuple[Tensor, Tensor]:
         """Where the source's keypoints appear in the target, (N, 2) pixels, and scores (N,), 0 where nowhere.

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ros_matching.networks.ncnet.gating import BestCells
 from ros_matching.networks.ncnet.network import MUTUAL_EPS, ConsensusNetwork
 from ros_matching.networks.precision import full_precision
 
@@ -144,7 +145,7 @@ def filter_pairs(network: ConsensusNetwork, values: Tensor, pairs: Pairs) -> Ten
     """Mutual matching, consensus, mutual matching of the correlations (E,) of stored pairs: (E,) scores."""
     c = mutual_matching(values, pairs)[:, None]
     first, *others = network.consensus.layers
-    by_kernel = {layer.kernel: rules(pairs, layer.kernel) for layer in network.consensus.layers}
+    by_kernel = {kernel: rules(pairs, kernel) for kernel in {layer.kernel for layer in network.consensus.layers}}
     # Exchanging A and B in the kernels is the same as doing so before and after. The first layer reads once for both.
     weight, bias = torch.cat([first.weight, _swapped(first.weight)]), first.bias.repeat(2)
     plain, swapped = convolve(c, weight, bias, by_kernel[first.kernel]).relu().chunk(2, dim=1)
@@ -152,6 +153,22 @@ def filter_pairs(network: ConsensusNetwork, values: Tensor, pairs: Pairs) -> Ten
         plain = convolve(plain, layer.weight, layer.bias, by_kernel[layer.kernel]).relu()
         swapped = convolve(swapped, _swapped(layer.weight), layer.bias, by_kernel[layer.kernel]).relu()
     return mutual_matching((plain + swapped)[:, 0], pairs)
+
+
+def best_cells(values: Tensor, pairs: Pairs) -> tuple[BestCells, BestCells]:
+    """Of each cell of A and of each cell of B, by the scores (E,), not negative, of stored pairs of one image each."""
+    count_a, count_b = pairs.counts
+    return _best(values, pairs.cells_a, pairs.cells_b, count_a), _best(values, pairs.cells_b, pairs.cells_a, count_b)
+
+
+def _best(values: Tensor, cells: Tensor, others: Tensor, count: int) -> BestCells:
+    maxima = values.new_zeros(count).scatter_reduce(0, cells, values, "amax")
+    reaches = (values == maxima.index_select(0, cells)) & (values > 0)
+    unknown = torch.iinfo(others.dtype).max
+    candidates = torch.where(reaches, others, unknown)
+    first = others.new_full((count,), unknown).scatter_reduce(0, cells, candidates, "amin")
+    agrees = maxima > 0
+    return BestCells(torch.where(agrees, first, 0), agrees)
 
 
 def _swapped(weight: Tensor) -> Tensor:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 
 _TINY = 1e-6  # rounding of 1 - cos: what is nearer is equal
-_BLOCK_ENTRIES = 2**24  # cosines held at a time: 64 MB
+_BLOCK_ENTRIES = 2**20  # cosines held at a time: 4 MB, about a cache of a core
+_GROUP = 128  # columns of which the maximum alone is taken first
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class NearestMatcher:
         self.config = config or NearestConfig()
 
     @torch.inference_mode()
-    def match(self, features0: Features, features1: Features) -> Matches:
-        """One-to-one matches of keypoints, in the order of those of image 0.
+    def match(self, features0: Features, features1: Features, cosines: Tensor | None = None) -> Matches:
+        """One-to-one matches of keypoints, in the order of those of image 0; of a ``cosine_table`` if there is one.
 
         The score is one minus the ratio of the distances to the nearest and the second nearest descriptor: weighed by
         it, relative poses are better than by the cosine, or all alike (AUC@5 of 24 for 19 on frames of a headset).
@@ -54,7 +57,10 @@ class NearestMatcher:
         if min(len(features0), len(features1)) < 2:
             nothing = np.zeros(0, dtype=np.intp)
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), nothing, nothing)
-        found = nearest_neighbours(features0.descriptors, features1.descriptors)
+        if cosines is None:
+            found = nearest_neighbours(features0.descriptors, features1.descriptors)
+        else:
+            found = nearest_in_table(cosines, len(features1))
         ratio = distance_ratio(found.cosine, found.second)
         keep = found.mutual & (found.cosine >= self.config.min_cosine) & (ratio <= self.config.ratio)
         columns = torch.where(keep, found.column, -1)
@@ -76,22 +82,60 @@ def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries
 
     Ties go to the first one.
     """
-    count0, count1 = len(descriptors0), len(descriptors1)
-    size = max(1, block_entries // count1)
-    columns, cosines, seconds = [], [], []
-    best = descriptors0.new_full((count1,), -torch.inf)
-    for first in range(0, count0, size):
-        table = descriptors0[first : first + size] @ descriptors1.mT
+    count1 = len(descriptors1)
+    padded = _in_groups(descriptors1)
+    parts = descriptors0.split(max(1, block_entries // count1))
+    return _nearest((_cosines(part, padded, count1) for part in parts), count1)
+
+
+def cosine_table(descriptors0: Tensor, descriptors1: Tensor) -> Tensor:
+    """The cosines of unit vectors (N, D) and (M, D), with some more columns, of minus infinity, after the M."""
+    return _cosines(descriptors0, _in_groups(descriptors1), len(descriptors1))
+
+
+def nearest_in_table(cosines: Tensor, count1: int) -> Neighbours:
+    """As ``nearest_neighbours``, from the ``cosine_table`` of so many descriptors of image 1."""
+    return _nearest(cosines.split(max(1, _BLOCK_ENTRIES // count1)), count1)
+
+
+def _nearest(blocks: Iterable[Tensor], count1: int) -> Neighbours:
+    """The nearest neighbours from the rows of a cosine table, block by block."""
+    columns, cosines, seconds, peaks = [], [], [], []
+    for block in blocks:
         # Values alone: where the maximum of a column lies takes ten times as long to find, and follows from the rows.
-        best = torch.maximum(best, table.amax(dim=0))
-        cosine, column = table.max(dim=1)
-        table.scatter_(1, column[:, None], -torch.inf)
+        peaks.append(block.amax(dim=0)[:count1])
+        column, cosine, second = _two_largest(block.unflatten(1, (-1, _GROUP)))
         columns.append(column)
         cosines.append(cosine)
-        seconds.append(table.amax(dim=1))
-    column, cosine = torch.cat(columns), torch.cat(cosines)
-    rows = torch.arange(count0, device=column.device)
+        seconds.append(second)
+    column, cosine, best = torch.cat(columns), torch.cat(cosines), torch.stack(peaks).amax(dim=0)
+    rows = torch.arange(len(column), device=column.device)
     reaches_best = cosine == best[column]
-    candidate = torch.where(reaches_best, rows, count0)
-    first_row = column.new_full((count1,), count0).scatter_reduce_(0, column, candidate, "amin")
+    candidate = torch.where(reaches_best, rows, len(column))
+    first_row = column.new_full((count1,), len(column)).scatter_reduce_(0, column, candidate, "amin")
     return Neighbours(column, cosine, torch.cat(seconds), reaches_best & (first_row[column] == rows))
+
+
+def _in_groups(descriptors: Tensor) -> Tensor:
+    """Descriptors (N, D) with rows of zeros up to a whole number of groups."""
+    return functional.pad(descriptors, (0, 0, 0, -len(descriptors) % _GROUP))
+
+
+def _cosines(descriptors0: Tensor, padded1: Tensor, count1: int) -> Tensor:
+    table = descriptors0 @ padded1.mT
+    table[:, count1:] = -torch.inf
+    return table
+
+
+def _two_largest(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row of a table (N, groups, entries): where the first largest value stands, it, and the second; (N,).
+
+    Maxima without their places are vectorised on a CPU: those of groups first, then one group a row is looked at.
+    """
+    peaks = groups.amax(dim=2)
+    group = peaks.argmax(dim=1, keepdim=True)
+    entries = groups.gather(1, group[..., None].expand(-1, -1, groups.shape[2]))[:, 0]
+    largest, place = entries.max(dim=1, keepdim=True)
+    elsewhere = peaks.scatter(1, group, -torch.inf).amax(dim=1)
+    second = torch.maximum(elsewhere, entries.scatter(1, place, -torch.inf).amax(dim=1))
+    return (group * groups.shape[2] + place)[:, 0], largest[:, 0], second

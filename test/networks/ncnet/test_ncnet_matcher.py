@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import ConfigError, MatchingError
-from ros_matching.networks.ncnet.gating import CoarseMap, gate
 from ros_matching.networks.ncnet.grid import MapGrid
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
 from ros_matching.networks.ncnet.network import consensus_network
@@ -119,17 +118,6 @@ def test_the_gate_takes_away_what_lies_elsewhere() -> None:
     assert np.count_nonzero(found < 1e-3) > 0.9 * np.count_nonzero(by_descriptor < 1e-3)
 
 
-def test_the_gate_lets_through_what_agrees_both_ways() -> None:
-    """Three cells in a row in either image: 0 goes to 1 and back, 1 to 2, which prefers 0, and 2 nowhere."""
-    consensus = torch.tensor([[0.0, 0.9, 0.8], [0.0, 0.2, 0.5], [0.0, 0.0, 0.0]])
-    row = CoarseMap(torch.tensor([0, 1, 2]), rows=1, columns=3)
-    exact = torch.zeros(3, 3, dtype=torch.bool)
-    exact[0, 1] = True
-    assert torch.equal(gate(consensus, row, row, reach=0), exact)
-    wide = gate(consensus, row, row, reach=1)
-    assert torch.equal(wide, torch.tensor([[False, True, True], [False, True, True], [False, False, False]]))
-
-
 def test_unrefined_matches_end_at_keypoints() -> None:
     view0, view1 = two_views(MOTIONS["shift"])
     matches = ConsensusMatcher(voting_network(), ConsensusConfig(readout="agreed")).match(view0, view1)
@@ -156,6 +144,17 @@ def test_images_of_different_size_match() -> None:
     matches = ConsensusMatcher(voting_network()).match(view0, view1)
     assert len(matches) > 90
     assert np.median(errors_px(matches, px1_from_px0)) < 0.5
+
+
+def test_an_image_matched_again_gives_the_same_matches() -> None:
+    """Its coarse map is kept, also for keypoints that moved."""
+    view0, view1 = two_views(MOTIONS["shift"])
+    matcher = ConsensusMatcher(voting_network())
+    first = matcher.match(view0, view1)
+    moved = dataclasses.replace(view0, keypoints=view0.keypoints + 0.25)
+    for again in (matcher.match(view0, view1), matcher.match(moved, view1)):
+        np.testing.assert_array_equal(again.indices1, first.indices1)
+    np.testing.assert_allclose(matcher.match(moved, view1).points0, first.points0 + 0.25, atol=1e-4)
 
 
 def test_unrelated_images_hardly_match() -> None:

@@ -1,0 +1,97 @@
+"""The gate between keypoints, against its definition over all pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ros_matching.networks.ncnet.gating import CoarseMap, Gate, best_cells, mutual_nearest
+from ros_matching.networks.ncnet.sparse import best_cells as best_cells_of_pairs
+from ros_matching.networks.ncnet.sparse import strongest_pairs
+
+
+def gate_of(consensus: Tensor, map0: CoarseMap, map1: CoarseMap, reach: int) -> Gate:
+    return Gate(map0, map1, best_cells(consensus), best_cells(consensus.T), reach)
+
+
+def table_of(gate: Gate) -> Tensor:
+    """All pairs that are let through, (N0, N1) bool."""
+    table = torch.zeros(len(gate.map0.cells), len(gate.map1.cells), dtype=torch.int32)
+    rows0, rows1 = gate.pairs()
+    return table.index_put_((rows0, rows1), torch.ones((), dtype=torch.int32), accumulate=True) == 1
+
+
+def test_the_gate_lets_through_what_agrees_both_ways() -> None:
+    """Three cells in a row in either image: 0 goes to 1 and back, 1 to 2, which prefers 0, and 2 nowhere."""
+    consensus = torch.tensor([[0.0, 0.9, 0.8], [0.0, 0.2, 0.5], [0.0, 0.0, 0.0]])
+    row = CoarseMap(torch.tensor([0, 1, 2]), rows=1, columns=3)
+    exact = torch.zeros(3, 3, dtype=torch.bool)
+    exact[0, 1] = True
+    assert torch.equal(table_of(gate_of(consensus, row, row, reach=0)), exact)
+    wide = table_of(gate_of(consensus, row, row, reach=1))
+    assert torch.equal(wide, torch.tensor([[False, True, True], [False, True, True], [False, False, False]]))
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2])
+def test_the_gate_equals_its_definition_for_every_pair(reach: int) -> None:
+    """Maps of different sizes, cells without and with several keypoints, and cells that agree with none."""
+    generator = torch.Generator().manual_seed(reach)
+    sides0, sides1 = (5, 7), (6, 4)
+    consensus = torch.rand(35, 24, generator=generator)
+    consensus[::5] = consensus[:, ::7] = 0
+    map0 = CoarseMap(torch.randint(35, (60,), generator=generator), *sides0)
+    map1 = CoarseMap(torch.randint(24, (50,), generator=generator), *sides1)
+    place0 = torch.cartesian_prod(*map(torch.arange, sides0))
+    place1 = torch.cartesian_prod(*map(torch.arange, sides1))
+    expected = torch.zeros(60, 50, dtype=torch.bool)
+    for i, cell0 in enumerate(map0.cells):
+        for j, cell1 in enumerate(map1.cells):
+            forth, back = consensus[cell0], consensus[:, cell1]
+            steps = place1[forth.argmax()] - place1[cell1], place0[back.argmax()] - place0[cell0]
+            far = torch.cat(steps).abs().max()
+            expected[i, j] = bool(forth.max() > 0) and bool(back.max() > 0) and far <= reach
+    gate = gate_of(consensus, map0, map1, reach)
+    assert expected.any()
+    assert torch.equal(table_of(gate), expected)
+    every0, every1 = torch.cartesian_prod(torch.arange(60), torch.arange(50)).unbind(dim=1)
+    assert torch.equal(gate.lets_through(every0, every1).reshape(60, 50), expected)
+
+
+def test_mutual_nearest_among_pairs_equals_the_search_in_the_whole_table() -> None:
+    generator = torch.Generator().manual_seed(4)
+    cosines = torch.rand(40, 30, generator=generator)
+    allowed = torch.rand(40, 30, generator=generator) < 0.2
+    allowed[3] = allowed[:, 5] = False
+    shuffled = allowed.nonzero()[torch.randperm(int(allowed.sum()), generator=generator)]
+    found = mutual_nearest(cosines[allowed], *allowed.nonzero().unbind(1), (40, 30))
+    other = mutual_nearest(cosines[shuffled[:, 0], shuffled[:, 1]], *shuffled.unbind(1), (40, 30))
+    table = np.where(allowed, cosines, -np.inf)
+    nearest0, nearest1 = table.argmax(axis=1), table.argmax(axis=0)
+    rest = table.copy()
+    rest[np.arange(40), nearest0] = -np.inf
+    expected = []
+    for i, j in enumerate(nearest0):
+        if np.isfinite(table[i, j]) and nearest1[j] == i:
+            rival = max(rest[i].max(), rest[:, j].max(), 0.5)
+            expected.append((i, j, np.sqrt((1 - table[i, j] + 1e-6) / (1 - rival + 1e-6))))
+    assert len(expected) > 5
+    for result in (found, other):
+        np.testing.assert_array_equal(result.rows0, [i for i, _, _ in expected])
+        np.testing.assert_array_equal(result.rows1, [j for _, j, _ in expected])
+        np.testing.assert_allclose(result.ratio, [ratio for _, _, ratio in expected], rtol=1e-4)
+
+
+def test_best_cells_of_stored_pairs_are_those_of_the_dense_table() -> None:
+    generator = torch.Generator().manual_seed(1)
+    pairs = strongest_pairs(torch.rand(1, 1, 4, 5, 3, 6, generator=generator), 3)
+    values = torch.rand(len(pairs.cells_a), generator=generator)
+    values[(pairs.cells_a == 7) | (pairs.cells_b == 2) | (values < 0.3)] = 0
+    values[pairs.cells_a == 9] = 0.5  # equals: the first one
+    dense = pairs.scatter(values).reshape(20, 18)
+    for found, table in zip(best_cells_of_pairs(values, pairs), (dense, dense.T), strict=True):
+        agrees = (table > 0).any(dim=1)
+        assert torch.equal(found.agrees, agrees)
+        assert not agrees.all()
+        np.testing.assert_array_equal(found.cell[agrees], np.argmax(table.numpy(), axis=1)[agrees])
