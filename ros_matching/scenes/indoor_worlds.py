@@ -31,7 +31,7 @@ def table_world(builder: SceneBuilder) -> World:
     for _ in range(rng.integers(0, 3)):
         start, end = (np.array([*(rng.uniform(-0.5, 0.5, 2) * size), rng.uniform(0.02, 0.25)]) for _ in range(2))
         cable(builder, tuple(start), tuple(end), 0.003)
-    _shell(builder, (rng.uniform(2.5, 5), rng.uniform(2.5, 5)), -0.75, 1.6)
+    shell(builder, (rng.uniform(2.5, 5), rng.uniform(2.5, 5)), -0.75, 1.6)
     movers = []
     if rng.random() < 0.4:
         radius = rng.uniform(0.04, 0.12)
@@ -48,10 +48,10 @@ def room_world(builder: SceneBuilder) -> World:
     """A furnished room of three to eight metres."""
     rng = builder.rng
     length, width, height = rng.uniform(3.2, 8), rng.uniform(3, 6), rng.uniform(2.3, 3.2)
-    _shell(builder, (length, width), 0.0, height)
+    shell(builder, (length, width), 0.0, height)
     for heading_deg, span, reach in ((0, width, length / 2), (90, length, width / 2)):
         for turn in (0, 180):
-            _pictures(builder, heading_deg + turn, span, reach, height)
+            pictures(builder, heading_deg + turn, span, reach, height)
             _row(builder, heading_deg + turn, span, reach)
     for _ in range(rng.integers(0, 3)):
         foot = rng.uniform(-0.25, 0.25) * length, rng.uniform(-0.25, 0.25) * width
@@ -73,7 +73,7 @@ def corridor_world(builder: SceneBuilder) -> World:
     """A long passage with equal doors and lamps, pipes along it, and a few things in it."""
     rng = builder.rng
     length, width, height = rng.uniform(8, 20), rng.uniform(1.5, 3.2), rng.uniform(2.2, 3.0)
-    _shell(builder, (length, width), 0.0, height)
+    shell(builder, (length, width), 0.0, height)
     door, panel = builder.surface("picture", (0.9, 2.0)), builder.surface("object", 0.6)
     spacing = rng.uniform(1.6, 3.0)
     for x in np.arange(-length / 2 + 0.8, length / 2 - 0.6, spacing):
@@ -120,7 +120,7 @@ def wall_world(builder: SceneBuilder) -> World:
     return World("wall", scene, (0.5 * size, -0.5 * size, -0.4 * size), (0.5 * size, 0.5 * size, 0.4 * size))
 
 
-def _shell(builder: SceneBuilder, size: tuple[float, float], floor: float, ceiling: float) -> None:
+def shell(builder: SceneBuilder, size: tuple[float, float], floor: float, ceiling: float) -> None:
     """Floor, ceiling and four walls; neighbouring walls are often alike."""
     rng = builder.rng
     builder.floor("floor", (0, 0, floor), size, rng.uniform(1.2, 4.0))
@@ -133,7 +133,7 @@ def _shell(builder: SceneBuilder, size: tuple[float, float], floor: float, ceili
             builder.wall(surface, center, heading_deg + turn, (span, ceiling - floor))
 
 
-def _pictures(builder: SceneBuilder, heading_deg: float, span: float, reach: float, height: float) -> None:
+def pictures(builder: SceneBuilder, heading_deg: float, span: float, reach: float, height: float) -> None:
     """Pictures, boards and windows on a wall, none before another."""
     rng = builder.rng
     forward = np.array([np.cos(np.radians(heading_deg)), np.sin(np.radians(heading_deg)), 0.0])
