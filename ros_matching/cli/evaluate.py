@@ -9,6 +9,7 @@ from ros_matching.cli import (
     evaluate_cloud,
     evaluate_depth,
     evaluate_features,
+    evaluate_hard,
     evaluate_overlap,
     evaluate_pairs,
     evaluate_pruning,
@@ -17,6 +18,7 @@ from ros_matching.cli import (
 _MEASURES = {
     "features": evaluate_features,
     "pairs": evaluate_pairs,
+    "hard": evaluate_hard,
     "pruning": evaluate_pruning,
     "depth": evaluate_depth,
     "cloud": evaluate_cloud,

@@ -24,7 +24,8 @@ from ros_matching.io.selection import select_frames
 from ros_matching.io.source import FrameSource
 
 SIZE_PX = 640
-_EPIPOLAR_PX = 2.0  # from the true epipolar geometry: what a match may be off to count as right
+RIGHT_PX = 2.0
+"""From the true epipolar geometry: what a match may be off to count as right."""
 
 
 class Matcher(Protocol):
@@ -44,7 +45,8 @@ class MatchedPair:
     """What a matcher makes of one pair of frames, and the truth.
 
     Cameras are those of the reduced images. ``camera1_from_camera0`` (4, 4) is the true motion, of whose translation
-    nothing is known where ``rotation_only``. ``extract_ms`` is for the second image.
+    nothing is known where ``rotation_only``. ``extract_ms`` is for the second image. ``depth0`` (H, W), metres, NaN
+    unknown, is that of the first frame in its own size, where the source has it.
     """
 
     matcher: str
@@ -58,6 +60,7 @@ class MatchedPair:
     rotation_only: bool
     extract_ms: float
     match_ms: float
+    depth0: np.ndarray | None = None
 
     @property
     def distance(self) -> float:
@@ -69,9 +72,9 @@ class MatchedPair:
 class PairResult:
     """One matcher on one pair of frames.
 
-    ``distance`` is the true one between the cameras. ``precision`` is the share of the matches within 2 px of the true
-    epipolar geometry, NaN without matches or where the truth does not say. ``errors``, ``inliers`` and ``pose_ms`` are
-    by estimator.
+    ``distance`` is the true one between the cameras. ``precision`` is the share of the matches within a few pixels of
+    the true epipolar geometry, NaN without matches or where the truth does not say. ``errors``, ``inliers`` and
+    ``pose_ms`` are by estimator.
     """
 
     matcher: str
@@ -97,6 +100,7 @@ class _View:
     world_from_camera: np.ndarray
     features: Mapping[str, Features]
     extract_ms: Mapping[str, float]
+    depth: np.ndarray | None
 
 
 def evaluate_pairs(
@@ -109,7 +113,7 @@ def evaluate_pairs(
 ) -> Iterator[PairResult]:
     """The relative poses that every matcher leads to, by every estimator; see ``matched_pairs``."""
     for pair in matched_pairs(matchers, source, pair_set, size_px=size_px):
-        yield _result(pair, estimators)
+        yield pair_result(pair, estimators)
 
 
 def matched_pairs(
@@ -167,7 +171,7 @@ def _view(matchers: Mapping[str, Matcher], frame: Frame, size_px: int) -> _View:
         features[name] = matcher.extract(image)
         extract_ms[name] = 1e3 * (time.perf_counter() - began)
     camera = frame.camera.scaled(image.shape[1], image.shape[0])
-    return _View(frame.index, camera, frame.true_world_from_camera, features, extract_ms)
+    return _View(frame.index, camera, frame.true_world_from_camera, features, extract_ms, frame.depth)
 
 
 def _matched(name: str, matcher: Matcher, pair_set: PairSet, gap: int, view0: _View, view1: _View) -> MatchedPair:
@@ -186,10 +190,17 @@ def _matched(name: str, matcher: Matcher, pair_set: PairSet, gap: int, view0: _V
         rotation_only=pair_set.rotation_only,
         extract_ms=view1.extract_ms[name],
         match_ms=match_ms,
+        depth0=view0.depth,
     )
 
 
-def _result(pair: MatchedPair, estimators: Mapping[str, PoseEstimator]) -> PairResult:
+def pair_result(
+    pair: MatchedPair,
+    estimators: Mapping[str, PoseEstimator] = POSE_ESTIMATORS,
+    *,
+    right_px: float = RIGHT_PX,
+) -> PairResult:
+    """The poses that the matches of a pair lead to; ``right_px`` from the epipolar geometry a match counts as right."""
     errors, inliers, pose_ms = {}, {}, {}
     for name, estimate in estimators.items():
         began = time.perf_counter()
@@ -204,7 +215,7 @@ def _result(pair: MatchedPair, estimators: Mapping[str, PoseEstimator]) -> PairR
         frames=pair.frames,
         distance=pair.distance,
         matches=len(pair.matches),
-        precision=_precision(pair),
+        precision=_precision(pair, right_px),
         extract_ms=pair.extract_ms,
         match_ms=pair.match_ms,
         errors=errors,
@@ -213,10 +224,10 @@ def _result(pair: MatchedPair, estimators: Mapping[str, PoseEstimator]) -> PairR
     )
 
 
-def _precision(pair: MatchedPair) -> float:
+def _precision(pair: MatchedPair, right_px: float) -> float:
     if pair.rotation_only or pair.distance == 0 or len(pair.matches) == 0:
         return np.nan
     essential = essential_from_pose(pair.camera1_from_camera0)
     fundamental = fundamental_from_essential(essential, pair.camera0, pair.camera1)
     distance_px = sampson_distance_px(fundamental, pair.matches.points0, pair.matches.points1)
-    return float(np.mean(distance_px <= _EPIPOLAR_PX))
+    return float(np.mean(distance_px <= right_px))
