@@ -32,7 +32,7 @@ _NEEDED = (
 )
 _OPTIONAL = (
     ("openvino", "openvino", "cpu", "networks run about twice as fast on a CPU"),
-    ("numba", "numba", "cpu", "matches are refined in a quarter of the time on a CPU"),
+    ("numba", "numba", "cpu", "matches are refined in a quarter of the time on a CPU, neighbours found in half"),
     ("evo", "evo", "viz", "errors against ground truth"),
     ("matplotlib", "matplotlib", "viz", "plots"),
     ("rerun", "rerun-sdk", "rerun", "ros-matching map --rerun"),

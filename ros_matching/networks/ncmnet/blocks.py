@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ros_matching.networks.largest import largest_in_rows
+
 
 def as_float(x: Tensor) -> Tensor:
     """At least single precision, for what must not be computed in half."""
@@ -82,8 +84,9 @@ def nearest_neighbours(features: Tensor, count: int, *, precise: bool = False) -
         x = features.double() if precise else as_float(features)
         x = x - x.mean(dim=1, keepdim=True)
         # -|a - b|^2 without |a|^2, which is the same for the whole list of a.
-        closeness = torch.baddbmm(-x.square().sum(dim=2)[:, None], x, x.mT, alpha=2)
-        return closeness.topk(count, dim=2).indices
+        closeness = (2 * x) @ x.mT
+        closeness -= x.square().sum(dim=2)[:, None]
+        return largest_in_rows(closeness, count)
 
 
 def smooth_over_graph(features: Tensor, weights: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ros_matching.networks.largest import largest_in_rows
 from ros_matching.networks.ncnet.gating import BestCells
 from ros_matching.networks.ncnet.network import MUTUAL_EPS, ConsensusNetwork
 from ros_matching.networks.precision import full_precision
@@ -77,8 +78,8 @@ def strongest_pairs(correlation: Tensor, k: int) -> Pairs:
     batch, _, rows_a, columns_a, rows_b, columns_b = shape = tuple(correlation.shape)
     count_a, count_b = rows_a * columns_a, rows_b * columns_b
     table = correlation.reshape(batch, count_a, count_b)
-    of_a = table.topk(min(k, count_b), dim=2, sorted=False).indices
-    of_b = table.topk(min(k, count_a), dim=1, sorted=False).indices
+    of_a = largest_in_rows(table, min(k, count_b))
+    of_b = largest_in_rows(table.mT, min(k, count_a)).mT
     device = correlation.device
     first_a = torch.arange(batch * count_a, device=device).reshape(batch, count_a, 1)
     item = torch.arange(batch, device=device)[:, None, None]
