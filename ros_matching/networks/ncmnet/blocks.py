@@ -166,7 +166,7 @@ class CrossAttention(nn.Module):
         with torch.autocast(device_type=x.device.type, enabled=False):  # unscaled: half precision is too coarse
             attention = torch.softmax(as_float(query) @ as_float(key).mT, dim=2)
             attended = attention @ as_float(value)
-        return x + self.gamma * self.output(attended)
+        return torch.addcmul(x, self.gamma, self.output(attended))
 
 
 class ClusterFilter(nn.Module):

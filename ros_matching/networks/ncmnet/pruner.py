@@ -12,6 +12,7 @@ from ros_matching.datatypes import Camera, Matches
 from ros_matching.errors import MatchingError
 from ros_matching.geometry.epipolar import nearest_essential
 from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_epipolar, weighted_eight_point
+from ros_matching.networks.ncmnet.folding import folded
 from ros_matching.networks.ncmnet.network import NCMNet, take_rows
 
 
@@ -53,12 +54,12 @@ class NCMNetPruner:
     What fits alone is fewer wrong matches, but as the matrix is no better than its quarter of the matches, some good
     ones would go, too.
 
-    Runs on the device of the network, which it puts into evaluation mode.
+    Runs on the device of the network, of which it works on a copy made for inference.
     """
 
     def __init__(self, network: NCMNet, config: NCMNetPrunerConfig | None = None) -> None:
         self.config = config or NCMNetPrunerConfig()
-        self._network = network.eval()
+        self._network = folded(network)
 
     @property
     def min_matches(self) -> int:
