@@ -97,6 +97,29 @@ def test_guided_matches_find_what_lies_near_its_prediction(backend, tolerance_px
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_guided_matches_are_the_mutual_nearest_within_the_radius(backend):
+    """As by comparing each point with each keypoint; at radius 0 a keypoint at the prediction itself counts."""
+    matcher = load_matcher(backend, max_keypoints=150)
+    known, seen = matcher.extract(texture(2)), matcher.extract(np.roll(texture(2), 3, axis=1))
+    for predictions, radius_px in (
+        (known.keypoints_px + np.array([2, 1]), 6.0),
+        (seen.keypoints_px[: len(known)], 0.0),
+    ):
+        descriptors = known.descriptors[: len(predictions)]
+        apart_px = np.linalg.norm(predictions[:, None] - seen.keypoints_px, axis=2)
+        table = np.stack([matcher.descriptor_distance(row[None], seen.descriptors) for row in descriptors]).astype(
+            float
+        )
+        table[(apart_px > radius_px) | (table >= matcher.guided_max_distance)] = np.inf
+        expected = [
+            (i, j) for i, j in np.argwhere(np.isfinite(table)) if table[i].argmin() == j and table[:, j].argmin() == i
+        ]
+        found = matcher.match_guided(descriptors, predictions, seen, radius_px)
+        assert len(expected) > 10
+        assert sorted(zip(*map(list, found), strict=True)) == expected
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_an_image_without_texture_has_no_features_and_no_pose(backend):
     matcher, flat = load_matcher(backend), np.full((120, 160, 3), 90, np.uint8)
     assert len(matcher.extract(flat)) == 0
