@@ -81,8 +81,7 @@ class PoSFeatExtractor:
         levels = 255 * torch.rand(1, 3, *_EXAMPLE_SIZE, generator=torch.Generator().manual_seed(0)).to(self.device)
         self._engine = make_engine(_FromLevels(self.network), [levels], self.config.engine, self.config.precision)
         # Differences of neighbouring pixels, which need float32.
-        texture = _Texture(with_response=self.config.localization == "hessian")
-        self._texture = make_engine(texture, [levels[:, :1]], self.config.engine, "float32")
+        self._texture = make_engine(_Texture(), [levels[:, :1]], self.config.engine, "float32")
 
     @torch.inference_mode()
     def extract(self, image: np.ndarray) -> Features:
@@ -109,11 +108,12 @@ class PoSFeatExtractor:
 
     def _keypoints(self, score: Tensor, grey: Tensor) -> list[Keypoints]:
         config = self.config
-        variance, *response = self._texture(grey)
+        [variance] = self._texture(grey)
         allowed = None if config.min_contrast == 0 else _enlarged(variance >= config.min_contrast**2)
-        if response:
+        if config.localization == "hessian":
+            response = hessian_response(grey / 255)
             return detect_on_response(
-                response[0], score, config.nms_radius_px, config.min_response, config.max_keypoints, allowed
+                response, score, config.nms_radius_px, config.min_response, config.max_keypoints, allowed
             )
         return detect(score, config.nms_radius_px, config.score_threshold, config.max_keypoints, allowed)
 
@@ -143,26 +143,18 @@ class _FromLevels(nn.Module):
 
 
 class _Texture(nn.Module):
-    """The variance (B, 1, H/4, W/4) around each cell of 4 x 4 pixels, and perhaps the Hessian response (B, 1, H, W).
+    """The variance (B, 1, H/4, W/4) around each cell of 4 x 4 pixels, of grey levels 0 to 255.
 
-    Of grey levels 0 to 255; the variance is that of the 12 x 12 pixels of a cell and the cells around it. Where it is
-    nearly zero, the normalisations of a network find structure in rounding.
+    It is that of the 12 x 12 pixels of a cell and the cells around it. Where it is nearly zero, the normalisations of a
+    network find structure in rounding.
     """
-
-    def __init__(self, with_response: bool) -> None:
-        super().__init__()
-        self._with_response = with_response
-
-    def extra_repr(self) -> str:
-        return f"with_response={self._with_response}"
 
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         centred = grey - grey.mean()  # keeps rounding away from the difference of squares
         moments = functional.avg_pool2d(torch.cat([centred, centred.square()], dim=1), _CONTRAST_CELL_PX)
         moments = functional.avg_pool2d(moments, kernel_size=3, stride=1, padding=1, count_include_pad=False)
         mean, square = moments.split(1, dim=1)
-        variance = square - mean.square()
-        return (variance, hessian_response(grey / 255)) if self._with_response else (variance,)
+        return (square - mean.square(),)
 
 
 def _enlarged(cells: Tensor) -> Tensor:

@@ -33,6 +33,16 @@ def test_the_response_of_a_blob_is_the_formula_of_scale_space() -> None:
     assert response[0, 0, 30, 40].item() == pytest.approx(expected, rel=0.03)
 
 
+def test_on_a_cpu_it_is_the_same_as_by_convolutions() -> None:
+    images = torch.rand(2, 1, 47, 66, generator=torch.Generator().manual_seed(0))
+    found = hessian_response(images)
+    expected = hessian_response(images.clone().requires_grad_())  # what has a gradient is left to convolutions
+    assert expected.requires_grad
+    assert not found.requires_grad
+    # The root magnifies rounding where there is no response.
+    torch.testing.assert_close(found.square(), expected.detach().square(), rtol=1e-3, atol=1e-6)
+
+
 def test_an_edge_and_a_flat_image_have_none() -> None:
     edge = torch.zeros(1, 1, 60, 80)
     edge[..., 40:] = 1.0
