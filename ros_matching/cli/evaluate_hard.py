@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MATCHERS = ("posfeat+ncnet+ncmnet", "posfeat", "sift")
 _DESCRIPTION = """\
 Relative poses of pairs that are hard in a known way. Rendered lines, which need no data: half or more of the image
-moves by itself (moving: two or three bodies, moving-one: one), repeated parts, 20 to 60 degrees between the views,
+moves by itself (moving: four bodies, moving-one: one), repeated parts, 20 to 60 degrees between the views,
 low light, motion blur. Real lines, from the data folder: fox, lund_door and redkitchen at long gaps. AUC of the pose
 error with 95 % bootstrap intervals, and paired differences of the first matcher to the others.
 """

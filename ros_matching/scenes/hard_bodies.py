@@ -12,9 +12,10 @@ from ros_matching.scenes.builder import SceneBuilder
 from ros_matching.scenes.primitives import Box
 from ros_matching.scenes.weathered import WorldTextures
 
-_AREA = 0.64  # of the image that all bodies together are made for, before they cover each other
+_AREA = 0.62  # of the image that all bodies together are made for, before they cover each other
 _DISTANCES_M = (1.0, 1.5)
-_STEP = (0.02, 0.15)  # from image to image, in widths
+_STEP = (0.02, 0.15)  # from image to image, in widths of the image; of several bodies in parts of them
+_TRIES = 10
 LEAST_MOTION_PX = 15.0
 """How far a body's middle moves by itself in the image, at least."""
 LEAST_EPIPOLAR_PX = 6.0
@@ -30,12 +31,20 @@ class Body:
 
 
 def bodies_in_front(world_from_camera: np.ndarray, camera: Camera, count: int, rng: np.random.Generator) -> list[Body]:
-    """Bodies beside each other, between the cameras (2, 4, 4) and what they look at."""
+    """Bodies beside each other, between the cameras (2, 4, 4) and what they look at.
+
+    Each is drawn until it ``moves_visibly``, some times at most.
+    """
     columns = (np.arange(count) + 0.5) / count
-    return [
-        _body(world_from_camera, camera, np.array([column, rng.uniform(0.35, 0.65)]), count, rng)
-        for column in columns + rng.normal(0, 0.05, count)
-    ]
+    bodies = []
+    for column in columns:
+        for _ in range(_TRIES):
+            center = np.array([column + rng.normal(0, 0.04), rng.uniform(0.35, 0.65)])
+            body = _body(world_from_camera, camera, center, count, rng)
+            if moves_visibly(body, world_from_camera, camera):
+                break
+        bodies.append(body)
+    return bodies
 
 
 def moves_visibly(body: Body, world_from_camera: np.ndarray, camera: Camera) -> bool:
@@ -73,7 +82,7 @@ def _body(
     width, height = np.sqrt(area_m2 * aspect), np.sqrt(area_m2 / aspect)
     depth = rng.uniform(0.15, 0.4) * width
     pixel = center * [camera.width, camera.height]
-    angle, step_px = rng.uniform(0, 2 * np.pi), rng.uniform(*_STEP) * camera.width
+    angle, step_px = rng.uniform(0, 2 * np.pi), rng.uniform(*_STEP) * camera.width / np.sqrt(count)
     pixel1 = pixel + step_px * np.array([np.cos(angle), np.sin(angle)])
     ray, first = camera.unproject(pixel[None])[0], world_from_camera[0]
     pose = np.eye(4)

@@ -33,8 +33,8 @@ BLUR_PX = (8.0, 24.0)
 """The range of the length of motion blur in the middle of the image."""
 PHOTONS = (6.0, 40.0)
 """The range of the photons at a white pixel in low light."""
-COMMON_WORLD = 0.15
-"""How much of the first image is static world that the second shows too, at least, in the moving lines."""
+COMMON_WORLD = {"moving": 0.2, "moving-one": 0.15}
+"""How much of the first image is static world that the second shows too, at least."""
 _ATTEMPTS = 200
 _BODY_ATTEMPTS = 20
 _SAME_DEPTH = 0.03
@@ -114,7 +114,7 @@ def exposure_path(pose: np.ndarray, length_px: float, distance_m: float, rng: np
     return pose @ motion
 
 
-def _moving(rng: np.random.Generator, counts: tuple[int, ...]) -> ViewPair | None:
+def _moving(rng: np.random.Generator, counts: tuple[int, ...], least_common: float) -> ViewPair | None:
     stage = furnished_stage(rng)
     poses = _orbit(stage, rng.uniform(5, 12), rng)
     if poses is None:
@@ -123,7 +123,7 @@ def _moving(rng: np.random.Generator, counts: tuple[int, ...]) -> ViewPair | Non
         bodies = bodies_in_front(poses, CAMERA, int(rng.choice(counts)), rng)
         if all(moves_visibly(body, poses, CAMERA) for body in bodies):
             scene, present, moves = _with_bodies(stage.scene, bodies)
-            if _fits(scene, poses, present, moves):
+            if _fits(scene, poses, present, moves, least_common):
                 return _rendered(replace(stage, scene=scene), poses, present, moves)
     return None
 
@@ -139,15 +139,15 @@ def _with_bodies(scene: Scene, bodies: list[Body]) -> tuple[Scene, np.ndarray, n
     return replace(scene, primitives=(*static, *added[0], *added[1])), present, np.arange(present.shape[1]) >= count
 
 
-def _fits(scene: Scene, poses: np.ndarray, present: np.ndarray, moves: np.ndarray) -> bool:
-    """Return True if ``MOVING_FRACTION`` and ``COMMON_WORLD`` hold, by small images."""
+def _fits(scene: Scene, poses: np.ndarray, present: np.ndarray, moves: np.ndarray, least_common: float) -> bool:
+    """Return True if ``MOVING_FRACTION`` and the least common world hold, by small images."""
     seen = Renderer(scene, _SMALL, antialias=False).render(poses, present=present)
     primitives = seen.primitives.numpy()
     moving = moves[primitives] & (primitives >= 0)
     fractions, (low, high) = moving.mean(axis=(1, 2)), MOVING_FRACTION
     if not ((fractions > low + 0.005).all() and (fractions < high - 0.005).all()):
         return False
-    return common_world(_SMALL, seen.depth.numpy(), poses, moving) > COMMON_WORLD
+    return common_world(_SMALL, seen.depth.numpy(), poses, moving) > least_common
 
 
 def common_world(camera: Camera, depth: np.ndarray, poses: np.ndarray, moving: np.ndarray) -> float:
@@ -207,8 +207,8 @@ def _look_at(eye: np.ndarray, aim: np.ndarray, roll_deg: float) -> np.ndarray:
 
 
 HARD_LINES: Mapping[str, Callable[[np.random.Generator], ViewPair | None]] = {
-    "moving": partial(_moving, counts=(2, 3)),
-    "moving-one": partial(_moving, counts=(1,)),
+    "moving": partial(_moving, counts=(4,), least_common=COMMON_WORLD["moving"]),
+    "moving-one": partial(_moving, counts=(1,), least_common=COMMON_WORLD["moving-one"]),
     "repeated": partial(_plain, stage_of=repeated_stage, angles_deg=(6, 18)),
     **{
         f"angle-{angle}": partial(_plain, stage_of=furnished_stage, angles_deg=(angle, angle))

@@ -76,7 +76,7 @@ def test_half_or_more_moves_by_itself_and_enough_does_not(line):
     fractions = pair.moving.mean(axis=(1, 2))
     assert (fractions >= low).all()
     assert (fractions <= high).all()
-    assert common_world(CAMERA, pair.depth, pair.world_from_camera, pair.moving) > COMMON_WORLD - 0.02
+    assert common_world(CAMERA, pair.depth, pair.world_from_camera, pair.moving) > COMMON_WORLD[line] - 0.02
 
 
 def test_a_body_that_stands_still_or_goes_along_with_the_camera_does_not_count():
@@ -92,7 +92,7 @@ def test_a_body_that_stands_still_or_goes_along_with_the_camera_does_not_count()
     assert not moves_visibly(replace(body, motion=poses[1] @ poses[1]), poses, CAMERA)
 
 
-@pytest.mark.parametrize("line", ["moving", "repeated", "low-light"])
+@pytest.mark.parametrize("line", ["repeated", "low-light"])
 def test_pairs_depend_on_their_number_and_seed_alone(line):
     again, other = view_pair(line, seed=1, number=0), view_pair(line, seed=2, number=0)
     np.testing.assert_array_equal(again.images, pair_of(line).images)
