@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from ros_matching.networks.largest import largest_in_rows
 
+_BLOCK = 256  # rows
+
 
 def as_float(x: Tensor) -> Tensor:
     """At least single precision, for what must not be computed in half."""
@@ -73,6 +75,13 @@ def residual_blocks(inputs: int, outputs: int, count: int) -> nn.Sequential:
     return nn.Sequential(*[ResidualBlock(outputs if i else inputs, outputs) for i in range(count)])
 
 
+def in_blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """The rows of ``x`` (B, N, C) in blocks whose tables of N columns stay in a CPU's cache."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return (x,)
+    return x.split(_BLOCK, dim=1)
+
+
 @torch.no_grad()
 def nearest_neighbours(features: Tensor, count: int, *, precise: bool = False) -> Tensor:
     """The rows (B, N, count) nearest to each row of ``features`` (B, N, C), nearest first: normally the row itself.
@@ -83,10 +92,11 @@ def nearest_neighbours(features: Tensor, count: int, *, precise: bool = False) -
     with torch.autocast(device_type=features.device.type, enabled=False):
         x = features.double() if precise else as_float(features)
         x = x - x.mean(dim=1, keepdim=True)
-        # -|a - b|^2 without |a|^2, which is the same for the whole list of a.
-        closeness = (2 * x) @ x.mT
-        closeness -= x.square().sum(dim=2)[:, None]
-        return largest_in_rows(closeness, count)
+        # -|a - b|^2 without |a|^2, which is the same for the whole list of a: [2 a, -1] times [b, |b|^2].
+        square = x.square().sum(dim=2, keepdim=True)
+        columns = torch.cat([x, square], dim=2).mT
+        rows = torch.cat([2 * x, torch.full_like(square, -1)], dim=2)
+        return torch.cat([largest_in_rows(block @ columns, count) for block in in_blocks(rows)], dim=1)
 
 
 def smooth_over_graph(features: Tensor, weights: Tensor) -> Tensor:
@@ -164,8 +174,9 @@ class CrossAttention(nn.Module):
         """The features ``x`` (B, N, C), changed by attention between ``querying`` and ``keyed`` (B, N, C)."""
         query, key, value = self.query(querying), self.key(keyed), self.value(x)
         with torch.autocast(device_type=x.device.type, enabled=False):  # unscaled: half precision is too coarse
-            attention = torch.softmax(as_float(query) @ as_float(key).mT, dim=2)
-            attended = attention @ as_float(value)
+            query, key, value = as_float(query), as_float(key).mT, as_float(value)
+            attended = [torch.softmax(block @ key, dim=2) @ value for block in in_blocks(query)]
+            attended = torch.cat(attended, dim=1)
         return torch.addcmul(x, self.gamma, self.output(attended))
 
 
