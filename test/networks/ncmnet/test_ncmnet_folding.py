@@ -27,11 +27,12 @@ def trained(config: NCMNetConfig) -> NCMNet:
     return network
 
 
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("config", [SMALL, LITE])
 @torch.no_grad()
-def test_folded_network_gives_the_same(config: NCMNetConfig) -> None:
+def test_folded_network_gives_the_same(config: NCMNetConfig, batch: int) -> None:
     network = trained(config)
-    matches = torch.rand(2, 90, 4, dtype=torch.float64) - 0.5
+    matches = torch.rand(batch, 90, 4, dtype=torch.float64) - 0.5
     quick = folded(network)
     expected, found = network.eval()(matches), quick(matches)
     np.testing.assert_array_equal(found.kept2, expected.kept2)
