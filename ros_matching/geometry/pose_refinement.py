@@ -108,10 +108,10 @@ def move_relative_pose(camera1_from_camera0: np.ndarray, step: np.ndarray) -> np
 
 def tangent_basis(direction: np.ndarray) -> np.ndarray:
     """Two unit vectors, the columns of (3, 2), that are orthogonal to each other and to a direction (3,)."""
-    axis = np.eye(3)[np.argmin(np.abs(direction))]
-    first = np.cross(direction, axis)
-    first /= np.linalg.norm(first)
-    second = np.cross(direction, first)
+    cross = skew(direction)  # np.cross is slow on single vectors
+    first = cross[:, np.argmin(np.abs(direction))]
+    first = first / np.linalg.norm(first)
+    second = cross @ first
     return np.column_stack([first, second / np.linalg.norm(second)])
 
 
