@@ -119,7 +119,7 @@ def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:
     dense = np.zeros((6 * len(observations.free_cameras), count, 3))
     for slot, camera in enumerate(observations.free_cameras):
         rows = observations.point_index[observations.starts[camera] : observations.starts[camera + 1]]
-        dense[6 * slot : 6 * slot + 6, rows] = linear.cross[slot]
+        dense[6 * slot : 6 * slot + 6, rows] = linear.cross[slot].swapaxes(1, 2)
     return dense
 
 

@@ -89,7 +89,7 @@ class Linearisation:
     """The weighted normal equations of a bundle at one state.
 
     ``camera_blocks`` (F, 6, 6) and ``camera_gradient`` (F, 6) of the free cameras, ``point_blocks`` (P, 3, 3) and
-    ``point_gradient`` (P, 3), ``cross`` one (6, n, 3) for the n observations of each free camera.
+    ``point_gradient`` (P, 3), ``cross`` one (6, 3, n) for the n observations of each free camera.
     """
 
     observations: Observations
@@ -118,7 +118,8 @@ class Linearisation:
             flat = (jacobian * weight[part]).reshape(6, -1)
             camera_blocks.append(flat @ jacobian.reshape(6, -1).T)
             camera_gradient.append(flat @ residuals.residual[:, part].ravel())
-            cross.append(np.einsum("irn,jrn->inj", jacobian, weighted[:, :, part]))
+            of_points = weighted[:, :, part]
+            cross.append(jacobian[:, None, 0] * of_points[:, 0] + jacobian[:, None, 1] * of_points[:, 1])
         shape = (len(cross), 6, 6)
         return Linearisation(
             observations,
@@ -135,25 +136,25 @@ class Linearisation:
         With the points' blocks V = L L^T and G = W L^-T, the cameras solve (U - G G^T) dc = -(g_c - G L^-1 g_p).
         """
         observations = self.observations
-        lower_inverse = np.linalg.inv(np.linalg.cholesky(_damped(self.point_blocks, damping)))
-        half_gradient = (lower_inverse @ self.point_gradient[:, :, None])[:, :, 0]
+        lower_inverse = _lower_inverse(np.linalg.cholesky(_damped(self.point_blocks, damping)))
+        half_gradient = np.einsum("ijn,nj->in", lower_inverse, self.point_gradient)
         free, count = observations.free_cameras, observations.point_count
         camera_steps = np.zeros((len(observations.starts) - 1, 6))
         half_steps = -half_gradient.ravel()
         if len(free):
-            eliminated = np.zeros((6 * len(free), 3 * count))
+            eliminated = np.zeros((len(free), 6, 3, count))
             system = np.zeros((len(free), 6, len(free), 6))
             for slot, camera in enumerate(free):
                 rows = observations.point_index[observations.starts[camera] : observations.starts[camera + 1]]
-                block = eliminated[6 * slot : 6 * slot + 6].reshape(6, count, 3)
-                block[:, rows] = np.einsum("inj,nkj->ink", self.cross[slot], lower_inverse[rows])
+                eliminated[slot][:, :, rows] = _times_transposed(self.cross[slot], lower_inverse[:, :, rows])
+            eliminated = eliminated.reshape(6 * len(free), 3 * count)
             system[np.arange(len(free)), :, np.arange(len(free))] = _damped(self.camera_blocks, damping)
             system = system.reshape(len(eliminated), -1) - eliminated @ eliminated.T
             gradient = self.camera_gradient.ravel() - eliminated @ half_gradient.ravel()
             steps = -np.linalg.solve(system, gradient)
             camera_steps[free] = steps.reshape(-1, 6)
             half_steps -= steps @ eliminated
-        return camera_steps, np.einsum("nji,nj->ni", lower_inverse, half_steps.reshape(count, 3))
+        return camera_steps, np.einsum("jin,jn->ni", lower_inverse, half_steps.reshape(3, count))
 
 
 def jacobians(observations: Observations, residuals: Residuals, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -183,3 +184,24 @@ def _damped(blocks: np.ndarray, damping: float) -> np.ndarray:
     diagonal = np.einsum("nii->ni", damped)
     diagonal += damping * diagonal + _FLOOR * max(diagonal.max(initial=0.0), 1e-300)
     return damped
+
+
+def _lower_inverse(lower: np.ndarray) -> np.ndarray:
+    """The inverses (3, 3, N) of regular lower triangular matrices (N, 3, 3), by substitution in all of them at once."""
+    l00, l10, l11, l20, l21, l22 = (lower[:, i, j] for i in range(3) for j in range(i + 1))
+    inverse = np.zeros((3, 3, len(lower)))
+    inverse[0, 0], inverse[1, 1], inverse[2, 2] = 1.0 / l00, 1.0 / l11, 1.0 / l22
+    inverse[1, 0] = -l10 * inverse[0, 0] * inverse[1, 1]
+    inverse[2, 1] = -l21 * inverse[1, 1] * inverse[2, 2]
+    inverse[2, 0] = -(l20 * inverse[0, 0] + l21 * inverse[1, 0]) * inverse[2, 2]
+    return inverse
+
+
+def _times_transposed(left: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """``left[..., n] @ lower[..., n].T`` (6, 3, N) of ``left`` (6, 3, N) and lower triangular ``lower`` (3, 3, N)."""
+    first, second, third = left[:, 0], left[:, 1], left[:, 2]
+    product = np.empty(left.shape)
+    product[:, 0] = first * lower[0, 0]
+    product[:, 1] = first * lower[1, 0] + second * lower[1, 1]
+    product[:, 2] = first * lower[2, 0] + second * lower[2, 1] + third * lower[2, 2]
+    return product
