@@ -70,21 +70,26 @@ def align_patches(
     moved = points1.copy()
     figures = np.empty((len(points0), 4), np.float32)
     side = len(weights)
-    template, levels = np.empty((side, side), np.float32), np.empty((side, side), np.float32)
-    gradient_x, gradient_y = np.empty((side, side), np.float32), np.empty((side, side), np.float32)
+    # Of a patch, all pixels in one row: loops over it are vectorised.
+    template, levels = np.empty(side * side, np.float32), np.empty(side * side, np.float32)
+    gradient_x, gradient_y = np.empty(side * side, np.float32), np.empty(side * side, np.float32)
     across, along = np.empty((side, side + 1), np.float32), np.empty((side + 1, side), np.float32)
+    flat_weights = np.ascontiguousarray(weights).reshape(-1)
+    offsets = np.empty((2, side * side), np.float32)  # of the pixels from the point, x and y
+    for pixel in range(side * side):
+        offsets[0, pixel], offsets[1, pixel] = pixel % side - side // 2, pixel // side - side // 2
+    flat1 = np.ascontiguousarray(grey1).reshape(-1)
     for match in range(len(points0)):
         x, y = points0[match, 0] - np.float32(side // 2), points0[match, 1] - np.float32(side // 2)
-        _read(grey0, x, y, template)
+        _read(grey0, x, y, template.reshape(side, side))
         _read(grey0, x - np.float32(0.5), y, across)
         _read(grey0, x, y - np.float32(0.5), along)
-        xx, xy, yy, is_textured = _prepare(template, across, along, weights, gradient_x, gradient_y)
+        xx, xy, yy, is_textured = _prepare(template, across, along, flat_weights, gradient_x, gradient_y)
         affinity = affinities[match]
         settled = False
         for iteration in range(iterations + 1):
-            correlation, bx, by = _compare(
-                grey1, moved[match], affinity, weights, template, gradient_x, gradient_y, levels
-            )
+            _read_mapped(grey1, flat1, moved[match], affinity, offsets, levels)
+            correlation, bx, by = _compare(levels, flat_weights, template, gradient_x, gradient_y)
             if iteration == 0:
                 figures[match, 0] = correlation
             if settled or iteration == iterations:
@@ -129,22 +134,22 @@ def _prepare(
 
     ``across`` and ``along`` are the image half a pixel to each side of the template's pixels.
     """
-    side = len(weights)
+    side = len(across)
     deviation = _normalise(template, weights)
     scale = 1 / max(deviation, _TINY)
+    for row in range(side):
+        for column in range(side):
+            gradient_x[row * side + column] = (across[row, column + 1] - across[row, column]) * scale
+            gradient_y[row * side + column] = (along[row + 1, column] - along[row, column]) * scale
     mean_x, mean_y = np.float32(0), np.float32(0)
-    for row in range(side):
-        for column in range(side):
-            gradient_x[row, column] = (across[row, column + 1] - across[row, column]) * scale
-            gradient_y[row, column] = (along[row + 1, column] - along[row, column]) * scale
-            mean_x += weights[row, column] * gradient_x[row, column]
-            mean_y += weights[row, column] * gradient_y[row, column]
+    for pixel in range(len(weights)):
+        mean_x += weights[pixel] * gradient_x[pixel]
+        mean_y += weights[pixel] * gradient_y[pixel]
     xx, xy, yy = np.float32(0), np.float32(0), np.float32(0)
-    for row in range(side):
-        for column in range(side):
-            gx, gy, weight = gradient_x[row, column] - mean_x, gradient_y[row, column] - mean_y, weights[row, column]
-            xx, xy, yy = xx + weight * gx * gx, xy + weight * gx * gy, yy + weight * gy * gy
-            gradient_x[row, column], gradient_y[row, column] = weight * gx, weight * gy
+    for pixel in range(len(weights)):
+        gx, gy, weight = gradient_x[pixel] - mean_x, gradient_y[pixel] - mean_y, weights[pixel]
+        xx, xy, yy = xx + weight * gx * gx, xy + weight * gx * gy, yy + weight * gy * gy
+        gradient_x[pixel], gradient_y[pixel] = weight * gx, weight * gy
     half_trace = (xx + yy) / 2
     smallest = half_trace - np.sqrt(max(half_trace * half_trace - (xx * yy - xy * xy), np.float32(0)))
     is_textured = deviation > _TINY and smallest > np.float32(1e-3)
@@ -154,55 +159,64 @@ def _prepare(
 
 
 @_compiled()
-def _compare(
-    grey: np.ndarray,
-    point: np.ndarray,
-    affinity: np.ndarray,
-    weights: np.ndarray,
-    template: np.ndarray,
-    gradient_x: np.ndarray,
-    gradient_y: np.ndarray,
-    levels: np.ndarray,
-) -> tuple[np.float32, np.float32, np.float32]:
-    """The correlation of the template with the patch at a point, and the right side of the normal equations."""
-    side = len(weights)
-    radius = np.float32(side // 2)
+def _read_mapped(
+    grey: np.ndarray, flat: np.ndarray, point: np.ndarray, affinity: np.ndarray, offsets: np.ndarray, levels: np.ndarray
+) -> None:
+    """Fill ``levels`` (K,) with an image at a point plus ``offsets`` (2, K) under an affinity.
+
+    ``flat`` (H W,) are the same pixels as ``grey`` (H, W).
+    """
+    radius = offsets[0, -1]
     reach_x = radius * (abs(affinity[0, 0]) + abs(affinity[0, 1]))
     reach_y = radius * (abs(affinity[1, 0]) + abs(affinity[1, 1]))
     inside = point[0] >= reach_x and point[1] >= reach_y
-    inside = inside and point[0] + reach_x < grey.shape[1] - 1 and point[1] + reach_y < grey.shape[0] - 1
-    for row in range(side):
-        for column in range(side):
-            dx, dy = column - radius, row - radius
-            px = point[0] + affinity[0, 0] * dx + affinity[0, 1] * dy
-            py = point[1] + affinity[1, 0] * dx + affinity[1, 1] * dy
-            levels[row, column] = _interpolate(grey, px, py) if inside else _sample(grey, px, py)
+    # By more than what rounding may add to the place of a pixel.
+    inside = inside and point[0] + reach_x < grey.shape[1] - 1.01 and point[1] + reach_y < grey.shape[0] - 1.01
+    x, y, a00, a01, a10, a11 = point[0], point[1], affinity[0, 0], affinity[0, 1], affinity[1, 0], affinity[1, 1]
+    width = np.int32(grey.shape[1])
+    for pixel in range(len(levels)):
+        px = x + a00 * offsets[0, pixel] + a01 * offsets[1, pixel]
+        py = y + a10 * offsets[0, pixel] + a11 * offsets[1, pixel]
+        if inside:
+            column, row = np.int32(px), np.int32(py)
+            u, v = px - np.float32(column), py - np.float32(row)
+            first = np.uint64(row * width + column)  # without a sign: no test for places counted from the end
+            second = first + np.uint64(width)
+            above = flat[first] + u * (flat[first + np.uint64(1)] - flat[first])
+            below = flat[second] + u * (flat[second + np.uint64(1)] - flat[second])
+            levels[pixel] = above + v * (below - above)
+        else:
+            levels[pixel] = _sample(grey, px, py)
+
+
+@_compiled()
+def _compare(
+    levels: np.ndarray, weights: np.ndarray, template: np.ndarray, gradient_x: np.ndarray, gradient_y: np.ndarray
+) -> tuple[np.float32, np.float32, np.float32]:
+    """Normalise a patch; its correlation with the template, and the right side of the normal equations."""
     _normalise(levels, weights)
     correlation, bx, by = np.float32(0), np.float32(0), np.float32(0)
-    for row in range(side):
-        for column in range(side):
-            difference = levels[row, column] - template[row, column]
-            correlation += weights[row, column] * levels[row, column] * template[row, column]
-            bx += gradient_x[row, column] * difference
-            by += gradient_y[row, column] * difference
+    for pixel in range(len(levels)):
+        difference = levels[pixel] - template[pixel]
+        correlation += weights[pixel] * levels[pixel] * template[pixel]
+        bx += gradient_x[pixel] * difference
+        by += gradient_y[pixel] * difference
     return correlation, bx, by
 
 
 @_compiled()
 def _normalise(levels: np.ndarray, weights: np.ndarray) -> np.float32:
-    """Give levels mean zero and deviation one, in place; returns the deviation."""
+    """Give levels (K,) mean zero and deviation one, in place; returns the deviation."""
     mean, square = np.float32(0), np.float32(0)
-    for row in range(len(weights)):
-        for column in range(len(weights)):
-            mean += weights[row, column] * levels[row, column]
-    for row in range(len(weights)):
-        for column in range(len(weights)):
-            levels[row, column] -= mean
-            square += weights[row, column] * levels[row, column] * levels[row, column]
+    for pixel in range(len(levels)):
+        mean += weights[pixel] * levels[pixel]
+    for pixel in range(len(levels)):
+        levels[pixel] -= mean
+        square += weights[pixel] * levels[pixel] * levels[pixel]
     deviation = np.sqrt(square)
-    for row in range(len(weights)):
-        for column in range(len(weights)):
-            levels[row, column] /= max(deviation, _TINY)
+    scale = max(deviation, _TINY)
+    for pixel in range(len(levels)):
+        levels[pixel] /= scale
     return deviation
 
 
