@@ -18,7 +18,7 @@ from ros_matching.networks.card import WeightsCard
 from ros_matching.networks.checkpoint import save_weights
 from ros_matching.networks.cnn_geometric.network import cnn_geometric_lite
 from ros_matching.networks.ncnet.network import consensus_network
-from ros_matching.networks.posfeat.nearest import cosine_table, nearest_in_table, nearest_neighbours
+from ros_matching.networks.posfeat.nearest import nearest_neighbours
 from ros_matching.networks.posfeat.network import PoSFeat
 
 CAMERA = Camera(width=320, height=240, fx=280, fy=280, cx=159.5, cy=119.5)
@@ -94,15 +94,12 @@ def test_nearest_neighbours_in_blocks_are_those_of_the_whole_table(counts):
     second[-1] = second[3]  # a tie, which goes to the first
     table = (first @ second.T).numpy()
     ordered = np.sort(table, axis=1)
-    for found in (
-        nearest_neighbours(first, second, block_entries=counts[1] * 5),
-        nearest_in_table(cosine_table(first, second), counts[1]),
-    ):
-        np.testing.assert_array_equal(found.column, table.argmax(axis=1))
-        np.testing.assert_allclose(found.cosine, ordered[:, -1], rtol=1e-5)
-        np.testing.assert_allclose(found.second, ordered[:, -2], rtol=1e-5)
-        mutual = table.argmax(axis=0)[table.argmax(axis=1)] == np.arange(counts[0])
-        np.testing.assert_array_equal(found.mutual, mutual)
+    found = nearest_neighbours(first, second, block_entries=counts[1] * 5)
+    np.testing.assert_array_equal(found.column, table.argmax(axis=1))
+    np.testing.assert_allclose(found.cosine, ordered[:, -1], rtol=1e-5)
+    np.testing.assert_allclose(found.second, ordered[:, -2], rtol=1e-5)
+    mutual = table.argmax(axis=0)[table.argmax(axis=1)] == np.arange(counts[0])
+    np.testing.assert_array_equal(found.mutual, mutual)
 
 
 def test_descriptors_opposite_to_all_others_still_have_a_nearest():

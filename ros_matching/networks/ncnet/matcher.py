@@ -7,8 +7,8 @@ them alone. Together:
 1. Coarse: the descriptor maps (a quarter of the image), unit vectors, averaged over 4 x 4 cells: 40 x 30 cells for
    640 x 480 pixels. Their correlations go through the consensus network, dense or on the strongest pairs only.
 2. What it says of cells is read out for keypoints, in one of three ways:
-   - "gated": of keypoints that are each other's nearest by descriptor, those match whose cells agree in both directions
-     to within a few cells; and those that look alike are told apart by their cells (``gating.py``).
+   - "gated": of keypoints that are each other's nearest by descriptor, those match whose cells agree in one direction
+     at least, to within a few cells (``gating.py``).
    - "refined": a keypoint goes with its cell to the best cell of the other image, keeping its place within the cell.
      Around there, its descriptor is compared with 7 x 7 cells of the fine map. The best one, with a quadratic surface
      through its neighbours, gives the point to a fraction of a cell; a maximum at the rim of the window is none. A
@@ -38,13 +38,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import MatchingError
-from ros_matching.networks.ncnet.gating import BestCells, CoarseMap, Gate, best_cells, mutual_nearest
+from ros_matching.networks.ncnet.gating import BestCells, CoarseMap, Gate, best_cells
 from ros_matching.networks.ncnet.grid import SAMPLINGS, MapGrid
 from ros_matching.networks.ncnet.network import ConsensusNetwork, correlate, normalize
 from ros_matching.networks.ncnet.refinement import refine
 from ros_matching.networks.ncnet.sparse import Pairs, filter_pairs, strongest_pairs
 from ros_matching.networks.ncnet.sparse import best_cells as best_cells_of_pairs
-from ros_matching.networks.posfeat.nearest import NearestMatcher, cosine_table
+from ros_matching.networks.posfeat.nearest import NearestMatcher
 
 READOUTS = ("gated", "refined", "agreed")
 _NORM_EPS = 1e-12
@@ -76,12 +76,6 @@ class ConsensusConfig(Config):
     readout: str = parameter("gated", "how keypoints are matched by what cells are", choices=READOUTS)
     reach: int = parameter(
         2, "gated: coarse cells around the best one in which a keypoint may lie", minimum=0, maximum=20
-    )
-    told_apart: float = parameter(
-        0.8,
-        "gated: ratio of the nearest to the second distance, of partners let through, up to which look-alikes match",
-        minimum=0,
-        maximum=1,
     )
 
 
@@ -140,9 +134,9 @@ class ConsensusMatcher:
     def match(self, features0: Features, features1: Features) -> Matches:
         """One-to-one matches; ``points1`` are refined on the map if so configured, ``points0`` are keypoints.
 
-        The score of a gated match is one minus the ratio of the distance of its descriptors to that of the next best,
-        or of the next best let through; of others, how nearly the two cells are each other's best by consensus, times
-        the cosine. Raises ``MatchingError`` for features of different extractors or without a descriptor map.
+        The score of a gated match is one minus the ratio of the distance of its descriptors to that of the next best;
+        of others, how nearly the two cells are each other's best by consensus, times the cosine. Raises
+        ``MatchingError`` for features of different extractors or without a descriptor map.
         """
         if features0.backend != features1.backend:
             raise MatchingError(
@@ -156,8 +150,9 @@ class ConsensusMatcher:
         correlation = correlate(view0.coarse, view1.coarse)
         if self.config.readout == "gated":
             best = self._best_cells(correlation)
-            gate = Gate(view0.keypoint_cells, view1.keypoint_cells, *best, self.config.reach)
-            return self._gated(features0, features1, view0, view1, gate)
+            return self._gated(
+                features0, features1, Gate(view0.keypoint_cells, view1.keypoint_cells, *best, self.config.reach)
+            )
         consensus = self.consensus(correlation)
         carried0, scores = self._carry(view0, view1, consensus)
         carried1, _ = self._carry(view1, view0, consensus.T)
@@ -166,21 +161,12 @@ class ConsensusMatcher:
         points1 = carried0 if self.config.readout == "refined" else view1.keypoints[partners]
         return self._matches(features0, points1, partners, agree, scores)
 
-    def _gated(self, features0: Features, features1: Features, view0: _View, view1: _View, gate: Gate) -> Matches:
-        """Nearest neighbours that the gate lets through, and look-alikes told apart, each in the order of image 0."""
-        cosines = cosine_table(view0.descriptors, view1.descriptors)
-        rows0, rows1 = gate.pairs()
-        let_through = cosines.flatten().index_select(0, rows0 * cosines.shape[1] + rows1)
-        alike = mutual_nearest(let_through, rows0, rows1, (len(features0), len(features1)))
-        nearest = self._nearest.match(features0, features1, cosines)
-        found = (torch.from_numpy(rows).to(cosines.device) for rows in (nearest.indices0, nearest.indices1))
-        nearest = nearest.select(gate.lets_through(*found).cpu().numpy())
-        packed = torch.stack([column.double() for column in alike]).cpu().numpy()  # one copy, one wait
-        rows0, rows1, ratio = packed[0].astype(np.intp), packed[1].astype(np.intp), packed[2]
-        good = (ratio <= self.config.told_apart) & ~np.isin(rows0, nearest.indices0) & ~np.isin(rows1, nearest.indices1)
-        rows0, rows1, ratio = rows0[good], rows1[good], ratio[good]
-        points = features0.keypoints_px[rows0], features1.keypoints_px[rows1]
-        return nearest.joined(Matches(*points, 1 - ratio, rows0, rows1))
+    def _gated(self, features0: Features, features1: Features, gate: Gate) -> Matches:
+        """The nearest neighbours that the gate lets through, in the order of image 0."""
+        nearest = self._nearest.match(features0, features1)
+        device = gate.map0.cells.device
+        rows = (torch.from_numpy(rows).to(device) for rows in (nearest.indices0, nearest.indices1))
+        return nearest.select(np.flatnonzero(gate.lets_through(*rows).cpu().numpy()))
 
     def consensus(self, correlation: Tensor) -> Tensor:
         """Scores (cells of image 0, cells of image 1), not negative, of a correlation (1, 1, h0, w0, h1, w1)."""

@@ -48,8 +48,8 @@ class NearestMatcher:
         self.config = config or NearestConfig()
 
     @torch.inference_mode()
-    def match(self, features0: Features, features1: Features, cosines: Tensor | None = None) -> Matches:
-        """One-to-one matches of keypoints, in the order of those of image 0; of a ``cosine_table`` if there is one.
+    def match(self, features0: Features, features1: Features) -> Matches:
+        """One-to-one matches of keypoints, in the order of those of image 0.
 
         The score is one minus the ratio of the distances to the nearest and the second nearest descriptor: weighed by
         it, relative poses are better than by the cosine, or all alike (AUC@5 of 24 for 19 on frames of a headset).
@@ -57,10 +57,7 @@ class NearestMatcher:
         if min(len(features0), len(features1)) < 2:
             nothing = np.zeros(0, dtype=np.intp)
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), nothing, nothing)
-        if cosines is None:
-            found = nearest_neighbours(features0.descriptors, features1.descriptors)
-        else:
-            found = nearest_in_table(cosines, len(features1))
+        found = nearest_neighbours(features0.descriptors, features1.descriptors)
         ratio = distance_ratio(found.cosine, found.second)
         keep = found.mutual & (found.cosine >= self.config.min_cosine) & (ratio <= self.config.ratio)
         columns = torch.where(keep, found.column, -1)
@@ -86,16 +83,6 @@ def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries
     padded = _in_groups(descriptors1)
     parts = descriptors0.split(max(1, block_entries // count1))
     return _nearest((_cosines(part, padded, count1) for part in parts), count1)
-
-
-def cosine_table(descriptors0: Tensor, descriptors1: Tensor) -> Tensor:
-    """The cosines of unit vectors (N, D) and (M, D), with some more columns, of minus infinity, after the M."""
-    return _cosines(descriptors0, _in_groups(descriptors1), len(descriptors1))
-
-
-def nearest_in_table(cosines: Tensor, count1: int) -> Neighbours:
-    """As ``nearest_neighbours``, from the ``cosine_table`` of so many descriptors of image 1."""
-    return _nearest(cosines.split(max(1, _BLOCK_ENTRIES // count1)), count1)
 
 
 def _nearest(blocks: Iterable[Tensor], count1: int) -> Neighbours:

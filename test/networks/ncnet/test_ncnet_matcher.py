@@ -85,24 +85,6 @@ def test_gated_matches_are_the_true_keypoints(name: str, form: str) -> None:
     assert len(np.unique(matches.indices0)) == len(np.unique(matches.indices1)) == len(matches)
 
 
-def test_the_gate_tells_keypoints_apart_that_look_alike() -> None:
-    """Every keypoint has a double far away, with the same descriptor; only their surroundings differ."""
-    view0, view1 = two_views(MOTIONS["shift"])
-    count = SEEN_TWICE // 2
-    rows = np.concatenate([np.arange(count), np.arange(count), np.arange(2 * count, 250)])
-    noisy = view1.descriptors + 0.02 * torch.randn(view1.descriptors.shape, generator=torch.Generator().manual_seed(3))
-    descriptors1 = noisy / noisy.norm(dim=1, keepdim=True)
-    view0 = dataclasses.replace(view0, descriptors=view0.descriptors[rows])
-    view1 = dataclasses.replace(view1, descriptors=descriptors1[rows])
-    matches = ConsensusMatcher(voting_network()).match(view0, view1)
-    among = matches.indices0 < 2 * count
-    assert np.count_nonzero(among) > 0.8 * 2 * count
-    assert np.mean(errors_px(matches, MOTIONS["shift"])[among] < 1e-3) > 0.9
-    assert not (
-        NearestMatcher().match(view0, view1).indices0 < 2 * count
-    ).any()  # by themselves they are not distinctive
-
-
 def test_the_gate_takes_away_what_lies_elsewhere() -> None:
     """A third of the keypoints have lent their descriptors to points far from where their surroundings went."""
     view0, view1 = two_views(MOTIONS["shift"])
