@@ -83,8 +83,8 @@ def bundle_covariance(
     sigma_px = max(min_sigma_px, float(np.sqrt(weight @ np.sum(residuals.residual**2, axis=0) / freedom)))
     point_inverse = _inverses(linear.point_blocks)
     cross = _dense_cross(linear, count)
-    by_cameras = -np.einsum("pij,apj->pia", point_inverse, cross, optimize=True)
-    information = cross.reshape(unknowns, 3 * count) @ by_cameras.reshape(3 * count, unknowns)
+    by_cameras = -(point_inverse @ cross)
+    information = cross.reshape(3 * count, unknowns).T @ by_cameras.reshape(3 * count, unknowns)
     for slot in range(len(free)):
         block = slice(6 * slot, 6 * slot + 6)
         information[block, block] += linear.camera_blocks[slot]
@@ -114,12 +114,12 @@ def _scores_by_place(linear: Linearisation, residuals: Residuals, poses: np.ndar
 
 
 def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:
-    """W as (6F, P, 3): zero where a camera does not see a point."""
+    """W transposed as (P, 3, 6F): zero where a camera does not see a point."""
     observations = linear.observations
-    dense = np.zeros((6 * len(observations.free_cameras), count, 3))
+    dense = np.zeros((count, 3, 6 * len(observations.free_cameras)))
     for slot, camera in enumerate(observations.free_cameras):
         rows = observations.point_index[observations.starts[camera] : observations.starts[camera + 1]]
-        dense[6 * slot : 6 * slot + 6, rows] = linear.cross[slot].swapaxes(1, 2)
+        dense[rows, :, 6 * slot : 6 * slot + 6] = linear.cross[slot].transpose(2, 1, 0)
     return dense
 
 
@@ -127,7 +127,7 @@ def _inverses(blocks: np.ndarray) -> np.ndarray:
     """Inverses (P, 3, 3) of symmetric blocks, their smallest eigenvalues held at a share of the largest."""
     values, vectors = np.linalg.eigh(blocks)
     values = np.maximum(values, np.maximum(_MIN_POINT_CONDITION * values[:, -1:], 1e-300))
-    return np.einsum("pij,pj,pkj->pik", vectors, 1.0 / values, vectors, optimize=True)
+    return (vectors / values[:, None]) @ vectors.swapaxes(1, 2)
 
 
 def _scale_step(problem: BundleProblem) -> np.ndarray:
