@@ -55,14 +55,13 @@ class LearnedMatcher(TwoViewMatcher):
     ) -> None:
         self.name = name
         self._extractor = extractor
-        self._matching = matching
-        self._nearest = matching if isinstance(matching, NearestMatcher) else NearestMatcher()
+        self._consensus = matching if isinstance(matching, ConsensusMatcher) else None
+        self._nearest = matching if self._consensus is None else self._consensus.nearest
         self._pruner = pruner
         self._refinement = refinement
         self._overlap = overlap
-        self.nearby_is_all = isinstance(matching, NearestMatcher) and pruner is None
-        self._keeps_map = isinstance(matching, ConsensusMatcher)
-        self.match_stage = "ncnet" if self._keeps_map else "match"
+        self.nearby_is_all = self._consensus is None and pruner is None
+        self.match_stage = "match" if self._consensus is None else "ncnet"
         self.prune_stage = "match" if pruner is None else "ncmnet"
 
     @property
@@ -80,7 +79,7 @@ class LearnedMatcher(TwoViewMatcher):
         features = self._extractor.extract(image)
         cells = None if self._overlap is None else self._overlap.cells(features.dense_map)
         # A map of 640x480 pixels takes 10 MB, and a tracker keeps the features of many images.
-        return replace(features, cells=cells, dense_map=features.dense_map if self._keeps_map else None)
+        return replace(features, cells=cells, dense_map=None if self._consensus is None else features.dense_map)
 
     def match_features(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
@@ -92,12 +91,16 @@ class LearnedMatcher(TwoViewMatcher):
         return self.refined(matches, features0, features1)
 
     def match_keypoints(
-        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+        self,
+        features0: Features,
+        features1: Features,
+        camera0: Camera | None = None,
+        camera1: Camera | None = None,
+        nearby: Matches | None = None,
     ) -> Matches:
-        """The same before they are pruned and refined."""
-        self._check_own(features0)
-        self._check_own(features1)
-        return self._matching.match(features0, features1)
+        """The same before they are pruned and refined; of the nearest neighbours ``nearby`` where they are known."""
+        nearby = self.match_nearby(features0, features1) if nearby is None else nearby
+        return nearby if self._consensus is None else self._consensus.match(features0, features1, nearby)
 
     def match_nearby(self, features0: Features, features1: Features) -> Matches:
         """Mutual nearest neighbours, without consensus."""

@@ -63,10 +63,18 @@ class TwoViewMatcher(ABC):
         return descriptors0 @ descriptors1.T
 
     def match_keypoints(
-        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
+        self,
+        features0: Features,
+        features1: Features,
+        camera0: Camera | None = None,
+        camera1: Camera | None = None,
+        nearby: Matches | None = None,
     ) -> Matches:
-        """As ``match_features``, but neither ``pruned`` nor ``refined``: for who does that later, with some or none."""
-        return self.match_features(features0, features1, camera0, camera1)
+        """As ``match_features``, but neither ``pruned`` nor ``refined``: for who does that later, with some or none.
+
+        ``nearby`` is the result of ``match_nearby`` where it is known; the search for it is not repeated.
+        """
+        return self.match_features(features0, features1, camera0, camera1) if nearby is None else nearby
 
     def match_nearby(self, features0: Features, features1: Features) -> Matches:
         """As ``match_keypoints``, in the shortest time: for an image near one of known pose, which known points locate.

@@ -81,15 +81,14 @@ class LocalMapper:
     ) -> None:
         """Connect a new keyframe with its neighbours: new landmarks, new sightings of old ones, merged duplicates.
 
-        ``known_matches`` are matches (neighbour, keyframe) of keypoints already made, by keyframe id. They are pruned
-        here, where a wrong one becomes a landmark and stays; a pose finds out by itself.
+        ``known_matches`` are those of ``match_nearby`` (neighbour, keyframe) already made, by keyframe id. The other
+        stages of the matcher run here, where a wrong match becomes a landmark and stays; a pose rejects it by itself.
         """
         camera = local_map.camera
         for neighbour in self._neighbours(local_map, keyframe):
-            matches = (known_matches or {}).get(neighbour.id)
-            if matches is None:
-                with self._stages(self._matcher.match_stage):
-                    matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera)
+            known = (known_matches or {}).get(neighbour.id)
+            with self._stages(self._matcher.match_stage):
+                matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera, known)
             with self._stages(self._matcher.prune_stage):
                 matches = self._matcher.pruned(matches, camera, camera)
             matches = matches.select(self._worthwhile(local_map, neighbour, keyframe, matches))

@@ -87,16 +87,17 @@ class Localizer:
         ``prediction`` is a guess of camera_from_world (4, 4) to start from. Without one (a lost camera) a turn on the
         spot is not considered, as nothing says that the camera still is where the keyframe was.
         """
+        nearby = None
         if prediction is not None:
             with self._stages("match"):
-                matches = self._matcher.match_nearby(reference.features, features)
-            found = self._localize(local_map, features, reference, matches, prediction, min_inliers)
+                nearby = self._matcher.match_nearby(reference.features, features)
+            found = self._localize(local_map, features, reference, nearby, prediction, min_inliers)
             if found is not None or self._matcher.nearby_is_all:
                 return found
         # Where no prediction holds, wrong matches decide: all stages of the matcher.
         camera = local_map.camera
         with self._stages(self._matcher.match_stage):
-            matches = self._matcher.match_keypoints(reference.features, features, camera, camera)
+            matches = self._matcher.match_keypoints(reference.features, features, camera, camera, nearby)
         with self._stages(self._matcher.prune_stage):
             matches = self._matcher.pruned(matches, camera, camera)
         return self._localize(local_map, features, reference, matches, prediction, min_inliers)

@@ -173,9 +173,7 @@ class VisualOdometry:
             localization.landmark_ids.copy(),
             localization.weights.copy(),
         )
-        # A matcher of several stages has left out some for the frame, which now becomes part of the map.
-        known = {localization.reference.id: localization.matches} if self._matcher.nearby_is_all else None
-        self._mapper.extend(self._map, keyframe, known)
+        self._mapper.extend(self._map, keyframe, {localization.reference.id: localization.matches})
         self._adjust(keyframe)
         return keyframe
 

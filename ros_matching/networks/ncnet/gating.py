@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from ros_matching.datatypes import Matches
 
 
 class CoarseMap(NamedTuple):
@@ -60,6 +64,13 @@ class Gate(NamedTuple):
         forth, back = self.forth.of(cells0), self.back.of(cells1)
         agrees_forth = forth.agrees & _is_near(forth.cell, cells1, self.map1.columns, self.reach)
         return agrees_forth | (back.agrees & _is_near(back.cell, cells0, self.map0.columns, self.reach))
+
+
+def gated(matches: Matches, gate: Gate) -> Matches:
+    """Those of the matches that the gate lets through."""
+    device = gate.map0.cells.device
+    rows = (torch.from_numpy(rows).to(device) for rows in (matches.indices0, matches.indices1))
+    return matches.select(np.flatnonzero(gate.lets_through(*rows).cpu().numpy()))
 
 
 def _is_near(best: Tensor, cells: Tensor, columns: int, reach: int) -> Tensor:

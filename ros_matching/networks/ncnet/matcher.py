@@ -38,7 +38,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import MatchingError
-from ros_matching.networks.ncnet.gating import BestCells, CoarseMap, Gate, best_cells
+from ros_matching.networks.ncnet.gating import BestCells, CoarseMap, Gate, best_cells, gated
 from ros_matching.networks.ncnet.grid import SAMPLINGS, MapGrid
 from ros_matching.networks.ncnet.network import ConsensusNetwork, correlate, normalize
 from ros_matching.networks.ncnet.refinement import refine
@@ -121,18 +121,22 @@ class _View:
 class ConsensusMatcher:
     """Two images' PoSFeat features to matches. ``network`` works on the coarse maps: without pooling, in eval mode."""
 
-    def __init__(self, network: ConsensusNetwork, config: ConsensusConfig | None = None) -> None:
+    def __init__(
+        self, network: ConsensusNetwork, config: ConsensusConfig | None = None, nearest: NearestMatcher | None = None
+    ) -> None:
         if network.pool != 1:
             raise MatchingError(f"consensus matching needs a network that does not pool, got pool={network.pool}")
         self.network = network
         self.config = config or ConsensusConfig()
-        self._nearest = NearestMatcher()
+        self.nearest = nearest or NearestMatcher()
         # A keyframe is matched with several others, and these with later ones.
         self._coarse_maps = WeakTensorKeyDictionary()
 
     @torch.inference_mode()
-    def match(self, features0: Features, features1: Features) -> Matches:
+    def match(self, features0: Features, features1: Features, nearest: Matches | None = None) -> Matches:
         """One-to-one matches; ``points1`` are refined on the map if so configured, ``points0`` are keypoints.
+
+        The gate takes the ``nearest`` neighbours where they are known already.
 
         The score of a gated match is one minus the ratio of the distance of its descriptors to that of the next best;
         of others, how nearly the two cells are each other's best by consensus, times the cosine. Raises
@@ -149,10 +153,8 @@ class ConsensusMatcher:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), nothing, nothing)
         correlation = correlate(view0.coarse, view1.coarse)
         if self.config.readout == "gated":
-            best = self._best_cells(correlation)
-            return self._gated(
-                features0, features1, Gate(view0.keypoint_cells, view1.keypoint_cells, *best, self.config.reach)
-            )
+            gate = Gate(view0.keypoint_cells, view1.keypoint_cells, *self._best_cells(correlation), self.config.reach)
+            return gated(self.nearest.match(features0, features1) if nearest is None else nearest, gate)
         consensus = self.consensus(correlation)
         carried0, scores = self._carry(view0, view1, consensus)
         carried1, _ = self._carry(view1, view0, consensus.T)
@@ -160,13 +162,6 @@ class ConsensusMatcher:
         agree &= (scores > 0) & (scores >= self.config.min_score)
         points1 = carried0 if self.config.readout == "refined" else view1.keypoints[partners]
         return self._matches(features0, points1, partners, agree, scores)
-
-    def _gated(self, features0: Features, features1: Features, gate: Gate) -> Matches:
-        """The nearest neighbours that the gate lets through, in the order of image 0."""
-        nearest = self._nearest.match(features0, features1)
-        device = gate.map0.cells.device
-        rows = (torch.from_numpy(rows).to(device) for rows in (nearest.indices0, nearest.indices1))
-        return nearest.select(np.flatnonzero(gate.lets_through(*rows).cpu().numpy()))
 
     def consensus(self, correlation: Tensor) -> Tensor:
         """Scores (cells of image 0, cells of image 1), not negative, of a correlation (1, 1, h0, w0, h1, w1)."""
