@@ -48,7 +48,11 @@ def front_end(name: str, max_keypoints: int, weights: Path | None = None) -> Fro
     network = load_named(weights or weights_file(features), features)
     extractor = PoSFeatExtractor(network, replace(LITE, max_keypoints=max_keypoints))
     if consensus:
-        gate = ConsensusMatcher(load_named(weights_file(consensus), consensus), ConsensusConfig(map_sampling="aligned"))
+        gate = ConsensusMatcher(
+            load_named(weights_file(consensus), consensus),
+            ConsensusConfig(map_sampling="aligned"),
+            NearestMatcher(_LOOSE),
+        )
         return FrontEnd(extractor.extract, gate.match)
     return FrontEnd(lambda image: replace(extractor.extract(image), dense_map=None), NearestMatcher(_LOOSE).match)
 

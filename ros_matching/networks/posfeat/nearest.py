@@ -25,7 +25,7 @@ class NearestConfig(Config):
 
     min_cosine: float = parameter(0.0, "cosine of two descriptors below which they do not match", minimum=-1, maximum=1)
     ratio: float = parameter(
-        0.95, "largest ratio of the nearest to the second distance; 1 keeps all", minimum=0.1, maximum=1
+        0.9, "largest ratio of the nearest to the second distance; 1 keeps all", minimum=0.1, maximum=1
     )
 
 
