@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from ros_matching.datatypes import Matches
+from ros_matching.datatypes import Camera, Matches
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, bundle_adjust
 from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
 from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
+from ros_matching.geometry.two_view import mean_focal_px
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer
 from ros_matching.tracking.config import TrackingConfig
@@ -25,6 +27,15 @@ _MAX_HOLDING = 10
 # the threshold for outliers.
 _LOSS_SIGMAS = 2.0
 _LOSS_SHARE = 0.1, 0.7
+
+
+# Smallest parallax of a new landmark in standard deviations of its noise, as the median of its neighbours in the image,
+# and what fraction of that its own must have. Selecting landmarks by their own parallax would prefer those whose noise
+# enlarges it. They are too near, the next pose moves too little, and the scale of the map shrinks with every keyframe:
+# in a fast turn with motion blur to a tenth within a few frames.
+_PARALLAX_STDS = 4.0
+_PARALLAX_NEIGHBOURS = 8
+_OWN_PARALLAX = 0.5
 
 
 @dataclass(frozen=True)
@@ -192,10 +203,11 @@ class LocalMapper:
             reprojection_errors_px(positions, points0, camera, poses[0]),
             reprojection_errors_px(positions, points1, camera, poses[1]),
         )
-        with np.errstate(invalid="ignore"):
-            good = (error_px < self._config.threshold_px(local_map.camera)) & (
-                parallax_deg(positions, neighbour.center, keyframe.center) > self._config.min_parallax_deg
-            )
+        parallax = np.nan_to_num(parallax_deg(positions, neighbour.center, keyframe.center))
+        needed_deg = max(self._config.min_parallax_deg, _PARALLAX_STDS * _parallax_std_deg(matches, camera, *poses))
+        good = error_px < self._config.threshold_px(camera)
+        good &= _median_of_neighbours(points1, parallax) > needed_deg
+        good &= parallax > _OWN_PARALLAX * needed_deg
         local_map.add_landmarks(positions[good], neighbour, keyframe, matches.select(np.flatnonzero(new)[good]))
 
     def _share(self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches) -> None:
@@ -232,3 +244,24 @@ class LocalMapper:
             mine = bad[seen.keyframe[bad] == number]
             member.landmark_ids[seen.keypoint[mine]] = NO_LANDMARK
         local_map.remove_unsupported()
+
+
+def _parallax_std_deg(
+    matches: Matches, camera: Camera, camera0_from_world: np.ndarray, camera1_from_world: np.ndarray
+) -> float:
+    """Standard deviation of the parallax of matches of two views, from their distances to the epipolar lines."""
+    camera1_from_camera0 = camera1_from_world @ invert(camera0_from_world)
+    if not camera1_from_camera0[:3, 3].any():
+        return np.inf
+    fundamental = fundamental_from_essential(essential_from_pose(camera1_from_camera0), camera, camera)
+    std_px = 1.4826 * np.median(sampson_distance_px(fundamental, matches.points0, matches.points1))
+    return float(np.degrees(np.sqrt(2) * std_px / mean_focal_px(camera, camera)))
+
+
+def _median_of_neighbours(points_px: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Median (N,) of the values (N,) of the points (N, 2) nearest to each, without its own; of one alone, its own."""
+    count = min(_PARALLAX_NEIGHBOURS, len(points_px) - 1)
+    if count < 1:
+        return values
+    _, nearest = cKDTree(points_px).query(points_px, np.arange(2, count + 2))
+    return np.median(values[nearest], axis=1)
