@@ -14,6 +14,7 @@ from ros_matching.geometry.epipolar import nearest_essential
 from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_epipolar, weighted_eight_point
 from ros_matching.networks.ncmnet.folding import folded
 from ros_matching.networks.ncmnet.network import NCMNet, take_rows
+from ros_matching.networks.selection import with_strongest
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class NCMNetPrunerConfig(Config):
         "a match of more confidence is kept even where it does not fit; 1 keeps only what fits, as published",
         minimum=0,
         maximum=1,
+    )
+    min_kept: int = parameter(
+        150,
+        "matches that are kept at least, the most confident first; 0 keeps only what fits or is confident",
+        minimum=0,
     )
 
 
@@ -52,7 +58,8 @@ class NCMNetPruner:
     """Finds the essential matrix in the best quarter of the matches, and keeps what fits it or deserves confidence.
 
     What fits alone is fewer wrong matches, but as the matrix is no better than its quarter of the matches, some good
-    ones would go, too.
+    ones would go, too. Where few matches remain, the most confident of the others stay: robust estimators reject wrong
+    matches better than they do with a few on one plane.
 
     Runs on the device of the network, of which it works on a copy made for inference.
     """
@@ -79,7 +86,8 @@ class NCMNetPruner:
             )
         essential, residuals, scores = self._infer(normalised)
         fits = residuals < self.config.max_residual
-        rows = np.flatnonzero(fits | (scores > self.config.min_confidence))
+        fits |= scores > self.config.min_confidence
+        rows = np.flatnonzero(with_strongest(fits, scores, self.config.min_kept))
         kept = replace(matches.select(rows), scores=scores[rows])
         return PrunedMatches(kept, rows, nearest_essential(essential))
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ros_matching.datatypes import Matches
+from ros_matching.networks.selection import with_strongest
 
 
 class CoarseMap(NamedTuple):
@@ -66,11 +67,12 @@ class Gate(NamedTuple):
         return agrees_forth | (back.agrees & _is_near(back.cell, cells0, self.map0.columns, self.reach))
 
 
-def gated(matches: Matches, gate: Gate) -> Matches:
-    """Those of the matches that the gate lets through."""
+def gated(matches: Matches, gate: Gate, least: int = 0) -> Matches:
+    """The matches that the gate lets through; where these are fewer than ``least``, the best of the others too."""
     device = gate.map0.cells.device
     rows = (torch.from_numpy(rows).to(device) for rows in (matches.indices0, matches.indices1))
-    return matches.select(np.flatnonzero(gate.lets_through(*rows).cpu().numpy()))
+    passing = with_strongest(gate.lets_through(*rows).cpu().numpy(), matches.scores, least)
+    return matches.select(np.flatnonzero(passing))
 
 
 def _is_near(best: Tensor, cells: Tensor, columns: int, reach: int) -> Tensor:

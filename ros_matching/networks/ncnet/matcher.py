@@ -74,6 +74,9 @@ class ConsensusConfig(Config):
     )
     min_score: float = parameter(0.2, "not gated: score below which a match is dropped", minimum=0, maximum=1)
     readout: str = parameter("gated", "how keypoints are matched by what cells are", choices=READOUTS)
+    min_matches: int = parameter(
+        200, "gated: nearest neighbours that pass at least, the most distinctive of the others added", minimum=0
+    )
     reach: int = parameter(
         2, "gated: coarse cells around the best one in which a keypoint may lie", minimum=0, maximum=20
     )
@@ -154,7 +157,8 @@ class ConsensusMatcher:
         correlation = correlate(view0.coarse, view1.coarse)
         if self.config.readout == "gated":
             gate = Gate(view0.keypoint_cells, view1.keypoint_cells, *self._best_cells(correlation), self.config.reach)
-            return gated(self.nearest.match(features0, features1) if nearest is None else nearest, gate)
+            nearest = self.nearest.match(features0, features1) if nearest is None else nearest
+            return gated(nearest, gate, self.config.min_matches)
         consensus = self.consensus(correlation)
         carried0, scores = self._carry(view0, view1, consensus)
         carried1, _ = self._carry(view1, view0, consensus.T)

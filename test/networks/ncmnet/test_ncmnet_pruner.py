@@ -52,7 +52,7 @@ class Oracle(NCMNet):
 
 def test_keeps_what_fits_the_motion_and_finds_it() -> None:
     matches, right = scene(200, wrong=120)
-    pruned = NCMNetPruner(Oracle(right)).prune(matches, CAMERA0, CAMERA1)
+    pruned = NCMNetPruner(Oracle(right), NCMNetPrunerConfig(min_kept=0)).prune(matches, CAMERA0, CAMERA1)
     np.testing.assert_array_equal(pruned.rows, np.flatnonzero(right))
     np.testing.assert_array_equal(pruned.matches.indices1, matches.indices1[right])
     np.testing.assert_array_equal(pruned.matches.points1, matches.points1[right])
@@ -65,7 +65,7 @@ def test_verification_recovers_right_matches_that_the_network_dropped() -> None:
     matches, right = scene(200, wrong=60)
     rated = right.copy()
     rated[:20] = False
-    pruned = NCMNetPruner(Oracle(rated)).prune(matches, CAMERA0, CAMERA1)
+    pruned = NCMNetPruner(Oracle(rated), NCMNetPrunerConfig(min_kept=0)).prune(matches, CAMERA0, CAMERA1)
     np.testing.assert_array_equal(pruned.rows, np.flatnonzero(right))
     assert (pruned.matches.scores[:20] < 0.5).all()
 
@@ -75,8 +75,19 @@ def test_confidence_keeps_what_does_not_fit_unless_it_is_told_not_to() -> None:
     rated = right | (np.arange(200) >= 190)  # ten wrong ones get the network's confidence
     both = NCMNetPruner(Oracle(rated)).prune(matches, CAMERA0, CAMERA1)
     np.testing.assert_array_equal(np.isin(np.arange(190, 200), both.rows), True)
-    published = NCMNetPruner(Oracle(right), NCMNetPrunerConfig(min_confidence=1.0)).prune(matches, CAMERA0, CAMERA1)
+    config = NCMNetPrunerConfig(min_confidence=1.0, min_kept=0)
+    published = NCMNetPruner(Oracle(right), config).prune(matches, CAMERA0, CAMERA1)
     np.testing.assert_array_equal(published.rows, np.flatnonzero(right))
+
+
+def test_few_matches_are_pruned_less() -> None:
+    """All right ones and the most confident of the others stay, up to as many as asked."""
+    matches, right = scene(200, wrong=120)
+    for least in (0, 60, 100, 300):
+        config = NCMNetPrunerConfig(min_kept=least)
+        pruned = NCMNetPruner(Oracle(right), config).prune(matches, CAMERA0, CAMERA1)
+        assert len(pruned.rows) == np.clip(least, 80, 200)
+        assert np.isin(np.flatnonzero(right), pruned.rows).all()
 
 
 def test_the_residual_limit_is_that_of_the_configuration() -> None:
@@ -85,7 +96,7 @@ def test_the_residual_limit_is_that_of_the_configuration() -> None:
     noisy = replace(matches, points1=points1)
     counts = [
         len(
-            NCMNetPruner(Oracle(right), NCMNetPrunerConfig(limit, min_confidence=1.0))
+            NCMNetPruner(Oracle(right), NCMNetPrunerConfig(limit, min_confidence=1.0, min_kept=0))
             .prune(noisy, CAMERA0, CAMERA1)
             .matches
         )

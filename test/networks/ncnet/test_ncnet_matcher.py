@@ -93,8 +93,12 @@ def test_the_gate_takes_away_what_lies_elsewhere() -> None:
     descriptors = view1.descriptors.clone()
     descriptors[astray] = descriptors[astray.roll(1)]
     view1 = dataclasses.replace(view1, descriptors=descriptors)
-    found = errors_px(ConsensusMatcher(voting_network()).match(view0, view1), MOTIONS["shift"])
-    by_descriptor = errors_px(NearestMatcher().match(view0, view1), MOTIONS["shift"])
+    gated = ConsensusMatcher(voting_network(), ConsensusConfig(min_matches=0)).match(view0, view1)
+    nearest = NearestMatcher().match(view0, view1)
+    found, by_descriptor = errors_px(gated, MOTIONS["shift"]), errors_px(nearest, MOTIONS["shift"])
+    more = ConsensusMatcher(voting_network(), ConsensusConfig(min_matches=len(gated) + 9)).match(view0, view1)
+    assert len(more) == len(gated) + 9
+    assert np.isin(gated.indices0, more.indices0).all()
     assert np.count_nonzero(by_descriptor > 32) > 0.6 * len(astray)
     assert np.count_nonzero(found > 32) < 0.1 * len(astray)
     assert np.count_nonzero(found < 1e-3) > 0.9 * np.count_nonzero(by_descriptor < 1e-3)
