@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from rclpy.node import Node
 
 from ros_matching.errors import NodeError
 
+_LOG = logging.getLogger(__name__)
 _POLL_S = 0.1
 
 
@@ -57,6 +59,7 @@ def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
         thread.join()
         executor.shutdown()
         _finish_callbacks(executor)
+        _drop_failures_of_the_end(executor)
         for node in nodes:
             node.destroy_node()
         if failures:
@@ -68,6 +71,17 @@ def _finish_callbacks(executor: Executor) -> None:
     pool = getattr(executor, "_executor", None)
     if isinstance(pool, ThreadPoolExecutor):
         pool.shutdown(wait=True)
+
+
+def _drop_failures_of_the_end(executor: Executor) -> None:
+    """Ask for the exceptions of callbacks that met a destroyed publisher or subscription while all was ending.
+
+    Otherwise rclpy prints them whenever the tasks are collected, after the last words of the process.
+    """
+    tasks = [task for task, *_ in getattr(executor, "_tasks", ())] + list(getattr(executor, "_futures", ()))
+    for task in tasks:
+        if task.done() and isinstance(task.exception(), InvalidHandle):
+            _LOG.debug("a callback met a destroyed entity while its node ended: %s", task.exception())
 
 
 def _spin(executor: Executor, stopping: threading.Event, failures: list[Exception]) -> None:
