@@ -21,7 +21,7 @@ SOURCE = "scene:room?frames=150&fps=10&width=480&height=360"
 HEIGHT_PX = 200
 EVERY = 4  # frames of the sequence for one of the animation
 COLORS = 32
-BACKGROUND, POINTS, TRUE, ESTIMATED = (250, 250, 250), (170, 185, 205), (150, 150, 150), (220, 90, 30)
+BACKGROUND, POINTS, ESTIMATED = (250, 250, 250), (170, 185, 205), (220, 90, 30)
 
 
 def map_view(results: list[TrackingResult], points: np.ndarray, limits: np.ndarray) -> np.ndarray:

@@ -80,8 +80,9 @@ def _drop_failures_of_the_end(executor: Executor) -> None:
     """
     tasks = [task for task, *_ in getattr(executor, "_tasks", ())] + list(getattr(executor, "_futures", ()))
     for task in tasks:
-        if task.done() and isinstance(task.exception(), InvalidHandle):
-            _LOG.debug("a callback met a destroyed entity while its node ended: %s", task.exception())
+        error = task.exception() if task.done() else None
+        if error is not None and not isinstance(error, InvalidHandle):
+            _LOG.error("a callback failed while its node ended", exc_info=error)
 
 
 def _spin(executor: Executor, stopping: threading.Event, failures: list[Exception]) -> None:

@@ -178,9 +178,9 @@ class LocalMapper:
         keyframe_from_neighbour = keyframe.camera_from_world @ invert(neighbour.camera_from_world)
         near = np.ones(len(matches), dtype=bool)
         if keyframe_from_neighbour[:3, 3].any():  # a camera that only turned has no epipolar lines
-            fundamental = fundamental_from_essential(essential_from_pose(keyframe_from_neighbour), camera, camera)
-            distance_px = sampson_distance_px(fundamental, matches.points0, matches.points1)
-            near = distance_px < 2 * self._config.threshold_px(camera)
+            near = _epipolar_distance_px(matches, camera, keyframe_from_neighbour) < 2 * self._config.threshold_px(
+                camera
+            )
         ids0, ids1 = neighbour.landmark_ids[matches.indices0], keyframe.landmark_ids[matches.indices1]
         turned = camera.unproject(matches.points0) @ keyframe_from_neighbour[:3, :3].T
         apart = angle_between_deg(turned, camera.unproject(matches.points1)) > self._config.min_parallax_deg
@@ -253,9 +253,14 @@ def _parallax_std_deg(
     camera1_from_camera0 = camera1_from_world @ invert(camera0_from_world)
     if not camera1_from_camera0[:3, 3].any():
         return np.inf
-    fundamental = fundamental_from_essential(essential_from_pose(camera1_from_camera0), camera, camera)
-    std_px = 1.4826 * np.median(sampson_distance_px(fundamental, matches.points0, matches.points1))
+    std_px = 1.4826 * np.median(_epipolar_distance_px(matches, camera, camera1_from_camera0))
     return float(np.degrees(np.sqrt(2) * std_px / mean_focal_px(camera, camera)))
+
+
+def _epipolar_distance_px(matches: Matches, camera: Camera, camera1_from_camera0: np.ndarray) -> np.ndarray:
+    """Sampson distances (M,) of the matches of two views that do not share their center."""
+    fundamental = fundamental_from_essential(essential_from_pose(camera1_from_camera0), camera, camera)
+    return sampson_distance_px(fundamental, matches.points0, matches.points1)
 
 
 def _median_of_neighbours(points_px: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -95,21 +95,15 @@ class LitePruning(Recipe):
         pair, other = (pairs[int(rng.integers(len(pairs)))] for _ in range(2))
         if rng.random() >= self.config.moving:
             return pair
-        region = compact(np.concatenate([pair.matches[:, :2], other.matches[:, :2]]), rng)
-        moving = with_moving_body(pair, other, region)
-        return moving if is_useful(moving) else pair
+        return _with_body(pair, other, rng)
 
     def _validation_pairs(self) -> list[PosedMatches]:
         """Pairs of frames and worlds that are not trained on; every second one with a body that moves by itself."""
         every = self._pairs.validation
         some = every[:: max(len(every) // _VALIDATION_PAIRS, 1)]
         rng = np.random.default_rng(0)
-        regions = (compact(np.concatenate([pair.matches[:, :2], every[0].matches[:, :2]]), rng) for pair in some)
-        moving = [with_moving_body(pair, every[0], region) for pair, region in zip(some, regions, strict=True)]
-        return [
-            after if row % 2 and is_useful(after) else before
-            for row, (before, after) in enumerate(zip(some, moving, strict=True))
-        ]
+        moving = [_with_body(pair, every[0], rng) for pair in some]
+        return [after if row % 2 else before for row, (before, after) in enumerate(zip(some, moving, strict=True))]
 
     def _count(self, batch: int) -> int:
         """The number of matches of all pairs of a batch: how near neighbours are should not matter."""
@@ -171,6 +165,13 @@ class FullPruning(LitePruning):
     def make_network(self) -> nn.Module:
         """As initialised."""
         return NCMNet()
+
+
+def _with_body(pair: PosedMatches, other: PosedMatches, rng: np.random.Generator) -> PosedMatches:
+    """The pair with a body that moves by itself as in ``other``; unchanged where too few right matches would remain."""
+    region = compact(np.concatenate([pair.matches[:, :2], other.matches[:, :2]]), rng)
+    moving = with_moving_body(pair, other, region)
+    return moving if is_useful(moving) else pair
 
 
 def _estimate(network: nn.Module, matches: Tensor) -> tuple[Pruning, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,14 +80,9 @@ def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries
     """
     count1 = len(descriptors1)
     padded = _in_groups(descriptors1)
-    parts = descriptors0.split(max(1, block_entries // count1))
-    return _nearest((_cosines(part, padded, count1) for part in parts), count1)
-
-
-def _nearest(blocks: Iterable[Tensor], count1: int) -> Neighbours:
-    """The nearest neighbours from the rows of a cosine table, block by block."""
     columns, cosines, seconds, peaks = [], [], [], []
-    for block in blocks:
+    for part in descriptors0.split(max(1, block_entries // count1)):
+        block = _cosines(part, padded, count1)
         # Values alone: where the maximum of a column lies takes ten times as long to find, and follows from the rows.
         peaks.append(block.amax(dim=0)[:count1])
         column, cosine, second = _two_largest(block.unflatten(1, (-1, _GROUP)))
