@@ -19,10 +19,9 @@ from ros_matching.networks.selection import with_strongest
 
 
 class CoarseMap(NamedTuple):
-    """The keypoints of an image on its coarse map: their ``cells`` (N,), counted row by row, of rows x columns."""
+    """The keypoints of an image on its coarse map: their ``cells`` (N,), counted row by row, of so many ``columns``."""
 
     cells: Tensor
-    rows: int
     columns: int
 
 

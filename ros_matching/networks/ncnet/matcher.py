@@ -118,7 +118,7 @@ class _View:
     @property
     def keypoint_cells(self) -> CoarseMap:
         """The keypoints on the coarse map."""
-        return CoarseMap(_cells(self, self._factor)[0], *self.coarse.shape[-2:])
+        return CoarseMap(_cells(self, self._factor)[0], self.coarse.shape[-1])
 
 
 class ConsensusMatcher:

@@ -26,7 +26,7 @@ def table_of(gate: Gate) -> Tensor:
 def test_the_gate_lets_through_what_agrees_in_one_direction() -> None:
     """Three cells in a row in either image: 0 goes to 1 and back, 1 to 2, which prefers 0, and 2 nowhere."""
     consensus = torch.tensor([[0.0, 0.9, 0.8], [0.0, 0.2, 0.5], [0.0, 0.0, 0.0]])
-    row = CoarseMap(torch.tensor([0, 1, 2]), rows=1, columns=3)
+    row = CoarseMap(torch.tensor([0, 1, 2]), columns=3)
     exact = torch.tensor([[False, True, True], [False, False, True], [False, False, False]])
     assert torch.equal(table_of(gate_of(consensus, row, row, reach=0)), exact)
     wide = torch.tensor([[True, True, True], [False, True, True], [False, False, False]])
@@ -40,8 +40,8 @@ def test_the_gate_equals_its_definition_for_every_pair(reach: int) -> None:
     sides0, sides1 = (5, 7), (6, 4)
     consensus = torch.rand(35, 24, generator=generator)
     consensus[::5] = consensus[:, ::7] = 0
-    map0 = CoarseMap(torch.randint(35, (60,), generator=generator), *sides0)
-    map1 = CoarseMap(torch.randint(24, (50,), generator=generator), *sides1)
+    map0 = CoarseMap(torch.randint(35, (60,), generator=generator), sides0[1])
+    map1 = CoarseMap(torch.randint(24, (50,), generator=generator), sides1[1])
     place0 = torch.cartesian_prod(*map(torch.arange, sides0))
     place1 = torch.cartesian_prod(*map(torch.arange, sides1))
     expected = torch.zeros(60, 50, dtype=torch.bool)
