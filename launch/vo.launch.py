@@ -26,9 +26,9 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from ros_matching.nodes.launch_arguments import ARGUMENTS, Argument, NodePlan, is_true, misspelt, plan
-from ros_matching.nodes.launch_watch import OPTIONAL, LaunchWatch, Role
-from ros_matching.nodes.process import PARENT_VARIABLE
+from ros_matching.nodes.common.launch_arguments import ARGUMENTS, Argument, NodePlan, is_true, misspelt, plan
+from ros_matching.nodes.common.launch_watch import OPTIONAL, LaunchWatch, Role
+from ros_matching.nodes.common.process import PARENT_VARIABLE
 
 PACKAGE = "ros_matching"
 RESPAWN_DELAY_S = 2.0

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with a ROS 2 installation only")
 packages = pytest.importorskip("ament_index_python.packages")
 
-from ros_matching.nodes.isolation import isolate
+from ros_matching.nodes.common.spinning import isolate
 
 LAUNCH_FILE = Path(__file__).resolve().parent.parent / "launch" / "vo.launch.py"
 TIMEOUT_S = 200.0

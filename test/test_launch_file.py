@@ -11,7 +11,7 @@ import launch_stand_in
 import pytest
 from launch_stand_in import Context
 
-from ros_matching.nodes.launch_arguments import ARGUMENTS
+from ros_matching.nodes.common.launch_arguments import ARGUMENTS
 
 LAUNCH_FILE = Path(__file__).resolve().parent.parent / "launch" / "vo.launch.py"
 

@@ -13,7 +13,7 @@ from ros_matching.evaluation import ALIGNMENTS
 from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
-    from ros_matching.evaluation.benchmark import Contest
+    from ros_matching.evaluation.benchmark.benchmark_runs import Contest
     from ros_matching.io.source import FrameSource
     from ros_matching.tracking import TrackingConfig
 
@@ -97,7 +97,7 @@ def _front_end(spec: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Race, print and write. Returns 1 when no front end tracked any frame, 130 when stopped by Ctrl-C."""
-    from ros_matching.cli.overrides import configs_from
+    from ros_matching.cli.options import configs_from
     from ros_matching.tracking import TrackingConfig
 
     if args.repeat < 1:
@@ -119,8 +119,7 @@ def _race(
     """Run a contest and add it to ``contests``, as far as it came."""
     from tqdm import tqdm
 
-    from ros_matching.cli.contestant import FrontEnd
-    from ros_matching.cli.race import Race
+    from ros_matching.cli.benchmark_runner import FrontEnd, Race
 
     networks = {name: getattr(args, name) for name in ("variant", "engine", "precision")}
     front_ends = [FrontEnd(spec, args.device, args.keypoints, networks) for spec in _specs(args)]
@@ -133,7 +132,7 @@ def _race(
 
 
 def _conclude(contests: Sequence[Contest], args: argparse.Namespace) -> None:
-    from ros_matching.evaluation.benchmark_report import benchmark_measurement, write_benchmark
+    from ros_matching.evaluation.benchmark.benchmark_report import benchmark_measurement, write_benchmark
 
     measurement = benchmark_measurement(contests, _settings(args), conditions=_CONDITIONS)
     if not args.quiet:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ros_matching.datatypes import Camera, Frame
-    from ros_matching.evaluation.benchmark import BackendRun
+    from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun
     from ros_matching.io.source import FrameSource
 
 DEFAULT_SOURCE = "scene:room?frames=200&fps=10&width=320&height=240"
@@ -64,10 +64,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def run(args: argparse.Namespace) -> int:
     """Replay, record and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C or SIGTERM."""
-    from ros_matching.cli.ros import require_ros
-    from ros_matching.evaluation.report import write_report
+    from ros_matching.cli.over_ros import require_ros
+    from ros_matching.evaluation.trajectory.report_files import write_report
     from ros_matching.io import open_source
-    from ros_matching.nodes.isolation import isolate
+    from ros_matching.nodes.common.spinning import isolate
 
     require_ros()
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
@@ -103,16 +103,16 @@ def _backends(args: argparse.Namespace) -> list[str]:
 
 
 def _show(run: BackendRun, folder: Path) -> None:
-    from ros_matching.evaluation.report import PLOT_FILE, REPORT_FILE, summary_table
+    from ros_matching.evaluation.trajectory.report_files import PLOT_FILE, REPORT_FILE, summary_table
 
     print(f"\n{summary_table(run.report)}\n\nplot    {folder / PLOT_FILE}\nreport  {folder / REPORT_FILE}\n")
 
 
 def _compare(runs: list[BackendRun], frames: int, out_dir: Path, *, quiet: bool) -> None:
     """Write what the front ends did side by side, and print it."""
-    from ros_matching.evaluation.benchmark import Contest
-    from ros_matching.evaluation.benchmark_report import benchmark_measurement, draw_contest
-    from ros_matching.evaluation.tables import write_measurement
+    from ros_matching.evaluation.benchmark.benchmark_report import benchmark_measurement, draw_contest
+    from ros_matching.evaluation.benchmark.benchmark_runs import Contest
+    from ros_matching.evaluation.measurement import write_measurement
 
     contest = Contest(runs[0].report.source, frames, tuple(runs))
     settings = {"alignment": "sim3", "backends": [run.backend for run in runs]}

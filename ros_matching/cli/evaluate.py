@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from ros_matching.cli import (
-    evaluate_alignment,
-    evaluate_cloud,
-    evaluate_depth,
-    evaluate_features,
-    evaluate_hard,
-    evaluate_overlap,
-    evaluate_pairs,
-    evaluate_pruning,
-)
+from ros_matching.cli import evaluate_depth, evaluate_images, evaluate_pairs
 
 _MEASURES = {
-    "features": evaluate_features,
-    "pairs": evaluate_pairs,
-    "hard": evaluate_hard,
-    "pruning": evaluate_pruning,
-    "depth": evaluate_depth,
-    "cloud": evaluate_cloud,
-    "alignment": evaluate_alignment,
-    "overlap": evaluate_overlap,
+    "features": (evaluate_images.add_features_parser, evaluate_images.measure_features),
+    "pairs": (evaluate_pairs.add_pairs_parser, evaluate_pairs.measure_pairs),
+    "hard": (evaluate_pairs.add_hard_parser, evaluate_pairs.measure_hard),
+    "pruning": (evaluate_pairs.add_pruning_parser, evaluate_pairs.measure_pruning),
+    "depth": (evaluate_depth.add_depth_parser, evaluate_depth.measure_depth),
+    "cloud": (evaluate_depth.add_cloud_parser, evaluate_depth.measure_cloud),
+    "alignment": (evaluate_images.add_alignment_parser, evaluate_images.measure_alignment),
+    "overlap": (evaluate_images.add_overlap_parser, evaluate_images.measure_overlap),
 }
 
 
@@ -31,18 +22,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     """Declare the subcommand."""
     parser = subparsers.add_parser("evaluate", help="measure front ends and networks on data held out of training")
     measures = parser.add_subparsers(dest="measure", metavar="MEASURE", required=True)
-    for name, measure in _MEASURES.items():
-        measure.add_parser(measures, name)
+    for name, (add_measure_parser, _) in _MEASURES.items():
+        add_measure_parser(measures, name)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables and, where asked, write them."""
-    measurement = _MEASURES[args.measure].measure(args)
+    _, measure = _MEASURES[args.measure]
+    measurement = measure(args)
     if not args.quiet:
         print(measurement.markdown())
     if args.out is not None:
-        from ros_matching.evaluation.tables import write_measurement
+        from ros_matching.evaluation.measurement import write_measurement
 
         written = write_measurement(measurement, args.out)
         if not args.quiet:

@@ -1,21 +1,33 @@
-"""``ros-matching evaluate depth``: depth maps from several views against a sensor's."""
+"""``ros-matching evaluate depth`` and ``cloud``: depth maps and dense maps against known depth."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.evaluate_options import DEPTH_SEQUENCE, add_measure, add_output_options, depth_source, settings_of
+from ros_matching.cli.map import TRACKER, TRUTH, deliveries
 from ros_matching.cli.options import hides_progress
 from ros_matching.errors import EvaluationError
+from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
-    from ros_matching.evaluation.depth import Estimate
-    from ros_matching.evaluation.tables import Measurement
+    from ros_matching.config import Config
+    from ros_matching.datatypes import DepthMap, Keyframe
+    from ros_matching.evaluation.depth.depth_errors import Estimate
+    from ros_matching.evaluation.mapping.mapping_report import MappingReport
+    from ros_matching.evaluation.measurement import Measurement
+    from ros_matching.io import FrameSource
+    from ros_matching.mapping import MappingConfig
+    from ros_matching.mapping.dense_mapper import PyramidEstimator
+    from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+
 
 _ESTIMATORS = ("pbs_mvsnet_lite", "pbs_mvsnet")
-_DESCRIPTION = f"""\
+_DEPTH_DESCRIPTION = f"""\
 How near depth maps from several views with true poses are to those of a depth sensor: the mean relative error, the
 shares of all known pixels within 1, 2 and 5 percent, and how many have an estimate at all. Without --source, on the
 frames of {DEPTH_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation ("ncc") and
@@ -23,9 +35,9 @@ OpenCV's semi-global matching on rectified pairs ("sgbm") stand beside them.
 """
 
 
-def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
+def add_depth_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
-    parser = add_measure(measures, name, "depth maps against a sensor's", _DESCRIPTION)
+    parser = add_measure(measures, name, "depth maps against a sensor's", _DEPTH_DESCRIPTION)
     parser.add_argument(
         "--estimator",
         dest="estimators",
@@ -56,15 +68,13 @@ def add_parser(measures: argparse._SubParsersAction, name: str) -> None:
     add_output_options(parser)
 
 
-def measure(args: argparse.Namespace) -> Measurement:
+def measure_depth(args: argparse.Namespace) -> Measurement:
     """Run the estimators on all sets of views."""
     from tqdm import tqdm
 
-    from ros_matching.evaluation.depth import evaluate_depth
-    from ros_matching.evaluation.depth_ncc import PlaneSweep
-    from ros_matching.evaluation.depth_report import depth_measurement
-    from ros_matching.evaluation.depth_sgbm import SemiGlobalMatching
-    from ros_matching.evaluation.depth_views import DepthViewsConfig, depth_views
+    from ros_matching.evaluation.depth.baselines import PlaneSweep, SemiGlobalMatching
+    from ros_matching.evaluation.depth.depth_errors import depth_measurement, evaluate_depth
+    from ros_matching.evaluation.depth.depth_views import DepthViewsConfig, depth_views
     from ros_matching.io.selection import select_frames
 
     estimators = {"ncc": PlaneSweep(args.planes).estimate, "sgbm": SemiGlobalMatching().estimate}
@@ -91,3 +101,166 @@ def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:
     network = load_named(Path(file) if file else weights_file(network_name), network_name)
     config = DepthConfig(planes=args.planes, refinement=args.refinement)
     return DepthEstimator(network.to(torch_device(args.device)), config).estimate
+
+
+_QUARTER = 4
+_CLOUD_DESCRIPTION = f"""\
+Map keyframes with true or tracked poses, and compare the filtered depth maps and the cloud with known depth. Without
+--source, on the frames of {DEPTH_SEQUENCE} that no training has touched. All estimators get the same keyframes, views,
+depth ranges and filters:
+  pbs_mvsnet_lite  the mapper as it is
+  no_pyramid       without the coarser levels
+  no_gates         without voxel-wise aggregation: all views weigh the same (the network is not trained anew)
+  no_sparse_points without the tracker's points in the cost volume
+  no_refinement    the network's depth as it is, without the narrow sweep over the full-size images
+  no_consistency   without comparing depth maps
+  ncc              plane sweep by normalised cross-correlation
+  sgbm             OpenCV's semi-global matching on rectified pairs
+The tracker follows the camera from the first frame of a sequence. Its poses, of the keyframes that are mapped, are
+brought onto the true ones by a similarity before anything is compared.
+"""
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """What is mapped with: changes of the settings, and the estimator's name."""
+
+    estimator: str = "network"
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+_VARIANTS = {
+    "pbs_mvsnet_lite": _Variant(),
+    "no_pyramid": _Variant(changes={"levels": 1}),
+    "no_gates": _Variant("no_gates"),
+    "no_sparse_points": _Variant(changes={"sparse_weight": 0.0}),
+    "no_refinement": _Variant(changes={"refinement": 0}),
+    "no_consistency": _Variant(changes={"min_consistent": 0}),
+    "ncc": _Variant("ncc"),
+    # Semi-global matching drops what it is not sure of by itself.
+    "sgbm": _Variant("sgbm", {"min_confidence": 0.0}),
+}
+
+
+def add_cloud_parser(measures: argparse._SubParsersAction, name: str) -> None:
+    """Declare the measure."""
+    parser = add_measure(measures, name, "the mapper's depth maps and cloud against known depth", _CLOUD_DESCRIPTION)
+    parser.add_argument(
+        "--estimator",
+        dest="estimators",
+        action="append",
+        default=[],
+        choices=list(_VARIANTS),
+        help="only this one; may be repeated",
+    )
+    parser.add_argument("--source", metavar="SOURCE", help="a sequence with true poses and depth, or a scene")
+    parser.add_argument("--poses", choices=(TRUTH, TRACKER), default=TRUTH, help="(default: %(default)s)")
+    parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="mapping.KEY=VALUE", help="change a setting"
+    )
+    add_output_options(parser)
+
+
+def measure_cloud(args: argparse.Namespace) -> Measurement:
+    """Map the same keyframes with every estimator."""
+    from ros_matching.cli.options import configs_from
+    from ros_matching.evaluation.mapping.mapping_report import mapping_measurement
+    from ros_matching.mapping import MappingConfig
+    from ros_matching.tracking import ScaleConfig, TrackingConfig
+
+    sections = {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
+    configs = configs_from(args.overrides, sections)
+    source, first = depth_source(args)
+    keyframes = [keyframe for keyframe in _keyframes(source, first, args, configs) if keyframe.frame.index >= first]
+    if not keyframes:
+        raise EvaluationError(f"{source.name} gave no keyframe to map")
+    reports = {
+        name: _map(keyframes, name, configs["mapping"], args)
+        for name in dict.fromkeys(args.estimators or list(_VARIANTS))
+    }
+    return mapping_measurement(reports, source.name, settings_of(args))
+
+
+def _keyframes(
+    source: FrameSource, first: int, args: argparse.Namespace, configs: Mapping[str, Config]
+) -> list[Keyframe]:
+    """The keyframes at their last poses: of the frames from ``first`` on, or of all that the tracker has to follow."""
+    from tqdm import tqdm
+
+    from ros_matching.io.selection import select_frames
+    from ros_matching.matching import load_matcher
+
+    if args.poses == TRUTH:
+        source = select_frames(source, first)
+    device = "auto" if args.backend in ("sift", "orb") else args.device
+    matcher = load_matcher(args.backend, device=device)
+    found: dict[int, Keyframe] = {}
+    frames = tqdm(source, "keyframes", unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
+    for delivery in deliveries(frames, source, args.poses, matcher, configs):
+        found |= {keyframe.id: replace(keyframe, features=None) for keyframe in delivery.keyframes}
+        for id, pose in delivery.corrected.items():
+            if id in found:
+                found[id] = replace(found[id], world_from_camera=pose)
+    return list(found.values())
+
+
+def _map(keyframes: Sequence[Keyframe], name: str, config: MappingConfig, args: argparse.Namespace) -> MappingReport:
+    from tqdm import tqdm
+
+    from ros_matching.evaluation.mapping.mapping_report import MappingRecorder
+    from ros_matching.mapping import DenseMapper, MappingStatus
+
+    variant = _VARIANTS[name]
+    config = replace(config, **variant.changes)
+    mapper = DenseMapper(_estimator(variant.estimator, config, args.device), config)
+    recorder = MappingRecorder(is_aligned=args.poses == TRUTH)
+    hidden = hides_progress(args.quiet)
+    results = [mapper.add(keyframe) for keyframe in tqdm(keyframes, name, disable=hidden, dynamic_ncols=True)]
+    for result in [*results, *mapper.finish()]:
+        if result.status is MappingStatus.WAITING:
+            recorder.add_time(result.stage_ms)
+            continue
+        keyframe = result.keyframe
+        recorder.add(keyframe.frame, keyframe.world_from_camera, result.depth_map, result.reason, result.stage_ms)
+    return recorder.report(mapper.cloud())
+
+
+def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimator:
+    from ros_matching.evaluation.depth.baselines import PlaneSweep, SemiGlobalMatching
+
+    if name == "ncc":
+        return _AtQuarter(PlaneSweep(config.planes).estimate)
+    if name == "sgbm":
+        return _AtQuarter(SemiGlobalMatching().estimate)
+    from ros_matching.mapping.loading import depth_config
+    from ros_matching.networks import DEPTH_NETWORKS
+    from ros_matching.networks.device import torch_device
+    from ros_matching.networks.installed import load_installed
+    from ros_matching.networks.pbs_mvsnet.depth import DepthEstimator
+
+    network = load_installed(DEPTH_NETWORKS[0]).to(torch_device(device))
+    if name == "no_gates":
+        network.aggregation.voxel = None
+    return DepthEstimator(network, depth_config(config))
+
+
+class _AtQuarter:
+    """Every fourth pixel of an estimator's depth maps, as those of the network are, without coarser levels."""
+
+    def __init__(self, estimate: Callable[[Any, Any, Any], DepthMap]) -> None:
+        self._estimate = estimate
+
+    def estimate_pyramid(
+        self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]
+    ) -> DepthPyramid:
+        """The depth maps of the reference: one."""
+        from ros_matching.datatypes import DepthMap
+        from ros_matching.networks.pbs_mvsnet.depth import feature_camera
+        from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+
+        full = self._estimate(reference, sources, depth_range)
+        camera = feature_camera(reference.frame.camera)
+        every_fourth = slice(None, None, _QUARTER)
+        found = DepthMap(full.depth[every_fourth, every_fourth], full.confidence[every_fourth, every_fourth], camera)
+        return DepthPyramid((found,), reference.world_from_camera)

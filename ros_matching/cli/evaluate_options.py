@@ -12,7 +12,7 @@ from ros_matching.cli.options import SOURCE_KINDS
 from ros_matching.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from ros_matching.evaluation.split import PairSet
+    from ros_matching.evaluation.data_split import PairSet
     from ros_matching.io import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
 
@@ -103,7 +103,7 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
 
 def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
     """The pairs asked for, with their source: those of ``--source``, or of sequences in the data folder."""
-    from ros_matching.evaluation.split import VALIDATION_PAIRS, PairSet
+    from ros_matching.evaluation.data_split import VALIDATION_PAIRS, PairSet
     from ros_matching.io import open_source
 
     changes = {"gaps": None if args.gaps is None else tuple(args.gaps), "step": args.step}
@@ -128,7 +128,7 @@ def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
 
 def depth_source(args: argparse.Namespace) -> tuple[FrameSource, int]:
     """The ``--source`` given, or ``DEPTH_SEQUENCE``; and its first frame to report on, as others were trained on."""
-    from ros_matching.evaluation.split import validation_frames
+    from ros_matching.evaluation.data_split import validation_frames
     from ros_matching.io import open_source
 
     if args.source is not None:

@@ -115,7 +115,7 @@ class KeyframeExports:
         """Move the other keyframes of a map that was merged into another as those that are given were moved."""
         import numpy as np
 
-        from ros_matching.evaluation.trajectory_alignment import align
+        from ros_matching.evaluation.trajectory.trajectory_alignment import align
 
         given = {keyframe.id for keyframe in keyframes}
         known = [(self._keyframes[k.id], k) for k in keyframes if k.id in self._keyframes]

@@ -1,29 +1,42 @@
-"""``ros-matching map``: a dense point cloud of a sequence, offline."""
+"""``ros-matching map``: a dense point cloud of a sequence, offline, from true, given or tracked poses."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.export import KeyframeExports, add_export_option
-from ros_matching.cli.map_keyframes import TRACKER, TRUTH, Delivery, deliveries
-from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress, matcher_config
-from ros_matching.cli.scale_options import add_scale_options, scaled_overrides
-from ros_matching.errors import ConfigError
+from ros_matching.cli.options import (
+    SOURCE_KINDS,
+    add_list_settings,
+    add_run_options,
+    add_scale_options,
+    hides_progress,
+    make_odometry,
+    matcher_config,
+    scaled_overrides,
+)
+from ros_matching.errors import ConfigError, SourceError
 from ros_matching.networks import DEPTH_NETWORKS
 
 if TYPE_CHECKING:
-    from ros_matching.cli.map_output import MapOutput
-    from ros_matching.cli.map_rerun import Viewer
+    import numpy as np
+
+    from ros_matching.cli.map_output import MapOutput, Viewer
     from ros_matching.config import Config
-    from ros_matching.datatypes import Frame
+    from ros_matching.datatypes import Frame, Keyframe
     from ros_matching.io import FrameSource
     from ros_matching.mapping import DenseMapper
+    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.tracking import VisualOdometry
 
+
+TRUTH, TRACKER = "truth", "tracker"
 _IN_VIEWER = ""
 _DESCRIPTION = f"""\
 Map a sequence densely and write into DIR:
@@ -93,7 +106,7 @@ def _sections() -> dict[str, type[Config]]:
 def run(args: argparse.Namespace) -> int:
     """Map the source and report. Returns 1 when the cloud is empty, 130 when stopped by Ctrl-C."""
     from ros_matching.cli.map_output import MapOutput
-    from ros_matching.cli.overrides import configs_from
+    from ros_matching.cli.options import configs_from
     from ros_matching.io import open_source
     from ros_matching.mapping import load_dense_mapper
 
@@ -163,6 +176,75 @@ def _map_all(
 
 
 def _viewer(name: str, where: str) -> Viewer:
-    from ros_matching.cli.map_rerun import Viewer
+    from ros_matching.cli.map_output import Viewer
 
     return Viewer(name, None if where == _IN_VIEWER else Path(where))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A frame is done: perhaps keyframes came of it, with which earlier ones were moved to ``corrected`` poses."""
+
+    keyframes: tuple[Keyframe, ...] = ()
+    corrected: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+def deliveries(
+    frames: Iterable[Frame],
+    source: FrameSource,
+    poses: str,
+    matcher: TwoViewMatcher,
+    configs: Mapping[str, Config],
+    wheel_file: Path | None = None,
+    exports: KeyframeExports | None = None,
+) -> Iterator[Delivery]:
+    """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose.
+
+    ``configs`` are by section, ``tracking`` and ``scale``, which only the tracker's own poses need. ``exports`` take
+    the keyframes, too.
+    """
+    exports = exports or KeyframeExports([])
+    if poses == TRACKER:
+        return _tracked(frames, make_odometry(configs, matcher, wheel_file), exports)
+    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, configs["tracking"], exports)
+
+
+def _tracked(frames: Iterable[Frame], odometry: VisualOdometry, exports: KeyframeExports) -> Iterator[Delivery]:
+    for frame in frames:
+        result = odometry.track(frame)
+        exports.observe(result, odometry)
+        keyframes = result.new_keyframes
+        yield Delivery(keyframes, odometry.keyframe_poses()) if keyframes else Delivery()
+
+
+def _posed(
+    frames: Iterable[Frame],
+    source: FrameSource,
+    file: Path | None,
+    matcher: TwoViewMatcher,
+    config: Config,
+    exports: KeyframeExports,
+) -> Iterator[Delivery]:
+    from ros_matching.datatypes import ScaleState
+    from ros_matching.io.trajectory import pose_lookup
+    from ros_matching.tracking.posed import PosedKeyframes
+
+    lookup = None if file is None else pose_lookup(file)
+    keyframes, posed = PosedKeyframes(matcher, config, ScaleState.ANCHORED), 0
+    for frame in frames:
+        pose = frame.true_world_from_camera
+        if lookup is not None:
+            pose = lookup(frame.index, frame.stamp_ns)
+        posed += pose is not None
+        keyframe = None if pose is None else keyframes.add(frame, pose)
+        if keyframe is not None:
+            exports.take(keyframes.current_keyframes())
+        yield _delivery(keyframe)
+    if not posed:
+        where = "the source has no true poses" if file is None else f"no pose of {file} is of the time of a frame"
+        raise SourceError(f"no frame of {source.name} has a pose: {where}; use '--poses {TRACKER}' or another file")
+    yield _delivery(keyframes.finish())
+
+
+def _delivery(keyframe: Keyframe | None) -> Delivery:
+    return Delivery() if keyframe is None else Delivery((keyframe,))

@@ -1,16 +1,24 @@
-"""The options that the subcommands share."""
+"""Options that several subcommands share: sources, matchers, scale, and settings as ``--set section.key=value``."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ros_matching.config import Config
+from ros_matching.config import Config, ParameterInfo, fields_of
+from ros_matching.errors import ConfigError
 from ros_matching.matching import BACKENDS, CLASSICAL, DEFAULT, VARIANTS
 from ros_matching.matching.config import MatcherConfig
 from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
+
+if TYPE_CHECKING:
+    from ros_matching.config import Config
+    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.tracking import VisualOdometry, WheelOdometry
+
 
 SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
 
@@ -77,7 +85,6 @@ class _ListSettings(argparse.Action):
         self._sections = sections
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from ros_matching.cli.overrides import describe
 
         print(describe(self._sections()), flush=True)
         parser.exit()
@@ -91,3 +98,94 @@ def hides_progress(quiet: bool) -> bool | None:
 def front_end_label(name: str) -> str:
     """What a front end is called in tables: as it was asked for, and what ``default`` stands for."""
     return f"default ({DEFAULT})" if name == "default" else name
+
+
+_BOOLS = {"true": True, "false": False}
+
+
+def configs_from(overrides: Iterable[str], sections: Mapping[str, type[Config]]) -> dict[str, Any]:
+    """Every section's configuration, with its defaults where the overrides ``section.key=value`` say nothing.
+
+    Raises ``ConfigError`` for an override of another form, an unknown section or key, or a value that does not fit.
+    """
+    values: dict[str, dict[str, Any]] = {section: {} for section in sections}
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        section, dot, key = path.strip().partition(".")
+        if not equals or not dot:
+            raise ConfigError(f"a setting is given as section.key=value, got {override!r}")
+        if section not in sections:
+            raise ConfigError(f"there are no settings {section!r}; there are: {', '.join(sections)}")
+        values[section][key] = _parsed(sections[section], key, text.strip())
+    return {section: config.from_mapping(values[section]) for section, config in sections.items()}
+
+
+def describe(sections: Mapping[str, type[Config]]) -> str:
+    """All settings, one a line: name, default, range and what it does."""
+    infos = [(f"{section}.{info.name}", info) for section, config in sections.items() for info in fields_of(config)]
+    width = max(len(name) for name, _ in infos)
+    return "\n".join(f"{name:<{width}}  {info.description} ({_limits(info)})" for name, info in infos)
+
+
+def _parsed(config: type[Config], key: str, text: str) -> bool | int | float | str:
+    """The text in the type of the setting; left as it is where ``Config`` has the better error for it."""
+    kind = next((info.type for info in fields_of(config) if info.name == key), str)
+    try:
+        return _BOOLS.get(text.lower(), text) if kind is bool else kind(text)
+    except ValueError:
+        return text
+
+
+def _limits(info: ParameterInfo) -> str:
+    limits = [f"default {info.default}"]
+    if info.choices is not None:
+        limits.append(f"one of {', '.join(info.choices)}")
+    if info.minimum is not None:
+        limits.append(f"at least {info.minimum:g}")
+    if info.maximum is not None:
+        limits.append(f"at most {info.maximum:g}")
+    return ", ".join(limits)
+
+
+def add_scale_options(parser: argparse.ArgumentParser) -> None:
+    """What tells the scale; settings of the section ``scale`` say more."""
+    parser.add_argument(
+        "--scale",
+        metavar="ANCHOR",
+        help="what tells the scale, short for --set scale.anchor=ANCHOR: depth (where the source has it), "
+        "stereo (KITTI and EuRoC: SOURCE?stereo=true), wheel (with --wheel-odometry), "
+        "height (with --set scale.camera_height_m=H), or none (the default)",
+    )
+    parser.add_argument(
+        "--wheel-odometry",
+        metavar="FILE",
+        type=Path,
+        help="poses of the robot by its wheels, as TUM or EuRoC writes them, in the clock of the source",
+    )
+
+
+def scaled_overrides(args: argparse.Namespace) -> list[str]:
+    """The settings that the arguments change, the anchor among them."""
+    return args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
+
+
+def make_odometry(
+    configs: Mapping[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None = None
+) -> VisualOdometry:
+    """The tracker with the settings of ``configs``, by section: ``tracking`` and ``scale``."""
+    from ros_matching.tracking import VisualOdometry, make_scale_estimator
+
+    wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
+    scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
+    return VisualOdometry(matcher, configs["tracking"], scale)
+
+
+def _wheel_odometry(path: Path) -> WheelOdometry:
+    from ros_matching.io.trajectory import read_trajectory
+    from ros_matching.tracking import WheelOdometry
+
+    trajectory = read_trajectory(path)
+    odometry = WheelOdometry(capacity=len(trajectory))
+    for stamp_ns, pose in zip(trajectory.stamps_ns, trajectory.world_from_camera, strict=True):
+        odometry.add(int(stamp_ns), pose[:3, 3])
+    return odometry

@@ -1,4 +1,4 @@
-"""A source replayed over ROS 2 topics into a vo_node in a process of its own, and what that published."""
+"""A source replayed over ROS 2 topics into a ``vo_node`` process, with a recorder of its results."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import front_end_label, hides_progress
 from ros_matching.config import fields_of
-from ros_matching.errors import NodeError
+from ros_matching.errors import MissingDependencyError, NodeError
 from ros_matching.matching.config import MatcherConfig
 
 if TYPE_CHECKING:
     from ros_matching.datatypes import Frame
-    from ros_matching.evaluation.benchmark import BackendRun
+    from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun
     from ros_matching.io.source import FrameSource
-    from ros_matching.nodes.process import NodeProcess
-    from ros_matching.nodes.recorder import RecorderNode
-    from ros_matching.nodes.replay_node import ReplayNode
-    from ros_matching.nodes.signals import StopSignals
+    from ros_matching.nodes.common.process import NodeProcess, StopSignals
+    from ros_matching.nodes.replay.recorder import RecorderNode
+    from ros_matching.nodes.replay.replay_node import ReplayNode
+
 
 _BRING_UP_TIMEOUT_S = 120.0
 _QUIET_S = 5.0
@@ -62,14 +62,12 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
     from rclpy.signals import SignalHandlerOptions
     from tqdm import tqdm
 
-    from ros_matching.evaluation.benchmark import BackendRun
-    from ros_matching.evaluation.memory import peak_memory_mb
-    from ros_matching.evaluation.run import RunRecorder
-    from ros_matching.nodes.process import NodeProcess
-    from ros_matching.nodes.recorder import RecorderNode
-    from ros_matching.nodes.replay_node import ReplayNode
-    from ros_matching.nodes.signals import StopSignals
-    from ros_matching.nodes.spinning import ros_context
+    from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun
+    from ros_matching.evaluation.trajectory.run_report import RunRecorder, peak_memory_mb
+    from ros_matching.nodes.common.process import NodeProcess, StopSignals
+    from ros_matching.nodes.common.spinning import ros_context
+    from ros_matching.nodes.replay.recorder import RecorderNode
+    from ros_matching.nodes.replay.replay_node import ReplayNode
 
     with (
         StopSignals() as signals,
@@ -109,8 +107,8 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
 def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess, signals: StopSignals) -> None:
     from rclpy.executors import SingleThreadedExecutor
 
-    from ros_matching.nodes.lifecycle import LifecycleClient
-    from ros_matching.nodes.spinning import spinning
+    from ros_matching.nodes.common.lifecycle import LifecycleClient
+    from ros_matching.nodes.common.spinning import spinning
 
     with spinning(SingleThreadedExecutor(), listener, replay):
         # Made after the others, so that once it is answered vo_node's process knows them all.
@@ -123,3 +121,18 @@ def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess, sign
         except NodeError as error:
             if not signals.count:
                 raise NodeError(f"{error}\n{vo_node.log_tail()}") from error
+
+
+def require_ros() -> None:
+    """Raise ``MissingDependencyError``, with the remedy, unless rclpy and this package's messages are there."""
+    try:
+        import rclpy  # noqa: F401
+        import tf2_msgs.msg  # noqa: F401
+
+        import ros_matching.msg  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"this needs ROS 2 and the built messages of ros_matching ({error}); source a workspace in which "
+            "ros_matching was built (. install/setup.bash), or run `make build` in its repository and use "
+            ".venv/bin/ros-matching from there"
+        ) from error

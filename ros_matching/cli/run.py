@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS
 from ros_matching.errors import RosMatchingError
-from ros_matching.nodes.launch_arguments import ARGUMENTS, FLAG, Argument, NodePlan, plan
-from ros_matching.nodes.process import describe_exit
+from ros_matching.nodes.common.launch_arguments import ARGUMENTS, FLAG, Argument, NodePlan, plan
+from ros_matching.nodes.common.process import describe_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from ros_matching.nodes.process import NodeProcess
-    from ros_matching.nodes.replay_node import ReplayNode
-    from ros_matching.nodes.signals import StopSignals
-    from ros_matching.nodes.vo_node import VoNode
+    from ros_matching.nodes.common.process import NodeProcess, StopSignals
+    from ros_matching.nodes.replay.replay_node import ReplayNode
+    from ros_matching.nodes.vo.vo_node import VoNode
 
 _MAPPING_TIMEOUT_S = 120.0
 _POLL_S = 0.2
@@ -86,13 +85,13 @@ def _add_option(parser: argparse.ArgumentParser, argument: Argument) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Bring the nodes up and serve them until the replay's end, a failure or a signal; return the exit code."""
-    from ros_matching.cli.ros import require_ros
+    from ros_matching.cli.over_ros import require_ros
 
     require_ros()
     from rclpy.signals import SignalHandlerOptions
 
-    from ros_matching.nodes.signals import StopSignals
-    from ros_matching.nodes.spinning import ros_context
+    from ros_matching.nodes.common.process import StopSignals
+    from ros_matching.nodes.common.spinning import ros_context
 
     nodes = {node.executable: node for node in plan(_values(args))}
     ros_args = _ros_args(args, list(nodes.values()))
@@ -139,7 +138,7 @@ def _ros_args(args: argparse.Namespace, nodes: Sequence[NodePlan]) -> list[str]:
 
 def _mapping_process(nodes: Mapping[str, NodePlan], ros_args: list[str]) -> AbstractContextManager[NodeProcess | None]:
     """mapping_node as it is wished, if it is."""
-    from ros_matching.nodes.process import NodeProcess
+    from ros_matching.nodes.common.process import NodeProcess
 
     node = nodes.get("mapping_node")
     if node is None:
@@ -153,7 +152,7 @@ def _serve(nodes: Mapping[str, NodePlan], mapping: NodeProcess | None, signals: 
     """Run vo_node, and replay_node if there is one, until the end; return what failed, or nothing."""
     from rclpy.executors import MultiThreadedExecutor
 
-    from ros_matching.nodes.spinning import spinning
+    from ros_matching.nodes.common.spinning import spinning
 
     vo_node, replay_node = _make_nodes(nodes)
     with spinning(MultiThreadedExecutor(), vo_node, *filter(None, [replay_node])):
@@ -186,7 +185,7 @@ def _work(vo_node: VoNode, replay_node: ReplayNode | None, mapping: NodeProcess 
 @contextlib.contextmanager
 def _mapping_active(vo_node: VoNode, mapping: NodeProcess | None, signals: StopSignals) -> Iterator[None]:
     """mapping_node, if there is one, active while the block lasts, and then until it has done its work."""
-    from ros_matching.nodes.lifecycle import LifecycleClient
+    from ros_matching.nodes.common.lifecycle import LifecycleClient
 
     if mapping is None:
         yield
@@ -201,8 +200,8 @@ def _mapping_active(vo_node: VoNode, mapping: NodeProcess | None, signals: StopS
 def _make_nodes(nodes: Mapping[str, NodePlan]) -> tuple[VoNode, ReplayNode | None]:
     from rclpy.parameter import Parameter
 
-    from ros_matching.nodes.replay_node import ReplayNode
-    from ros_matching.nodes.vo_node import VoNode
+    from ros_matching.nodes.replay.replay_node import ReplayNode
+    from ros_matching.nodes.vo.vo_node import VoNode
 
     overrides = {
         name: [Parameter(parameter, value=value) for parameter, value in _parameters(node).items()]

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.export import KeyframeExports, add_export_option
-from ros_matching.cli.options import SOURCE_KINDS, add_list_settings, add_run_options, hides_progress, matcher_config
-from ros_matching.cli.scale_options import add_scale_options, make_odometry, scaled_overrides
-from ros_matching.cli.tracked import track_frame
+from ros_matching.cli.options import (
+    SOURCE_KINDS,
+    add_list_settings,
+    add_run_options,
+    add_scale_options,
+    hides_progress,
+    make_odometry,
+    matcher_config,
+    scaled_overrides,
+)
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
 
 if TYPE_CHECKING:
     from ros_matching.config import Config
-    from ros_matching.evaluation.run import RunRecorder, RunReport
+    from ros_matching.datatypes import Frame
+    from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
-    from ros_matching.tracking import VisualOdometry
+    from ros_matching.tracking import TrackingResult, VisualOdometry
+
 
 _DESCRIPTION = """\
 Run visual odometry over a sequence and write into DIR:
@@ -68,8 +78,8 @@ def _sections() -> dict[str, type[Config]]:
 
 def run(args: argparse.Namespace) -> int:
     """Track the source and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C."""
-    from ros_matching.cli.overrides import configs_from
-    from ros_matching.evaluation.run import RunRecorder
+    from ros_matching.cli.options import configs_from
+    from ros_matching.evaluation.trajectory.run_report import RunRecorder
     from ros_matching.io import open_source
 
     configs = configs_from(scaled_overrides(args), _sections())
@@ -98,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(report: RunReport, out_dir: Path, exports: KeyframeExports, *, quiet: bool) -> None:
-    from ros_matching.evaluation.report import summary_table, write_report
+    from ros_matching.evaluation.trajectory.report_files import summary_table, write_report
 
     if not quiet:
         print(summary_table(report))
@@ -128,3 +138,28 @@ def _track_all(
             if frame.true_world_from_camera is not None:
                 recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
             frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)
+
+
+def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult, FrameRecord]:
+    """Track a frame, timed; what came of it, and the same as a record for the report."""
+    from ros_matching.evaluation.trajectory.run_report import FrameRecord, UnitRecord
+
+    start = time.perf_counter()
+    result = odometry.track(frame)
+    latency_ms = 1e3 * (time.perf_counter() - start)
+    told = result.with_scale_uncertainty(0.0)  # of an unknown unit, it stays in the unit
+    return result, FrameRecord(
+        index=frame.index,
+        stamp_ns=frame.stamp_ns,
+        status=result.status.value,
+        world_from_camera=result.world_from_camera,
+        reason=result.reason,
+        latency_ms=latency_ms,
+        stage_ms=result.stage_ms,
+        maps=result.counts.maps,
+        map_id=result.map_id,
+        unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
+        covariance=told.covariance,
+        previous_from_current=result.previous_from_current,
+        relative_covariance=told.relative_covariance,
+    )

@@ -1,20 +1,51 @@
-"""Diagrams of curves, several in one picture."""
+"""Plots of curves, several panels in one figure; the style that all figures of this folder share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.evaluation.figure import GREY, PALETTE, save_figure
+from ros_matching.atomic_file import atomic_path
+from ros_matching.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#7f7f7f"
+_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}
+_DPI = 110
+
+
+def save_figure(path: str | Path, size_inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
+    """Make a figure, let ``draw`` fill it, and write it as an image (PNG, PDF or SVG by its suffix).
+
+    matplotlib's own state (pyplot, its settings) stays untouched. Raises ``MissingDependencyError`` when matplotlib is
+    not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "plots need matplotlib; install it with: pip install matplotlib (extra viz of ros_matching)"
+        ) from error
+    with rc_context(_STYLE):
+        figure = Figure(figsize=size_inches, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=_DPI)
+
 
 _COLORS = (*PALETTE, GREY)
 _DASHES = ("-", "--", ":")

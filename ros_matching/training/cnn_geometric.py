@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ros_matching.config import parameter
-from ros_matching.evaluation.split import training_photos, validation_photos
+from ros_matching.evaluation.data_split import training_photos, validation_photos
 from ros_matching.io.images import read_image
 from ros_matching.networks.cnn_geometric.network import CNNGeometric
 from ros_matching.networks.cnn_geometric.supervision import LOSS_GRID, synthetic_views

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ros_matching.atomic_file import atomic_path
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import TrainingError
-from ros_matching.evaluation.split import training_frames
+from ros_matching.evaluation.data_split import training_frames
 from ros_matching.io.folder import open_folder
 from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL
 from ros_matching.training.data import DataFolder

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ros_matching.config import parameter
-from ros_matching.evaluation.split import training_frames, training_photos, validation_frames, validation_photos
+from ros_matching.evaluation.data_split import training_frames, training_photos, validation_frames, validation_photos
 from ros_matching.networks.installed import load_named, weights_file
 from ros_matching.networks.ncnet.loss import match_score
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher, coarse_map, unit_map

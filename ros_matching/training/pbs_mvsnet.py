@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from ros_matching.config import parameter
 from ros_matching.errors import ConfigError
-from ros_matching.evaluation.depth import evaluate_depth
-from ros_matching.evaluation.depth_views import DepthViews, DepthViewsConfig, depth_views
-from ros_matching.evaluation.split import training_photos, validation_frames
+from ros_matching.evaluation.data_split import training_photos, validation_frames
+from ros_matching.evaluation.depth.depth_errors import evaluate_depth
+from ros_matching.evaluation.depth.depth_views import DepthViews, DepthViewsConfig, depth_views
 from ros_matching.io import open_source
 from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
 from ros_matching.networks.pbs_mvsnet.network import BSMVSNet, BSMVSNetConfig

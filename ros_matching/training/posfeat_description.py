@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ros_matching.config import parameter
 from ros_matching.errors import MissingDependencyError
-from ros_matching.evaluation.split import training_photos, validation_photos
+from ros_matching.evaluation.data_split import training_photos, validation_photos
 from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.posfeat.efficientnet_lite import from_imagenet
 from ros_matching.networks.posfeat.lite import PoSFeatLite

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.config import parameter
-from ros_matching.evaluation.split import training_photos, validation_photos
+from ros_matching.evaluation.data_split import training_photos, validation_photos
 from ros_matching.networks.posfeat.keypoints import detect
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.network import PoSFeat

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ros_matching.config import parameter
-from ros_matching.evaluation.split import validation_photos
+from ros_matching.evaluation.data_split import validation_photos
 from ros_matching.networks.posfeat.extractor import LITE
 from ros_matching.networks.posfeat.hessian import hessian_response
 from ros_matching.networks.posfeat.keypoints import detect_on_response

@@ -17,7 +17,7 @@ import torch
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import TrainingError
-from ros_matching.evaluation.split import training_frames
+from ros_matching.evaluation.data_split import training_frames
 from ros_matching.io.folder import open_folder
 from ros_matching.training.correspondence import overlap
 from ros_matching.training.views import ViewTuple, view_tuple

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ros_matching.atomic_file import atomic_path
 from ros_matching.config import Config, parameter
 from ros_matching.errors import TrainingError
-from ros_matching.evaluation.split import training_frames, training_photos
+from ros_matching.evaluation.data_split import training_frames, training_photos
 from ros_matching.io.images import list_images, read_image
 from ros_matching.networks.aliked.loading import load_aliked, load_lightglue
 from ros_matching.training.data import DataFolder

@@ -20,7 +20,7 @@ from ros_matching.atomic_file import atomic_path
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera
 from ros_matching.errors import SceneError, TrainingError
-from ros_matching.evaluation.split import training_photos
+from ros_matching.evaluation.data_split import training_photos
 from ros_matching.scenes import Renderer, SceneBuilder
 from ros_matching.scenes.indoor_worlds import corridor_world, room_world, table_world, wall_world
 from ros_matching.scenes.outdoor_worlds import street_world, terrain_world

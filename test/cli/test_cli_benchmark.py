@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-import ros_matching.evaluation.benchmark_report
-import ros_matching.evaluation.plots
+import ros_matching.evaluation.benchmark.benchmark_report
+import ros_matching.evaluation.trajectory.run_plot
 import ros_matching.io
-from ros_matching.cli.contestant import Contestant, FrontEnd
+from ros_matching.cli.benchmark_runner import Contestant, FrontEnd, Race
 from ros_matching.cli.main import main
-from ros_matching.cli.race import Race
 from ros_matching.datatypes import Camera
 from ros_matching.io import open_source
 from ros_matching.io.calibration import UsedCalibration
@@ -41,8 +40,10 @@ def recording(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_drawn(monkeypatch) -> None:
-    monkeypatch.setattr(ros_matching.evaluation.plots, "plot_run", lambda report, path: path.touch())
-    monkeypatch.setattr(ros_matching.evaluation.benchmark_report, "plot_contest", lambda contest, path: path.touch())
+    monkeypatch.setattr(ros_matching.evaluation.trajectory.run_plot, "plot_run", lambda report, path: path.touch())
+    monkeypatch.setattr(
+        ros_matching.evaluation.benchmark.benchmark_report, "plot_contest", lambda contest, path: path.touch()
+    )
 
 
 def benchmark(*arguments: str | Path) -> int:

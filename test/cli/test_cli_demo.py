@@ -244,7 +244,7 @@ def report_of(folder: Path) -> dict:
 
 
 def isolation() -> dict[str, str]:
-    from ros_matching.nodes.isolation import isolate
+    from ros_matching.nodes.common.spinning import isolate
 
     return {"ROS_DOMAIN_ID": str(isolate()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 

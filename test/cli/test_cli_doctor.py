@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ros_matching.cli import doctor, doctor_checks
-from ros_matching.cli.doctor_checks import OK, Finding
+from ros_matching.cli import doctor
+from ros_matching.cli.doctor import OK, Finding
 from ros_matching.cli.main import main
 from ros_matching.networks import installed
 from ros_matching.networks.agreement import TOLERANCE, compare
@@ -33,7 +33,7 @@ def test_this_installation_is_complete_and_tracks(capsys: pytest.CaptureFixture[
 def test_a_package_that_is_not_there_is_named_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor_checks, "_NEEDED", (("no_such_module", "no-such-package"),))
+    monkeypatch.setattr(doctor, "_NEEDED", (("no_such_module", "no-such-package"),))
     assert main(["doctor"]) == 1
     report = capsys.readouterr().out
     assert "missing  no_such_module is not installed\n         pip install no-such-package" in report

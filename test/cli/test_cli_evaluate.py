@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import ros_matching.evaluation.tables
+import ros_matching.evaluation.measurement
 import ros_matching.io
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera, Frame
@@ -40,7 +40,7 @@ class Shifting:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_drawn(monkeypatch) -> None:
-    monkeypatch.setattr(ros_matching.evaluation.tables, "plot_panels", lambda panels, path: path.touch())
+    monkeypatch.setattr(ros_matching.evaluation.measurement, "plot_panels", lambda panels, path: path.touch())
 
 
 def test_pairs_of_a_source_are_measured_and_written(tmp_path, capsys, monkeypatch):

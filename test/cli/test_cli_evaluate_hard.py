@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-import ros_matching.evaluation.tables
+import ros_matching.evaluation.measurement
 import ros_matching.scenes.hard_views
 from ros_matching.cli.main import main
-from ros_matching.evaluation.hard import REAL_LINES
+from ros_matching.evaluation.pairs.hard_suite import REAL_LINES
 
 ONE_PAIR = ("--pairs", "1", "--matcher", "sift", "--matcher", "orb")
 
@@ -17,7 +17,7 @@ ONE_PAIR = ("--pairs", "1", "--matcher", "sift", "--matcher", "orb")
 @pytest.fixture(autouse=True)
 def without_data(monkeypatch):
     monkeypatch.delenv("ROS_MATCHING_DATA", raising=False)
-    monkeypatch.setattr(ros_matching.evaluation.tables, "plot_panels", lambda panels, path: path.touch())
+    monkeypatch.setattr(ros_matching.evaluation.measurement, "plot_panels", lambda panels, path: path.touch())
 
 
 def test_a_line_is_rendered_measured_and_written(tmp_path, capsys):

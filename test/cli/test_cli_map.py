@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from map_world import METRIC_FROM, WALL, KnownTracker, KnownWall, SlidingSource
 
-import ros_matching.evaluation.tables
+import ros_matching.evaluation.measurement
 import ros_matching.io
 import ros_matching.mapping
 import ros_matching.tracking
@@ -190,7 +190,7 @@ def test_settings_are_listed_and_checked(sliding, capsys):
 
 
 def test_estimators_are_compared_on_the_same_keyframes(monkeypatch, tmp_path):
-    monkeypatch.setattr(ros_matching.evaluation.tables, "plot_panels", lambda panels, path: path.touch())
+    monkeypatch.setattr(ros_matching.evaluation.measurement, "plot_panels", lambda panels, path: path.touch())
     monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: SlidingSource())
     command = ["evaluate", "cloud", "--source", "sliding", "--backend", "sift", "--quiet", "--out", str(tmp_path)]
     assert main([*command, "--estimator", "ncc", "--estimator", "sgbm"]) == 0

@@ -22,10 +22,9 @@ from ros_matching.datatypes import PointCloud
 from ros_matching.io.cloud import read_cloud
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
-from ros_matching.nodes.conversions import pose_from_msg, stamp_ns_from_msg
-from ros_matching.nodes.isolation import isolate
-from ros_matching.nodes.mapping_messages import keyframe_from_msg
-from ros_matching.nodes.spinning import ros_context, spinning
+from ros_matching.nodes.common.conversions import pose_from_msg, stamp_ns_from_msg
+from ros_matching.nodes.common.spinning import isolate, ros_context, spinning
+from ros_matching.nodes.mapping.messages import keyframe_from_msg
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 

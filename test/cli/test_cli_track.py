@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-import ros_matching.evaluation.plots
+import ros_matching.evaluation.trajectory.run_plot
 import ros_matching.io
 import ros_matching.tracking
 from ros_matching.cli.main import main
@@ -83,7 +83,7 @@ class FakeOdometry:
 @pytest.fixture
 def track(monkeypatch, tmp_path) -> Callable[..., tuple[int, dict]]:
     """Runs ``ros-matching track`` on a fake source, without drawing, and gives its exit code and its report."""
-    monkeypatch.setattr(ros_matching.evaluation.plots, "plot_run", lambda report, path: path.touch())
+    monkeypatch.setattr(ros_matching.evaluation.trajectory.run_plot, "plot_run", lambda report, path: path.touch())
     monkeypatch.setattr(ros_matching.tracking, "VisualOdometry", FakeOdometry, raising=False)
 
     def run(source: FakeSource, *arguments: str, blind: range = range(0)) -> tuple[int, dict | None]:

@@ -11,7 +11,7 @@ import pytest
 def context():
     """A ROS context in a domain of its own."""
     rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    from ros_matching.nodes.isolation import isolate
+    from ros_matching.nodes.common.spinning import isolate
 
     isolate()
     context = rclpy.context.Context()
@@ -27,10 +27,10 @@ def start_vo(context, monkeypatch):
     from rclpy.parameter import Parameter
     from vo_peer import KnownMatcher, KnownTracker, VoPeer
 
-    from ros_matching.nodes.spinning import spinning
-    from ros_matching.nodes.vo_node import VoNode
+    from ros_matching.nodes.common.spinning import spinning
+    from ros_matching.nodes.vo.vo_node import VoNode
 
-    monkeypatch.setattr("ros_matching.nodes.managed_node.DIAGNOSTICS_PERIOD_S", 0.1)
+    monkeypatch.setattr("ros_matching.nodes.common.managed_node.DIAGNOSTICS_PERIOD_S", 0.1)
     with contextlib.ExitStack() as stack:
 
         def start(*, listen_to=None, latched_info=False, settle=True, **parameters):
@@ -66,10 +66,10 @@ def start_mapping(context, monkeypatch):
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
-    from ros_matching.nodes.mapping_node import MappingNode
-    from ros_matching.nodes.spinning import spinning
+    from ros_matching.nodes.common.spinning import spinning
+    from ros_matching.nodes.mapping.mapping_node import MappingNode
 
-    monkeypatch.setattr("ros_matching.nodes.managed_node.DIAGNOSTICS_PERIOD_S", 0.1)
+    monkeypatch.setattr("ros_matching.nodes.common.managed_node.DIAGNOSTICS_PERIOD_S", 0.1)
     with contextlib.ExitStack() as stack:
 
         def start(*, listen_to=None, **parameters):

@@ -22,10 +22,10 @@ from ros_matching.datatypes import DepthMap, Frame, Keyframe, PointCloud, ScaleS
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
 from ros_matching.mapping import MappingConfig, MappingCounts, MappingResult, MappingStatus
 from ros_matching.msg import Keyframe as KeyframeMsg
-from ros_matching.nodes.conversions import header_to_msg
-from ros_matching.nodes.mapping_node import MappingNode
-from ros_matching.nodes.mounting import BODY_FROM_OPTICAL, IDENTITY
-from ros_matching.nodes.vo_messages import keyframe_path_to_msg, keyframe_to_msg
+from ros_matching.nodes.common.conversions import header_to_msg
+from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL, IDENTITY
+from ros_matching.nodes.mapping.mapping_node import MappingNode
+from ros_matching.nodes.vo.messages import keyframe_path_to_msg, keyframe_to_msg
 
 OUTPUTS = {
     "dense_cloud": PointCloud2,

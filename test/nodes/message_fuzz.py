@@ -27,19 +27,19 @@ from vo_peer import CAMERA_FRAME, RELATIVE_COVARIANCE, frame_messages, picture, 
 
 from ros_matching import load_matcher
 from ros_matching.datatypes import Camera, DistortionModel, Frame
-from ros_matching.nodes.conversions import (
+from ros_matching.nodes.common.conversions import (
     camera_to_msg,
     header_to_msg,
     image_to_compressed_msg,
     image_to_msg,
     stamp_to_msg,
 )
-from ros_matching.nodes.isolation import isolate
-from ros_matching.nodes.mapping_node import MappingNode
-from ros_matching.nodes.mapping_pipeline import ReceivedKeyframe
-from ros_matching.nodes.problems import Problem
-from ros_matching.nodes.vo_node import VoNode
-from ros_matching.nodes.vo_pipeline import ReceivedImage
+from ros_matching.nodes.common.problems import Problem
+from ros_matching.nodes.common.spinning import isolate
+from ros_matching.nodes.mapping.mapping_node import MappingNode
+from ros_matching.nodes.mapping.pipeline import ReceivedKeyframe
+from ros_matching.nodes.vo.pipeline import ReceivedImage
+from ros_matching.nodes.vo.vo_node import VoNode
 from ros_matching.tracking import TrackingResult, TrackingStatus, VisualOdometry
 from ros_matching.tracking.continuity import Continuity
 
@@ -393,7 +393,7 @@ def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int
 
 
 def node_transforms(node: Any) -> Any:
-    from ros_matching.nodes.mounting_input import MountingInput
+    from ros_matching.nodes.vo.extrinsics_input import MountingInput
 
     return next(
         subscription_owner

@@ -13,11 +13,11 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from mapping_peer import KnownMapper
 
 from ros_matching.errors import NodeError
-from ros_matching.nodes.diagnostics import Report
-from ros_matching.nodes.executable import run_node
-from ros_matching.nodes.managed_node import ManagedNode
-from ros_matching.nodes.mapping_node import MappingNode
-from ros_matching.nodes.vo_config import VoConfig
+from ros_matching.nodes.common.diagnostics import Report
+from ros_matching.nodes.common.executable import run_node
+from ros_matching.nodes.common.managed_node import ManagedNode
+from ros_matching.nodes.mapping.mapping_node import MappingNode
+from ros_matching.nodes.vo.config import VoConfig
 
 GO = Path(sys.argv[2]) / "go"
 

@@ -16,10 +16,10 @@ from rclpy.parameter import Parameter
 from tf2_msgs.msg import TFMessage
 from vo_peer import KnownMatcher, KnownTracker, stamp_ns
 
-from ros_matching.nodes.launch_arguments import NodePlan, plan
-from ros_matching.nodes.replay_node import ReplayNode
-from ros_matching.nodes.spinning import spinning
-from ros_matching.nodes.vo_node import VoNode
+from ros_matching.nodes.common.launch_arguments import NodePlan, plan
+from ros_matching.nodes.common.spinning import spinning
+from ros_matching.nodes.replay.replay_node import ReplayNode
+from ros_matching.nodes.vo.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
 

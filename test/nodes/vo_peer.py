@@ -18,7 +18,7 @@ from ros_matching.datatypes import Camera, Frame, Keyframe, ScaleState
 from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import VoStatus
-from ros_matching.nodes.conversions import camera_to_msg, header_to_msg, image_to_msg, stamp_ns_from_msg
+from ros_matching.nodes.common.conversions import camera_to_msg, header_to_msg, image_to_msg, stamp_ns_from_msg
 from ros_matching.tracking import TrackingCounts, TrackingResult, TrackingStatus
 
 CAMERA = Camera(64, 48, 60.0, 61.0, 31.5, 23.5)

@@ -6,7 +6,7 @@ import numpy as np
 from point_world import PointWorld, cloud, walk
 
 from ros_matching.datatypes import Features
-from ros_matching.evaluation.consistency import Consistency, PoseEstimate, evaluate_consistency
+from ros_matching.evaluation.trajectory.consistency import Consistency, PoseEstimate, evaluate_consistency
 from ros_matching.io import open_source
 from ros_matching.matching import load_matcher
 from ros_matching.tracking import VisualOdometry

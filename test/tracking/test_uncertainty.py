@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chi2
 
 from ros_matching.datatypes import Camera, Features, Frame
-from ros_matching.evaluation.consistency import nees
+from ros_matching.evaluation.trajectory.consistency import nees
 from ros_matching.geometry import se3
 from ros_matching.geometry.pnp import refine_pose
 from ros_matching.stages import StageTimer

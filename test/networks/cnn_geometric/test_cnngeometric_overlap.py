@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from ros_matching import load_matcher
 from ros_matching.errors import ConfigError
-from ros_matching.evaluation.overlap import true_overlap
+from ros_matching.evaluation.pairs.image_overlap import true_overlap
 from ros_matching.io import open_source
 from ros_matching.networks.cnn_geometric.network import CNNGeometric, cnn_geometric_lite
 from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator

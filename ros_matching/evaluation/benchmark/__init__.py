@@ -1,0 +1,1 @@
+"""Several matchers in the same tracker on the same frames."""

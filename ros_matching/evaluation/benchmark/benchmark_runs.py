@@ -1,0 +1,162 @@
+"""Several front ends in the same tracker on the same frames: who got how far, how accurately, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.trajectory.run_report import LOST, TRACKING, RunReport
+from ros_matching.evaluation.trajectory.trajectory_errors import evaluate_trajectory
+from ros_matching.io.trajectory import Trajectory
+
+_COMPARED = {
+    "tracked": "share tracked",
+    "ate": "ATE",
+    "ate_common": "ATE over common frames",
+    "rpe_trans": "RPE",
+    "rpe_rot_deg": "RPE in degrees",
+}
+_COMMON_SHARE = 0.5  # of the frames; who tracked fewer does not take part in the comparison over common frames
+
+
+@dataclass(frozen=True)
+class BackendRun:
+    """What became of one front end on a sequence.
+
+    ``backend`` is what it was called by; ``failure`` says why it did not get to the end, ``report`` how far it came;
+    ``peak_mb`` is the most memory that it took, NaN when unknown.
+    """
+
+    backend: str
+    report: RunReport
+    failure: str = ""
+    peak_mb: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The front ends' runs over the same ``frames`` of one sequence."""
+
+    sequence: str
+    frames: int
+    runs: tuple[BackendRun, ...]
+
+    @cached_property
+    def common_stamps_ns(self) -> np.ndarray:
+        """The frames (F,) that all have tracked who tracked half of them or more; of one alone there are none."""
+        tracked = [run.report.trajectory.stamps_ns for run in self.runs if self.takes_part(run)]
+        if len(tracked) < 2:
+            return np.zeros(0, dtype=np.int64)
+        common = tracked[0]
+        for stamps_ns in tracked[1:]:
+            common = np.intersect1d(common, stamps_ns)
+        return common
+
+    def common_ate(self, run: BackendRun) -> float:
+        """The ATE of a run over the common frames, aligned by these alone; NaN where there is none."""
+        report, stamps_ns = run.report, self.common_stamps_ns
+        if report.evaluation is None or not self.takes_part(run) or not stamps_ns.size:
+            return float("nan")
+        chosen = np.isin(report.trajectory.stamps_ns, stamps_ns)
+        estimate = Trajectory(stamps_ns, report.trajectory.world_from_camera[chosen])
+        try:
+            return evaluate_trajectory(estimate, report.truth, alignment=report.evaluation.alignment).ate_rmse
+        except EvaluationError:
+            return float("nan")
+
+    def takes_part(self, run: BackendRun) -> bool:
+        """Whether a run tracked so much that its errors can be compared with those of others."""
+        return run.report.trajectory is not None and run.report.count(TRACKING) >= _COMMON_SHARE * self.frames
+
+
+def contest_rows(contests: Iterable[Contest]) -> list[dict[str, Any]]:
+    """The figures of every front end on every sequence, a row each; of repeated contests their medians.
+
+    ``tracked`` is a share of all frames; unknown is NaN; lengths are in the unit of the truth. ``ate_least`` and
+    ``ate_most`` are those of the repeats, where there are any.
+    """
+    rows = []
+    for sequence, repeats in _by_sequence(contests).items():
+        for place, run in enumerate(repeats[0].runs):
+            singles = [_figures(contest, contest.runs[place]) for contest in repeats]
+            rows.append({"sequence": sequence, "backend": run.backend} | _medians(singles))
+    return rows
+
+
+def losses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where the first front end of every sequence is behind the best of the others, in words, a line each.
+
+    Errors are compared with those of the front ends alone that tracked half of the frames or more.
+    """
+    lines = []
+    for sequence in dict.fromkeys(row["sequence"] for row in rows):
+        first, *others = (row for row in rows if row["sequence"] == sequence)
+        behind = [_behind(key, name, first, others) for key, name in _COMPARED.items()]
+        if any(behind):
+            lines.append(f"{sequence}: {first['backend']} is behind in {'; '.join(filter(None, behind))}")
+    return lines
+
+
+def _behind(key: str, name: str, first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """By what figure a row is behind the best of others; empty where it is not."""
+    more_is_better = key == "tracked"
+    rivals = [row for row in others if np.isfinite(row[key]) and (more_is_better or row["tracked"] >= _COMMON_SHARE)]
+    if not rivals or not np.isfinite(first[key]):
+        return ""
+    best = (max if more_is_better else min)(rivals, key=lambda row: row[key])
+    if not (best[key] > first[key] if more_is_better else best[key] < first[key]):
+        return ""
+    return f"{name} ({first[key]:.4g}, {best['backend']} {best[key]:.4g})"
+
+
+def _by_sequence(contests: Iterable[Contest]) -> dict[str, list[Contest]]:
+    grouped: dict[str, list[Contest]] = {}
+    for contest in contests:
+        grouped.setdefault(contest.sequence, []).append(contest)
+    return grouped
+
+
+def _figures(contest: Contest, run: BackendRun) -> dict[str, Any]:
+    report, evaluation = run.report, run.report.evaluation
+    reached = bool(report.records)
+    times = report.latencies_ms
+    return {
+        "frames": contest.frames,
+        "tracked": report.count(TRACKING) / contest.frames if reached else np.nan,
+        "lost": report.count(LOST) if reached else np.nan,
+        "maps": report.maps if reached else np.nan,
+        "ate": evaluation.ate_rmse if evaluation else np.nan,
+        "ate_percent": evaluation.ate_percent if evaluation else np.nan,
+        "ate_common": contest.common_ate(run),
+        "common_frames": len(contest.common_stamps_ns) or np.nan,
+        "rpe_trans": evaluation.rpe_trans if evaluation else np.nan,
+        "rpe_rot_deg": evaluation.rpe_rot_deg if evaluation else np.nan,
+        "ms": report.ms_per_frame,
+        "ms_p95": float(np.percentile(times, 95)) if times.size else np.nan,
+        "stage_ms": report.stage_ms if reached else {},
+        "peak_mb": run.peak_mb,
+        "note": run.failure or report.evaluation_note,
+    }
+
+
+def _medians(singles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row of several: the medians of numbers, of stage times too, and the first note."""
+    numbers = {key for key in singles[0] if key not in ("stage_ms", "note")}
+    row = {key: _median([single[key] for single in singles]) for key in singles[0] if key in numbers}
+    stages = dict.fromkeys(stage for single in singles for stage in single["stage_ms"])
+    row["stage_ms"] = {
+        stage: _median([single["stage_ms"].get(stage, np.nan) for single in singles]) for stage in stages
+    }
+    known = [single["ate"] for single in singles if np.isfinite(single["ate"])]
+    row |= {"ate_least": min(known), "ate_most": max(known)} if len(singles) > 1 and known else {}
+    return row | {"note": next((single["note"] for single in singles if single["note"]), "")}
+
+
+def _median(values: Sequence[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else float("nan")

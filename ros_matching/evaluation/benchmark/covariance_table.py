@@ -1,0 +1,91 @@
+"""Whether the covariances of a benchmark's front ends are right: against the truth, and against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest
+from ros_matching.evaluation.measurement import Column, Table
+from ros_matching.evaluation.trajectory.consistency import Consistency, run_consistency
+from ros_matching.evaluation.trajectory.motion_agreement import (
+    MotionNoise,
+    agreement,
+    noise_of_truth,
+    noisy_consistency,
+)
+
+_COLUMNS = (
+    Column("sequence", "sequence"),
+    Column("backend", "front end"),
+    Column("against", "against"),
+    Column("motions", "motions", ".0f"),
+    Column("nees", "mean NEES", ".2f"),
+    Column("low", "from", ".2f"),
+    Column("high", "to", ".2f"),
+    Column("within", "inside %", ".1f", 100),
+    Column("noise", "noise of truth", ".4f"),
+    Column("noise_deg", "deg", ".3f"),
+)
+_NOTE = """\
+Normalised estimation error squared of the motions from frame to frame: 6 is right, more promises too much. From, to:
+95 % bounds of its mean. Inside: share in the 95 % region. The true poses of real sequences are noisy. Two front ends on
+the same frames differ by what both their covariances say, and tell how noisy the truth is, on each axis of a motion;
+with that in the covariance it can be judged against the truth again."""
+
+
+def covariance_table(contests: Sequence[Contest]) -> Table | None:
+    """The table, of the first run of each sequence; ``None`` where there is too little to judge any covariance by."""
+    first: dict[str, Contest] = {}
+    for contest in contests:
+        first.setdefault(contest.sequence, contest)
+    rows = [{"sequence": name} | row for name, contest in first.items() for row in _rows(contest)]
+    return Table("Covariance", _COLUMNS, rows, _NOTE) if rows else None
+
+
+def _rows(contest: Contest) -> Iterator[dict[str, Any]]:
+    runs = [run for run in contest.runs if contest.takes_part(run)]
+    for run in runs:
+        yield from _row(run, "the truth", lambda run: run_consistency(run.report.records, run.report.truth)["relative"])
+    for a, b in combinations(runs, 2):
+        yield from _row(a, b.backend, lambda run, other=b: agreement(run.report.records, other.report.records))
+        noise = _noise_of_truth(a, b)
+        if noise is not None:
+            for run in (a, b):
+                yield from _row(run, "the noisy truth", lambda run, noise=noise: _by_noisy_truth(run, noise), noise)
+
+
+def _row(
+    run: BackendRun, against: str, judge: Callable[[BackendRun], Consistency], noise: MotionNoise | None = None
+) -> Iterator[dict[str, Any]]:
+    """One row, or none where there is too little to judge by."""
+    try:
+        found = judge(run)
+    except EvaluationError:
+        return
+    yield {
+        "backend": run.backend,
+        "against": against,
+        "motions": found.count,
+        "nees": found.mean_nees,
+        "low": found.bounds[0],
+        "high": found.bounds[1],
+        "within": found.within,
+        "noise": None if noise is None else noise.translation,
+        "noise_deg": None if noise is None else noise.rotation_deg,
+    }
+
+
+def _noise_of_truth(a: BackendRun, b: BackendRun) -> MotionNoise | None:
+    if a.report.truth is None:
+        return None
+    try:
+        return noise_of_truth(a.report.records, b.report.records, a.report.truth)
+    except EvaluationError:
+        return None
+
+
+def _by_noisy_truth(run: BackendRun, noise: MotionNoise) -> Consistency:
+    return noisy_consistency(run.report.records, run.report.truth, noise)

@@ -1,0 +1,1 @@
+"""Depth maps against sensor depth."""

@@ -1,0 +1,1 @@
+"""Image pairs against ground truth: poses, matches, keypoints, alignment, overlap."""

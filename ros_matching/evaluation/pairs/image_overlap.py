@@ -1,0 +1,150 @@
+"""What a front end takes for the overlap of two images, against what the depth of the first one says.
+
+The true overlap is the share of the points of the first image, where its depth is known, that project into the second;
+what hides them there does not count. Beside it stands what a tracker has without asking: the share of the keypoints of
+the first image that find a match.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from ros_matching.datatypes import Features, Frame, Matches
+from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.curves import Panel
+from ros_matching.evaluation.data_split import PairSet
+from ros_matching.evaluation.measurement import Column, Measurement, Table
+from ros_matching.evaluation.pairs.matched_pairs import SIZE_PX, reduced
+from ros_matching.geometry.se3 import invert, transform
+from ros_matching.io.source import FrameSource
+
+GAPS = (2, 5, 9, 14, 20, 30, 45)
+_STRIDE_PX = 6  # between the pixels whose depth is asked
+_NOTE = """\
+Error: mean distance of what was told from the true share. Rank: Spearman's correlation of the two. ms: a pair's time,
+features excluded, of "overlap" with all other images of a first one at once."""
+_COLUMNS = (
+    Column("sequence", "sequence"),
+    Column("front_end", "front end"),
+    Column("by", "told by"),
+    Column("pairs", "pairs", "d"),
+    Column("error", "error", ".3f"),
+    Column("rank", "rank", ".2f"),
+    Column("ms", "ms", ".1f"),
+)
+
+
+class Matcher(Protocol):
+    """What is asked of a front end here; every ``TwoViewMatcher`` has it."""
+
+    name: str
+
+    def extract(self, image: np.ndarray) -> Features:
+        """Features of an image (H, W, 3) uint8 RGB."""
+
+    def overlaps(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
+        """The share of an image that each of others shows; ``None`` where it cannot be told."""
+
+    def match_keypoints(self, features0: Features, features1: Features) -> Matches:
+        """Matches of keypoints."""
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Of P pairs, the true overlaps (P,), those ``told`` (P,) by one measure, and the time that it took for a pair."""
+
+    true: np.ndarray
+    told: np.ndarray
+    ms: float
+
+
+def true_overlap(frame: Frame, other: Frame) -> float:
+    """The share of a frame's known depths that lie inside another image; NaN where it knows none.
+
+    Raises ``EvaluationError`` without depth or poses.
+    """
+    if frame.depth is None or frame.true_world_from_camera is None or other.true_world_from_camera is None:
+        raise EvaluationError(f"overlap needs true poses and depth images; frame {frame.index} lacks them")
+    rows, columns = (each[::_STRIDE_PX, ::_STRIDE_PX].ravel() for each in np.indices(frame.depth.shape))
+    depth = frame.depth[rows, columns].astype(float)
+    known = np.isfinite(depth) & (depth > 0)
+    if not known.any():
+        return float("nan")
+    rays = frame.camera.unproject(np.column_stack([columns, rows])[known].astype(float))
+    other_from_frame = invert(other.true_world_from_camera) @ frame.true_world_from_camera
+    pixels = other.camera.project(transform(other_from_frame, rays * depth[known, None]))
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(((pixels >= 0) & (pixels < (other.camera.width, other.camera.height))).all(axis=1)))
+
+
+def evaluate_overlap(
+    matcher: Matcher, source: FrameSource, pair_set: PairSet, *, size_px: int = SIZE_PX
+) -> Iterator[dict[str, Overlaps]]:
+    """Overlaps by measure, of each first frame of the pairs with all of its others, as they are done.
+
+    Features are of images reduced to ``size_px`` on their longer side. Frames without depth are passed over as first
+    ones. Raises ``EvaluationError`` for a front end that tells none.
+    """
+    others: dict[int, list[int]] = {}
+    for _, start, end in pair_set.pairs(len(source)):
+        others.setdefault(start, []).append(end)
+    wanted = {row for start, ends in others.items() for row in (start, *ends)}
+    frames = {row: frame for row, frame in enumerate(source) if row in wanted}
+    features = {row: matcher.extract(reduced(frame.image, size_px)) for row, frame in frames.items()}
+    for start, ends in others.items():
+        if frames[start].depth is None:
+            continue
+        true = np.array([true_overlap(frames[start], frames[end]) for end in ends])
+        begun = time.perf_counter()
+        told = matcher.overlaps(features[start], [features[end] for end in ends])
+        compared = time.perf_counter()
+        if told is None:
+            raise EvaluationError(
+                f"front end {matcher.name!r} tells no overlaps; take one with CNNGeometric, as posfeat+cnngeometric"
+            )
+        counts = [len(matcher.match_keypoints(features[start], features[end])) for end in ends]
+        matched = time.perf_counter()
+        shares = np.array(counts) / max(len(features[start]), 1)
+        known = np.isfinite(true)
+        times_ms = [1e3 * seconds / len(ends) for seconds in (compared - begun, matched - compared)]
+        yield {
+            "overlap": Overlaps(true[known], told[known], times_ms[0]),
+            "keypoints matched": Overlaps(true[known], shares[known], times_ms[1]),
+        }
+
+
+def overlap_measurement(
+    results: Mapping[str, Sequence[dict[str, Overlaps]]], sequence: str, settings: Mapping[str, Any]
+) -> Measurement:
+    """A table of all front ends on one sequence, and what they told over what is true.
+
+    Raises ``EvaluationError`` where there is no pair.
+    """
+    rows, panels = [], []
+    for front_end, found in results.items():
+        if not found:
+            raise EvaluationError(f"{sequence} has no pair of frames with depth; give other --gaps or another --source")
+        lines = {}
+        for measure in found[0]:
+            true, told = (np.concatenate([getattr(each[measure], side) for each in found]) for side in ("true", "told"))
+            rows.append(
+                {
+                    "sequence": sequence,
+                    "front_end": front_end,
+                    "by": measure,
+                    "pairs": len(true),
+                    "error": float(np.mean(np.abs(told - true))),
+                    "rank": float(spearmanr(told, true).statistic),
+                    "ms": float(np.median([each[measure].ms for each in found])),
+                }
+            )
+            order = np.argsort(true)
+            lines[measure] = true[order], told[order]
+        panels.append(Panel(f"{sequence}, {front_end}", "true overlap", "told", lines))
+    return Measurement("overlap", settings, [Table("Overlap of two images", _COLUMNS, rows, _NOTE)], panels)

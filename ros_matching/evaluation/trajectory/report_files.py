@@ -1,0 +1,217 @@
+"""A ``RunReport`` as files and as a table for the terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ros_matching import __version__
+from ros_matching.atomic_file import write_atomic
+from ros_matching.datatypes import ScaleState
+from ros_matching.errors import EvaluationError, MissingDependencyError
+from ros_matching.evaluation.trajectory.consistency import run_consistency
+from ros_matching.evaluation.trajectory.run_report import INITIALIZING, LOST, TRACKING, RunReport
+from ros_matching.io.faults import fault_summary, fault_values
+from ros_matching.io.trajectory import write_tum
+
+TRAJECTORY_FILE = "trajectory.tum"
+TRUTH_FILE = "ground_truth.tum"
+REPORT_FILE = "report.json"
+PLOT_FILE = "trajectory.png"
+
+_LOGGER = logging.getLogger(__name__)
+_LIBRARIES = ("numpy", "scipy", "torch", "evo")
+
+
+def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
+    """Write what there is of a run into a folder (made if absent), replacing an earlier run's files; the paths written.
+
+    ``trajectory.tum`` holds the camera poses of the tracked frames as estimated, not aligned; ``ground_truth.tum`` the
+    true ones; ``report.json`` the figures (``report_values``); ``trajectory.png`` both trajectories and the errors,
+    left out with a logged warning where matplotlib is missing.
+    """
+    from ros_matching.evaluation.trajectory.run_plot import plot_run
+
+    folder = Path(out_dir)
+    written = []
+    for name, trajectory in ((TRAJECTORY_FILE, report.trajectory), (TRUTH_FILE, report.truth)):
+        path = folder / name
+        if trajectory is None:
+            path.unlink(missing_ok=True)  # an earlier run's
+        else:
+            write_tum(path, trajectory)
+            written.append(path)
+    path = folder / REPORT_FILE
+    write_atomic(path, json.dumps(report_values(report), indent=2) + "\n")
+    written.append(path)
+    path = folder / PLOT_FILE
+    try:
+        plot_run(report, path)
+    except MissingDependencyError as error:
+        path.unlink(missing_ok=True)  # an earlier run's
+        _LOGGER.warning("%s is not drawn: %s", PLOT_FILE, error)
+        return written
+    return [*written, path]
+
+
+def report_values(report: RunReport) -> dict[str, Any]:
+    """The figures of a run, ready for JSON; unknown is ``None``, lengths are in the unit of the ground truth.
+
+    ``path_length`` and the errors are over the tracked frames that have a true pose, after the ``alignment`` that
+    multiplied the estimate by ``scale``. ``unit`` is that of the estimate at the end of the run, before the alignment.
+    ``calibration`` is that of the source's images; ``depth_warning`` says why its depth images' unit may be wrong.
+    ``faults`` are the frames that the source could not deliver, or not whole, with the first reasons.
+    ``stage_ms`` are means over all frames, and so is ``ms_per_frame``. ``nees`` says how far covariances agree with
+    errors (``evaluation.consistency``), ``None`` where too few frames have a true pose of their own.
+    """
+    evaluation = report.evaluation
+    return {
+        "source": report.source,
+        "calibration": report.calibration and report.calibration.values(),
+        "backend": report.backend,
+        "frames": len(report.records),
+        "tracked": report.count(TRACKING),
+        "initializing": report.count(INITIALIZING),
+        "lost": report.count(LOST),
+        "dropped": report.dropped,
+        "faults": fault_values(report.faults),
+        "interrupted": report.interrupted,
+        "segments": report.segments,
+        "maps": report.maps,
+        "lost_ranges": [list(pair) for pair in report.index_ranges(LOST)],
+        "path_length": _known(evaluation and evaluation.path_length),
+        "ate_rmse": _known(evaluation and evaluation.ate_rmse),
+        "ate_percent": _known(evaluation and evaluation.ate_percent),
+        "rpe_trans": _known(evaluation and evaluation.rpe_trans),
+        "rpe_rot_deg": _known(evaluation and evaluation.rpe_rot_deg),
+        "evaluated_poses": evaluation and evaluation.matched,
+        "alignment": evaluation and evaluation.alignment,
+        "alignment_note": (evaluation and evaluation.alignment_note) or None,
+        "scale": _known(evaluation and evaluation.scale),
+        "unit": {
+            "state": report.unit.state,
+            "source": report.unit.source or None,
+            "sigma": _known(report.unit.sigma),
+            "reason": report.unit.reason or None,
+            "tracked_frames": {state.value: report.count_unit(state) for state in ScaleState},
+        },
+        "depth_warning": _depth_warning(report) or None,
+        "nees": _nees(report),
+        "evaluation_note": report.evaluation_note or None,
+        "ms_per_frame": _known(report.ms_per_frame),
+        "stage_ms": {stage: _known(milliseconds) for stage, milliseconds in report.stage_ms.items()},
+        "versions": library_versions(),
+    }
+
+
+def _nees(report: RunReport) -> dict[str, Any] | None:
+    try:
+        return {name: figures.values() for name, figures in run_consistency(report.records, report.truth).items()}
+    except EvaluationError:
+        return None
+
+
+def summary_table(report: RunReport) -> str:
+    """The figures of a run as a short table of lines ``name  value``, and where tracking was lost."""
+    frames = len(report.records)
+    rows = [
+        ("source", report.source),
+        ("backend", report.backend),
+        ("frames", f"{frames}" + (" (interrupted)" if report.interrupted else "")),
+        ("tracked", _share(report.count(TRACKING), frames)),
+        ("initializing", _share(report.count(INITIALIZING), frames)),
+        ("lost", _share(report.count(LOST), frames) + _ranges(report.index_ranges(LOST))),
+    ]
+    if report.dropped:
+        rows.append(("dropped", f"{report.dropped}"))
+    if report.faults:
+        rows.append(("faulty frames", fault_summary(report.faults)))
+    if report.calibration is not None:
+        rows.insert(1, ("calibration", report.calibration.summary()))
+    rows.append(("unit", _unit(report)))
+    if warning := _depth_warning(report):
+        rows.append(("warning", warning))
+    rows += _error_rows(report)
+    rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else f"{report.ms_per_frame:.1f} ms"))
+    rows += [(f"  {stage}", f"{milliseconds:.1f} ms") for stage, milliseconds in report.stage_ms.items()]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _error_rows(report: RunReport) -> list[tuple[str, str]]:
+    evaluation = report.evaluation
+    if evaluation is None:
+        return [("errors", f"not evaluated: {report.evaluation_note}")]
+    scale = f"scale {evaluation.scale:.4g}" if math.isfinite(evaluation.scale) else "scale unknown"
+    of_path = f" ({evaluation.ate_percent:.2f} % of the path)" if evaluation.path_length > 0 else ""
+    note = f"; {evaluation.alignment_note}" if evaluation.alignment_note else ""
+    over_segments = f", one for {report.segments} stretches" if report.segments > 1 else ""
+    return [
+        ("path length", f"{evaluation.path_length:.3f}, in the ground truth's unit as all lengths here"),
+        ("ATE RMSE", f"{evaluation.ate_rmse:.4f}{of_path}"),
+        ("RPE per frame", f"{evaluation.rpe_trans:.4f}, {evaluation.rpe_rot_deg:.3f} deg (RMSE)"),
+        ("alignment", f"{evaluation.alignment}, {scale}{over_segments}{note}"),
+    ]
+
+
+def _unit(report: RunReport) -> str:
+    """The unit of lengths at the end, and how long it was metres."""
+    unit, tracked = report.unit, report.count(TRACKING)
+    words = unit.state.replace("_", " ")
+    if unit.source:
+        words += f" by {unit.source}, uncertain by {unit.sigma:.1%}"
+    if metric := report.count_unit(ScaleState.METRIC):
+        words += f"; metric in {_share(metric, tracked)} of the tracked frames"
+    return words + (f"; {unit.reason}" if unit.reason else "")
+
+
+def _depth_warning(report: RunReport) -> str:
+    """Say why the unit of the depth images may be wrong: by the ground truth, or else by their own values."""
+    evaluation, calibration = report.evaluation, report.calibration
+    if calibration is None or report.unit.source not in ("", "depth"):
+        return ""
+    is_metric = report.unit.source == "depth" and report.unit.state == ScaleState.METRIC.value
+    if evaluation is not None and is_metric and evaluation.alignment == "sim3" and math.isfinite(evaluation.scale):
+        return calibration.depth_contradiction(evaluation.scale, "the lengths of the ground truth")
+    return calibration.depth_doubt
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({100.0 * count / total:.1f} %)" if total else f"{count}"
+
+
+def _ranges(ranges: list[tuple[int, int]], shown: int = 8) -> str:
+    """Frame ranges in words, the first few of them; empty when there are none."""
+    if not ranges:
+        return ""
+    words = [f"{first}" if first == last else f"{first}-{last}" for first, last in ranges[:shown]]
+    more = f" and {len(ranges) - shown} more" if len(ranges) > shown else ""
+    return f": frames {', '.join(words)}{more}"
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def library_versions() -> dict[str, str | None]:
+    """The versions that the figures may depend on; OpenCV is asked by import, as its distribution has several names."""
+    import cv2
+
+    known: dict[str, str | None] = {
+        "ros_matching": __version__,
+        "python": platform.python_version(),
+        "opencv": cv2.__version__,
+    }
+    return known | {library: _version(library) for library in _LIBRARIES}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

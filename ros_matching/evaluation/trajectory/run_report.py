@@ -1,0 +1,258 @@
+"""Report of an odometry run over a sequence: counts, times, trajectory, and errors against ground truth.
+
+``RunRecorder`` takes one ``FrameRecord`` per frame and returns a ``RunReport``. ``ros-matching track`` and the ROS demo
+both report through it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ros_matching.datatypes import ScaleState
+from ros_matching.errors import DataTypeError, EvaluationError, MissingDependencyError
+from ros_matching.evaluation.trajectory.trajectory_errors import TrajectoryReport, check_alignment, evaluate_trajectory
+from ros_matching.io.calibration import UsedCalibration
+from ros_matching.io.faults import FrameFault
+from ros_matching.io.trajectory import Trajectory
+
+INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """What the unit of a frame's lengths is: the value of a ``ScaleState``, what tells it, and how surely.
+
+    ``sigma`` is the relative uncertainty, infinite when unknown; ``reason`` says why it is not metric though asked for.
+    """
+
+    state: str = ScaleState.UP_TO_SCALE.value
+    source: str = ""
+    sigma: float = math.inf
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
+
+    ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
+    time spent on it, NaN when unknown; ``maps`` were begun so far, ``map_id`` is that of the pose, 0 without one;
+    ``unit`` tells what its lengths are in. ``covariance`` (6, 6) is of the pose; ``previous_from_current`` (4, 4) with
+    ``relative_covariance`` (6, 6) is the motion since the frame before; ``None`` where unknown. What is known of the
+    unit's uncertainty is in the covariances.
+    """
+
+    index: int
+    stamp_ns: int
+    status: str
+    world_from_camera: np.ndarray | None = None
+    reason: str = ""
+    latency_ms: float = float("nan")
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    maps: int = 0
+    map_id: int = 0
+    unit: UnitRecord = field(default_factory=UnitRecord)
+    covariance: np.ndarray | None = None
+    previous_from_current: np.ndarray | None = None
+    relative_covariance: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise DataTypeError(f"FrameRecord.status must be one of {', '.join(STATUSES)}, got {self.status!r}")
+        if (self.world_from_camera is not None) != (self.status == TRACKING):
+            raise DataTypeError(
+                f"FrameRecord {self.index}: a pose comes with status {TRACKING!r} and no other, got {self.status!r}"
+            )
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run and its figures; ``evaluation.report`` writes and prints it.
+
+    ``records`` are in order of time. ``trajectory`` holds the poses of the tracked frames (``None`` without any) and
+    ``truth`` all true poses known (``None`` without any); ``evaluation`` compares the two, and where there is none,
+    ``evaluation_note`` says why.
+    """
+
+    source: str
+    backend: str
+    records: tuple[FrameRecord, ...]
+    trajectory: Trajectory | None
+    truth: Trajectory | None
+    evaluation: TrajectoryReport | None
+    evaluation_note: str
+    dropped: int
+    interrupted: bool
+    faults: tuple[FrameFault, ...] = ()  # of the source
+    calibration: UsedCalibration | None = None  # of the source, where it is known
+
+    def count(self, status: str) -> int:
+        """How many frames ended with this status."""
+        return sum(record.status == status for record in self.records)
+
+    @property
+    def maps(self) -> int:
+        """How many maps were begun: one, and one more for every loss that ended in a new map."""
+        return max((record.maps for record in self.records), default=0)
+
+    @property
+    def latencies_ms(self) -> np.ndarray:
+        """The times spent on the frames, (N,), of those known."""
+        times = np.array([record.latency_ms for record in self.records], dtype=np.float64)
+        return times[np.isfinite(times)]
+
+    @property
+    def unit(self) -> UnitRecord:
+        """The unit of lengths at the end of the run."""
+        return self.records[-1].unit if self.records else UnitRecord()
+
+    def count_unit(self, state: ScaleState) -> int:
+        """How many tracked frames have a unit in this state."""
+        return sum(record.status == TRACKING and record.unit.state == state.value for record in self.records)
+
+    @property
+    def ms_per_frame(self) -> float:
+        """The mean time spent on a frame; NaN when unknown."""
+        times = self.latencies_ms
+        return float(times.mean()) if times.size else float("nan")
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """The mean time of each stage over all frames, also those that skipped it, so that stages add up to a frame."""
+        totals: dict[str, float] = {}
+        for record in self.records:
+            for stage, milliseconds in record.stage_ms.items():
+                totals[stage] = totals.get(stage, 0.0) + milliseconds
+        return {stage: total / len(self.records) for stage, total in totals.items()}
+
+    @property
+    def segments(self) -> int:
+        """How many unbroken stretches of tracking there are."""
+        return len(_segment_starts(self.records))
+
+    def index_ranges(self, status: str) -> list[tuple[int, int]]:
+        """The first and last frame index (inclusive) of every unbroken stretch of frames with this status."""
+        ranges: list[tuple[int, int]] = []
+        previous = None
+        for record in self.records:
+            if record.status == status:
+                first = ranges.pop()[0] if previous == status else record.index
+                ranges.append((first, record.index))
+            previous = record.status
+        return ranges
+
+
+class RunRecorder:
+    """Collects the frames of a run, in any order, and reports on them."""
+
+    def __init__(self, source: str, backend: str, *, alignment: str = "sim3", max_difference_s: float = 0.01) -> None:
+        """``source`` and ``backend`` are names for the report; the rest is as in ``evaluate_trajectory``."""
+        check_alignment(alignment)
+        self.source = source
+        self.backend = backend
+        self._alignment = alignment
+        self._max_difference_s = max_difference_s
+        self._records: list[FrameRecord] = []
+        self._truth: list[tuple[int, np.ndarray]] = []
+        self._faults: list[FrameFault] = []
+        self._calibration: UsedCalibration | None = None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: FrameRecord) -> None:
+        """Take the outcome of one frame."""
+        self._records.append(record)
+
+    def add_truth(self, stamp_ns: int, world_from_camera: np.ndarray) -> None:
+        """Take one true pose (4, 4), of a frame or between frames."""
+        self._truth.append((stamp_ns, world_from_camera))
+
+    def add_faults(self, faults: Sequence[FrameFault]) -> None:
+        """Take the faulty frames of the source, which never reached the odometry or not whole."""
+        self._faults += faults
+
+    def set_calibration(self, calibration: UsedCalibration) -> None:
+        """Take the calibration that the source's images were undistorted with."""
+        self._calibration = calibration
+
+    def report(self, *, dropped: int = 0, interrupted: bool = False) -> RunReport:
+        """Report on what was collected. ``dropped`` counts frames that never reached the odometry.
+
+        A run that cannot be evaluated (no truth, too few poses, no evo) is reported without errors and with the reason.
+        """
+        records = tuple(sorted(self._records, key=lambda record: record.stamp_ns))
+        trajectory = _trajectory(
+            [(r.stamp_ns, r.world_from_camera) for r in records if r.world_from_camera is not None]
+        )
+        truth = _trajectory(sorted(self._truth, key=lambda pose: pose[0]))
+        evaluation, note = self._evaluate(records, trajectory, truth)
+        return RunReport(
+            self.source,
+            self.backend,
+            records,
+            trajectory,
+            truth,
+            evaluation,
+            note,
+            dropped,
+            interrupted,
+            tuple(self._faults),
+            self._calibration,
+        )
+
+    def _evaluate(
+        self, records: tuple[FrameRecord, ...], trajectory: Trajectory | None, truth: Trajectory | None
+    ) -> tuple[TrajectoryReport | None, str]:
+        if truth is None:
+            return None, "no ground truth"
+        if trajectory is None:
+            return None, "no frame was tracked"
+        try:
+            evaluation = evaluate_trajectory(
+                trajectory,
+                truth,
+                alignment=self._alignment,
+                max_difference_s=self._max_difference_s,
+                segment_starts=_segment_starts(records),
+            )
+        except (EvaluationError, MissingDependencyError) as error:
+            return None, str(error)
+        return evaluation, ""
+
+
+def _trajectory(poses: list[tuple[int, np.ndarray]]) -> Trajectory | None:
+    if not poses:
+        return None
+    stamps_ns, world_from_camera = zip(*poses, strict=True)
+    return Trajectory(np.array(stamps_ns, dtype=np.int64), np.array(world_from_camera, dtype=np.float64))
+
+
+def _segment_starts(records: tuple[FrameRecord, ...]) -> list[int]:
+    """The rows, among the tracked frames alone, that follow a frame that was not tracked, and the first."""
+    starts, row, previous = [], 0, ""
+    for record in records:
+        if record.status == TRACKING:
+            if previous != TRACKING:
+                starts.append(row)
+            row += 1
+        previous = record.status
+    return starts
+
+
+def peak_memory_mb(pid: int | None = None) -> float:
+    """The most memory that a process (this one without ``pid``) has held at a time, in MB; NaN where not known.
+
+    Linux alone tells it of another process, and of this one without what its parent held, as ``getrusage`` counts.
+    """
+    status = Path(f"/proc/{os.getpid() if pid is None else pid}/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return float("nan")

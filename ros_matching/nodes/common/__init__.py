@@ -1,0 +1,1 @@
+"""Parts of nodes that do not depend on what the node computes."""

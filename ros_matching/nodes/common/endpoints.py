@@ -1,0 +1,206 @@
+"""Subscriptions with the quality of service of their publishers, and services that report the reason of a failure."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+from ros_matching.errors import NodeError, RosMatchingError
+from ros_matching.nodes.common.problems import Problem, ProblemLog
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+
+_PREFIX = "qos_overrides."
+_CHOICES = {
+    "reliability": ("reliable", "best_effort", "system_default"),
+    "history": ("keep_last", "keep_all", "system_default"),
+}
+_LARGEST_DEPTH = 10_000
+
+
+def check_overrides(node: Node) -> None:
+    """Raise ``NodeError`` for a ``qos_overrides`` parameter that rclpy would refuse only when a topic is created.
+
+    rclpy has no public access to parameters that were given and not declared.
+    """
+    for name, parameter in node._parameter_overrides.items():
+        if name.startswith(_PREFIX):
+            reason = _why_wrong(name, parameter.value)
+            if reason:
+                raise NodeError(f"parameter {name} cannot be used: {reason}")
+
+
+def _why_wrong(name: str, value: object) -> str:
+    topic, *rest = name.removeprefix(_PREFIX).rsplit(".", 2)
+    if len(rest) != 2 or not topic.startswith("/") or rest[0] not in ("subscription", "publisher"):
+        return "its name must be qos_overrides./full/topic.subscription.POLICY, or publisher in place of subscription"
+    policy = rest[1]
+    if policy == "depth":
+        # Not a bool, which is an int in Python.
+        if type(value) is int and 0 < value <= _LARGEST_DEPTH:
+            return ""
+        return f"depth must be a whole number from 1 to {_LARGEST_DEPTH}, got {value!r}"
+    if policy not in _CHOICES:
+        return f"there is no policy {policy!r} to override; there are: depth, {', '.join(_CHOICES)}"
+    if isinstance(value, str) and value.lower() in _CHOICES[policy]:
+        return ""
+    return f"{policy} must be one of {', '.join(_CHOICES[policy])}, got {value!r}"
+
+
+def telling_incompatibility(node: Node, topic: str, problems: ProblemLog) -> SubscriptionEventCallbacks:
+    """Event callbacks for a subscription that report a publisher whose offer does not fit, with the remedy."""
+    full_name = node.resolve_topic_name(topic)
+
+    def report(event) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        problems.report(
+            Problem.QOS,
+            f"a publisher on {full_name} offers an incompatible quality of service ({policy}), so nothing comes from "
+            f"it; set the parameter qos_overrides.{full_name}.subscription.{policy.split('_')[0].lower()} to what it "
+            "offers (ros2 topic info -v)",
+        )
+
+    return SubscriptionEventCallbacks(incompatible_qos=report)
+
+
+def on_change(call: Callable[[], None]) -> SubscriptionEventCallbacks:
+    """Event callbacks for a subscription that follows its publishers: ``call`` when one comes, goes or does not fit."""
+    try:
+        return SubscriptionEventCallbacks(incompatible_qos=lambda event: call(), matched=lambda event: call())
+    except TypeError:  # Humble has no event for a publisher that comes or goes
+        return SubscriptionEventCallbacks(incompatible_qos=lambda event: call())
+
+
+_ALL = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
+
+
+class SensorSubscription:
+    """A subscription, keep last ``depth``, that is made again when what the publishers offer changes.
+
+    It is reliable when every publisher is, and best effort otherwise: best effort loses most large images even on one
+    machine, and a reliable subscription gets nothing from a best-effort publisher. With ``latched`` it also asks for
+    what was sent before, when every publisher offers that. ``qos_overrides`` parameters hold.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        callback: Callable,
+        problems: ProblemLog,
+        *,
+        depth: int = 1,
+        latched: bool = False,
+    ) -> None:
+        self._node = node
+        self._message_type = message_type
+        self._topic = topic
+        self._callback = callback
+        self._problems = problems
+        self._depth = depth
+        self._may_be_latched = latched
+        self._lock = threading.Lock()
+        self.topic_name = node.resolve_topic_name(topic)
+        override = f"qos_overrides.{self.topic_name}.subscription.reliability"
+        self.is_overridden = override in node._parameter_overrides  # no public access to parameters before declaration
+        # An event must not destroy its own subscription: it wakes the executor, which calls ``follow``.
+        self._changed = node.create_guard_condition(self.follow)
+        # Reliable until a best-effort publisher is found: no connection that works is cut to change it.
+        self._offer = self._what_is_offered() or (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+        self._subscription: Subscription | None = self._create(*self._offer)
+
+    @property
+    def publishers(self) -> list[str]:
+        """The full names of the nodes that publish the topic, one for each publisher."""
+        return sorted(
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            for info in self._node.get_publishers_info_by_topic(self.topic_name)
+        )
+
+    @property
+    def is_reliable(self) -> bool:
+        """True if images that are lost on the way are sent again."""
+        with self._lock:
+            subscription = self._subscription
+            return subscription is not None and subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+
+    def follow(self) -> None:
+        """Make the subscription again if the publishers offer something else by now; in the executor's thread."""
+        offer = self._what_is_offered()
+        with self._lock:
+            if self._subscription is None or offer is None or offer == self._offer:
+                return
+            self._offer = None  # if it cannot be made, the next call tries again
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = self._create(*offer)
+            self._offer = offer
+
+    def destroy(self) -> None:
+        """Take the subscription off the node."""
+        with self._lock:
+            if self._subscription is not None:
+                self._node.destroy_subscription(self._subscription)
+                self._node.destroy_guard_condition(self._changed)
+                self._subscription = None
+
+    def _what_is_offered(self) -> tuple[ReliabilityPolicy, DurabilityPolicy] | None:
+        """Reliability and durability that every publisher offers; ``None`` while there is no publisher."""
+        profiles = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic_name)]
+        if not profiles:
+            return None
+        reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles)
+        latched = self._may_be_latched and all(p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in profiles)
+        return (
+            ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            DurabilityPolicy.TRANSIENT_LOCAL if latched and reliable else DurabilityPolicy.VOLATILE,
+        )
+
+    def _create(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> Subscription:
+        qos = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
+        # Declared once, the parameter of the reliability would hold what was offered first.
+        kinds = _ALL if self.is_overridden else _ALL[:2]
+        return self._node.create_subscription(
+            self._message_type,
+            self._topic,
+            self._callback,
+            qos,
+            event_callbacks=(
+                telling_incompatibility(self._node, self._topic, self._problems)
+                if self.is_overridden
+                else on_change(self._changed.trigger)
+            ),
+            qos_overriding_options=QoSOverridingOptions(kinds),
+        )
+
+
+def offer(
+    node: Node, service_type: type, name: str, action: Callable[[Any], str], group: CallbackGroup | None = None
+) -> None:
+    """Create a service whose answer has ``success`` and ``message``: what ``action`` returns, or its error."""
+
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            response.message = action(request)
+            response.success = True
+        except RosMatchingError as error:
+            response.success, response.message = False, str(error)
+        except Exception as error:  # an exception out of a service would end the executor and so the process
+            node.get_logger().error(f"the service {name} failed:\n{traceback.format_exc()}")
+            response.success = False
+            response.message = f"the service failed ({type(error).__name__}: {error}); please report this"
+        return response
+
+    node.create_service(service_type, name, answer, callback_group=group)

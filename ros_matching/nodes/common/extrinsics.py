@@ -1,0 +1,125 @@
+"""How the camera sits on the robot, and what the camera's motion means for the robot.
+
+tf2_ros is not on PyPI, and a fixed mounting needs no time-dependent lookup: the static transforms are kept here as they
+come on /tf_static, and composed along the chain between two frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+
+from ros_matching.errors import NodeError
+from ros_matching.geometry.se3 import compose_covariance, exp_so3, invert, log_so3
+from ros_matching.nodes.common.conversions import transform_from_msg
+
+BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+"""REP-103: body axes (x forward, y left, z up) from optical axes (x right, y down, z forward)."""
+
+_CERTAIN = np.zeros((6, 6))
+_MOST_FRAMES = 10_000
+
+
+@dataclass(frozen=True)
+class Twist:
+    """Velocity of the robot along its own axes: ``linear`` (3,) m/s, ``angular`` (3,) rad/s; ``covariance`` (6, 6)."""
+
+    linear: np.ndarray
+    angular: np.ndarray
+    covariance: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Mounting:
+    """``base_from_camera`` (4, 4): the pose of the camera's optical frame on the robot."""
+
+    base_from_camera: np.ndarray
+
+    @cached_property
+    def camera_from_base(self) -> np.ndarray:
+        """The robot's frame in the camera's, (4, 4)."""
+        return invert(self.base_from_camera)
+
+    def odom_from_camera(self, world_from_camera: np.ndarray) -> np.ndarray:
+        """The camera in odom, which is the robot's frame at the first keyframe; the world is the camera's there."""
+        return self.base_from_camera @ world_from_camera
+
+    def odom_from_base(self, world_from_camera: np.ndarray) -> np.ndarray:
+        """The robot in odom."""
+        return self.odom_from_camera(world_from_camera) @ self.camera_from_base
+
+    def base_covariance(self, a_from_camera: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """The covariance (6, 6) of ``base_from_camera @ a_from_camera @ camera_from_base``; the mounting is certain."""
+        camera = compose_covariance(self.base_from_camera, _CERTAIN, a_from_camera, covariance)
+        moved = self.base_from_camera @ a_from_camera
+        return compose_covariance(moved, camera, self.camera_from_base, _CERTAIN)
+
+    def twist(self, previous_from_current: np.ndarray, covariance: np.ndarray | None, seconds: float) -> Twist:
+        """The robot's mean velocity between two images ``seconds`` apart, from the camera's motion between them.
+
+        The displacement is turned to the axes half way, which for a constant twist are those of the velocity to second
+        order in the angle.
+        """
+        motion = self.base_from_camera @ previous_from_current @ self.camera_from_base
+        turn = log_so3(motion[:3, :3])
+        if covariance is not None:
+            covariance = self.base_covariance(previous_from_current, covariance) / seconds**2
+        return Twist(exp_so3(-0.5 * turn) @ motion[:3, 3] / seconds, turn / seconds, covariance)
+
+
+IDENTITY = Mounting(BODY_FROM_OPTICAL)
+"""The camera at the origin of the robot's frame, looking along x, its top towards z."""
+
+
+class StaticTransforms:
+    """The tree of static transforms. Written by one thread, read by others: an update replaces the table."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, tuple[str, np.ndarray]] = {}
+
+    def update(self, transforms: Iterable[TransformStamped]) -> None:
+        """Take new or changed transforms; raises ``NodeError`` for one that is not finite, and takes none then.
+
+        So it does where the tree would grow beyond what a robot has.
+        """
+        new = {_bare(t.child_frame_id): (_bare(t.header.frame_id), transform_from_msg(t.transform)) for t in transforms}
+        parents = {**self._parents, **new}
+        if len(parents) > _MOST_FRAMES:
+            raise NodeError(f"there are {len(parents)} frames with it, and up to {_MOST_FRAMES} are kept")
+        self._parents = parents
+
+    @property
+    def frames(self) -> list[str]:
+        """The names of all frames that are known."""
+        parents = self._parents
+        return sorted(set(parents) | {parent for parent, _ in parents.values()})
+
+    def lookup(self, target: str, source: str) -> np.ndarray | None:
+        """``target_from_source`` (4, 4), or ``None`` when no chain of static transforms joins the two."""
+        parents = self._parents
+        from_target = _ancestors(parents, _bare(target))
+        from_source = _ancestors(parents, _bare(source))
+        for ancestor, ancestor_from_source in from_source.items():
+            if ancestor in from_target:
+                return invert(from_target[ancestor]) @ ancestor_from_source
+        return None
+
+
+def _ancestors(parents: dict[str, tuple[str, np.ndarray]], frame: str) -> dict[str, np.ndarray]:
+    """Every frame above ``frame``, itself first, each with ``ancestor_from_frame`` (4, 4)."""
+    chain = {frame: np.eye(4)}
+    while frame in parents:
+        parent, parent_from_frame = parents[frame]
+        if parent in chain:  # two publishers disagree and made a loop
+            break
+        chain[parent] = parent_from_frame @ chain[frame]
+        frame = parent
+    return chain
+
+
+def _bare(frame: str) -> str:
+    return frame.lstrip("/")  # tf2 knows no leading slash, old drivers still send it

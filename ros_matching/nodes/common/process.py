@@ -1,0 +1,204 @@
+"""Nodes in processes of their own, and the signals that stop a process.
+
+The first signal lets a process finish its work, each further one ends it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ros_matching.errors import NodeError
+
+PARENT_VARIABLE = "ROS_MATCHING_PARENT_PID"
+"""Environment variable with the process id that a node ends with, if that process is its parent."""
+
+_SHOWN_LINES = 15
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when its parent dies, by whatever signal, if the parent asks for it.
+
+    Without that a node would outlive a killed launch or command line, and go on publishing. Ends this process if the
+    parent has died already. A parent with another process in between, such as a debugger, is not followed.
+    """
+    parent = os.environ.pop(PARENT_VARIABLE, "")
+    if sys.platform != "linux" or not parent:
+        return
+    if parent == str(os.getppid()):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if not Path(f"/proc/{parent}").exists():
+        sys.exit(f"process {parent}, which started this node, has ended")
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, as the end of a sentence about it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"
+
+
+class NodeProcess:
+    """Runs a node's module while the ``with`` block lasts, its output in a file or, without one, in this process's.
+
+    The node is in a process group of its own: Ctrl-C in a terminal reaches only this process, which passes it on.
+    """
+
+    def __init__(
+        self, name: str, ros_args: Sequence[str], log_path: Path | None = None, *, grace_s: float = 10.0
+    ) -> None:
+        """``name`` is that of the executable, such as ``vo_node``; ``ros_args`` are what follows ``--ros-args``.
+
+        At the end of the block the node is asked to stop. It is killed ``grace_s`` later, which may be infinite.
+        """
+        self._name = name
+        # The interpreter itself rather than an installed executable: the same code and environment, wherever it lies.
+        module = f"ros_matching.nodes.{name.removesuffix('_node')}.{name}"
+        self._command = [sys.executable, "-m", module, "--ros-args", *ros_args]
+        self._log_path = log_path
+        self._grace_s = grace_s
+
+    def __enter__(self) -> NodeProcess:
+        with contextlib.ExitStack() as stack:
+            log = None if self._log_path is None else stack.enter_context(self._log_path.open("wb"))
+            environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.ask_to_stop()
+        try:
+            self._process.wait(None if math.isinf(self._grace_s) else self._grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, if the process is still there: the first lets the node finish its work, the second does not."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def end_at_once(self) -> None:
+        """Let the node end with its work as it is, by a second signal; the two differ, or they would become one."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._process.send_signal(number)
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Call this from another thread once the process is gone."""
+        threading.Thread(target=lambda: (self._process.wait(), call()), daemon=True).start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the process, or minus the number of the signal that killed it; None while it runs."""
+        return self._process.poll()
+
+    def require_alive(self) -> None:
+        """Raise ``NodeError`` when the process has ended."""
+        if self.has_ended:
+            raise NodeError(f"{self._name} ended early: it {describe_exit(self._process.returncode)}")
+
+    def log_tail(self) -> str:
+        """The last lines that the process wrote, and where the others are; nothing where there is no file."""
+        if self._log_path is None:
+            return ""
+        lines = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
+        return "\n".join([f"{self._log_path} ends with:", *(f"    {line}" for line in lines)])
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP comes when the terminal is closed
+
+
+class StopSignals:
+    """Counts SIGINT, SIGTERM and SIGHUP while the ``with`` block lasts, in place of their usual effect.
+
+    They interrupt nothing: an exception in the middle of a lifecycle transition would leave it half done, or be lost
+    where ROS calls Python from C. An ignored SIGHUP (``nohup``) stays ignored. For the main thread only.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+        self._calls: dict[int, list[Callable[[], None]]] = {}
+
+    def __enter__(self) -> StopSignals:
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)
+        self._thread = threading.Thread(target=self._serve, args=(self._read_fd,), name="signals", daemon=True)
+        self._thread.start()
+        # Written to by the C handler, so a signal is seen while the main thread is in a long call, such as an import.
+        self._previous_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        has_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        handled = [number for number in _SIGNALS if number is not signal.SIGHUP or not has_nohup]
+        self._previous = {number: signal.signal(number, _do_nothing) for number in handled}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_fd)
+        os.close(self._write_fd)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    @property
+    def count(self) -> int:
+        """Number of signals that have come."""
+        with self._changed:
+            return self._count
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until the first signal; False if none came within the timeout."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._count > 0, timeout_s)
+
+    def on(self, number: int, call: Callable[[], None]) -> None:
+        """Call this, in a thread of its own, at the signal of this number: 1 is the first; at once if it has come."""
+        with self._changed:
+            has_come = self._count >= number
+            if not has_come:
+                self._calls.setdefault(number, []).append(call)
+        if has_come:
+            call()
+
+    def _serve(self, read_fd: int) -> None:
+        while received := os.read(read_fd, 1):
+            if received[0] not in _SIGNALS:  # of another handler, such as SIGCHLD
+                continue
+            with self._changed:
+                self._count += 1
+                calls = self._calls.pop(self._count, [])
+                self._changed.notify_all()
+            for call in calls:
+                call()
+        os.close(read_fd)
+
+
+def _do_nothing(*_: object) -> None:
+    """Handle a signal by the byte in the pipe alone."""

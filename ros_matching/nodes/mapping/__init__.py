@@ -1,0 +1,1 @@
+"""The dense mapping node."""

@@ -1,0 +1,161 @@
+"""Keyframe subscription of ``mapping_node`` and the order of the keyframes.
+
+A single keyframe out of order is dropped. Two consecutive ones that fit each other restart the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nav_msgs.msg import Path
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+from ros_matching.datatypes import Keyframe
+from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.nodes.common.endpoints import telling_incompatibility
+from ros_matching.nodes.common.problems import Problem, ProblemLog
+from ros_matching.nodes.mapping.outputs import FrameNames
+
+_TOPIC = "keyframe"
+_PATH_TOPIC = "keyframe_path"
+
+
+class KeyframeInput:
+    """Subscribes to keyframes and to their corrected poses: reliable; ``qos_overrides`` parameters hold."""
+
+    def __init__(
+        self,
+        node: Node,
+        queue_length: int,
+        problems: ProblemLog,
+        on_keyframe: Callable[[KeyframeMsg], None],
+        on_path: Callable[[Path], None],
+    ) -> None:
+        self._node = node
+        self._problems = problems
+        self._queue_length = queue_length
+        self._path = self._subscribe(Path, _PATH_TOPIC, on_path)
+        self._keyframes = self._subscribe(KeyframeMsg, _TOPIC, on_keyframe)
+
+    @property
+    def topic(self) -> str:
+        """The topic of the keyframes, after remapping."""
+        return self._keyframes.topic_name
+
+    def destroy(self) -> None:
+        """Take the subscriptions off the node."""
+        for subscription in (self._keyframes, self._path):
+            self._node.destroy_subscription(subscription)
+
+    def watch(self) -> None:
+        """Report when nobody sends keyframes, or several do. A robot that stands still has none to send: no problem."""
+        count = self._node.count_publishers(self.topic)
+        if count > 1:
+            self._problems.report(
+                Problem.PUBLISHERS,
+                f"{count} publishers send keyframes on {self.topic}, and the map is of one camera; stop or remap all "
+                "but one (ros2 topic info -v names them)",
+            )
+        else:
+            self._problems.clear(Problem.PUBLISHERS)
+        if count:
+            self._problems.clear(Problem.INPUT)
+        else:
+            self._problems.report(
+                Problem.INPUT,
+                f"nobody publishes {self.topic}; start vo_node (vo.launch.py, ros-matching run), or remap `{_TOPIC}`",
+            )
+
+    def _subscribe(self, message_type: type, topic: str, callback: Callable) -> Subscription:
+        return self._node.create_subscription(
+            message_type,
+            topic,
+            callback,
+            QoSProfile(depth=self._queue_length),
+            event_callbacks=telling_incompatibility(self._node, topic, self._problems),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+
+_MOST_MISSING = 10_000  # keyframes between two; a longer step of their ids is an odd message
+
+
+@dataclass(frozen=True)
+class OrderedKeyframe:
+    """A keyframe and the names of its frames."""
+
+    keyframe: Keyframe
+    frames: FrameNames
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a keyframe leads to: those to map now, after a new start for the reason ``restart``, if any.
+
+    ``refused`` is a keyframe that is left out, for the reason ``refusal``.
+    """
+
+    to_map: tuple[OrderedKeyframe, ...] = ()
+    restart: str = ""
+    refused: OrderedKeyframe | None = None
+    refusal: str = ""
+
+
+class KeyframeOrder:
+    """Puts keyframes in order: their ids and stamps rise, in one frame and one scale.
+
+    One that does not go on from the last waits for the next. If that goes on from it, both are mapped: after a new
+    start, or without one where they go on from the last but one, which means that the last was odd. If the next goes on
+    from the last instead, the one that waited is refused.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Any keyframe may come next."""
+        self._before: OrderedKeyframe | None = None
+        self._last: OrderedKeyframe | None = None
+        self._waiting: OrderedKeyframe | None = None
+
+    @property
+    def last(self) -> OrderedKeyframe | None:
+        """The last keyframe that is in order."""
+        return self._last
+
+    def take(self, new: OrderedKeyframe) -> Turn:
+        """Take the next keyframe."""
+        waited, self._waiting = self._waiting, None
+        why = "" if self._last is None else break_between(self._last, new)
+        if not why:
+            refusal = "" if waited is None else break_between(self._last, waited)
+            self._before, self._last = self._last, new
+            return Turn((new,), refused=waited, refusal=refusal)
+        if waited is None or break_between(waited, new):
+            self._waiting = new
+            return Turn(refused=waited, refusal="" if waited is None else break_between(self._last, waited))
+        goes_on = self._before is not None and not break_between(self._before, waited)
+        why = "" if goes_on else break_between(self._last, waited)
+        self._before, self._last = waited, new
+        return Turn((waited, new), restart=why)
+
+
+def break_between(last: OrderedKeyframe, new: OrderedKeyframe) -> str:
+    """Why a keyframe does not go on from another; empty where it does."""
+    before, after = last.keyframe, new.keyframe
+    if after.id <= before.id:
+        return f"keyframe {after.id} came after {before.id}, so the odometry has started again"
+    if after.id > before.id + _MOST_MISSING:
+        return f"keyframe {after.id} came after {before.id}, and none of those between"
+    if after.frame.stamp_ns <= before.frame.stamp_ns:
+        back_s = (before.frame.stamp_ns - after.frame.stamp_ns) * 1e-9
+        return f"the stamps of the keyframes jumped back by {back_s:.3f} s"
+    if not before.scale.shares_unit(after.scale):
+        return f"the scale of the odometry changed from {before.scale.value} to {after.scale.value}"
+    if new.frames != last.frames:
+        return f"the frames of the keyframes changed from {last.frames} to {new.frames}"
+    return ""

@@ -1,0 +1,236 @@
+"""``mapping_node``: dense mapping of the odometry's keyframes as a ROS 2 lifecycle node, with its services.
+
+configure loads the network; activate subscribes; deactivate maps the waiting keyframes; cleanup frees. The executor's
+callbacks only store messages. One worker thread does all work on keyframes and gives way to the odometry.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nav_msgs.msg import Path as PathMsg
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from ros_matching.datatypes import PointCloud
+from ros_matching.errors import NodeError
+from ros_matching.mapping import MappingConfig, load_dense_mapper
+from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.nodes.common.diagnostics import Report
+from ros_matching.nodes.common.endpoints import offer
+from ros_matching.nodes.common.executable import run_node
+from ros_matching.nodes.common.managed_node import ManagedNode
+from ros_matching.nodes.common.parameters import read_config
+from ros_matching.nodes.common.problems import Problem
+from ros_matching.nodes.common.worker import Worker
+from ros_matching.nodes.mapping.clouds import MapFile, check_cloud_file, save_cloud
+from ros_matching.nodes.mapping.config import LIVE_SETTINGS, MappingNodeConfig
+from ros_matching.nodes.mapping.keyframe_input import KeyframeInput
+from ros_matching.nodes.mapping.outputs import MappingOutputs
+from ros_matching.nodes.mapping.pipeline import Mapper, MappingParts, MappingPipeline, PoseCorrections, ReceivedKeyframe
+from ros_matching.nodes.mapping.statistics import MappingStatistics, mapping_report
+from ros_matching.nodes.vo.trajectory_record import part_path
+
+
+class MappingServices:
+    """Answers for a node. ``in_worker`` calls with the pipeline, in the thread that alone may touch it.
+
+    It waits for the keyframe at work, so the services have a callback group of their own.
+    """
+
+    def __init__(self, node: Node, in_worker: Callable[[Callable[[MappingPipeline], Any]], Any]) -> None:
+        self._node = node
+        self._in_worker = in_worker
+        group = MutuallyExclusiveCallbackGroup()
+        offer(node, Trigger, "~/save_cloud", lambda _: self._save_cloud(), group)
+        offer(node, Trigger, "~/clear", lambda _: self._clear(), group)
+
+    def _clear(self) -> str:
+        self._in_worker(lambda pipeline: pipeline.clear("~/clear was called"))
+        return "the map begins anew with the next keyframe"
+
+    def _save_cloud(self) -> str:
+        file = read_config(self._node, MappingNodeConfig).cloud_file
+        return save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)
+
+
+_NICEST = 19
+_MOST_PARTS = 100
+_REPORT_PERIOD_S = 5.0
+
+
+class MappingNode(ManagedNode):
+    """The node; ``load`` takes the place of the real mapper in tests."""
+
+    NAME = "mapping_node"
+    TITLE = "dense mapping"
+    CONFIGS = (("", MappingNodeConfig), ("mapping.", MappingConfig))
+    LIVE_SETTINGS = LIVE_SETTINGS
+    LIBRARY = "ros_matching.mapping"
+
+    def __init__(self, *, load: Callable[..., Mapper] = load_dense_mapper, **node_options: Any) -> None:
+        """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
+        super().__init__(**node_options)
+        self._load = load
+        self._config = read_config(self, MappingNodeConfig)
+        self._statistics = MappingStatistics()
+        self._parts_kept = 0
+        self._pipeline: MappingPipeline | None = None
+        self._worker: Worker[ReceivedKeyframe] | None = None
+        self._map_file = MapFile(self.get_logger(), self._problems)
+        self._mapping_services = MappingServices(self, self._in_worker)
+
+    def _configure(self) -> None:
+        self._parts_kept = 0
+        self._config, mapping = (read_config(self, config_class, prefix) for prefix, config_class in self.CONFIGS)
+        mapper = self._load(
+            self._config.device, mapping, weights=self._config.weights or None, network=self._config.network
+        )
+        self._statistics = MappingStatistics()
+        outputs = MappingOutputs(self, self._config)
+        self._configured.callback(outputs.destroy)
+        self._corrections = PoseCorrections()
+        self._pipeline = MappingPipeline(
+            MappingParts(
+                mapper=mapper,
+                outputs=outputs,
+                statistics=self._statistics,
+                problems=self._problems,
+                corrections=self._corrections,
+                say=self.get_logger().warning,
+                keep=self._keep,
+            )
+        )
+        self._worker = Worker(
+            self._pipeline.process,
+            self._on_worker_error,
+            "mapping_worker",
+            queue_length=self._config.queue_length,
+            prepare=lambda: give_way(self._config),
+            chore=self._publish_map,
+            chore_period_s=self._config.map_period_s,
+        )
+        self._configured.callback(self._forget)
+        self.get_logger().info(f"configured with the network {self._config.network}")
+
+    def _activate(self) -> None:
+        self._map_file.renew()
+        self._active.callback(self._finish)
+        self._input = KeyframeInput(
+            self, self._config.queue_length, self._problems, self._on_keyframe, self._on_corrections
+        )
+        self._active.callback(self._input.destroy)
+        self.get_logger().info(f"active, listening to {self._input.topic}")
+
+    def close(self) -> str:
+        """Map what waits, as far as it is to be saved, and free all; return why the map is not saved, or nothing."""
+        super().close()
+        return self._map_file.failure
+
+    def close_at_once(self) -> str:
+        """Save the map as it is, without the keyframes that wait; return why it is not saved, or nothing."""
+        pipeline = self._pipeline
+        if pipeline is not None and self.state == "active" and read_config(self, MappingNodeConfig).save_at_end:
+            self._map_file.save(pipeline.cloud, read_config(self, MappingNodeConfig).cloud_file)
+        return self._map_file.failure
+
+    def _finish(self) -> None:
+        """Map what waits for later keyframes, while the publishers are open, and save the map if wished."""
+        config = read_config(self, MappingNodeConfig)
+        if config.save_at_end:
+            self._guarded(self._drain, "mapping the keyframes that wait")()
+        self._guarded(lambda: self._statistics.count_dropped(self._worker.forget()), "dropping keyframes")()
+        self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.finish()), "mapping the last keyframes")()
+        if self.context.ok():
+            self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.publish_map()), "publishing the map")()
+        if config.save_at_end:
+            self._map_file.save(lambda: self._in_worker(lambda pipeline: pipeline.cloud()), config.cloud_file)
+
+    def _drain(self) -> None:
+        """Map the keyframes that wait, and report every few seconds how many are left."""
+        if self._worker.is_idle:
+            return
+        self.get_logger().info(f"keyframes to map before the map is saved: {self._worker.waiting + 1}")
+        while not self._worker.drain(_REPORT_PERIOD_S):
+            self.get_logger().info(f"keyframes left to map: {self._worker.waiting + 1}")
+
+    def _keep(self, cloud: PointCloud) -> None:
+        """Save the map before a new start, which is not the end, to a file of its own."""
+        config = read_config(self, MappingNodeConfig)
+        if config.save_at_end and len(cloud) > 0:
+            if self._parts_kept >= _MOST_PARTS:
+                raise NodeError(f"{_MOST_PARTS} maps are kept by now; find out why the odometry starts again and again")
+            self._parts_kept += 1
+            file = str(part_path(Path(config.cloud_file), self._parts_kept)) if config.cloud_file else ""
+            self.get_logger().info(f"saved {save_cloud(cloud, file)}")
+
+    def _forget(self) -> None:
+        self._worker.stop()
+        self._worker = self._pipeline = None
+
+    def _in_worker(self, action: Callable[[MappingPipeline], Any]) -> Any:
+        """Call with the pipeline in the worker's thread, and return the outcome."""
+        worker, pipeline = self._worker, self._pipeline
+        if worker is None or pipeline is None:
+            raise self._not_configured()
+        return worker.run(lambda: action(pipeline)).result()
+
+    def _on_keyframe(self, msg: KeyframeMsg) -> None:
+        worker = self._worker
+        if worker is not None:
+            self._statistics.count_arrival(worker.submit(ReceivedKeyframe(msg, time.perf_counter())))
+
+    def _on_corrections(self, path: PathMsg) -> None:
+        try:
+            self._corrections.receive(path)
+        except NodeError as error:
+            self._problems.report(Problem.KEYFRAME, f"the corrected poses of keyframes cannot be used: {error}")
+
+    def _publish_map(self) -> None:
+        if self.state == "active":
+            self._pipeline.publish_map()
+
+    def _watch(self) -> None:
+        self._input.watch()
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """Report a file that cannot be written long before the end, when the map would be lost."""
+        config = read_config(self, MappingNodeConfig)
+        try:
+            if config.save_at_end:
+                check_cloud_file(config.cloud_file)
+            self._problems.clear(Problem.FILE)
+        except NodeError as error:
+            self._problems.report(Problem.FILE, f"the map cannot be saved at the end: {error}")
+
+    def _report(self) -> tuple[str, Report]:
+        waiting = 0 if self._worker is None else self._worker.waiting
+        return self._config.device, mapping_report(self._statistics, waiting, self._config.queue_length)
+
+
+def give_way(config: MappingNodeConfig) -> None:
+    """Let the calling thread, and those of the network that it starts, take less of the machine than the odometry."""
+    thread = threading.get_native_id()  # on Linux, each thread has a niceness of its own
+    niceness = os.getpriority(os.PRIO_PROCESS, thread) + config.niceness
+    os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
+    torch = sys.modules.get("torch")  # only where a network has loaded it
+    if torch is not None:
+        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) - 1))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node in a process of its own; the exit code, see ``run_node``."""
+    return run_node(MappingNode, args, lambda: MultiThreadedExecutor(num_threads=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

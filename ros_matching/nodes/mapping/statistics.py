@@ -1,0 +1,84 @@
+"""Counts and timings of ``mapping_node``, and its part of /diagnostics."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from ros_matching.mapping import MappingResult, MappingStatus
+from ros_matching.nodes.common.diagnostics import Report, Statistics, rates, timings
+
+
+class MappingStatistics(Statistics):
+    """What became of the keyframes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapped = 0
+        self.refused = 0
+        self.missed = 0  # lost between the odometry and here, by their ids
+        self.restarts = 0
+        self.last: MappingResult | None = None
+
+    def count_dropped(self, count: int) -> None:
+        """Keyframes were dropped that waited."""
+        with self._lock:
+            self.dropped += count
+
+    def count_missed(self, count: int) -> None:
+        """Keyframes have not come, as the ids of those that came tell."""
+        with self._lock:
+            self.missed += count
+
+    def count_restart(self) -> None:
+        """The map was begun anew."""
+        with self._lock:
+            self.restarts += 1
+            self.last = None
+
+    def count_refused(self) -> None:
+        """A message could not be used."""
+        with self._lock:
+            self.refused += 1
+
+    def count_result(self, result: MappingResult) -> None:
+        """The mapper has said what became of a keyframe."""
+        with self._lock:
+            self.last = result
+            self.mapped += result.status is MappingStatus.MAPPED
+            self.refused += result.status is MappingStatus.REFUSED
+
+
+def mapping_report(statistics: MappingStatistics, waiting: int, queue_length: int) -> Report:
+    """How the mapping is doing; rates and timings are since the last call."""
+    window, last = statistics.take_window(), statistics.last
+    counts = {
+        "keyframes received": str(statistics.received),
+        "keyframes mapped": str(statistics.mapped),
+        "keyframes refused": str(statistics.refused),
+        "keyframes dropped": str(statistics.dropped),
+        "keyframes missed": str(statistics.missed),
+        "queue": f"{waiting} of {queue_length}",
+        "maps begun anew": str(statistics.restarts),
+    }
+    message = "waiting for the first keyframe" if last is None else _message(last)
+    mapping = {} if last is None else _mapping(last)
+    return Report(DiagnosticStatus.OK, message, {**rates(window), **counts, **timings(window), **mapping})
+
+
+def _message(last: MappingResult) -> str:
+    return f"{last.status.value}: {last.reason}" if last.reason else f"{last.status.value} keyframe {last.keyframe_id}"
+
+
+def _mapping(last: MappingResult) -> dict[str, str]:
+    near, far = last.depth_range or (float("nan"), float("nan"))
+    return {
+        "keyframe": str(last.keyframe_id),
+        "map": str(last.keyframe.map_id),
+        "keyframe state": last.status.value,
+        "reason": last.reason,
+        "scale": last.keyframe.scale.value,
+        "depth range": f"{near:.3g} to {far:.3g}",
+        "source views": str(last.counts.sources),
+        "points of the keyframe": str(last.counts.points),
+        "points of the map": str(last.counts.map_points),
+    }

@@ -1,0 +1,1 @@
+"""The replay node, and the recorder of what the nodes publish."""

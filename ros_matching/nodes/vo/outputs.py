@@ -1,0 +1,186 @@
+"""Publishers of ``vo_node``, and the debug image with the tracked points."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from ros_matching.datatypes import Frame, Keyframe
+from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import VoStatus
+from ros_matching.nodes.common.conversions import header_to_msg, image_to_msg
+from ros_matching.nodes.common.extrinsics import Mounting, Twist
+from ros_matching.nodes.vo import messages
+from ros_matching.nodes.vo.config import VoConfig
+from ros_matching.tracking.result import TrackingResult, TrackingStatus
+
+_LARGE = QoSProfile(depth=1)  # reliable serves subscribers of both kinds; nothing queues up behind a slow one
+_SMALL = QoSProfile(depth=10)
+_TF = QoSProfile(depth=100)  # as tf2_ros
+
+
+class VoOutputs:
+    """The publishers of the node. What is costly to build is built only while somebody subscribes to it."""
+
+    def __init__(self, node: LifecycleNode, config: VoConfig) -> None:
+        self._node = node
+        self._config = config
+        self._status = self._create(VoStatus, "vo_status", _SMALL)
+        self._relative_pose = self._create(PoseWithCovarianceStamped, "relative_pose", _SMALL)
+        self._odom = self._create(Odometry, "odom", _SMALL)
+        self._path = self._create(Path, "path", _LARGE)
+        self._keyframe = self._create(KeyframeMsg, "keyframe", _SMALL)
+        self._keyframe_path = self._create(Path, "keyframe_path", _SMALL)
+        self._debug_image = self._create(Image, "debug_image", _LARGE)
+        # REP-105 tools look for /tf whatever the namespace. tf2_ros is not on PyPI; its broadcaster is this publisher.
+        self._tf = self._create(TFMessage, "/tf", _TF) if config.publish_tf else None
+        self._publishers = [
+            self._status, self._relative_pose, self._odom, self._path, self._keyframe, self._keyframe_path,
+            self._debug_image, self._tf
+        ]  # fmt: skip
+        self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+        self._keyframe_stamps_ns: dict[int, int] = {}  # by id
+        self._last_stamp_ns: int | None = None  # of the last frame, for the velocity
+        self._path_stamp_ns: int | None = None
+
+    def destroy(self) -> None:
+        """Take the publishers off the node."""
+        for publisher in filter(None, self._publishers):
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers = []
+
+    def restart(self) -> None:
+        """Forget the path: the next pose starts anew."""
+        self._poses.clear()
+        self._keyframe_stamps_ns = {}
+        self._last_stamp_ns = self._path_stamp_ns = None
+
+    def publish(
+        self,
+        result: TrackingResult,
+        frame: Frame | None,
+        header: Header,
+        mounting: Mounting | None,
+        keyframe_poses: Mapping[int, np.ndarray] = MappingProxyType({}),
+    ) -> None:
+        """Publish all but the status. ``header``: stamp of the image and camera frame; odom needs the mounting.
+
+        ``keyframe_poses`` are those of recent keyframes as they are now, where there is a new one.
+        """
+        if result.previous_from_current is not None:
+            self._relative_pose.publish(messages.relative_pose_to_msg(result, header))
+        if mounting is not None:
+            if result.new_keyframes:
+                self._publish_keyframes(result.new_keyframes, keyframe_poses, header, mounting)
+            self._publish_in_odom(result, mounting)
+        if frame is not None:
+            self._last_stamp_ns = result.stamp_ns
+            if self._debug_image.get_subscription_count():
+                self._debug_image.publish(image_to_msg(draw_tracks(frame.image, result), header))
+
+    def publish_status(self, status: VoStatus) -> None:
+        """Publish the status; it comes last of an image's messages, so who waits for it has had the others sent."""
+        self._status.publish(status)
+
+    def _publish_keyframes(
+        self, keyframes: Sequence[Keyframe], poses: Mapping[int, np.ndarray], header: Header, mounting: Mounting
+    ) -> None:
+        """The corrected poses go first, so that who gets the keyframes can know them."""
+        stamps_ns = self._keyframe_stamps_ns | {keyframe.id: keyframe.frame.stamp_ns for keyframe in keyframes}
+        self._keyframe_stamps_ns = {id: stamps_ns[id] for id in poses if id in stamps_ns}
+        odom_frame = self._config.odom_frame
+        if self._keyframe_path.get_subscription_count():
+            stamped = {self._keyframe_stamps_ns[id]: poses[id] for id in self._keyframe_stamps_ns}
+            odom_header = header_to_msg(keyframes[-1].frame.stamp_ns, odom_frame)
+            self._keyframe_path.publish(messages.keyframe_path_to_msg(stamped, mounting, odom_header))
+        if self._keyframe.get_subscription_count():
+            for keyframe in keyframes:
+                self._keyframe.publish(messages.keyframe_to_msg(keyframe, mounting, odom_frame, header.frame_id))
+
+    def _publish_in_odom(self, result: TrackingResult, mounting: Mounting) -> None:
+        if result.world_from_camera is None:
+            return
+        odom_header = header_to_msg(result.stamp_ns, self._config.odom_frame)
+        twist = self._twist(result, mounting)
+        odometry = messages.odometry_to_msg(result, mounting, twist, odom_header, self._config.base_frame)
+        self._odom.publish(odometry)
+        if self._tf is not None:
+            self._tf.publish(TFMessage(transforms=[messages.odometry_transform(odometry)]))
+        self._poses.append(PoseStamped(header=odom_header, pose=odometry.pose.pose))
+        self._publish_path(result.stamp_ns, odom_header)
+
+    def _twist(self, result: TrackingResult, mounting: Mounting) -> Twist | None:
+        if result.previous_from_current is None or self._last_stamp_ns is None:
+            return None
+        seconds = (result.stamp_ns - self._last_stamp_ns) * 1e-9
+        return mounting.twist(result.previous_from_current, messages.relative_covariance(result), seconds)
+
+    def _publish_path(self, stamp_ns: int, header: Header) -> None:
+        """Send the whole path, which costs in proportion to its length, at a bounded rate only."""
+        is_due = self._path_stamp_ns is None or (stamp_ns - self._path_stamp_ns) * 1e-9 >= self._config.path_period_s
+        if is_due and self._path.get_subscription_count():
+            self._path_stamp_ns = stamp_ns
+            self._path.publish(Path(header=header, poses=list(self._poses)))
+
+    def _create(self, message_type: type, topic: str, qos: QoSProfile):
+        return self._node.create_lifecycle_publisher(
+            message_type, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+        )
+
+
+_COLORS = {
+    TrackingStatus.INITIALIZING: (255, 176, 0),
+    TrackingStatus.TRACKING: (60, 210, 60),
+    TrackingStatus.LOST: (230, 40, 40),
+}
+_SHIFT = 4  # sub-pixel drawing: coordinates are in 1/16 pixel
+
+
+def draw_tracks(image: np.ndarray, result: TrackingResult) -> np.ndarray:
+    """A copy of ``image`` (H, W, 3) uint8 RGB with a line from each tracked point's place in the reference keyframe.
+
+    The points' colour tells the status; the text line below says it in words.
+    """
+    canvas = image.copy()
+    color = _COLORS[result.status]
+    lines = np.stack([result.reference_points_px, result.tracked_points_px], axis=1)
+    radius = max(2, image.shape[1] // 320)
+    dimmed = tuple(value // 2 for value in color)
+    cv2.polylines(canvas, list(_fixed_point(lines)), False, dimmed, 1, cv2.LINE_AA, _SHIFT)
+    for u, v in _fixed_point(result.tracked_points_px).tolist():
+        cv2.circle(canvas, (u, v), radius << _SHIFT, color, -1, cv2.LINE_AA, _SHIFT)
+    text = f"{result.status.value}  {result.counts.inliers}/{result.counts.matches}  {result.reason}".rstrip()
+    _draw_caption(canvas, text, color)
+    return canvas
+
+
+def _draw_caption(canvas: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
+    height = max(16, canvas.shape[0] // 24)
+    canvas[-height:] //= 3
+    ascii_text = text.encode("ascii", "replace").decode()
+    cv2.putText(
+        canvas,
+        ascii_text,
+        (4, canvas.shape[0] - height // 3),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        height / 36,
+        color,
+        1,
+        cv2.LINE_AA,
+    )
+
+
+def _fixed_point(points_px: np.ndarray) -> np.ndarray:
+    return np.round(points_px * (1 << _SHIFT)).astype(np.int32)

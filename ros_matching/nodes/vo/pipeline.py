@@ -1,0 +1,182 @@
+"""The way of one image through ``vo_node``: message, frame, tracker, messages."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import Protocol
+
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from ros_matching.datatypes import Camera, Frame
+from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.nodes.common.conversions import stamp_ns_from_msg
+from ros_matching.nodes.common.extrinsics import Mounting
+from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImageError, shortened
+from ros_matching.nodes.vo.image_input import FrameInput
+from ros_matching.nodes.vo.messages import status_to_msg
+from ros_matching.nodes.vo.outputs import VoOutputs
+from ros_matching.nodes.vo.statistics import VoStatistics
+from ros_matching.nodes.vo.trajectory_record import TrajectoryRecord
+from ros_matching.tracking.result import TrackingResult, TrackingStatus
+
+_WARM_UP_SIZE = (240, 320, 3)
+
+
+class Tracker(Protocol):
+    """What the pipeline needs of ``ros_matching.tracking.VisualOdometry``."""
+
+    def track(self, frame: Frame) -> TrackingResult:
+        """Take the next frame."""
+
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """The poses of recent keyframes as they are now, by id."""
+
+    def reset(self) -> None:
+        """Start anew."""
+
+
+def warm_up(matcher: TwoViewMatcher) -> None:
+    """Let the front end allocate and compile what it does on its first use, before the first picture comes."""
+    noise = np.random.default_rng(0).integers(0, 256, _WARM_UP_SIZE, dtype=np.uint8)
+    matcher.match(noise, noise)
+
+
+@dataclass(frozen=True)
+class ReceivedImage:
+    """An image message and when it came, by ``time.perf_counter``."""
+
+    msg: Image | CompressedImage
+    received_s: float
+
+
+@dataclass(frozen=True)
+class PipelineParts:
+    """What the pipeline works with; ``mounting`` gives that of a camera frame, or ``None`` until it is known."""
+
+    tracker: Tracker
+    frames: FrameInput
+    outputs: VoOutputs
+    trajectory: TrajectoryRecord
+    statistics: VoStatistics
+    problems: ProblemLog
+    mounting: Callable[[str], Mounting | None]
+    say: Callable[[str], object]  # for events, such as a reset
+    camera_frame: str = ""
+
+
+class VoPipeline:
+    """Tracks images one by one. Every image gets a status message, refused and paused ones too.
+
+    ``process`` runs in the worker; the others may be called from any thread and wait for nothing.
+    """
+
+    def __init__(self, parts: PipelineParts) -> None:
+        self._parts = parts
+        self._camera: Camera | None = None
+        self._frame_id = ""
+        self._has_tracked = False
+        self._reset_requests: SimpleQueue[Callable[[], str]] = SimpleQueue()
+        self.paused = False
+
+    def process(self, image: ReceivedImage) -> None:
+        """Track one image and publish what came out."""
+        parts, msg = self._parts, image.msg
+        frame, result = self._result(image)
+        header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
+        parts.statistics.count_result(result, was_tried=frame is not None)
+        poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
+        parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id), poses)
+        latency_ms = (time.perf_counter() - image.received_s) * 1e3
+        parts.statistics.count_latency(latency_ms, result.stage_ms)
+        status = status_to_msg(result, header)
+        status.latency_ms = latency_ms
+        parts.statistics.fill(status)
+        parts.outputs.publish_status(status)
+
+    def reset(self, why: str) -> None:
+        """Start anew before the next image, in time too; does not wait for the image at work."""
+        self._reset_requests.put(lambda: why)
+
+    def reset_if(self, why: Callable[[], str]) -> None:
+        """As ``reset``, unless ``why`` returns nothing when the next image has come."""
+        self._reset_requests.put(why)
+
+    def save_trajectory(self, file: str, file_format: str) -> str:
+        """Write the camera's trajectory; returns what was written where, raises ``NodeError``."""
+        return self._parts.trajectory.save(file, file_format)
+
+    def _result(self, image: ReceivedImage) -> tuple[Frame | None, TrackingResult]:
+        """The frame, or ``None`` when the image did not get as far as the tracker, and the result."""
+        msg, start_s = image.msg, time.perf_counter()
+        try:
+            self._follow_time(image)
+            if self.paused:
+                return None, self._no_pose(msg, "paused; call ~/pause with data: false to go on")
+            frame = self._parts.frames.frame(msg)
+        except RefusedImageError as error:
+            self._parts.problems.report(error.problem, str(error))
+            self._parts.statistics.count_refusal(error.problem)
+            return None, self._no_pose(msg, str(error))
+        except Exception as error:
+            text = shortened(f"an image cannot be prepared ({type(error).__name__}: {error}); please report this")
+            self._parts.problems.report(Problem.IMAGE, text, traceback.format_exc())
+            self._parts.statistics.count_refusal(Problem.IMAGE)
+            return None, self._no_pose(msg, text)
+        input_ms = (time.perf_counter() - start_s) * 1e3
+        self._follow_camera(frame.camera, msg.header.frame_id)
+        result = self._track(frame)
+        return frame, replace(result, stage_ms={"input": input_ms, **result.stage_ms})
+
+    def _follow_time(self, image: ReceivedImage) -> None:
+        """Reset where that was asked for, or where time stays back; ``RefusedImageError`` for a single odd stamp."""
+        why = ""
+        while not self._reset_requests.empty():
+            why = self._reset_requests.get()() or why
+        if why:
+            self._reset(why)
+            self._parts.frames.restart()
+        back_s = self._parts.frames.check_stamp(image.msg, image.received_s)
+        if back_s > 0:
+            self._reset(f"the stamps of the images stay back by {back_s:.3f} s")
+            self._parts.frames.restart(any_stamp=False)
+
+    def _track(self, frame: Frame) -> TrackingResult:
+        """Track. A failure of the tracker leaves a state that cannot be trusted, so it starts again then."""
+        try:
+            result = self._parts.tracker.track(frame)
+        except Exception as error:
+            text = shortened(f"the tracker failed ({type(error).__name__}: {error}) and was reset; please report this")
+            self._parts.problems.report(Problem.TRACKER, text, traceback.format_exc())
+            self._reset("the tracker failed")
+            return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.INITIALIZING, text)
+        self._parts.problems.clear(Problem.TRACKER)
+        if result.world_from_camera is not None:
+            self._has_tracked = True
+            self._parts.trajectory.add(result.stamp_ns, result.world_from_camera)
+        return result
+
+    def _follow_camera(self, camera: Camera, frame_id: str) -> None:
+        if self._camera is not None and (camera, frame_id) != (self._camera, self._frame_id):
+            old = self._camera
+            self._reset(
+                f"the camera changed from {old.width}x{old.height} (fx {old.fx:.1f}, {self._frame_id!r}) to "
+                f"{camera.width}x{camera.height} (fx {camera.fx:.1f}, {frame_id!r})"
+            )
+        self._camera, self._frame_id = camera, frame_id
+
+    def _no_pose(self, msg: Image | CompressedImage, reason: str) -> TrackingResult:
+        status = TrackingStatus.LOST if self._has_tracked else TrackingStatus.INITIALIZING
+        return TrackingResult(-1, stamp_ns_from_msg(msg.header.stamp), status, reason)
+
+    def _reset(self, why: str) -> None:
+        self._parts.tracker.reset()
+        self._parts.trajectory.begin_part()
+        self._parts.outputs.restart()
+        self._has_tracked = False
+        self._parts.say(f"{why}: the odometry starts anew")

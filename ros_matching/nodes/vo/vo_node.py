@@ -1,0 +1,197 @@
+"""``vo_node``: visual odometry as a ROS 2 lifecycle node, with its services.
+
+configure loads the matcher; activate warms it up, subscribes and starts the worker; deactivate stops; cleanup frees.
+The executor's callbacks only store messages. One worker thread does all work on images, newest first.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+
+from ros_matching import load_matcher
+from ros_matching.nodes.common.conversions import stamp_ns_from_msg
+from ros_matching.nodes.common.diagnostics import Report
+from ros_matching.nodes.common.endpoints import offer
+from ros_matching.nodes.common.executable import run_node
+from ros_matching.nodes.common.managed_node import ManagedNode
+from ros_matching.nodes.common.parameters import prefixed, read_config
+from ros_matching.nodes.common.worker import Worker
+from ros_matching.nodes.vo.calibration_input import CalibrationInput
+from ros_matching.nodes.vo.config import LIVE_SETTINGS, VoConfig
+from ros_matching.nodes.vo.extrinsics_input import MountingInput
+from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
+from ros_matching.nodes.vo.outputs import VoOutputs
+from ros_matching.nodes.vo.pipeline import PipelineParts, ReceivedImage, Tracker, VoPipeline, warm_up
+from ros_matching.nodes.vo.scale_input import ScaleInput
+from ros_matching.nodes.vo.statistics import VoStatistics, vo_report
+from ros_matching.nodes.vo.trajectory_record import TrajectoryRecord
+from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, make_scale_estimator
+from ros_matching.tracking.scale import ScaleEstimator
+
+
+class VoServices:
+    """Answers for a node; ``pipeline`` raises ``NodeError`` while it is unconfigured."""
+
+    def __init__(self, node: Node, pipeline: Callable[[], VoPipeline]) -> None:
+        self._node = node
+        self._pipeline = pipeline
+        offer(node, Trigger, "~/reset", lambda _: self._reset())
+        offer(node, SetBool, "~/pause", lambda request: self._pause(request.data))
+        offer(node, Trigger, "~/save_trajectory", lambda _: self._save_trajectory())
+
+    def _reset(self) -> str:
+        self._pipeline().reset("~/reset was called")
+        return "the odometry starts anew with the next image"
+
+    def _pause(self, is_paused: bool) -> str:
+        self._pipeline().paused = is_paused
+        return "paused" if is_paused else "going on"
+
+    def _save_trajectory(self) -> str:
+        config = read_config(self._node, VoConfig)
+        return self._pipeline().save_trajectory(config.trajectory_file, config.trajectory_format)
+
+
+_SILENCE_S = 3.0
+_LEAP = Duration(seconds=1)  # of the clock between two ticks
+_NEVER_NS = -(2**63)
+_BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick ahead goes on near where it was
+
+
+class VoNode(ManagedNode):
+    """The node; ``load`` and ``make_tracker`` take the place of the real front end and tracker in tests."""
+
+    NAME = "vo_node"
+    TITLE = "visual odometry"
+    CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig), ("scale.", ScaleConfig))
+    LIVE_SETTINGS = LIVE_SETTINGS
+    LIBRARY = "ros_matching.tracking"
+
+    def __init__(
+        self,
+        *,
+        load: Callable[..., Any] = load_matcher,
+        make_tracker: Callable[[Any, TrackingConfig, ScaleEstimator], Tracker] = VisualOdometry,
+        **node_options: Any,
+    ) -> None:
+        """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
+        super().__init__(**node_options)
+        self._load = load
+        self._make_tracker = make_tracker
+        self._statistics = VoStatistics()
+        self._matcher: Any = None
+        self._pipeline: VoPipeline | None = None
+        self._worker: Worker[ReceivedImage] | None = None
+        self._vo_services = VoServices(self, self._configured_pipeline)
+
+    def _configure(self) -> None:
+        config, tracking, scale = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
+        self._config = prefixed(config, "odom_frame", "base_frame", "camera_frame")
+        self._configured.callback(self._forget)
+        self._matcher = self._load(self._config.backend, device=self._config.device, **self._config.options())
+        self._statistics = VoStatistics()
+        self._calibration = CalibrationInput(self._config, self._problems)
+        mounting = MountingInput(self, self._config, self._problems)
+        self._configured.callback(mounting.destroy)
+        self._scale_input = ScaleInput(self, self._config, scale.anchor, self._problems, mounting)
+        outputs = VoOutputs(self, self._config)
+        self._configured.callback(outputs.destroy)
+        self._before_leap_ns = _NEVER_NS  # the time before the clock last leapt ahead
+        clock_jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=_LEAP, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
+            post_callback=self._on_clock_jump,
+        )
+        self._configured.callback(clock_jumps.unregister)
+        self._pipeline = VoPipeline(
+            PipelineParts(
+                tracker=self._make_tracker(self._matcher, tracking, self._scale_estimator(scale)),
+                frames=FrameInput(self._calibration, self._problems, self._scale_input, self._matcher.min_side_px),
+                outputs=outputs,
+                trajectory=TrajectoryRecord(self._config.trajectory_length),
+                statistics=self._statistics,
+                problems=self._problems,
+                mounting=mounting.mounting,
+                say=self.get_logger().warning,
+                camera_frame=self._config.camera_frame,
+            )
+        )
+        self.get_logger().info(f"configured with the front end {self._matcher.name}")
+
+    def _activate(self) -> None:
+        warm_up(self._matcher)
+        self._active_since_s = time.monotonic()
+        self._statistics.count_pause()
+        self._worker = Worker(self._pipeline.process, self._on_worker_error, "vo_worker")
+        self._active.callback(self._stop_worker)
+        self._input = ImageInput(self, self._config, self._problems, self._on_image, self._on_camera_info)
+        self._active.callback(self._input.destroy)
+        self._active.callback(self._scale_input.destroy)
+        self._scale_input.subscribe()
+        self.get_logger().info(f"active, listening to {' and '.join(self._input.topics)}")
+
+    def _scale_estimator(self, config: ScaleConfig) -> ScaleEstimator:
+        return make_scale_estimator(
+            config,
+            self._matcher,
+            wheel_odometry=self._scale_input.wheel_odometry,
+            base_from_camera=self._scale_input.base_from_camera,
+        )
+
+    def _configured_pipeline(self) -> VoPipeline:
+        if self._pipeline is None:
+            raise self._not_configured()
+        return self._pipeline
+
+    def _forget(self) -> None:
+        self._pipeline = self._matcher = None
+
+    def _stop_worker(self) -> None:
+        self._worker.stop()
+        self._worker = None
+
+    def _on_image(self, msg: Image | CompressedImage) -> None:
+        worker = self._worker
+        if worker is not None:
+            self._statistics.count_stamp(stamp_ns_from_msg(msg.header.stamp))
+            self._statistics.count_arrival(worker.submit(ReceivedImage(msg, time.perf_counter())))
+
+    def _on_camera_info(self, msg: CameraInfo) -> None:
+        self._calibration.update(msg)
+        self._scale_input.take_camera_info(msg)
+
+    def _on_clock_jump(self, jump: Any) -> None:
+        """Reset before the next image if the clock stays back: neither for one tick back, nor after one ahead."""
+        clock, pipeline = self.get_clock(), self._pipeline
+        now_ns = clock.now().nanoseconds
+        before_ns = now_ns - jump.delta.nanoseconds
+        if before_ns < now_ns:
+            self._before_leap_ns = before_ns or _NEVER_NS  # the first tick leaps from zero
+        elif pipeline is not None and not 0 <= now_ns - self._before_leap_ns <= _BACK_FROM_LEAP_NS:
+            pipeline.reset_if(lambda: "the clock jumped back" if clock.now().nanoseconds < before_ns else "")
+
+    def _report(self) -> tuple[str, Report]:
+        return self.get_parameter("camera_frame").value or "camera", vo_report(self._statistics)
+
+    def _watch(self) -> None:
+        last_s = max(self._statistics.last_activity_s, self._active_since_s)
+        is_silent = self._worker.is_idle and time.monotonic() - last_s > _SILENCE_S
+        self._input.watch(is_silent, self._statistics.recent_loss)
+        self._scale_input.follow()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node in a process of its own; the exit code, see ``run_node``."""
+    return run_node(VoNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

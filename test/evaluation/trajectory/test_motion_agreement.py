@@ -1,0 +1,129 @@
+"""Two runs with drawn errors, and a truth that has some too."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest
+from ros_matching.evaluation.benchmark.covariance_table import covariance_table
+from ros_matching.evaluation.trajectory.consistency import run_consistency
+from ros_matching.evaluation.trajectory.motion_agreement import (
+    MotionNoise,
+    agreement,
+    noise_of_truth,
+    noisy_consistency,
+)
+from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
+from ros_matching.geometry.se3 import invert, retract
+from ros_matching.io.trajectory import Trajectory
+
+SIGMAS = np.array([2e-3, 1e-3, 3e-3, 1e-3, 2e-3, 1e-3])
+
+
+def run(truth: Trajectory, unit: float, seed: int, claimed: float = 1.0) -> list[FrameRecord]:
+    """Motions with errors of ``SIGMAS`` in metres and radians, told in a unit, and claimed to be ``claimed`` times."""
+    lengths = np.array([1 / unit] * 3 + [1.0] * 3)
+    poses = truth.world_from_camera.copy()
+    poses[:, :3, 3] /= unit
+    motions = [None, *(invert(before) @ after for before, after in pairwise(poses))]
+    rng, records = np.random.default_rng(seed), []
+    for index, (pose, motion) in enumerate(zip(poses, motions, strict=True)):
+        covariance = np.diag((SIGMAS * lengths) ** 2)
+        measured = None if motion is None else retract(motion, rng.normal(size=6) * SIGMAS * lengths)
+        records.append(
+            FrameRecord(
+                index,
+                int(truth.stamps_ns[index]),
+                "tracking",
+                pose,
+                map_id=1,
+                covariance=claimed**2 * covariance,
+                previous_from_current=measured,
+                relative_covariance=None if motion is None else claimed**2 * covariance,
+            )
+        )
+    return records
+
+
+def shaken(truth: Trajectory, translation: float, rotation_deg: float) -> Trajectory:
+    """The truth as a sensor tells it, with noise on each pose."""
+    rng = np.random.default_rng(9)
+    noise = rng.normal(size=(len(truth), 6)) * ([translation] * 3 + [np.radians(rotation_deg)] * 3)
+    poses = [retract(pose, step) for pose, step in zip(truth.world_from_camera, noise, strict=True)]
+    return Trajectory(truth.stamps_ns, np.stack(poses))
+
+
+def test_honest_runs_differ_by_what_both_say_whatever_their_units(make_truth):
+    truth = make_truth(400)
+    found = agreement(run(truth, 0.4, 1), run(truth, 3.0, 2))
+    assert (found.count, found.freedom) == (399, 6)
+    assert found.mean_nees == pytest.approx(6, rel=0.1)
+    assert found.is_consistent
+    boasting = agreement(run(truth, 0.4, 1, claimed=0.5), run(truth, 3.0, 2, claimed=0.5))
+    assert boasting.mean_nees == pytest.approx(24, rel=0.1)
+
+
+def test_the_noise_of_the_truth_is_told_from_that_of_the_runs(make_truth):
+    truth = make_truth(400)
+    a, b, sensor = run(truth, 0.4, 1), run(truth, 3.0, 2), shaken(truth, 0.008, 0.3)
+    found = noise_of_truth(a, b, sensor)
+    assert found.translation == pytest.approx(0.008 * np.sqrt(2), rel=0.15)
+    assert found.rotation_deg == pytest.approx(0.3 * np.sqrt(2), rel=0.15)
+    assert run_consistency(a, sensor)["relative"].mean_nees > 50
+    assert noisy_consistency(a, sensor, found).mean_nees == pytest.approx(6, rel=0.15)
+
+
+def test_a_perfect_truth_has_hardly_any_noise(make_truth):
+    truth = make_truth(400)
+    found = noise_of_truth(run(truth, 1.0, 1), run(truth, 1.0, 2), truth)
+    assert found.translation < 5e-4
+    assert found.rotation_deg < 0.03
+
+
+def test_runs_that_share_too_little_are_refused(make_truth):
+    truth = make_truth(40)
+    a, b = run(truth, 1.0, 1), run(truth, 1.0, 2)
+    with pytest.raises(EvaluationError, match="at least 10 motions that two front ends both know, got 4"):
+        noise_of_truth(a[:5], b, truth)
+    with pytest.raises(EvaluationError, match="needs errors, got none"):
+        agreement(a[:20], b[20:])
+
+
+def test_noise_is_told_in_the_unit_of_the_estimate():
+    covariance = MotionNoise(0.02, 1.0).covariance(unit=2.0)
+    np.testing.assert_allclose(np.sqrt(covariance.diagonal()), [0.01] * 3 + [np.radians(1)] * 3)
+
+
+def backend_run(name: str, records: list[FrameRecord], truth: Trajectory | None) -> BackendRun:
+    recorder = RunRecorder("office", name)
+    for record in records:
+        recorder.add(record)
+    if truth is not None:
+        for stamp_ns, pose in zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True):
+            recorder.add_truth(stamp_ns, pose)
+    return BackendRun(name, recorder.report())
+
+
+def test_a_benchmark_tells_whether_covariances_are_right(make_truth):
+    truth = make_truth(200)
+    sensor = shaken(truth, 0.008, 0.3)
+    runs = backend_run("a", run(truth, 0.4, 1), sensor), backend_run("b", run(truth, 3.0, 2), sensor)
+    rows = covariance_table([Contest("office", 200, runs)]).rows
+    told = {(row["backend"], row["against"]): row for row in rows}
+    assert told["a", "the truth"]["nees"] > 50
+    for key in (("a", "b"), ("a", "the noisy truth"), ("b", "the noisy truth")):
+        assert told[key]["nees"] == pytest.approx(6, rel=0.25)
+    assert told["a", "the noisy truth"]["noise"] == pytest.approx(0.008 * np.sqrt(2), rel=0.2)
+    assert len(rows) == 5
+
+
+def test_without_truth_front_ends_are_still_held_to_each_other(make_truth):
+    truth = make_truth(100)
+    runs = backend_run("a", run(truth, 0.4, 1), None), backend_run("b", run(truth, 3.0, 2), None)
+    [row] = covariance_table([Contest("office", 100, runs)]).rows
+    assert (row["backend"], row["against"]) == ("a", "b")
+    assert covariance_table([Contest("office", 100, runs[:1])]) is None

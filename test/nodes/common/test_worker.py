@@ -1,0 +1,180 @@
+"""One thread and its queue."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from ros_matching.errors import NodeError
+from ros_matching.nodes.common.worker import Worker
+
+
+class Gate:
+    """Work that lasts until it is let go, and notes what it worked on."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.began = threading.Semaphore(0)
+        self.may_end = threading.Semaphore(0)
+
+    def __call__(self, item: int) -> None:
+        self.began.release()
+        assert self.may_end.acquire(timeout=10)
+        self.done.append(item)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def errors() -> list[Exception]:
+    return []
+
+
+@pytest.fixture
+def worker(gate, errors):
+    worker = Worker(gate, errors.append, "test")
+    yield worker
+    gate.may_end.release()
+    worker.stop()
+
+
+def test_the_newest_item_wins_and_the_drops_are_told(worker, gate):
+    assert worker.submit(0) is False
+    assert gate.began.acquire(timeout=10)
+    assert [worker.submit(item) for item in (1, 2, 3)] == [False, True, True]
+    gate.may_end.release(2)
+    assert gate.began.acquire(timeout=10)
+    worker.stop()
+    assert gate.done == [0, 3]
+
+
+def test_submitting_does_not_wait_for_the_work(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    assert gate.done == []
+
+
+def test_stopping_finishes_the_item_at_work_and_forgets_the_next(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    stopper = threading.Thread(target=worker.stop)
+    stopper.start()
+    gate.may_end.release()
+    stopper.join(timeout=10)
+    assert not stopper.is_alive()
+    assert gate.done == [0]
+    worker.stop()
+
+
+def test_an_exception_is_told_and_the_thread_lives_on():
+    seen, finished = [], threading.Event()
+
+    def work(item: str) -> None:
+        if item == "bad":
+            raise ValueError("no good")
+        finished.set()
+
+    worker = Worker(work, lambda error: (seen.append(str(error)), finished.set()), "test")
+    worker.submit("bad")
+    assert finished.wait(10)
+    finished.clear()
+    worker.submit("good")
+    assert finished.wait(10)
+    worker.stop()
+    assert seen == ["no good"]
+
+
+def test_a_longer_queue_keeps_the_order_and_drops_the_oldest(gate, errors):
+    worker = Worker(gate, errors.append, "test", queue_length=2)
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    assert [worker.submit(item) for item in (1, 2, 3, 4)] == [False, False, True, True]
+    assert worker.waiting == 2
+    gate.may_end.release(3)
+    assert [gate.began.acquire(timeout=10) for _ in range(2)] == [True, True]
+    worker.stop()
+    assert gate.done == [0, 3, 4]
+
+
+def test_an_errand_goes_ahead_of_what_waits_and_never_beside_the_work(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    done = worker.run(lambda: list(gate.done))
+    failed = worker.run(lambda: 1 / 0)
+    assert not done.done()
+    gate.may_end.release()
+    assert done.result(timeout=10) == [0]
+    assert isinstance(failed.exception(timeout=10), ZeroDivisionError)
+    gate.may_end.release()
+
+
+def test_after_the_end_an_errand_is_refused(worker):
+    worker.stop()
+    with pytest.raises(NodeError, match="taken down"):
+        worker.run(lambda: None).result(timeout=10)
+
+
+def test_forgetting_waits_for_the_item_at_work_alone(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    threading.Timer(0.05, gate.may_end.release).start()
+    assert worker.forget() == 1
+    assert (gate.done, worker.is_idle) == ([0], True)
+
+
+def test_the_thread_is_prepared_first():
+    seen = []
+    worker = Worker(
+        seen.append, lambda error: None, "test", prepare=lambda: seen.append(threading.current_thread().name)
+    )
+    worker.run(lambda: None).result(timeout=10)
+    worker.stop()
+    assert seen == ["test"]
+
+
+def test_draining_waits_for_all(worker, gate):
+    worker.submit(0)
+    assert gate.began.acquire(timeout=10)
+    worker.submit(1)
+    threading.Timer(0.05, gate.may_end.release, [2]).start()
+    worker.drain()
+    assert gate.done == [0, 1]
+
+
+def test_a_chore_is_done_in_between_and_at_rest_and_may_fail(errors):
+    done = []
+
+    def chore() -> None:
+        done.append("chore")
+        raise ValueError("no broom")
+
+    worker = Worker(done.append, errors.append, "test", chore=chore, chore_period_s=0.02)
+    while len(errors) < 3:
+        threading.Event().wait(0.01)
+    worker.submit("item")
+    worker.drain()
+    worker.stop()
+    assert done.count("item") == 1
+    assert {str(error) for error in errors} == {"no broom"}
+
+
+def test_a_chore_has_its_turn_however_much_waits():
+    done = []
+    worker = Worker(
+        lambda item: threading.Event().wait(0.02), None, "test", queue_length=100,
+        chore=lambda: done.append(worker.waiting), chore_period_s=0.1,
+    )  # fmt: skip
+    for item in range(50):
+        worker.submit(item)
+    worker.drain()
+    worker.stop()
+    assert len(done) >= 3
+    assert done[0] > 10

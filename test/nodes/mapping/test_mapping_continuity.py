@@ -1,0 +1,157 @@
+"""Odometry that starts anew or corrects itself, and what mapping_node makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from mapping_peer import (
+    STEP,
+    camera_points,
+    keyframe,
+    keyframe_message,
+)
+from node_peer import wait_until
+from rclpy.lifecycle import TransitionCallbackReturn
+from vo_peer import stamp_ns
+
+from ros_matching.datatypes import ScaleState
+from ros_matching.geometry.se3 import exp_so3, pose_from, transform
+from ros_matching.io.cloud import read_cloud
+from ros_matching.nodes.common.conversions import header_to_msg
+from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL, IDENTITY
+from ros_matching.nodes.mapping.clouds import cloud_from_msg
+from ros_matching.nodes.vo.messages import keyframe_path_to_msg
+
+pytestmark = pytest.mark.ros
+
+
+NEW_STARTS = {
+    "ids start from 0": lambda peer, step: peer.send(step),
+    "another scale": lambda peer, step: peer.send(3 + step, ScaleState.METRIC),
+    "stamps jump back": lambda peer, step: peer.keyframes.publish(_as_id(keyframe_message(step), 7 + step)),
+    "another fixed frame": lambda peer, step: peer.send(
+        3 + step, header=_in_frame(keyframe_message(3 + step), "elsewhere")
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NEW_STARTS)
+def test_odometry_that_starts_again_begins_a_new_map(start_mapping, case, capfd):
+    _, mapper, peer = start_mapping(map_period_s=0.05)
+    for number in range(3):
+        peer.send(number)
+    for step in range(2):
+        NEW_STARTS[case](peer, step)
+    peer.last("dense_cloud", count=5)
+    assert mapper.clears == 1
+    assert len(mapper.keyframes) == 2
+    peer.wait(lambda: peer.received["map_cloud"] and peer.received["map_cloud"][-1].width == 10, "the new map")
+    assert "the map begins anew" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("case", NEW_STARTS)
+def test_one_odd_keyframe_is_left_out_and_counted(start_mapping, case):
+    node, mapper, peer = start_mapping()
+    for number in range(3):
+        peer.send(number)
+    NEW_STARTS[case](peer, 0)
+    for number in range(8, 12):
+        peer.send(number)
+    peer.last("dense_cloud", count=7)
+    assert (mapper.clears, mapper.seen) == (0, [0, 1, 2, 8, 9, 10, 11])
+    assert node._statistics.refused == 1
+
+
+@pytest.mark.parametrize("change", [{"id": 4_000_000_000}, {"header": header_to_msg(2**61, "odom")}])
+def test_one_keyframe_far_ahead_begins_no_new_map(start_mapping, change):
+    _, mapper, peer = start_mapping()
+    for number in range(3):
+        peer.send(number)
+    peer.send(3, **change)
+    for number in range(4, 8):
+        peer.send(number)
+    peer.last("dense_cloud", count=7)
+    assert mapper.clears == 0
+    assert mapper.seen[-4:] == [4, 5, 6, 7]
+
+
+def test_a_new_start_does_not_lose_the_map_that_is_to_be_saved_at_the_end(start_mapping, tmp_path):
+    node, mapper, peer = start_mapping(save_at_end=True, cloud_file=str(tmp_path / "map.ply"))
+    for numbers in ((0, 1, 2), (0, 1), (0, 1, 2)):
+        for number in numbers:
+            peer.send(number)
+    peer.last("dense_cloud", count=8)
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    sizes = {file.name: len(read_cloud(file).points) for file in tmp_path.iterdir()}
+    assert sizes == {"map.part1.ply": 15, "map.part2.ply": 10, "map.ply": 15}
+    assert mapper.clears == 2
+
+
+def test_a_part_of_the_map_that_cannot_be_saved_is_reported(start_mapping):
+    _, mapper, peer = start_mapping(save_at_end=True, cloud_file="~nosuchuser/map.ply")
+    for number in (0, 1, 0, 1):
+        peer.send(number)
+    assert "cloud_file" in peer.diagnosis("the map before a new start was not saved").message
+    assert mapper.clears == 1
+
+
+def _as_id(msg, number):
+    msg.id = number
+    return msg
+
+
+def _in_frame(msg, frame_id):
+    msg.header.frame_id = frame_id
+    return msg.header
+
+
+def test_points_move_with_the_corrected_poses_of_their_keyframes(start_mapping):
+    node, mapper, peer = start_mapping(map_period_s=0.05)
+    poses = {name: pose_from(exp_so3([0.1, 0.0, i]), np.array([i, 2.0, 3.0])) for i, name in enumerate(("k0", "k2"))}
+    for number in range(2):
+        peer.send(number)
+    peer.last("dense_cloud", count=2)
+    peer.correct("elsewhere", k1=np.eye(4))
+    peer.correct(k1=poses["k2"], **poses)
+    peer.correct(k1=keyframe(1).world_from_camera)  # a newer one holds; those that are not in it stay
+    wait_until(lambda: stamp_ns(2) in node._corrections._waiting)
+    peer.send(2)
+    peer.last("dense_cloud", count=3)
+    expected = {0: poses["k0"], 1: keyframe(1).world_from_camera, 2: poses["k2"]}
+    for number, pose in expected.items():
+        np.testing.assert_allclose(mapper.poses[number], BODY_FROM_OPTICAL @ pose, atol=1e-6)
+    points = [transform(BODY_FROM_OPTICAL @ pose, camera_points(number)) for number, pose in expected.items()]
+    peer.wait(lambda: peer.received["map_cloud"] and peer.received["map_cloud"][-1].width == 15, "the corrected map")
+    sent = cloud_from_msg(peer.received["map_cloud"][-1])
+    np.testing.assert_allclose(sent.points, np.concatenate(points), atol=1e-6)
+
+
+def test_corrections_that_cannot_be_are_told_and_survived(start_mapping):
+    _, _, peer = start_mapping()
+    broken = keyframe_path_to_msg({stamp_ns(0): np.eye(4)}, IDENTITY, keyframe_message(0).header)
+    broken.poses[0].pose.orientation.w = float("nan")
+    peer.send(0)
+    peer.last("dense_cloud")
+    peer.paths.publish(broken)
+    assert peer.diagnosis("corrected poses of keyframes cannot be used").level == DiagnosticStatus.WARN
+    peer.send(1)
+    peer.diagnosis("mapped keyframe 1")
+
+
+def test_corrections_of_another_run_are_forgotten(start_mapping):
+    """A loop repeats the stamps."""
+    node, mapper, peer = start_mapping()
+    peer.send(0)
+    peer.send(1)
+    peer.last("dense_cloud", count=2)  # both are done; a keyframe that comes takes the corrections that wait
+    peer.correct(k0=STEP, k1=STEP)
+    wait_until(lambda: stamp_ns(0) in node._corrections._waiting)
+    peer.send(0)
+    peer.send(1)
+    peer.last("dense_cloud", count=4)
+    np.testing.assert_allclose(mapper.poses[0], BODY_FROM_OPTICAL, atol=1e-6)
