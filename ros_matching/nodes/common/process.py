@@ -50,6 +50,11 @@ def describe_exit(code: int) -> str:
     return f"was killed by signal {-code}"
 
 
+def node_module(name: str) -> str:
+    """Return the module of a node by the name of its executable, such as ``vo_node``."""
+    return f"ros_matching.nodes.{name.removesuffix('_node')}.{name}"
+
+
 class NodeProcess:
     """Runs a node's module while the ``with`` block lasts, its output in a file or, without one, in this process's.
 
@@ -65,8 +70,7 @@ class NodeProcess:
         """
         self._name = name
         # The interpreter itself rather than an installed executable: the same code and environment, wherever it lies.
-        module = f"ros_matching.nodes.{name.removesuffix('_node')}.{name}"
-        self._command = [sys.executable, "-m", module, "--ros-args", *ros_args]
+        self._command = [sys.executable, "-m", node_module(name), "--ros-args", *ros_args]
         self._log_path = log_path
         self._grace_s = grace_s
 

@@ -17,6 +17,7 @@ from mapping_peer import MappingPeer
 from rclpy.executors import SingleThreadedExecutor
 
 from ros_matching.io.cloud import read_cloud
+from ros_matching.nodes.common.process import node_module
 from ros_matching.nodes.common.spinning import isolate, spinning
 
 pytestmark = pytest.mark.ros
@@ -130,7 +131,7 @@ def test_a_map_that_cannot_be_saved_is_an_exit_code(mapping, tmp_path, signals):
 @pytest.mark.parametrize(
     ("node", "parameters", "words"),
     [
-        ("vo_node", ["autostart:=true", "backend:=magic"], "no front end is called 'magic'"),
+        ("vo_node", ["autostart:=true", "backend:=magic"], "magic"),
         ("mapping_node", ["autostart:=true", "weights:=/nowhere.safetensors"], "/nowhere.safetensors"),
         ("replay_node", ["source:=/nowhere"], "/nowhere"),
         ("replay_node", ["source:=scene:room", "rate:=0.0"], "rate"),
@@ -140,7 +141,7 @@ def test_a_map_that_cannot_be_saved_is_an_exit_code(mapping, tmp_path, signals):
 def test_a_node_that_cannot_start_ends_with_the_reason_last(node, parameters, words):
     isolate()
     given = [part for parameter in parameters for part in ("-p", parameter)]
-    command = [sys.executable, "-m", f"ros_matching.nodes.{node}", "--ros-args", *given]
+    command = [sys.executable, "-m", node_module(node), "--ros-args", *given]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=os.environ)
     assert ran.returncode == 1
     assert "Traceback" not in ran.stderr
