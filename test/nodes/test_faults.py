@@ -36,9 +36,9 @@ def change(peer, transition: int):
 
 
 VO_SERVICES = {
-    "reset": ("vo_pipeline.VoPipeline.reset", None),
-    "pause": ("vo_services.VoServices._pause", SetBool.Request(data=True)),
-    "save_trajectory": ("trajectory_record.TrajectoryRecord.save", None),
+    "reset": ("vo.pipeline.VoPipeline.reset", None),
+    "pause": ("vo.vo_node.VoServices._pause", SetBool.Request(data=True)),
+    "save_trajectory": ("vo.trajectory_record.TrajectoryRecord.save", None),
 }
 
 
@@ -58,8 +58,8 @@ def test_services_of_vo_node(start_vo, monkeypatch, fault):
 def test_services_of_mapping_node(start_mapping, monkeypatch, fault):
     _, _, peer = start_mapping()
     for service, target in {
-        "save_cloud": "mapping_services.save_cloud",
-        "clear": "mapping_pipeline.MappingPipeline.clear",
+        "save_cloud": "mapping.mapping_node.save_cloud",
+        "clear": "mapping.pipeline.MappingPipeline.clear",
     }.items():
         with monkeypatch.context() as patch:
             inject(patch, target, fault)
@@ -73,26 +73,26 @@ def test_services_of_mapping_node(start_mapping, monkeypatch, fault):
 UP = [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE]
 DOWN = [Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP]
 VO_PARTS = [
-    "vo_node.VoOutputs",
-    "vo_node.VoPipeline",
-    "vo_node.warm_up",
-    "vo_node.ImageInput",
-    "vo_node.ScaleInput.subscribe",
-    "worker.Worker.stop",
-    "image_input.ImageInput.destroy",
-    "vo_outputs.VoOutputs.destroy",
-    "mounting_input.MountingInput.destroy",
+    "vo.vo_node.VoOutputs",
+    "vo.vo_node.VoPipeline",
+    "vo.vo_node.warm_up",
+    "vo.vo_node.ImageInput",
+    "vo.vo_node.ScaleInput.subscribe",
+    "common.worker.Worker.stop",
+    "vo.image_input.ImageInput.destroy",
+    "vo.outputs.VoOutputs.destroy",
+    "vo.extrinsics_input.MountingInput.destroy",
 ]
 MAPPING_PARTS = [
-    "mapping_node.MappingOutputs",
-    "mapping_node.Worker",
-    "mapping_node.KeyframeInput",
-    "keyframe_input.KeyframeInput.destroy",
-    "mapping_pipeline.MappingPipeline.finish",
-    "mapping_pipeline.MappingPipeline.publish_map",
-    "worker.Worker.forget",
-    "worker.Worker.stop",
-    "mapping_outputs.MappingOutputs.destroy",
+    "mapping.mapping_node.MappingOutputs",
+    "mapping.mapping_node.Worker",
+    "mapping.mapping_node.KeyframeInput",
+    "mapping.keyframe_input.KeyframeInput.destroy",
+    "mapping.pipeline.MappingPipeline.finish",
+    "mapping.pipeline.MappingPipeline.publish_map",
+    "common.worker.Worker.forget",
+    "common.worker.Worker.stop",
+    "mapping.outputs.MappingOutputs.destroy",
 ]
 
 
@@ -126,7 +126,7 @@ def test_transitions_of_mapping_node(start_mapping, monkeypatch, capfd, part):
     peer.last("dense_cloud")
 
 
-@pytest.mark.parametrize("part", ["worker.Worker.stop", "vo_outputs.VoOutputs.destroy"])
+@pytest.mark.parametrize("part", ["common.worker.Worker.stop", "vo.outputs.VoOutputs.destroy"])
 def test_a_shutdown_that_fails_shuts_down(start_vo, monkeypatch, part):
     node, _, peer = start_vo()
     inject(monkeypatch, part, RuntimeError("injected"))
@@ -144,10 +144,10 @@ def test_after_the_shutdown_no_diagnosis_advises_to_configure(start_vo):
 
 
 VO_CALLBACKS = {
-    "calibration.CalibrationInput.update": (CameraInfo, "camera_info"),
-    "worker.Worker.submit": (Image, "image"),
-    "mounting.StaticTransforms.update": (TFMessage, "/tf_static"),
-    "scale_input.ScaleInput._on_wheel_odometry": (Odometry, "wheel_odom"),
+    "vo.calibration_input.CalibrationInput.update": (CameraInfo, "camera_info"),
+    "common.worker.Worker.submit": (Image, "image"),
+    "common.extrinsics.StaticTransforms.update": (TFMessage, "/tf_static"),
+    "vo.scale_input.ScaleInput._on_wheel_odometry": (Odometry, "wheel_odom"),
 }
 
 
@@ -163,7 +163,7 @@ def test_callbacks_of_vo_node(start_vo, monkeypatch, part):
     assert peer.call("reset").success
 
 
-@pytest.mark.parametrize("part", ["pose_corrections.PoseCorrections.receive", "worker.Worker.submit"])
+@pytest.mark.parametrize("part", ["mapping.pipeline.PoseCorrections.receive", "common.worker.Worker.submit"])
 def test_callbacks_of_mapping_node(start_mapping, monkeypatch, part):
     _, _, peer = start_mapping()
     with monkeypatch.context() as patch:
@@ -175,7 +175,7 @@ def test_callbacks_of_mapping_node(start_mapping, monkeypatch, part):
     peer.last("dense_cloud")
 
 
-@pytest.mark.parametrize("part", ["vo_node.vo_report", "image_input.ImageInput.watch"])
+@pytest.mark.parametrize("part", ["vo.vo_node.vo_report", "vo.image_input.ImageInput.watch"])
 def test_a_diagnosis_that_fails_says_so(start_vo, monkeypatch, part):
     _, _, peer = start_vo()
     with monkeypatch.context() as patch:
@@ -222,7 +222,7 @@ def test_a_trajectory_that_cannot_be_written_is_reported(start_vo, bad_file):
 
 @pytest.mark.parametrize(
     "part",
-    ["mapping_pipeline.MappingPipeline.finish", "mapping_pipeline.MappingPipeline.publish_map", "worker.Worker.forget"],
+    ["mapping.pipeline.MappingPipeline.finish", "mapping.pipeline.MappingPipeline.publish_map", "common.worker.Worker.forget"],
 )
 def test_a_fault_at_the_end_does_not_lose_the_map(start_mapping, monkeypatch, tmp_path, part):
     node, _, peer = start_mapping(save_at_end=True, cloud_file=str(tmp_path / "end.ply"))
@@ -238,7 +238,7 @@ def test_an_image_that_cannot_be_prepared_has_a_status_with_the_reason(start_vo,
     _, tracker, peer = start_vo()
     peer.send_frame(0)
     with monkeypatch.context() as patch:
-        inject(patch, "frame_input.image_from_msg", MemoryError("injected"))
+        inject(patch, "vo.image_input.image_from_msg", MemoryError("injected"))
         assert "injected" in peer.send_frame(1).reason
     peer.send_frame(2)
     assert (len(tracker.frames), tracker.resets) == (2, 0)
