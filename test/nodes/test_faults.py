@@ -222,7 +222,11 @@ def test_a_trajectory_that_cannot_be_written_is_reported(start_vo, bad_file):
 
 @pytest.mark.parametrize(
     "part",
-    ["mapping.pipeline.MappingPipeline.finish", "mapping.pipeline.MappingPipeline.publish_map", "common.worker.Worker.forget"],
+    [
+        "mapping.pipeline.MappingPipeline.finish",
+        "mapping.pipeline.MappingPipeline.publish_map",
+        "common.worker.Worker.forget",
+    ],
 )
 def test_a_fault_at_the_end_does_not_lose_the_map(start_mapping, monkeypatch, tmp_path, part):
     node, _, peer = start_mapping(save_at_end=True, cloud_file=str(tmp_path / "end.ply"))
