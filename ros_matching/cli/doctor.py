@@ -118,8 +118,7 @@ def _on_gpu() -> Iterator[Finding]:
 
 
 def _compared(name: str, precision: str) -> Finding:
-    from ros_matching.networks.agreement import TOLERANCE, compare
-    from ros_matching.networks.speed import measure
+    from ros_matching.networks.speed import TOLERANCE, compare, measure
 
     found, limit = compare(name, "cuda", precision), TOLERANCE[precision]
     gpu_ms = measure(name, "cuda", precision).median_ms
@@ -195,7 +194,7 @@ def _package(module: str, distribution: str, level: str, remedy: str) -> Finding
 def weights() -> Iterator[Finding]:
     """The network weights that came with the package."""
     from ros_matching.matching import DEFAULT
-    from ros_matching.networks.installed import WEIGHTS_FOLDER
+    from ros_matching.networks.checkpoint import WEIGHTS_FOLDER
 
     files = sorted(WEIGHTS_FOLDER.glob("*.safetensors"))
     if not files:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ros_matching.io import FrameSource
     from ros_matching.mapping import MappingConfig
     from ros_matching.mapping.dense_mapper import PyramidEstimator
-    from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+    from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid
 
 
 _ESTIMATORS = ("pbs_mvsnet_lite", "pbs_mvsnet")
@@ -75,7 +75,7 @@ def measure_depth(args: argparse.Namespace) -> Measurement:
     from ros_matching.evaluation.depth.baselines import PlaneSweep, SemiGlobalMatching
     from ros_matching.evaluation.depth.depth_errors import depth_measurement, evaluate_depth
     from ros_matching.evaluation.depth.depth_views import DepthViewsConfig, depth_views
-    from ros_matching.io.selection import select_frames
+    from ros_matching.io.source import select_frames
 
     estimators = {"ncc": PlaneSweep(args.planes).estimate, "sgbm": SemiGlobalMatching().estimate}
     estimators |= {name: _load_estimator(name, args) for name in args.estimators}
@@ -91,9 +91,9 @@ def measure_depth(args: argparse.Namespace) -> Measurement:
 
 
 def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:
-    from ros_matching.networks.device import torch_device
-    from ros_matching.networks.installed import load_named, weights_file
-    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
+    from ros_matching.networks.checkpoint import load_named, weights_file
+    from ros_matching.networks.engines import torch_device
+    from ros_matching.networks.pbs_mvsnet.estimator import DepthConfig, DepthEstimator
 
     network_name, _, file = name.partition("=")
     if network_name not in _ESTIMATORS:
@@ -188,7 +188,7 @@ def _keyframes(
     """The keyframes at their last poses: of the frames from ``first`` on, or of all that the tracker has to follow."""
     from tqdm import tqdm
 
-    from ros_matching.io.selection import select_frames
+    from ros_matching.io.source import select_frames
     from ros_matching.matching import load_matcher
 
     if args.poses == TRUTH:
@@ -235,9 +235,9 @@ def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimato
         return _AtQuarter(SemiGlobalMatching().estimate)
     from ros_matching.mapping.loading import depth_config
     from ros_matching.networks import DEPTH_NETWORKS
-    from ros_matching.networks.device import torch_device
-    from ros_matching.networks.installed import load_installed
-    from ros_matching.networks.pbs_mvsnet.depth import DepthEstimator
+    from ros_matching.networks.checkpoint import load_installed
+    from ros_matching.networks.engines import torch_device
+    from ros_matching.networks.pbs_mvsnet.estimator import DepthEstimator
 
     network = load_installed(DEPTH_NETWORKS[0]).to(torch_device(device))
     if name == "no_gates":
@@ -256,8 +256,7 @@ class _AtQuarter:
     ) -> DepthPyramid:
         """The depth maps of the reference: one."""
         from ros_matching.datatypes import DepthMap
-        from ros_matching.networks.pbs_mvsnet.depth import feature_camera
-        from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+        from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid, feature_camera
 
         full = self._estimate(reference, sources, depth_range)
         camera = feature_camera(reference.frame.camera)

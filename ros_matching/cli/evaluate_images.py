@@ -136,9 +136,9 @@ def measure_alignment(args: argparse.Namespace) -> Measurement:
 
 
 def _load_aligner(name: str, args: argparse.Namespace) -> Align:
+    from ros_matching.networks.checkpoint import load_named, weights_file
     from ros_matching.networks.cnn_geometric.aligner import AlignerConfig, FeatureAligner, ImageAligner
-    from ros_matching.networks.device import torch_device
-    from ros_matching.networks.installed import load_named, weights_file
+    from ros_matching.networks.engines import torch_device
     from ros_matching.networks.posfeat.extractor import PoSFeatExtractor
     from ros_matching.networks.posfeat.sampling import MAP_STRIDE
 
@@ -157,8 +157,7 @@ def _load_aligner(name: str, args: argparse.Namespace) -> Align:
 
 def _posfeat(given: Sequence[Path]) -> nn.Module:
     """The PoSFeat among the weights files and folders given, or else the installed one."""
-    from ros_matching.networks.checkpoint import load_network, read_card
-    from ros_matching.networks.installed import load_installed
+    from ros_matching.networks.checkpoint import load_installed, load_network, read_card
 
     for path in given:
         if path.is_file() and read_card(path).network in ("posfeat_lite", "posfeat"):

@@ -144,7 +144,7 @@ def load_matchers(args: argparse.Namespace, default: Sequence[str] = _FRONT_ENDS
 
 def data_folder(args: argparse.Namespace) -> Path:
     """The folder of images given, or that of the environment."""
-    from ros_matching.training.data import DataFolder
+    from ros_matching.training.recipe import DataFolder
 
     return DataFolder.found(args.data).root
 

@@ -102,7 +102,7 @@ def measure_hard(args: argparse.Namespace) -> Measurement:
     from tqdm import tqdm
 
     from ros_matching.evaluation.pairs.hard_suite import evaluate_hard, hard_measurement
-    from ros_matching.io.hard_pairs import HardPairSource
+    from ros_matching.io.rendered import HardPairSource
 
     lines = _lines(args)
     matchers = load_matchers(args, _MATCHERS)
@@ -119,7 +119,7 @@ def _lines(args: argparse.Namespace) -> dict[str, tuple[FrameSource, PairSet]]:
     """The lines asked for, with their sources and pairs; real ones are skipped where there is no data."""
     from ros_matching.evaluation.pairs.hard_suite import REAL_LINES, rendered_pairs
     from ros_matching.io import open_source
-    from ros_matching.io.hard_pairs import HardPairSource
+    from ros_matching.io.rendered import HardPairSource
     from ros_matching.scenes.hard_views import HARD_LINES
 
     every = (*HARD_LINES, *REAL_LINES)
@@ -143,7 +143,7 @@ def _lines(args: argparse.Namespace) -> dict[str, tuple[FrameSource, PairSet]]:
 
 def _sequence_folder(args: argparse.Namespace, sequence: str) -> Path | None:
     """The folder of a sequence; ``None`` where no data folder is named, or it lacks the sequence."""
-    from ros_matching.training.data import ENVIRONMENT
+    from ros_matching.training.recipe import ENVIRONMENT
 
     if args.data is None and not os.environ.get(ENVIRONMENT):
         return None
@@ -219,8 +219,8 @@ def _nearest_neighbours(args: argparse.Namespace) -> TwoViewMatcher:
 
 
 def _load_pruner(name: str, device: str) -> Pruner:
-    from ros_matching.networks.device import torch_device
-    from ros_matching.networks.installed import load_named, weights_file
+    from ros_matching.networks.checkpoint import load_named, weights_file
+    from ros_matching.networks.engines import torch_device
     from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 
     network, _, file = name.partition("=")

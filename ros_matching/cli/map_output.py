@@ -16,9 +16,9 @@ from ros_matching.evaluation.mapping.visualization import draw_cloud, draw_depth
 from ros_matching.evaluation.measurement import write_measurement
 from ros_matching.geometry.se3 import invert, transform
 from ros_matching.io import FrameSource
-from ros_matching.io.cloud import write_cloud
 from ros_matching.io.faults import fault_summary
 from ros_matching.io.images import write_image
+from ros_matching.io.point_clouds import write_cloud
 from ros_matching.io.trajectory import Trajectory, write_tum
 from ros_matching.mapping import MappingResult, MappingStatus
 

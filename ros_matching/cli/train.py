@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print the best validation."""
-    from ros_matching.training.recipes import recipe_class, recipe_names
+    from ros_matching.training.recipe import recipe_class, recipe_names
 
     if args.list or args.recipe is None:
         print("\n".join(recipe_names()), file=sys.stdout if args.list else sys.stderr)
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.list_settings:
         print(describe({"train": recipe_type.config_class}))
         return 0
-    from ros_matching.training.data import DataFolder
     from ros_matching.training.loop import TrainingOptions, train
+    from ros_matching.training.recipe import DataFolder
 
     steps = [] if args.steps is None else [f"train.steps={args.steps}"]
     config = configs_from([*args.overrides, *steps], {"train": recipe_type.config_class})["train"]

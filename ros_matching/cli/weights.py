@@ -78,8 +78,7 @@ def _is_intact(file: Path) -> bool:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from ros_matching.networks.card import WeightsCard
-    from ros_matching.networks.checkpoint import load_official, save_weights
+    from ros_matching.networks.checkpoint import WeightsCard, load_official, save_weights
     from ros_matching.networks.published import sha256_of
 
     out = args.out or Path(f"{args.network}.safetensors")

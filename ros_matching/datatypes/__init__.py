@@ -18,18 +18,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ros_matching.datatypes.array import concatenated
+from ros_matching.datatypes.arrays import concatenated
 from ros_matching.datatypes.camera import Camera, DistortionModel
-from ros_matching.datatypes.dense import DepthMap, PointCloud
-from ros_matching.datatypes.features import Features, Matches
+from ros_matching.datatypes.features import Features, ImageTransform, Matches, RelativePose, ScaleState
 from ros_matching.datatypes.frame import Frame, StereoPartner
-from ros_matching.datatypes.image_transform import ImageTransform
-from ros_matching.datatypes.keyframe import Keyframe
-from ros_matching.datatypes.relative_pose import RelativePose
-from ros_matching.datatypes.scale import ScaleState
+from ros_matching.datatypes.keyframe import DepthMap, Keyframe, PointCloud
 
 if TYPE_CHECKING:
-    from ros_matching.datatypes.array import Array as Array
+    from ros_matching.datatypes.arrays import Array as Array
 
 __all__ = [
     "Camera",

@@ -99,5 +99,5 @@ class Camera:
             raise DataTypeError(
                 f"Camera with {self.distortion_model.value} distortion and skew {self.skew:g} cannot project as a "
                 "pinhole; "
-                "undistort its images first (ros_matching.geometry.camera.Undistorter)"
+                "undistort its images first (ros_matching.geometry.distortion.Undistorter)"
             )

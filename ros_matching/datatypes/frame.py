@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ros_matching.datatypes.arrays import check_image, check_pose, check_shape
 from ros_matching.datatypes.camera import Camera
-from ros_matching.datatypes.checks import check_image, check_pose, check_shape
 from ros_matching.errors import DataTypeError
 
 

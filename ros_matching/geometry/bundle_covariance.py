@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
+from ros_matching.geometry.clustered_noise import PlaceSums, places_of
 from ros_matching.geometry.normal_equations import Linearisation, Observations, Residuals, jacobians
-from ros_matching.geometry.places import PlaceSums, places_of
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
 from ros_matching.geometry.se3 import invert
 

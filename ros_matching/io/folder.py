@@ -20,12 +20,11 @@ import numpy as np
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.calibration import Calibration, CalibrationChoice, read_calibration
 from ros_matching.io.faults import FrameFault
-from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import list_images
-from ros_matching.io.listing import read_stamps
-from ros_matching.io.name_stamps import stamps_of_names
+from ros_matching.io.listing import read_stamps, stamps_of_names
 from ros_matching.io.poses import pose_or_none, read_matrices
 from ros_matching.io.sequence import ImageRecord, ImageSequence
+from ros_matching.io.source_format import SourceFormat, stamps_at_rate
 
 _LOGGER = logging.getLogger(__name__)
 DEFAULT_FPS = 30.0

@@ -9,9 +9,8 @@ from urllib.parse import parse_qsl
 
 from ros_matching.errors import SourceError
 from ros_matching.io.calibration import CalibrationChoice
-from ros_matching.io.format import SourceFormat
-from ros_matching.io.selection import select_frames
-from ros_matching.io.source import FrameSource
+from ros_matching.io.source import FrameSource, select_frames
+from ros_matching.io.source_format import SourceFormat
 
 SCENE_PREFIX = "scene:"
 _CALIBRATION_DETAILS = ("cam", "off_center")
@@ -183,10 +182,10 @@ def matching_formats(path: Path) -> list[SourceFormat]:
 
 def formats() -> tuple[SourceFormat, ...]:
     """The known formats; imported here as OpenCV takes its time."""
-    from ros_matching.io import bags, euroc, folder, kitti, seven_scenes, tum, video
+    from ros_matching.io import bags, folder, video
     from ros_matching.io.layouts import LAYOUTS
 
-    return tuple(module.FORMAT for module in (bags, euroc, tum, kitti, seven_scenes, video, folder)) + LAYOUTS
+    return (bags.FORMAT, *LAYOUTS, video.FORMAT, folder.FORMAT)
 
 
 def _contents(path: Path, limit: int = 12) -> str:

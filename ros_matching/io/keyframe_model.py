@@ -12,10 +12,10 @@ import numpy as np
 from ros_matching.atomic_file import write_atomic
 from ros_matching.datatypes import Camera, Keyframe, PointCloud
 from ros_matching.geometry.se3 import invert
-from ros_matching.geometry.tracks import triangulate_tracks
-from ros_matching.io.cloud import write_cloud
+from ros_matching.geometry.triangulation import triangulate_tracks
 from ros_matching.io.colmap_model import NO_POINT, ColmapModel, ModelImage, ModelPoints, pinhole_camera
-from ros_matching.io.opengl import swap_opengl
+from ros_matching.io.point_clouds import write_cloud
+from ros_matching.io.poses import swap_opengl
 
 IMAGES = "images"
 _MAX_ERROR_PX = 4.0

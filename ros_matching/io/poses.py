@@ -11,6 +11,14 @@ from ros_matching.errors import SourceError
 from ros_matching.geometry.se3 import pose_from, rotation_from_quaternion
 from ros_matching.io.text import COMMAS_OR_SPACES, read_table
 
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def swap_opengl(world_from_camera: np.ndarray) -> np.ndarray:
+    """Poses (..., 4, 4) of cameras with OpenGL's axes from those with ours (y down, z forward), or the other way."""
+    return world_from_camera @ _FLIP
+
+
 # Files hold six or seven digits, and fused poses drift from orthonormal: what is further off is no rotation at all.
 RIGID_TOLERANCE = 1e-2
 

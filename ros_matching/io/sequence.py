@@ -16,14 +16,12 @@ import numpy as np
 
 from ros_matching.datatypes import Camera, Frame, StereoPartner
 from ros_matching.errors import CalibrationError, SourceError
-from ros_matching.geometry.camera import Undistorter
-from ros_matching.io.archive import ArchivedFile
+from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.calibration import Calibration, UsedCalibration
-from ros_matching.io.depth_units import doubt_depth_units
+from ros_matching.io.depth_images import doubt_depth_units, register_depth
 from ros_matching.io.faults import FrameFault, Loaded, deliver
-from ros_matching.io.images import read_depth, read_image
-from ros_matching.io.read_ahead import read_ahead
-from ros_matching.io.registration import register_depth
+from ros_matching.io.images import ArchivedFile, read_depth, read_image
+from ros_matching.io.source import read_ahead
 
 _Part = TypeVar("_Part")
 _LOGGER = logging.getLogger(__name__)

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from ros_matching.datatypes import Frame
 from ros_matching.errors import SourceError
-from ros_matching.geometry.camera import Undistorter
+from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.calibration import CalibrationChoice
 from ros_matching.io.faults import FrameFault, Loaded
 from ros_matching.io.folder import CALIBRATION_NAMES, find_calibration
-from ros_matching.io.format import FIRST_STAMP_NS, SourceFormat, stamps_at_rate
-from ros_matching.io.read_ahead import read_ahead
-from ros_matching.io.streamed import StreamedSource
+from ros_matching.io.source import StreamedSource, read_ahead
+from ros_matching.io.source_format import FIRST_STAMP_NS, SourceFormat, stamps_at_rate
 from ros_matching.io.video_reader import VideoReader, count_packets
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")

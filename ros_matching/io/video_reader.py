@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ros_matching.errors import SourceError
-from ros_matching.io.format import FIRST_STAMP_NS, foreign_content
-from ros_matching.io.packets import MAX_PIXELS, PacketDecoder, import_av, rgb_of
+from ros_matching.io.source_format import FIRST_STAMP_NS, foreign_content
+from ros_matching.io.video_packets import MAX_PIXELS, PacketDecoder, import_av, rgb_of
 
 if TYPE_CHECKING:
     import av

@@ -13,19 +13,19 @@ import numpy as np
 from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
 from ros_matching.geometry.checks import as_pose
 from ros_matching.mapping.config import MappingConfig
-from ros_matching.mapping.depth_range import depth_range
-from ros_matching.mapping.filtering import filtered, points_seen
+from ros_matching.mapping.depth_consistency import filtered, points_seen
+from ros_matching.mapping.depth_pyramid import PyramidConfig, merge_levels
 from ros_matching.mapping.result import MappingCounts, MappingResult, MappingStatus
-from ros_matching.mapping.view_selection import choose_views, sparse_points
+from ros_matching.mapping.view_selection import choose_views, depth_range, sparse_points
 from ros_matching.mapping.voxel_map import VoxelMap
-from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid, PyramidConfig, merge_levels
+from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid
 from ros_matching.stages import StageTimer
 
 _VOXELS_IN_DEPTH = 100  # where the configuration does not say how large voxels are
 
 
 class PyramidEstimator(Protocol):
-    """What estimates depth at all levels of the pyramid, as ``networks.pbs_mvsnet.depth.DepthEstimator`` does."""
+    """What estimates depth at all levels of the pyramid, as ``networks.pbs_mvsnet.estimator.DepthEstimator`` does."""
 
     def estimate_pyramid(
         self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]
@@ -225,7 +225,7 @@ def _defect(keyframe: Keyframe, config: MappingConfig) -> str:
         return "its pose is not finite"
     if not keyframe.frame.camera.is_pinhole:
         model = keyframe.frame.camera.distortion_model.value
-        return f"its image has {model} distortion; undistort it first (ros_matching.geometry.camera.Undistorter)"
+        return f"its image has {model} distortion; undistort it first (ros_matching.geometry.distortion.Undistorter)"
     count = len(sparse_points(keyframe))
     if count < config.min_sparse_points:
         return f"it has {count} sparse points with a depth, and {config.min_sparse_points} are needed"

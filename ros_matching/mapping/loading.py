@@ -10,7 +10,7 @@ from ros_matching.mapping.dense_mapper import DenseMapper
 from ros_matching.networks import DEPTH_NETWORKS
 
 if TYPE_CHECKING:
-    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig
+    from ros_matching.networks.pbs_mvsnet.estimator import DepthConfig
 
 
 def load_dense_mapper(
@@ -25,9 +25,9 @@ def load_dense_mapper(
     ``weights`` is a file for ``network``, by default that of the package. Raises ``CheckpointError`` where weights are
     missing or damaged, and ``ConfigError`` for a device that cannot be had.
     """
-    from ros_matching.networks.device import torch_device
-    from ros_matching.networks.installed import load_named, weights_file
-    from ros_matching.networks.pbs_mvsnet.depth import DepthEstimator
+    from ros_matching.networks.checkpoint import load_named, weights_file
+    from ros_matching.networks.engines import torch_device
+    from ros_matching.networks.pbs_mvsnet.estimator import DepthEstimator
 
     config = config or MappingConfig()
     where = torch_device(device)
@@ -37,7 +37,7 @@ def load_dense_mapper(
 
 def depth_config(config: MappingConfig) -> DepthConfig:
     """What the mapper's settings say to the estimator of depth."""
-    from ros_matching.networks.pbs_mvsnet.depth import DepthConfig
+    from ros_matching.networks.pbs_mvsnet.estimator import DepthConfig
 
     return DepthConfig(
         planes=config.planes,

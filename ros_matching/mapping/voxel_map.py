@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ros_matching.datatypes import PointCloud
-from ros_matching.mapping.owners import Owners
+from ros_matching.mapping.keyframe_poses import Owners
 
 _BITS = 19  # of each index: a quarter of a million voxels to either side of the origin
 _MAPS = 1 << 6  # that are told apart; the tracker keeps fewer

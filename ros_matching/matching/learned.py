@@ -25,7 +25,7 @@ from ros_matching.datatypes import Camera, Features, Matches
 from ros_matching.errors import MatchingError
 from ros_matching.matching.refinement import RefinementConfig, refine
 from ros_matching.matching.two_view import TwoViewMatcher
-from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator
+from ros_matching.networks.cnn_geometric.overlap_estimator import OverlapEstimator
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 from ros_matching.networks.ncnet.matcher import ConsensusMatcher
 from ros_matching.networks.posfeat.extractor import MIN_SIDE_PX, PoSFeatExtractor

@@ -11,10 +11,9 @@ from torch import nn
 from ros_matching.errors import CheckpointError, MatchingError
 from ros_matching.matching import VARIANTS
 from ros_matching.matching.learned import LearnedMatcher
-from ros_matching.networks.checkpoint import read_card
-from ros_matching.networks.cnn_geometric.overlap import OverlapEstimator
-from ros_matching.networks.device import torch_device
-from ros_matching.networks.installed import load_named, weights_file
+from ros_matching.networks.checkpoint import load_named, read_card, weights_file
+from ros_matching.networks.cnn_geometric.overlap_estimator import OverlapEstimator
+from ros_matching.networks.engines import torch_device
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
 from ros_matching.networks.ncnet.network import NCNet

@@ -19,7 +19,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera, Features, Matches
 from ros_matching.errors import MatchingError, MissingDependencyError
 from ros_matching.matching.two_view import TwoViewMatcher
-from ros_matching.networks.aliked.loading import load_aliked, load_lightglue
+from ros_matching.networks.aliked.official import load_aliked, load_lightglue
 
 if TYPE_CHECKING:
     from torch import nn

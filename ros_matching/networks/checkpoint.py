@@ -12,20 +12,79 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ros_matching import __version__
 from ros_matching.atomic_file import atomic_path
 from ros_matching.errors import CheckpointError
 from ros_matching.networks import registry
-from ros_matching.networks.card import WeightsCard
-from ros_matching.networks.official import differences, shapes_of
-from ros_matching.networks.published import read_published, sha256_of
+from ros_matching.networks.published import differences, read_published, sha256_of, shapes_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """Where a set of weights comes from. All is text but ``metrics``, which maps names to numbers.
+
+    ``sha256`` is that of the tensors, not of the file (which holds the card); saving fills it in.
+    """
+
+    network: str  # its name in networks.registry
+    description: str  # what these weights are good for
+    trained_on: str  # the data
+    command: str  # what made the file
+    licence: str  # of the weights
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    version: str = __version__  # of ros_matching, when the file was made
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        for info in dataclasses.fields(self):
+            value = getattr(self, info.name)
+            if info.name == "metrics":
+                _check_metrics(value)
+            elif not isinstance(value, str) or not (value.strip() or info.name == "sha256"):
+                raise CheckpointError(f"the card of weights needs a text for {info.name!r}, got {value!r}")
+
+    def to_json(self) -> str:
+        """The card as one JSON object."""
+        return json.dumps(dataclasses.asdict(self) | {"metrics": dict(self.metrics)})
+
+    @classmethod
+    def from_json(cls, text: str) -> WeightsCard:
+        """Read a card; raises ``CheckpointError`` for anything that ``to_json`` would not have written."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise CheckpointError(f"the card of weights is not JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise CheckpointError(f"the card of weights is not a JSON object but {text[:100]}")
+        if wrong := values.keys() ^ {info.name for info in dataclasses.fields(cls)}:
+            raise CheckpointError(
+                f"the card of weights lacks these fields, or has them too much: {', '.join(sorted(wrong))}; "
+                "it is damaged or of another version of ros_matching"
+            )
+        return cls(**values)
+
+
+def _check_metrics(metrics: Any) -> None:
+    if not isinstance(metrics, Mapping):
+        raise CheckpointError(f"the metrics on a card of weights map names to numbers, got {metrics!r}")
+    for name, value in metrics.items():
+        if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise CheckpointError(f"the metrics on a card of weights map names to numbers, got {name!r}: {value!r}")
+
 
 _CARD_KEY = "ros_matching"  # of the header's metadata
 _HALVES = (torch.float16, torch.bfloat16)
@@ -167,3 +226,32 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Weights
         return tensors, WeightsCard.from_json(metadata[_CARD_KEY])
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
+
+
+def weights_file(name: str, folder: Path | str | None = None) -> Path:
+    """The weights of network ``name`` in ``folder``, by default the package's; ``CheckpointError`` if not there."""
+    registry.entry(name)
+    path = Path(folder or WEIGHTS_FOLDER) / f"{name}.safetensors"
+    if not path.is_file():
+        raise CheckpointError(
+            f"there are no weights of {name}: {path} does not exist; give the file or folder that has them, "
+            f"or make them with 'ros-matching train {name}'"
+        )
+    return path
+
+
+def load_installed(name: str, folder: Path | str | None = None) -> nn.Module:
+    """Network ``name`` with the weights of ``weights_file``, on the CPU in evaluation mode."""
+    return load_named(weights_file(name, folder), name)
+
+
+def load_named(path: Path, name: str) -> nn.Module:
+    """The network of a weights file, which must be ``name``; on the CPU in evaluation mode."""
+    from ros_matching.networks.checkpoint import load_network, read_card
+
+    if (found := read_card(path).network) != name:
+        raise CheckpointError(f"{path} has weights of {found}, expected {name}")
+    return load_network(path)

@@ -15,15 +15,17 @@ import tempfile
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ros_matching.errors import ConfigError, MissingDependencyError
 from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
-from ros_matching.networks.precision import autocast
 
 # Relative error of an output against PyTorch in float32 up to which an engine is taken to compute the same.
 _AGREEMENT = {"float32": 1e-3, "bfloat16": 0.06}
@@ -215,3 +217,39 @@ def _digest(module: nn.Module, version: str) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]
+
+
+def torch_device(device: str) -> torch.device:
+    """The device of that name; ``auto`` is the GPU if there is one. ``ConfigError`` where it cannot be had."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"no device is called {device!r}; use 'auto', 'cpu' or 'cuda'") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} needs a CUDA GPU and a PyTorch that supports it; use 'auto' or 'cpu'")
+    return found
+
+
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32; the rest as it is."""
+    return x.float() if x.dtype in _HALVES else x
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Convolutions and products in one of ``networks.PRECISIONS``; ``float32`` leaves everything as it is."""
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, dtype=getattr(torch, precision))
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy of ``network`` for evaluation, with the ``bn`` of every submodule folded into its ``conv``."""
+    network = deepcopy(network).eval()
+    for module in network.modules():
+        if isinstance(getattr(module, "bn", None), nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = nn.Identity()
+    return network

@@ -15,11 +15,10 @@ import numpy as np
 
 from ros_matching.errors import SceneError
 from ros_matching.scenes.builder import SceneBuilder
-from ros_matching.scenes.outdoor import outdoor
+from ros_matching.scenes.named_scenes import outdoor, room
 from ros_matching.scenes.paths import PathConfig, camera_path
 from ros_matching.scenes.primitives import Box, Cylinder, HeightField, Primitive, Rectangle, Sphere, Surface
 from ros_matching.scenes.renderer import Renderer, Views, render
-from ros_matching.scenes.room import room
 from ros_matching.scenes.scene import FreeSpace, Light, Scene
 from ros_matching.scenes.textures import PhotoTextures, ProceduralTextures, TextureSource
 

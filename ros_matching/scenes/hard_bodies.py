@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from ros_matching.datatypes import Camera
 from ros_matching.scenes.builder import SceneBuilder
 from ros_matching.scenes.primitives import Box
-from ros_matching.scenes.weathered import WorldTextures
+from ros_matching.scenes.random_textures import WorldTextures
 
 _AREA = 0.62  # of the image that all bodies together are made for, before they cover each other
 _DISTANCES_M = (1.0, 1.5)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.scenes.builder import SceneBuilder
-from ros_matching.scenes.indoor_worlds import pictures, shell
 from ros_matching.scenes.primitives import Surface
-from ros_matching.scenes.props import FURNITURE
+from ros_matching.scenes.random_textures import WorldTextures
 from ros_matching.scenes.scene import FreeSpace, Light, Scene
-from ros_matching.scenes.weathered import WorldTextures
+from ros_matching.scenes.scene_objects import FURNITURE
+from ros_matching.scenes.world_layouts import pictures, shell
 
 _ROOM_M = 8.0
 _HEIGHT_M = 3.2

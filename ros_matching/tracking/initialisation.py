@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Frame, Matches
-from ros_matching.geometry.rotation import estimate_rotation
+from ros_matching.geometry.homography import estimate_rotation
 from ros_matching.geometry.two_view import TwoViewGeometry
 from ros_matching.matching.two_view import TwoViewMatcher
 from ros_matching.stages import StageTimer

@@ -13,8 +13,8 @@ import numpy as np
 
 from ros_matching.datatypes import Features, Matches
 from ros_matching.geometry.essential import estimate_relative_pose
+from ros_matching.geometry.homography import estimate_rotation
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
-from ros_matching.geometry.rotation import estimate_rotation
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
 from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.two_view import TwoViewMatcher

@@ -18,10 +18,14 @@ import numpy as np
 from ros_matching.datatypes import Camera, Matches
 from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
 from ros_matching.geometry.essential import estimate_essential, recover_pose
-from ros_matching.geometry.homography import decompose_homography, estimate_homography
-from ros_matching.geometry.planar import transfer_errors_px
+from ros_matching.geometry.homography import (
+    decompose_homography,
+    estimate_homography,
+    estimate_rotation,
+    rotation_homography,
+    transfer_errors_px,
+)
 from ros_matching.geometry.pose_refinement import refine_relative_pose
-from ros_matching.geometry.rotation import estimate_rotation, rotation_homography
 from ros_matching.geometry.se3 import angle_between_deg, rotation_angle_deg
 from ros_matching.geometry.two_view import TwoViewGeometry, two_view_geometry
 

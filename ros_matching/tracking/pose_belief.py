@@ -31,7 +31,7 @@ import numpy as np
 
 from ros_matching.datatypes import Camera
 from ros_matching.geometry.bundle_covariance import step_lengths
-from ros_matching.geometry.places import PlaceSums, places_of
+from ros_matching.geometry.clustered_noise import PlaceSums, places_of
 from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian, tukey_cutoff_px
 from ros_matching.geometry.robust import tukey_slope, tukey_weight
 

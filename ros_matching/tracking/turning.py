@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.datatypes import Camera, Matches
-from ros_matching.geometry.planar import transfer_errors_px
-from ros_matching.geometry.rotation import rotation_homography
+from ros_matching.geometry.homography import rotation_homography, transfer_errors_px
 from ros_matching.geometry.se3 import invert, pose_from, rotation_angle_deg
 from ros_matching.geometry.two_view import TwoViewGeometry
 

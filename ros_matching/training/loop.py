@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ros_matching.errors import TrainingError
-from ros_matching.networks.precision import autocast
+from ros_matching.networks.engines import autocast
 from ros_matching.training.processes import Processes
 from ros_matching.training.recipe import Batch, Recipe
 from ros_matching.training.run_folder import RunFolder

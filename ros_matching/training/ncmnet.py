@@ -17,13 +17,25 @@ import torch
 from torch import Tensor, nn
 
 from ros_matching.config import parameter
-from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_epipolar, weighted_eight_point
-from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL, SupervisionConfig, geometry_loss, pruning_loss
-from ros_matching.networks.ncmnet.network import NCMNet, Pruning, ncmnet_lite, take_rows
-from ros_matching.training.ncmnet_front_ends import FRONT_ENDS, front_end
-from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches, with_moving_body
-from ros_matching.training.ncmnet_pairs import TRAINING_GAPS, MatchSet, is_useful, match_set
-from ros_matching.training.ncmnet_synthetic import compact, synthetic_matches
+from ros_matching.networks.ncmnet.network import (
+    NCMNet,
+    Pruning,
+    log_weights_of,
+    ncmnet_lite,
+    symmetric_epipolar,
+    take_rows,
+    weighted_eight_point,
+)
+from ros_matching.training.ncmnet_losses import INLIER_RESIDUAL, SupervisionConfig, geometry_loss, pruning_loss
+from ros_matching.training.ncmnet_matches import (
+    PosedMatches,
+    compact,
+    synthetic_matches,
+    varied,
+    virtual_matches,
+    with_moving_body,
+)
+from ros_matching.training.ncmnet_pairs import FRONT_ENDS, TRAINING_GAPS, MatchSet, front_end, is_useful, match_set
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _VALIDATION_PAIRS = 120  # at least, where there are as many

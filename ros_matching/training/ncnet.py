@@ -20,15 +20,14 @@ from torch import Tensor, nn
 
 from ros_matching.config import parameter
 from ros_matching.evaluation.data_split import training_frames, training_photos, validation_frames, validation_photos
-from ros_matching.networks.installed import load_named, weights_file
-from ros_matching.networks.ncnet.loss import match_score
+from ros_matching.networks.checkpoint import load_named, weights_file
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher, coarse_map, unit_map
 from ros_matching.networks.ncnet.network import consensus_network, correlate, normalize
-from ros_matching.training.ncnet_losses import found_share, strong_loss
+from ros_matching.training.ncnet_losses import found_share, match_score, strong_loss
 from ros_matching.training.ncnet_samples import CellPair, photo_cells, varied_cells, view_cells
 from ros_matching.training.posfeat_description import normalised
-from ros_matching.training.real import RealViews, RealViewsConfig
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
+from ros_matching.training.recorded_views import RealViews, RealViewsConfig
 
 _VALIDATION_PAIRS = 40
 _INITIAL_NOISE = 0.1

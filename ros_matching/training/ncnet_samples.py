@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ros_matching.training.correspondence import pixel_grid, project_points, relative_pose
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import PhotoPair, map_points, photo_pair
-from ros_matching.training.views import ViewTuple
+from ros_matching.training.views import ViewTuple, pixel_grid, project_points, relative_pose
 
 
 class CellPair(NamedTuple):

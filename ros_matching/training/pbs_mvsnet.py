@@ -22,13 +22,21 @@ from ros_matching.evaluation.data_split import training_photos, validation_frame
 from ros_matching.evaluation.depth.depth_errors import evaluate_depth
 from ros_matching.evaluation.depth.depth_views import DepthViews, DepthViewsConfig, depth_views
 from ros_matching.io import open_source
-from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
+from ros_matching.networks.pbs_mvsnet.estimator import DepthConfig, DepthEstimator
 from ros_matching.networks.pbs_mvsnet.network import BSMVSNet, BSMVSNetConfig
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
-from ros_matching.training.pbs_mvsnet_samples import distorted, halved, training_sample
-from ros_matching.training.pbs_mvsnet_views import DrawnViews, RenderedViews, SequenceViews, mirrored, part
-from ros_matching.training.real import RealViewsConfig
+from ros_matching.training.pbs_mvsnet_samples import (
+    DrawnViews,
+    RenderedViews,
+    SequenceViews,
+    distorted,
+    halved,
+    mirrored,
+    part,
+    training_sample,
+)
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
+from ros_matching.training.recorded_views import RealViewsConfig
 from ros_matching.training.views import ViewSource, ViewTuple
 
 SEQUENCE = "hololens_000"

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ros_matching.networks.pbs_mvsnet.consistency import seen_in_source
+from ros_matching.errors import TrainingError
+from ros_matching.io.images import read_image
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, feature_intrinsics
+from ros_matching.networks.pbs_mvsnet.warping import seen_in_source
+from ros_matching.training.pbs_mvsnet_planes import draw, random_scene
 from ros_matching.training.photometric import PhotometricConfig, distort
-from ros_matching.training.views import ViewTuple
+from ros_matching.training.recorded_views import RealViews, RealViewsConfig
+from ros_matching.training.rendered_views import WorldViews, WorldViewsConfig
+from ros_matching.training.viewpoint_sampling import VantageConfig
+from ros_matching.training.views import ViewTuple, view_tuple
 
 _QUANTILE = 0.02  # of the depths, on both sides of the range
 
@@ -58,3 +69,164 @@ def _seen(depth: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tenso
     sources = zip(intrinsics[1:], camera_from_world[1:], strict=True)
     seen = [seen_in_source(depth, intrinsics[0], matrix, pose, tuple(depth.shape)) for matrix, pose in sources]
     return torch.stack(seen).any(dim=0)
+
+
+_FOV_DEG = (40.0, 75.0)
+_BASELINES = (0.02, 0.15)  # relative to the depth
+_NEAR_VIEWS = VantageConfig(
+    min_baseline=0.02,
+    max_baseline=0.2,
+    gaze=0.08,
+    roll_deg=3.0,
+    large_roll=0.0,
+    zoom=0.0,
+    min_overlap=0.5,
+)
+_LARGER = 3  # halves of the size that is trained on, which rendered views have
+_SAMPLES_PER_WORLD = 60  # of all samples; those that are of another kind are skipped
+
+
+class DrawnViews:
+    """Views of random planes and boxes with photos on them; sources look about where the first view looks.
+
+    The depths of the sources are unknown (NaN).
+    """
+
+    def __init__(self, photos: list[Path], views: int, width: int, height: int, seed: int) -> None:
+        if not photos:
+            raise TrainingError("drawing scenes needs photos, got none")
+        self._photos, self._views, self._size, self._seed = photos, views, (width, height), seed
+
+    def sample(self, index: int) -> ViewTuple:
+        """A new scene for every index."""
+        rng = np.random.default_rng((self._seed, index))
+        width, height = self._size
+        facets = random_scene(self._texture, rng)
+        focal = width / 2 / np.tan(np.radians(rng.uniform(*_FOV_DEG)) / 2)
+        intrinsics = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+        poses = [np.eye(4)]
+        image, depth = draw(facets, intrinsics, poses[0], width, height)
+        images, middle = [image], float(np.nanmedian(depth))
+        for _ in range(self._views - 1):
+            poses.append(_beside(middle, rng))
+            images.append(draw(facets, intrinsics, np.linalg.inv(poses[-1]), width, height)[0])
+        depths = np.full((self._views, height, width), np.nan, np.float32)
+        depths[0] = depth
+        return view_tuple(np.stack(images), depths, np.stack([intrinsics] * self._views), np.stack(poses))
+
+    def _texture(self, rng: np.random.Generator) -> np.ndarray:
+        return _photo(self._photos[rng.integers(len(self._photos))])
+
+
+class RenderedViews:
+    """Views of rendered worlds, near enough to each other for depth; what moves by itself has no depth (NaN).
+
+    They are half as large again as ``width`` x ``height``, for ``part`` to cut from.
+    """
+
+    def __init__(self, photos: Path, views: int, width: int, height: int, seed: int) -> None:
+        config = WorldViewsConfig(
+            views=views,
+            width=_LARGER * width // 2,
+            height=_LARGER * height // 2,
+            group_views=views + 2,
+            samples_per_world=_SAMPLES_PER_WORLD,
+            distort=False,
+            seed=seed,
+        )
+        self._views = WorldViews(photos, config, vantage=_NEAR_VIEWS)
+
+    def sample(self, index: int) -> ViewTuple:
+        """One of the samples of the few worlds that the neighbours of ``index`` are of, too."""
+        views = self._views.sample(index)
+        return ViewTuple(**{**views, "depth": views["depth"].masked_fill(views["moving"], torch.nan)})
+
+
+@lru_cache(maxsize=512)
+def _photo(path: Path) -> np.ndarray:
+    """A photo at half its size: textures are smaller still."""
+    photo = read_image(path)
+    return cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+class SequenceViews(RealViews):
+    """As ``RealViews``, with the frames kept in memory: reading one takes longer than all else. They are not cut."""
+
+    def __init__(self, sequence: Path, config: RealViewsConfig) -> None:
+        super().__init__(sequence, config)
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def _view(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if row not in self._kept:
+            self._kept[row] = super()._view(row, rng)
+        return self._kept[row]
+
+
+def _beside(depth: float, rng: np.random.Generator) -> np.ndarray:
+    """The pose of a camera beside the one at the origin, turned to look about where that looks."""
+    direction = rng.normal(size=3) * [1.0, 1.0, 0.5]
+    baseline = depth * np.exp(rng.uniform(*np.log(_BASELINES)))
+    position = baseline * direction / np.linalg.norm(direction)
+    turn_back = np.array([position[1], -position[0], 0]) / depth * rng.uniform(0, 1.2)
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec(turn_back + rng.normal(0, [0.03, 0.03, 0.04])).as_matrix()
+    pose[:3, 3] = position
+    return pose
+
+
+def part(views: ViewTuple, width: int, height: int, rng: np.random.Generator) -> ViewTuple:
+    """A random window of the first view, at a random size, and in each other view what is about the same.
+
+    Between the whole view, resized to at least ``width`` x ``height``, and a window of that size without resizing.
+    """
+    full_height, full_width = views["images"].shape[2:]
+    least = max(width / full_width, height / full_height)
+    if least > 1:
+        raise TrainingError(f"cannot cut {width}x{height} pixels from views of {full_width}x{full_height}")
+    scale = rng.uniform(least, 1)
+    size = max(width, round(full_width * scale)), max(height, round(full_height * scale))
+    intrinsics = _resized(views["intrinsics"].numpy(), size[0] / full_width, size[1] / full_height)
+    depth = cv2.resize(views["depth"][0].numpy(), size, interpolation=cv2.INTER_NEAREST)
+    left, top = int(rng.integers(size[0] - width + 1)), int(rng.integers(size[1] - height + 1))
+    known = depth[top : top + height, left : left + width]
+    middle = float(np.nanmedian(known)) if np.isfinite(known).any() else 1.0
+    center = middle * np.linalg.inv(intrinsics[0]) @ [left + (width - 1) / 2, top + (height - 1) / 2, 1]
+    images, depths, matrices = [], [], []
+    for row, pose in enumerate(views["world_from_camera"].double().numpy()):
+        if row:
+            left, top = _corner(intrinsics[row] @ (pose[:3, :3].T @ (center - pose[:3, 3])), size, width, height)
+            depth = np.full(size[::-1], np.nan, np.float32)
+        image = cv2.resize(views["images"][row].permute(1, 2, 0).numpy(), size, interpolation=cv2.INTER_AREA)
+        images.append(image[top : top + height, left : left + width])
+        depths.append(depth[top : top + height, left : left + width])
+        matrices.append(intrinsics[row] - [[0, 0, left], [0, 0, top], [0, 0, 0]])
+    return view_tuple(
+        np.stack(images), np.stack(depths), np.stack(matrices), views["world_from_camera"].double().numpy()
+    )
+
+
+def mirrored(views: ViewTuple) -> ViewTuple:
+    """The world seen in a mirror: left and right change places."""
+    intrinsics = views["intrinsics"].clone()
+    intrinsics[:, 0, 2] = views["images"].shape[3] - 1 - intrinsics[:, 0, 2]
+    mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
+    return ViewTuple(
+        images=views["images"].flip(3),
+        depth=views["depth"].flip(2),
+        moving=views["moving"].flip(2),
+        intrinsics=intrinsics,
+        world_from_camera=mirror @ views["world_from_camera"] @ mirror,
+    )
+
+
+def _resized(intrinsics: np.ndarray, across: float, down: float) -> np.ndarray:
+    """Calibration matrices of resized images: pixel centres are at integers."""
+    shift = np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5], [0, 0, 1]])
+    return shift @ intrinsics.astype(np.float64)
+
+
+def _corner(point: np.ndarray, size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """Where to cut, so that a homogeneous pixel is in the middle as far as the image goes."""
+    u, v = point[:2] / max(point[2], 1e-6)
+    left, top = np.clip([u - (width - 1) / 2, v - (height - 1) / 2], 0, [size[0] - width, size[1] - height])
+    return round(float(left)), round(float(top))

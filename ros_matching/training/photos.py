@@ -13,8 +13,7 @@ import torch
 from ros_matching.config import Config, parameter
 from ros_matching.errors import TrainingError
 from ros_matching.networks.posfeat.extractor import LITE
-from ros_matching.networks.posfeat.hessian import hessian_response
-from ros_matching.networks.posfeat.keypoints import local_maxima
+from ros_matching.networks.posfeat.keypoints import hessian_response, local_maxima
 
 _MIN_SIDE_PX = 120
 _ATTEMPTS = 20

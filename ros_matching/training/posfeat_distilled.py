@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from ros_matching.config import parameter
 from ros_matching.evaluation.data_split import validation_photos
 from ros_matching.networks.posfeat.extractor import LITE
-from ros_matching.networks.posfeat.hessian import hessian_response
-from ros_matching.networks.posfeat.keypoints import detect_on_response
+from ros_matching.networks.posfeat.keypoints import detect_on_response, hessian_response
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.nearest import nearest_neighbours
 from ros_matching.training.photos import map_points

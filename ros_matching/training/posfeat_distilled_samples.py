@@ -18,8 +18,7 @@ from torch import Tensor
 
 from ros_matching.io.images import read_image
 from ros_matching.networks.posfeat.extractor import LITE
-from ros_matching.networks.posfeat.hessian import hessian_response
-from ros_matching.networks.posfeat.keypoints import detect_on_response
+from ros_matching.networks.posfeat.keypoints import detect_on_response, hessian_response
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import HomographyConfig, map_points, photo_pair
 from ros_matching.training.posfeat_detection import keypoint_map

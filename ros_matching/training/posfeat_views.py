@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ros_matching.training.correspondence import DEPTH_TOLERANCE, project_points, relative_pose
-from ros_matching.training.data import DataFolder
 from ros_matching.training.photometric import distort
 from ros_matching.training.photos import choose_points
-from ros_matching.training.real import RealViews, RealViewsConfig
-from ros_matching.training.views import ViewTuple
-from ros_matching.training.world import WorldViews, WorldViewsConfig
+from ros_matching.training.recipe import DataFolder
+from ros_matching.training.recorded_views import RealViews, RealViewsConfig
+from ros_matching.training.rendered_views import WorldViews, WorldViewsConfig
+from ros_matching.training.views import DEPTH_TOLERANCE, ViewTuple, project_points, relative_pose
 
 _SENSOR_TOLERANCE = 0.05  # relative; two measurements of one surface from different places
 

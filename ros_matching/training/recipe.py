@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from ros_matching.config import Config, parameter
-from ros_matching.training.data import DataFolder
+from ros_matching.errors import TrainingError
+
+ENVIRONMENT = "ROS_MATCHING_DATA"
+
+
+class DataFolder:
+    """A folder with ``photos/`` (JPEG or PNG, in any subfolders) and sequences with ground truth, one folder each.
+
+    A sequence is a folder that ``io.open_source`` reads, with ``images/``, ``poses.txt`` and ``K.txt``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise TrainingError(f"there is no data folder {root}; give one with --data or {ENVIRONMENT}")
+        self.root = root
+
+    @classmethod
+    def found(cls, path: Path | None, environment: Mapping[str, str] = os.environ) -> DataFolder:
+        """The folder given, or else the one that the environment names."""
+        if path is None and not environment.get(ENVIRONMENT):
+            raise TrainingError(f"training needs images: give their folder with --data, or set {ENVIRONMENT}")
+        return cls(path or Path(environment[ENVIRONMENT]))
+
+    @property
+    def photos(self) -> Path:
+        """The folder of the photos."""
+        return self._part("photos")
+
+    def sequence(self, name: str) -> Path:
+        """The folder of a sequence."""
+        return self._part(name)
+
+    def _part(self, name: str) -> Path:
+        folder = self.root / name
+        if not folder.is_dir():
+            raise TrainingError(f"the data folder {self.root} has no {name}/, which this recipe trains on")
+        return folder
+
 
 Batch = Mapping[str, Tensor]
 
@@ -77,3 +117,34 @@ class Recipe(ABC):
     def generator(self, index: int) -> np.random.Generator:
         """The source of all that is random in sample ``index``."""
         return np.random.default_rng((self.config.seed, index))
+
+
+# Module and class, imported when asked for.
+_RECIPES = {
+    "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
+    "posfeat_lite_views": ("posfeat_description", "LiteViews"),
+    "posfeat_lite_detection": ("posfeat_detection", "LiteDetection"),
+    "posfeat_lite_distilled": ("posfeat_distilled", "LiteDistilled"),
+    "posfeat_description": ("posfeat_description", "FullDescription"),
+    "posfeat_views": ("posfeat_description", "FullViews"),
+    "posfeat_detection": ("posfeat_detection", "FullDetection"),
+    "cnn_geometric_lite": ("cnn_geometric", "CNNGeometricLiteRecipe"),
+    "pbs_mvsnet": ("pbs_mvsnet", "PBSMVSNetRecipe"),
+    "pbs_mvsnet_lite": ("pbs_mvsnet", "PBSMVSNetLiteRecipe"),
+    "ncnet_lite": ("ncnet", "LiteConsensus"),
+    "ncmnet_lite": ("ncmnet", "LitePruning"),
+    "ncmnet": ("ncmnet", "FullPruning"),
+}
+
+
+def recipe_names() -> list[str]:
+    """What can be trained."""
+    return list(_RECIPES)
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """The recipe of that name, or ``TrainingError`` with the names there are."""
+    if name not in _RECIPES:
+        raise TrainingError(f"there is no recipe {name!r}; there are: {', '.join(_RECIPES)}")
+    module, attribute = _RECIPES[name]
+    return getattr(import_module(f"ros_matching.training.{module}"), attribute)

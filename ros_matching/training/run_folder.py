@@ -15,8 +15,7 @@ from torch import nn
 
 from ros_matching.atomic_file import atomic_path, write_atomic
 from ros_matching.errors import TrainingError
-from ros_matching.networks.card import WeightsCard
-from ros_matching.networks.checkpoint import load_weights, save_weights
+from ros_matching.networks.checkpoint import WeightsCard, load_weights, save_weights
 from ros_matching.training.recipe import Recipe
 
 _LICENCE = "Apache-2.0; trained on images for research, see the data"

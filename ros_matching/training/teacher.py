@@ -5,7 +5,7 @@
     labels.pairs[0].matches            # (M, 4) pixels: x0 y0 x1 y1
 
 Every image and every pair is a file of its own below ``folder``. Frames and photos that are kept for validation
-(``evaluation.split``) are never labelled. Correspondences that fit no common epipolar geometry are dropped.
+(``evaluation.data_split``) are never labelled. Correspondences that fit no common epipolar geometry are dropped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ros_matching.config import Config, parameter
 from ros_matching.errors import TrainingError
 from ros_matching.evaluation.data_split import training_frames, training_photos
 from ros_matching.io.images import list_images, read_image
-from ros_matching.networks.aliked.loading import load_aliked, load_lightglue
-from ros_matching.training.data import DataFolder
+from ros_matching.networks.aliked.official import load_aliked, load_lightglue
+from ros_matching.training.recipe import DataFolder
 
 TERMS = (
     "labels by a teacher, ALIKED-n16 (BSD 3-clause, (c) 2022 Zhao Xiaoming) with LightGlue (Apache-2.0), both as in "

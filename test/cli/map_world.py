@@ -9,8 +9,7 @@ import numpy as np
 
 from ros_matching.datatypes import Camera, DepthMap, Frame, Keyframe, ScaleState
 from ros_matching.io.calibration import UsedCalibration
-from ros_matching.networks.pbs_mvsnet.depth import feature_camera
-from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid, feature_camera
 
 WALL = 10.0
 STEP_PX = 3

@@ -10,8 +10,8 @@ import torch
 from ros_matching.cli import doctor
 from ros_matching.cli.doctor import OK, Finding
 from ros_matching.cli.main import main
-from ros_matching.networks import installed
-from ros_matching.networks.agreement import TOLERANCE, compare
+from ros_matching.networks import checkpoint
+from ros_matching.networks.speed import TOLERANCE, compare
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_package_that_is_not_there_is_named_with_its_remedy(
 def test_damaged_and_absent_weights_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(installed, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
     assert main(["doctor"]) == 1
     assert "holds no weights" in capsys.readouterr().out
     (tmp_path / "posfeat_lite.safetensors").write_bytes(b"damaged")

@@ -13,8 +13,7 @@ import ros_matching.evaluation.measurement
 import ros_matching.io
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera, Frame
-from ros_matching.networks.card import WeightsCard
-from ros_matching.networks.checkpoint import save_weights
+from ros_matching.networks.checkpoint import WeightsCard, save_weights
 from ros_matching.networks.cnn_geometric.network import cnn_geometric_lite
 from ros_matching.networks.registry import entry
 

@@ -13,8 +13,8 @@ from ros_matching.cli.export import KeyframeExports
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera, Frame, Keyframe, ScaleState
 from ros_matching.errors import ConfigError
-from ros_matching.io.cloud import read_cloud
 from ros_matching.io.colmap_model import read_model
+from ros_matching.io.point_clouds import read_cloud
 from ros_matching.io.trajectory import read_tum
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)

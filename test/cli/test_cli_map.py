@@ -14,8 +14,8 @@ import ros_matching.io
 import ros_matching.mapping
 import ros_matching.tracking
 from ros_matching.cli.main import main
-from ros_matching.io.cloud import read_cloud
 from ros_matching.io.colmap_model import read_model
+from ros_matching.io.point_clouds import read_cloud
 from ros_matching.io.trajectory import Trajectory, read_tum, write_kitti, write_tum
 from ros_matching.mapping import DenseMapper
 

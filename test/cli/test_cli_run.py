@@ -19,7 +19,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from ros_matching.datatypes import PointCloud
-from ros_matching.io.cloud import read_cloud
+from ros_matching.io.point_clouds import read_cloud
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.nodes.common.conversions import pose_from_msg, stamp_ns_from_msg

@@ -8,8 +8,7 @@ from torch import nn
 
 from ros_matching.cli.main import main
 from ros_matching.networks import registry
-from ros_matching.networks.card import WeightsCard
-from ros_matching.networks.checkpoint import load_weights, read_card, save_weights
+from ros_matching.networks.checkpoint import WeightsCard, load_weights, read_card, save_weights
 from ros_matching.networks.published import sha256_of
 
 CARD = WeightsCard(

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geometry_truth import CAMERA, examples, numerical_jacobian, seeds
+from geometry_ground_truth import CAMERA, examples, numerical_jacobian, seeds
 from hypothesis import given
 
 from ros_matching.errors import ConfigError, GeometryError

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geometry_truth import CAMERA, random_points
+from geometry_ground_truth import CAMERA, random_points
 from scipy.stats import chi2
 
 from ros_matching.geometry import se3

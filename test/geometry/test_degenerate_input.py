@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from geometry_truth import CAMERA, seeds
+from geometry_ground_truth import CAMERA, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from geometry_truth import CAMERA, OTHER_CAMERA, TwoViews, examples, seeds
+from geometry_ground_truth import CAMERA, OTHER_CAMERA, TwoViews, examples, seeds
 from hypothesis import given
 
 from ros_matching.errors import GeometryError

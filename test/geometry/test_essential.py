@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from geometry_truth import (
+from geometry_ground_truth import (
     CAMERA,
     OTHER_CAMERA,
     TwoViews,

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from geometry_truth import CAMERA, OTHER_CAMERA, TwoViews, examples, pose_errors_deg, seeds
+from geometry_ground_truth import CAMERA, OTHER_CAMERA, TwoViews, examples, pose_errors_deg, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 

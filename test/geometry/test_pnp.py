@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from geometry_truth import CAMERA, examples, numerical_jacobian, random_points, random_pose, seeds
+from geometry_ground_truth import CAMERA, examples, numerical_jacobian, random_points, random_pose, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from geometry_truth import examples, numerical_jacobian, random_pose, seeds, vectors
+from geometry_ground_truth import examples, numerical_jacobian, random_pose, seeds, vectors
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation

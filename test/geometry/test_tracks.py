@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ros_matching.datatypes import Camera
-from ros_matching.geometry.tracks import triangulate_tracks
+from ros_matching.geometry.triangulation import triangulate_tracks
 
 CAMERA = Camera(640, 480, 500.0, 510.0, 319.5, 239.5)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_calibration_formats import CASES, KALIBR_TWO, ORB3, ZED
 
 from ros_matching.errors import CalibrationError, SourceError
-from ros_matching.geometry.camera import Undistorter
+from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.calibration import CalibrationChoice, read_calibration
 from ros_matching.io.listing import read_listing
 from ros_matching.io.poses import read_matrices

@@ -11,9 +11,9 @@ from recordings import write
 
 from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import CalibrationError
-from ros_matching.geometry.camera import distort_points
+from ros_matching.geometry.distortion import distort_points
 from ros_matching.io.calibration import Calibration, read_calibration
-from ros_matching.io.camera_info import calibration_from_info
+from ros_matching.io.calibration.matrices import calibration_from_info
 
 PLUMB_BOB = (-0.28, 0.07, 0.0002, 1.8e-05)
 

@@ -13,7 +13,7 @@ from recordings import write
 
 from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import CalibrationError
-from ros_matching.geometry.camera import distort_points
+from ros_matching.geometry.distortion import distort_points
 from ros_matching.io.calibration import Calibration, CalibrationChoice, read_calibration
 
 NONE, PLUMB_BOB, RATIONAL = DistortionModel.NONE, DistortionModel.PLUMB_BOB, DistortionModel.RATIONAL_POLYNOMIAL

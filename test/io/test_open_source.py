@@ -13,7 +13,7 @@ from recordings import K, folder, matrix_text, write
 from ros_matching.datatypes import Frame
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io import open_source
-from ros_matching.io.selection import select_frames
+from ros_matching.io.source import select_frames
 
 
 def test_an_unknown_folder_tells_what_was_looked_for_and_found(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from limited import huge_png, run_limited
 
 from ros_matching.errors import MissingDependencyError, SourceError
-from ros_matching.io.payloads import MAX_PIXELS, decode_payload, payload_size
+from ros_matching.io.encodings import MAX_PIXELS, decode_payload, payload_size
 
 WIDTH, HEIGHT = 160, 120
 

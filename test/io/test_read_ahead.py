@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ros_matching.io.read_ahead import read_ahead
+from ros_matching.io.source import read_ahead
 
 
 def test_results_come_in_order_and_from_another_thread() -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from ros_matching.errors import ConfigError, SceneError, SourceError
 from ros_matching.io.rendered import open_scene
-from ros_matching.io.selection import select_frames
-from ros_matching.io.source import FrameSource
+from ros_matching.io.source import FrameSource, select_frames
 
 SMALL = "width=64&height=48&antialias=false"
 

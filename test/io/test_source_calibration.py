@@ -12,7 +12,7 @@ from recordings import HEIGHT, WIDTH, K, folder, image, line, matrix_text, pose,
 from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io import open_source
-from ros_matching.io.depth_units import doubt_depth_units
+from ros_matching.io.depth_images import doubt_depth_units
 
 
 def with_depth(path: Path, values: np.ndarray, layout: str = "folder") -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ros_matching.mapping import MappingConfig
 from ros_matching.mapping.loading import depth_config
-from ros_matching.networks.pbs_mvsnet.depth import DepthConfig
+from ros_matching.networks.pbs_mvsnet.estimator import DepthConfig
 
 
 def test_settings_of_the_mapper_reach_the_estimator() -> None:

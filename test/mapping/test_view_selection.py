@@ -4,8 +4,7 @@ import numpy as np
 from wall_world import CAMERA, WALL, pose, view
 
 from ros_matching.mapping.config import MappingConfig
-from ros_matching.mapping.depth_range import depth_range
-from ros_matching.mapping.view_selection import choose_views, score_view, sparse_points
+from ros_matching.mapping.view_selection import choose_views, depth_range, score_view, sparse_points
 
 CONFIG = MappingConfig()
 REFERENCE = view(0, pose(0.0))

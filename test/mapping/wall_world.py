@@ -8,8 +8,7 @@ import numpy as np
 
 from ros_matching.datatypes import Camera, DepthMap, Frame, Keyframe, ScaleState
 from ros_matching.geometry.se3 import exp_so3, pose_from
-from ros_matching.networks.pbs_mvsnet.depth import feature_camera
-from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid, feature_camera
 
 CAMERA = Camera(160, 120, 140.0, 140.0, 79.5, 59.5)
 WALL = 4.0

@@ -14,8 +14,7 @@ from ros_matching.datatypes import Camera
 from ros_matching.errors import CheckpointError, ConfigError, MatchingError
 from ros_matching.matching import LEARNED
 from ros_matching.networks import registry
-from ros_matching.networks.card import WeightsCard
-from ros_matching.networks.checkpoint import save_weights
+from ros_matching.networks.checkpoint import WeightsCard, save_weights
 from ros_matching.networks.cnn_geometric.network import cnn_geometric_lite
 from ros_matching.networks.ncnet.network import consensus_network
 from ros_matching.networks.posfeat.nearest import nearest_neighbours

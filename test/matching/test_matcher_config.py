@@ -11,7 +11,7 @@ import pytest
 
 from ros_matching.errors import CheckpointError, ConfigError, MatchingError
 from ros_matching.matching.config import MatcherConfig
-from ros_matching.networks.installed import WEIGHTS_FOLDER
+from ros_matching.networks.checkpoint import WEIGHTS_FOLDER
 
 NAMES = ("posfeat_lite", "ncnet_lite", "ncmnet_lite")
 

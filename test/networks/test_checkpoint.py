@@ -12,8 +12,8 @@ from tiny_network import assert_equal, tiny
 from torch import nn
 
 from ros_matching.errors import CheckpointError
-from ros_matching.networks.card import WeightsCard
 from ros_matching.networks.checkpoint import (
+    WeightsCard,
     load_network,
     load_weights,
     read_card,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ros_matching.errors import CheckpointError
-from ros_matching.networks.official import shapes_of
+from ros_matching.networks.published import shapes_of
 from ros_matching.networks.registry import entry, networks
 
 # The entries by which a network is told that takes several forms.

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
 
-from ros_matching.io.cloud import read_cloud
+from ros_matching.io.point_clouds import read_cloud
 
 pytestmark = pytest.mark.ros
 

@@ -18,13 +18,16 @@ from ros_matching.scenes.hard_views import (
     COMMON_WORLD,
     HEIGHT,
     MOVING_FRACTION,
+    READ_NOISE,
     WIDTH,
     ViewPair,
+    averaged,
     common_world,
     exposure_path,
+    low_light,
+    to_linear,
     view_pair,
 )
-from ros_matching.scenes.sensor import READ_NOISE, averaged, low_light, to_linear
 
 STRIDE_PX = 5
 

@@ -9,10 +9,16 @@ import pytest
 from ros_matching.datatypes import Camera
 from ros_matching.errors import SceneError
 from ros_matching.scenes import FreeSpace, Rectangle, Renderer, Scene, SceneBuilder, Sphere, Surface
-from ros_matching.scenes.indoor_worlds import corridor_world, room_world, table_world, wall_world
-from ros_matching.scenes.outdoor_worlds import street_world, terrain_world
-from ros_matching.scenes.weathered import WorldTextures, cut_photo, repeated
-from ros_matching.scenes.worlds import Mover, World, random_world, with_movers
+from ros_matching.scenes.random_textures import WorldTextures, cut_photo, repeated
+from ros_matching.scenes.random_worlds import Mover, World, random_world, with_movers
+from ros_matching.scenes.world_layouts import (
+    corridor_world,
+    room_world,
+    street_world,
+    table_world,
+    terrain_world,
+    wall_world,
+)
 
 LAYOUTS = [table_world, room_world, corridor_world, wall_world, street_world, terrain_world]
 

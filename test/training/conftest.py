@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ros_matching.training.data import DataFolder
+from ros_matching.training.recipe import DataFolder
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,19 @@ import pytest
 import torch
 from descent import assert_descends
 
-from ros_matching.networks.card import WeightsCard
-from ros_matching.networks.checkpoint import load_network, save_weights
-from ros_matching.networks.cnn_geometric.supervision import LOSS_GRID, synthetic_views
+from ros_matching.networks.checkpoint import WeightsCard, load_network, save_weights
 from ros_matching.networks.cnn_geometric.transforms import PARAMETERS, identity, transform_points, unit_grid
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.training.cnn_geometric import (
+    LOSS_GRID,
     MODELS,
     CNNGeometricLiteRecipe,
     CNNGeometricTraining,
     _turned,
     random_theta,
+    synthetic_views,
 )
-from ros_matching.training.data import DataFolder
+from ros_matching.training.recipe import DataFolder
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,8 @@ from ros_matching.errors import TrainingError
 from ros_matching.networks import registry
 from ros_matching.networks.checkpoint import load_network, read_card
 from ros_matching.training import loop
-from ros_matching.training.data import DataFolder
 from ros_matching.training.loop import TrainingOptions, train
-from ros_matching.training.recipe import Recipe, RecipeConfig
+from ros_matching.training.recipe import DataFolder, Recipe, RecipeConfig
 
 SLOPE, OFFSET = 2.0, -1.0
 

@@ -11,14 +11,26 @@ from torch.utils.data import default_collate
 
 from ros_matching.errors import TrainingError
 from ros_matching.geometry.se3 import exp_so3, pose_from
-from ros_matching.networks.ncmnet.losses import INLIER_RESIDUAL
-from ros_matching.training.data import DataFolder
 from ros_matching.training.ncmnet import LitePruning, PruningConfig, average_precision, precision_recall
-from ros_matching.training.ncmnet_front_ends import front_end, posed_matches
-from ros_matching.training.ncmnet_matches import PosedMatches, varied, virtual_matches, with_moving_body
-from ros_matching.training.ncmnet_pairs import MatchSet, load_matches, posed_views, save_matches
-from ros_matching.training.ncmnet_synthetic import compact, synthetic_matches
-from ros_matching.training.world import WorldViews, WorldViewsConfig
+from ros_matching.training.ncmnet_losses import INLIER_RESIDUAL
+from ros_matching.training.ncmnet_matches import (
+    PosedMatches,
+    compact,
+    synthetic_matches,
+    varied,
+    virtual_matches,
+    with_moving_body,
+)
+from ros_matching.training.ncmnet_pairs import (
+    MatchSet,
+    front_end,
+    load_matches,
+    posed_matches,
+    posed_views,
+    save_matches,
+)
+from ros_matching.training.recipe import DataFolder
+from ros_matching.training.rendered_views import WorldViews, WorldViewsConfig
 
 POSE = pose_from(exp_so3(np.array([0.1, -0.2, 0.05])), np.array([0.4, 0.1, -0.2]))
 GRID = np.stack(np.meshgrid(np.arange(-1, 1, 0.1), np.arange(-1, 1, 0.1)), axis=-1).reshape(1, -1, 2)

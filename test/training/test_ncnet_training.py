@@ -9,10 +9,10 @@ import torch
 from descent import assert_descends
 from torch.utils.data import default_collate
 
-from ros_matching.training.data import DataFolder
 from ros_matching.training.ncnet import ConsensusTrainingConfig, LiteConsensus
 from ros_matching.training.ncnet_losses import found_share, strong_loss
 from ros_matching.training.ncnet_samples import cell_centres, photo_cells, varied_cells, view_cells
+from ros_matching.training.recipe import DataFolder
 from ros_matching.training.views import view_tuple
 
 ROWS, COLUMNS, CHANNELS = 6, 8, 64

@@ -13,10 +13,9 @@ import torch
 from ros_matching.datatypes import Camera
 from ros_matching.errors import ConfigError
 from ros_matching.io import open_source
-from ros_matching.networks.pbs_mvsnet.depth import feature_camera
+from ros_matching.networks.pbs_mvsnet.estimator import feature_camera
 from ros_matching.networks.pbs_mvsnet.network import feature_intrinsics
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
-from ros_matching.training.data import DataFolder
 from ros_matching.training.pbs_mvsnet import (
     PBSMVSNetLiteRecipe,
     PBSMVSNetTraining,
@@ -24,8 +23,8 @@ from ros_matching.training.pbs_mvsnet import (
     hypothesis_index,
 )
 from ros_matching.training.pbs_mvsnet_planes import draw, random_scene
-from ros_matching.training.pbs_mvsnet_samples import halved, training_sample
-from ros_matching.training.pbs_mvsnet_views import DrawnViews, RenderedViews, mirrored, part
+from ros_matching.training.pbs_mvsnet_samples import DrawnViews, RenderedViews, halved, mirrored, part, training_sample
+from ros_matching.training.recipe import DataFolder
 from ros_matching.training.views import ViewTuple
 
 SMALL = PBSMVSNetTraining(

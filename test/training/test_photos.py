@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from ros_matching.errors import TrainingError
-from ros_matching.networks.installed import load_installed
+from ros_matching.networks.checkpoint import load_installed
 from ros_matching.networks.posfeat.extractor import LITE, PoSFeatExtractor
 from ros_matching.training.photos import choose_points, map_points, photo_pair
 

@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ros_matching.errors import TrainingError
-from ros_matching.networks.card import WeightsCard
-from ros_matching.networks.checkpoint import load_network, read_card, save_weights
+from ros_matching.networks.checkpoint import WeightsCard, load_network, read_card, save_weights
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.training.data import DataFolder
 from ros_matching.training.loop import TrainingOptions, train
 from ros_matching.training.posfeat_distilled import DistilledConfig, LiteDistilled
 from ros_matching.training.posfeat_distilled_samples import frame_views, photo_views
 from ros_matching.training.posfeat_losses import keypoint_contrast
+from ros_matching.training.recipe import DataFolder
 from ros_matching.training.teacher import LabelConfig, TeacherLabels
 
 SHIFT = np.array([7.0, -4.0])  # between two frames

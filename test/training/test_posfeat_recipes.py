@@ -10,12 +10,10 @@ import pytest
 import torch
 
 from ros_matching.networks.checkpoint import load_network, read_card
-from ros_matching.training.data import DataFolder
 from ros_matching.training.loop import TrainingOptions, train
 from ros_matching.training.posfeat_description import FullDescription
 from ros_matching.training.posfeat_detection import FullDetection
-from ros_matching.training.recipe import Recipe
-from ros_matching.training.recipes import recipe_class
+from ros_matching.training.recipe import DataFolder, Recipe, recipe_class
 
 
 @pytest.fixture(scope="module")

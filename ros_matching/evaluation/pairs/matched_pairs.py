@@ -20,8 +20,7 @@ from ros_matching.evaluation.data_split import PairSet
 from ros_matching.evaluation.pairs.pose_errors import POSE_ESTIMATORS, PoseError, PoseEstimator, pose_error
 from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
 from ros_matching.geometry.se3 import invert
-from ros_matching.io.selection import select_frames
-from ros_matching.io.source import FrameSource
+from ros_matching.io.source import FrameSource, select_frames
 
 SIZE_PX = 640
 RIGHT_PX = 2.0

@@ -16,7 +16,7 @@ from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.curves import Panel
 from ros_matching.evaluation.measurement import Column, Measurement, Table
 from ros_matching.evaluation.pairs.matched_pairs import Matcher, reduced
-from ros_matching.geometry.planar import map_points
+from ros_matching.geometry.homography import map_points
 from ros_matching.io.images import read_image
 
 _ROTATION_SIGMA_DEG = 15.0

@@ -17,19 +17,18 @@ import numpy as np
 
 from ros_matching.datatypes import Frame
 from ros_matching.errors import CalibrationError, SourceError
-from ros_matching.geometry.camera import Undistorter
+from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.bags.bag import Bag, Record, frame_of, stamp_of
 from ros_matching.io.bags.files import is_bag
+from ros_matching.io.bags.ground_truth import read_truth
 from ros_matching.io.bags.image_topics import choose_images, codec_of, read_camera_info, still_of
-from ros_matching.io.bags.truth import read_truth
 from ros_matching.io.calibration import CalibrationChoice, read_calibration
 from ros_matching.io.faults import FrameFault, Loaded
-from ros_matching.io.format import SourceFormat
-from ros_matching.io.packets import PacketDecoder, import_av, make_context, rgb_of
 from ros_matching.io.poses import pose_or_none
-from ros_matching.io.read_ahead import read_ahead
-from ros_matching.io.streamed import StreamedSource
+from ros_matching.io.source import StreamedSource, read_ahead
+from ros_matching.io.source_format import SourceFormat
 from ros_matching.io.trajectory import Trajectory
+from ros_matching.io.video_packets import PacketDecoder, import_av, make_context, rgb_of
 
 if TYPE_CHECKING:
     import av

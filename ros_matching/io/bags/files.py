@@ -13,8 +13,8 @@ from ros_matching.errors import SourceError
 from ros_matching.io.bags import mcap, ros1, sqlite
 from ros_matching.io.bags.compression import BlockReader, compression_of
 from ros_matching.io.bags.storage import Storage
-from ros_matching.io.format import foreign_content
 from ros_matching.io.images import natural_order
+from ros_matching.io.source_format import foreign_content
 
 METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3", ".bag")

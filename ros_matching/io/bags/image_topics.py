@@ -11,7 +11,7 @@ import numpy as np
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.bags.bag import Bag
 from ros_matching.io.calibration import Calibration
-from ros_matching.io.camera_info import calibration_from_info, is_rectified
+from ros_matching.io.calibration.matrices import calibration_from_info, is_rectified
 from ros_matching.io.encodings import decode_compressed, decode_image
 
 _RAW = ("sensor_msgs/msg/Image", "foxglove_msgs/msg/RawImage")

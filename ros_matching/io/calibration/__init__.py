@@ -1,8 +1,7 @@
 """Calibrations of cameras from files of many kinds (docs/calibrations.md)."""
 
 from ros_matching.io.calibration.calibration import Calibration, calibration_from_values, check_intrinsics
-from ros_matching.io.calibration.read import CalibrationChoice, read_calibration
-from ros_matching.io.calibration.used import UsedCalibration
+from ros_matching.io.calibration.read import CalibrationChoice, UsedCalibration, read_calibration
 
 __all__ = [
     "Calibration",

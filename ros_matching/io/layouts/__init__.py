@@ -1,27 +1,31 @@
-"""Layouts of data sets and capture apps, one file per family; each file has its ``FORMAT`` or several ``FORMATS``."""
+"""Layouts of data sets and capture apps, one file per family, each with the ``SourceFormat`` of its layouts."""
 
 from ros_matching.io.layouts import (
     colmap,
+    euroc,
+    kitti,
     kitti_raw,
-    mono_vo,
+    nerfstudio,
     record3d,
     rgbd,
     stray_scanner,
     tartanair,
-    transforms,
-    tum_vi,
-    tutorial,
+    tum,
 )
 
 LAYOUTS = (
-    tum_vi.FORMAT,
-    mono_vo.FORMAT,
+    euroc.EUROC,
+    tum.TUM_RGBD,
+    kitti.KITTI,
+    rgbd.SEVEN_SCENES,
+    euroc.TUM_VI,
+    tum.MONO_VO,
     kitti_raw.FORMAT,
-    tutorial.FORMAT,
+    kitti.TUTORIAL,
     tartanair.FORMAT,
-    *rgbd.FORMATS,
+    *rgbd.WITH_POSES,
     colmap.FORMAT,
-    transforms.FORMAT,
+    nerfstudio.FORMAT,
     record3d.FORMAT,
     stray_scanner.FORMAT,
 )

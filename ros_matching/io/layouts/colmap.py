@@ -18,10 +18,10 @@ from ros_matching.io.calibration import Calibration, CalibrationChoice, read_cal
 from ros_matching.io.calibration.tables import calibration_from_colmap
 from ros_matching.io.colmap_model import ColmapModel, ModelImage, is_model, read_model
 from ros_matching.io.folder import DEFAULT_FPS
-from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import in_natural_order, list_images
-from ros_matching.io.name_stamps import stamps_of_names
+from ros_matching.io.listing import stamps_of_names
 from ros_matching.io.sequence import ImageRecord, ImageSequence
+from ros_matching.io.source_format import SourceFormat, stamps_at_rate
 
 _MODELS = ("sparse/0", "sparse", ".", "colmap/sparse/0", "dense/sparse")
 _IMAGE_FOLDERS = ("images", "../images", "../../images", "../../../images", ".")

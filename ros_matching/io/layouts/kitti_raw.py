@@ -20,10 +20,10 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
 from ros_matching.io.folder import rows_of_images
-from ros_matching.io.format import SourceFormat
 from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import pose_or_none, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
+from ros_matching.io.source_format import SourceFormat
 from ros_matching.io.text import numbers_by_name, read_lines, read_table
 from ros_matching.io.trajectory import Trajectory
 

@@ -14,14 +14,19 @@ from typing import Any
 import numpy as np
 
 from ros_matching.errors import CalibrationError, SourceError
-from ros_matching.io.archive import ArchivedFile, archived_files
 from ros_matching.io.calibration import Calibration, CalibrationChoice, calibration_from_values, read_calibration
 from ros_matching.io.folder import DEFAULT_FPS
-from ros_matching.io.format import FIRST_STAMP_NS, SourceFormat, stamps_of_numbers
-from ros_matching.io.images import image_file_size, list_archived_images, list_images, number_of_name
-from ros_matching.io.opengl import swap_opengl
-from ros_matching.io.poses import poses_from_quaternions
+from ros_matching.io.images import (
+    ArchivedFile,
+    archived_files,
+    image_file_size,
+    list_archived_images,
+    list_images,
+    number_of_name,
+)
+from ros_matching.io.poses import poses_from_quaternions, swap_opengl
 from ros_matching.io.sequence import ImageRecord, ImageSequence
+from ros_matching.io.source_format import FIRST_STAMP_NS, SourceFormat, stamps_of_numbers
 from ros_matching.io.text import read_text
 
 _METADATA_BYTES = 64 << 20

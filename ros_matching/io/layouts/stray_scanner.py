@@ -16,11 +16,11 @@ import numpy as np
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
 from ros_matching.io.calibration import CalibrationChoice, UsedCalibration
+from ros_matching.io.depth_images import register_depth
 from ros_matching.io.faults import FrameFault, Loaded, deliver
-from ros_matching.io.format import SourceFormat
 from ros_matching.io.images import image_file_size, list_images, number_of_name, read_depth, read_image
 from ros_matching.io.poses import poses_from_quaternions
-from ros_matching.io.registration import register_depth
+from ros_matching.io.source_format import SourceFormat
 from ros_matching.io.text import read_table
 from ros_matching.io.video import VideoSource, open_video
 

@@ -17,10 +17,10 @@ from ros_matching.errors import SourceError
 from ros_matching.geometry.se3 import pose_from
 from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.folder import DEFAULT_FPS
-from ros_matching.io.format import SourceFormat, stamps_at_rate
 from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import poses_from_quaternions
 from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
+from ros_matching.io.source_format import SourceFormat, stamps_at_rate
 from ros_matching.io.text import COMMAS_OR_SPACES, read_table
 
 _CAMERAS = {"left": "right", "lcam_front": "rcam_front", "right": "left", "rcam_front": "lcam_front"}

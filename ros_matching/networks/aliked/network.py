@@ -9,8 +9,82 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ros_matching.networks.aliked.deformable import deformable_conv2d, pixels_to_grid
-from ros_matching.networks.aliked.keypoints import keypoints_of
+
+def deformable_conv2d(x: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
+    """Convolve (B, C, H, W) with kernels (D, C, k, k), k odd, whose taps move by ``offset`` (B, 2 k k, H, W).
+
+    The offsets are (dy, dx) in pixels for each tap in reading order, at stride 1. Outside the map are zeros, so that
+    without offsets this is ``conv2d`` with padding of k // 2.
+    """
+    height, width = x.shape[-2:]
+    size = weight.shape[-1]
+    rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None]
+    columns = torch.arange(width, device=x.device, dtype=x.dtype)
+    result: Tensor | None = None
+    for tap in range(size * size):
+        row, column = divmod(tap, size)
+        v = rows + (row - size // 2) + offset[:, 2 * tap]
+        u = columns + (column - size // 2) + offset[:, 2 * tap + 1]
+        moved = functional.grid_sample(
+            x, pixels_to_grid(torch.stack([u, v], dim=-1), width, height), align_corners=True
+        )
+        term = functional.conv2d(moved, weight[:, :, row, column, None, None])
+        result = term if result is None else result + term
+    return result
+
+
+def pixels_to_grid(points: Tensor, width: int, height: int) -> Tensor:
+    """Pixels (..., 2) as ``grid_sample`` takes them with ``align_corners``."""
+    return 2 * points / points.new_tensor([max(width - 1, 1), max(height - 1, 1)]) - 1
+
+
+RADIUS_PX = 2
+_THRESHOLD = 0.2
+_TEMPERATURE = 0.1  # of the soft arg-max
+_SUPPRESSIONS = 2
+
+
+def keypoints_of(score: Tensor, max_keypoints: int) -> tuple[Tensor, Tensor]:
+    """At most ``max_keypoints`` keypoints (N, 2) in pixels and their scores (N,) of a score map (H, W) from 0 to 1.
+
+    Maxima above 0.2, or where there are none above the mean, at least ``RADIUS_PX`` from the border.
+    """
+    height, width = score.shape
+    inner = torch.zeros_like(score, dtype=torch.bool)
+    inner[RADIUS_PX:-RADIUS_PX, RADIUS_PX:-RADIUS_PX] = True
+    maxima = _suppressed(score[None, None])[0, 0] & inner
+    mask = maxima & (score > _THRESHOLD)
+    if not mask.any():
+        mask = maxima & (score > score.mean())
+    index = mask.flatten().nonzero()[:, 0]
+    index = index[score.flatten()[index].argsort(descending=True, stable=True)[:max_keypoints]]
+    points = torch.stack([index % width, index // width], dim=1) + _shift(score, index)
+    grid = pixels_to_grid(points, width, height)[None, None]
+    return points, functional.grid_sample(score[None, None], grid, align_corners=True)[0, 0, 0]
+
+
+def _suppressed(score: Tensor) -> Tensor:
+    """The maxima (B, 1, H, W) bool within ``RADIUS_PX``; next to a maximum's surroundings, others get another try."""
+    found = score == _pooled(score)
+    for _ in range(_SUPPRESSIONS):
+        covered = _pooled(found.to(score)) > 0
+        rest = torch.where(covered, 0.0, score)
+        found |= (rest == _pooled(rest)) & ~covered
+    return found
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return functional.max_pool2d(x, kernel_size=2 * RADIUS_PX + 1, stride=1, padding=RADIUS_PX)
+
+
+def _shift(score: Tensor, index: Tensor) -> Tensor:
+    """The soft arg-max (N, 2) over the pixels within ``RADIUS_PX`` of the maxima, from these."""
+    steps = torch.arange(-RADIUS_PX, RADIUS_PX + 1, device=score.device)
+    around = index[:, None] + (steps[:, None] * score.shape[1] + steps).flatten()
+    weight = (score.flatten()[around] / _TEMPERATURE).softmax(dim=1)
+    dy, dx = torch.meshgrid(steps.to(score), steps.to(score), indexing="ij")
+    return weight @ torch.stack([dx.flatten(), dy.flatten()], dim=1)
+
 
 _CHANNELS = (16, 32, 64, 128)
 _DIM = 128

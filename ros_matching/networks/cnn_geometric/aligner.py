@@ -19,11 +19,10 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, ImageTransform
 from ros_matching.errors import ConfigError, MatchingError
 from ros_matching.networks import PRECISIONS
-from ros_matching.networks.cnn_geometric.network import CNNGeometric
+from ros_matching.networks.cnn_geometric.network import GRID_SIZE, IMAGE_SIZE, CNNGeometric, batch_of_one
 from ros_matching.networks.cnn_geometric.transforms import compose, matrix_of, warp
-from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE, IMAGE_SIZE, batch_of_one
+from ros_matching.networks.engines import autocast
 from ros_matching.networks.imagenet import level_statistics
-from ros_matching.networks.precision import autocast
 
 _STAGES = ("affine", "homography", "homography_matrix", "tps", "affine+tps", "homography+tps", "homography_matrix+tps")
 _CHECKED_POINTS = 9  # along each side, where the transform must neither fold nor all but vanish

@@ -6,6 +6,7 @@ journal version (PAMI 2018) for the homography and the ResNet-101 trunk. Section
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -13,9 +14,102 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.errors import ConfigError
-from ros_matching.networks.cnn_geometric.compact import CompactHead
-from ros_matching.networks.cnn_geometric.transforms import PARAMETERS, identity
-from ros_matching.networks.cnn_geometric.trunks import GRID_SIZE, TRUNKS
+from ros_matching.networks.cnn_geometric.transforms import PARAMETERS, identity, robust_fit, transform_points
+from ros_matching.networks.imagenet import ResNet101Trunk
+
+GRID_SIZE = 15  # cells along each side of the maps to correlate
+IMAGE_SIZE = 240  # pixels along each side of the images that the image trunks take: 16 per cell
+
+
+class Vgg16Trunk(nn.Sequential):
+    """VGG-16 through relu4_3 and pool4: images (B, 3, 240, 240) to (B, 512, 15, 15)."""
+
+    def __init__(self) -> None:
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        channels = 3
+        for block, (width, depth) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3)], start=1):
+            for layer in range(1, depth + 1):
+                layers[f"conv{block}_{layer}"] = nn.Conv2d(channels, width, 3, padding=1)
+                layers[f"relu{block}_{layer}"] = nn.ReLU(inplace=True)
+                channels = width
+            layers[f"pool{block}"] = nn.MaxPool2d(2)
+        super().__init__(layers)
+
+
+class DescriptorMapTrunk(nn.Module):
+    """No trunk of its own: dense descriptors (B, D, h, w) of any size, averaged in 15x15 cells to (B, D, 15, 15).
+
+    The cells lie as those of the image trunks, whose stride divides the image evenly. Descriptors are normalised before
+    they are averaged, so that each counts the same.
+    """
+
+    def forward(self, descriptors: Tensor) -> Tensor:
+        """The averaged descriptors, see above."""
+        return functional.adaptive_avg_pool2d(
+            functional.normalize(descriptors.float(), dim=1).to(descriptors.dtype), GRID_SIZE
+        )
+
+
+def batch_of_one(dense_map: Tensor) -> Tensor:
+    """A descriptor map (D, h, w) as (1, D, h, w), with the channels last in memory, as PoSFeat leaves them.
+
+    The strides of a plain ``[None]`` of its map are of no layout that PyTorch knows, and the map is averaged ten times
+    slower.
+    """
+    return dense_map.movedim(0, -1).contiguous()[None].movedim(-1, 1)
+
+
+TRUNKS = {"vgg16": Vgg16Trunk, "resnet101": ResNet101Trunk, "descriptor_map": DescriptorMapTrunk}
+
+
+_SHARPNESS = 120.0  # of the softmax over correlations; 40 and less draw the places to the middle
+_SPREAD_WEIGHT = 10.0  # a match spread over a tenth of the half side weighs 1 / e
+_EVIDENCE = 9  # residual x, y; the same weighted; weight; spread; best correlation; the cell's own x, y
+
+
+class CompactHead(nn.Module):
+    """Correlation (B, 225, 15, 15) to theta (B, P); before any training, the fit."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
+        widths = (_EVIDENCE, 64, 64, 96, 96)
+        layers: list[nn.Module] = []
+        for inputs, outputs, stride in zip(widths[:-1], widths[1:], (1, 2, 1, 2), strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.linear = nn.Linear(widths[-1] * 4 * 4, PARAMETERS[model])
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        axis = torch.linspace(-1, 1, GRID_SIZE)
+        # The correlation's channels are column after column, the cells of the target row after row.
+        places = torch.cartesian_prod(axis, axis)
+        moments = torch.cat([places, places.square().sum(dim=1, keepdim=True)], dim=1)
+        self.register_buffer("moments", moments.T.contiguous(), persistent=False)
+        self.register_buffer("cells", torch.cartesian_prod(axis, axis).flip(1), persistent=False)
+
+    def forward(self, correlation: Tensor) -> Tensor:
+        """The model's parameters, in single precision at least."""
+        with torch.autocast(device_type=correlation.device.type, enabled=False):
+            evidence, fit = self._evidence(correlation.to(self.linear.weight.dtype))
+        x = self.body(evidence)
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            return fit + self.linear(x.flatten(1).to(self.linear.weight.dtype))
+
+    @torch.no_grad()
+    def _evidence(self, correlation: Tensor) -> tuple[Tensor, Tensor]:
+        """What is known of each cell's match, (B, 9, 15, 15), and the fit to them (B, P)."""
+        flat = correlation.flatten(2)
+        x, y, squared = (self.moments @ torch.softmax(_SHARPNESS * flat, dim=1)).unbind(1)
+        places = torch.stack([x, y], dim=2)
+        spread = (squared - x.square() - y.square()).clamp(min=0).sqrt()
+        fit, weights = robust_fit(self.model, self.cells, places, torch.exp(-_SPREAD_WEIGHT * spread))
+        cells = self.cells.expand(len(places), -1, 2)
+        residual = (places - transform_points(self.model, fit, cells)).clamp(-1, 1)
+        scalars = torch.stack([weights, spread, flat.amax(dim=1)], dim=2)
+        columns = torch.cat([residual, weights.unsqueeze(2) * residual, scalars, cells], dim=2)
+        return columns.transpose(1, 2).unflatten(2, correlation.shape[2:]), fit
+
 
 _EPSILON = 1e-6
 

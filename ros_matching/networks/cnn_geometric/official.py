@@ -10,7 +10,7 @@ from torch import Tensor
 from ros_matching.errors import CheckpointError
 from ros_matching.networks.cnn_geometric.network import CNNGeometric
 from ros_matching.networks.cnn_geometric.transforms import PARAMETERS
-from ros_matching.networks.official import convert, shapes_of
+from ros_matching.networks.published import convert, shapes_of
 
 _TRUNK = "FeatureExtraction.model"
 _OLD_TRUNK = "FeatureExtraction.vgg"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ros_matching.networks.largest import largest_in_rows
+from ros_matching.networks.selection import largest_in_rows
 
 _BLOCK = 256  # rows
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ros_matching.networks.ncmnet.network import NCMNet
-from ros_matching.networks.official import convert, shapes_of
+from ros_matching.networks.published import convert, shapes_of
 
 # Applied in turn. The authors number what belongs to the rounds of a module: mlp1 and mlp2, but sce1 and sce11.
 _RENAMES = (

@@ -11,9 +11,14 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera, Matches
 from ros_matching.errors import MatchingError
 from ros_matching.geometry.epipolar import nearest_essential
-from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_epipolar, weighted_eight_point
 from ros_matching.networks.ncmnet.folding import folded
-from ros_matching.networks.ncmnet.network import NCMNet, take_rows
+from ros_matching.networks.ncmnet.network import (
+    NCMNet,
+    log_weights_of,
+    symmetric_epipolar,
+    take_rows,
+    weighted_eight_point,
+)
 from ros_matching.networks.selection import with_strongest
 
 

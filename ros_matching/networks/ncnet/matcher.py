@@ -39,9 +39,8 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import MatchingError
 from ros_matching.networks.ncnet.gating import BestCells, CoarseMap, Gate, best_cells, gated
-from ros_matching.networks.ncnet.grid import SAMPLINGS, MapGrid
 from ros_matching.networks.ncnet.network import ConsensusNetwork, correlate, normalize
-from ros_matching.networks.ncnet.refinement import refine
+from ros_matching.networks.ncnet.readout import SAMPLINGS, MapGrid, refine
 from ros_matching.networks.ncnet.sparse import Pairs, filter_pairs, strongest_pairs
 from ros_matching.networks.ncnet.sparse import best_cells as best_cells_of_pairs
 from ros_matching.networks.posfeat.nearest import NearestMatcher

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.errors import MatchingError
-from ros_matching.networks.precision import full_precision
-from ros_matching.networks.resnet import ResNet101Trunk
+from ros_matching.networks.engines import full_precision
+from ros_matching.networks.imagenet import ResNet101Trunk
 
 _NORM_EPS = 1e-6
 MUTUAL_EPS = 1e-5

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ros_matching.errors import CheckpointError
 from ros_matching.networks.ncnet.network import SETTINGS, NCNet, Setting
-from ros_matching.networks.official import convert, shapes_of
+from ros_matching.networks.published import convert, shapes_of
 
 _TRUNK = r"^FeatureExtraction\.(model|vgg)\."  # vgg in early files, whatever the trunk
 _RENAMES = (

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ros_matching.networks.largest import largest_in_rows
+from ros_matching.networks.engines import full_precision
 from ros_matching.networks.ncnet.gating import BestCells
 from ros_matching.networks.ncnet.network import MUTUAL_EPS, ConsensusNetwork
-from ros_matching.networks.precision import full_precision
+from ros_matching.networks.selection import largest_in_rows
 
 
 class Pairs(NamedTuple):

@@ -61,3 +61,32 @@ def warp(feature: Tensor, rotation: Tensor, translation: Tensor, depths: Tensor,
         grid = grid.view(feature.shape[0], -1, size[1], 2)  # (B, D h, w, 2)
     warped = functional.grid_sample(feature, grid, padding_mode="zeros", align_corners=True)
     return warped.view(*feature.shape[:2], -1, *size)
+
+
+def unproject(pixels: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Points (3, n) in camera coordinates of homogeneous pixels (3, n) with depths (n,)."""
+    inverse, _ = torch.linalg.inv_ex(intrinsics)
+    return inverse @ pixels * depth
+
+
+def project(points: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels (2, n) and depths (n,) of points (3, n) in camera coordinates; NaN where not in front of the camera."""
+    u, v, z = (intrinsics @ points).unbind(0)
+    z = torch.where(z > 0, z, torch.nan)
+    return torch.stack([u / z, v / z]), z
+
+
+def is_inside(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Whether pixels (2, n) lie in an image of that height and width; those that are NaN do not."""
+    u, v = pixels.unbind(0)
+    return (u >= 0) & (u <= size[1] - 1) & (v >= 0) & (v <= size[0] - 1)
+
+
+def seen_in_source(
+    depth: Tensor, intrinsics: Tensor, source_intrinsics: Tensor, source_from_reference: Tensor, size: tuple[int, ...]
+) -> Tensor:
+    """Which reference pixels (h, w) have their point inside of a source image of that height and width."""
+    points = unproject(pixel_grid(*depth.shape, like=depth), depth.flatten(), intrinsics)
+    rotation, translation = source_from_reference[:3, :3], source_from_reference[:3, 3:]
+    pixels, _ = project(rotation @ points + translation, source_intrinsics)
+    return is_inside(pixels, size).view(depth.shape)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros_matching.networks.imagenet import IMAGENET_DEVIATION, IMAGENET_MEAN
-from ros_matching.networks.official import convert, shapes_of
+from ros_matching.networks.published import convert, shapes_of
 
 STAGE_CHANNELS = (24, 40, 112)  # at strides 4, 8 and 16
 _STEM_CHANNELS = 32

@@ -13,11 +13,9 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features
 from ros_matching.errors import MatchingError
 from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
-from ros_matching.networks.engines import make_engine
+from ros_matching.networks.engines import folded, make_engine
 from ros_matching.networks.imagenet import level_statistics
-from ros_matching.networks.posfeat.folding import folded
-from ros_matching.networks.posfeat.hessian import hessian_response
-from ros_matching.networks.posfeat.keypoints import Keypoints, detect, detect_on_response
+from ros_matching.networks.posfeat.keypoints import Keypoints, detect, detect_on_response, hessian_response
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.network import STRIDE, DenseFeatures, PoSFeat
 

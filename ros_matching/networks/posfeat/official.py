@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ros_matching.networks.official import convert, shapes_of
 from ros_matching.networks.posfeat.network import PoSFeat
+from ros_matching.networks.published import convert, shapes_of
 
 _BLOCK = r"^(layer[123]\.\d+)"
 _RENAMES = (

@@ -24,9 +24,8 @@ from std_msgs.msg import Header
 from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.se3 import pose_from, quaternion_from_rotation, rotation_from_quaternion
-from ros_matching.io.camera_info import calibration_from_info
-from ros_matching.io.encodings import decode_compressed, decode_depth, decode_image
-from ros_matching.io.payloads import payload_size
+from ros_matching.io.calibration.matrices import calibration_from_info
+from ros_matching.io.encodings import decode_compressed, decode_depth, decode_image, payload_size
 
 UNKNOWN_VARIANCE = 1e6
 """Diagonal of a covariance that is not known: ROS has no other sign that every filter understands."""

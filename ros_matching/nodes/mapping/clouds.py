@@ -22,7 +22,7 @@ from std_msgs.msg import Header
 from ros_matching.atomic_file import output_path
 from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError, SourceError
-from ros_matching.io.cloud import check_cloud_path, write_cloud
+from ros_matching.io.point_clouds import check_cloud_path, write_cloud
 from ros_matching.nodes.common.problems import Problem, ProblemLog
 
 _NAMES = ("x", "y", "z", "rgb", "confidence")

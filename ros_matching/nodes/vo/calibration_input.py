@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo
 
 from ros_matching.datatypes import Camera
 from ros_matching.errors import NodeError, RosMatchingError
-from ros_matching.geometry.camera import Undistorter
+from ros_matching.geometry.distortion import Undistorter
 from ros_matching.geometry.se3 import pose_from
 from ros_matching.nodes.common.conversions import camera_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImageError

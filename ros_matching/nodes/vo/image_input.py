@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError
-from ros_matching.geometry.camera import Undistorter
+from ros_matching.geometry.distortion import Undistorter
 from ros_matching.nodes.common.conversions import image_from_msg, image_size_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.common.endpoints import SensorSubscription
 from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImageError

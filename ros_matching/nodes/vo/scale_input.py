@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 
 from ros_matching.datatypes import Frame, StereoPartner
 from ros_matching.errors import NodeError, RosMatchingError
-from ros_matching.geometry.camera import Undistorter
+from ros_matching.geometry.distortion import Undistorter
 from ros_matching.nodes.common.conversions import depth_from_msg, image_from_msg, image_size_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.common.endpoints import SensorSubscription
 from ros_matching.nodes.common.problems import Problem, ProblemLog

@@ -21,7 +21,7 @@ from ros_matching.evaluation.pairs.repeatability import (
     warped_pair,
     warped_pairs,
 )
-from ros_matching.geometry.planar import map_points
+from ros_matching.geometry.homography import map_points
 
 SHIFT = np.array([[1.0, 0, 20], [0, 1, 0], [0, 0, 1]])
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ros_matching.networks.aliked.deformable import deformable_conv2d
-from ros_matching.networks.aliked.keypoints import RADIUS_PX, keypoints_of
-from ros_matching.networks.aliked.network import ALIKED
+from ros_matching.networks.aliked.network import ALIKED, RADIUS_PX, deformable_conv2d, keypoints_of
 
 
 def test_without_offsets_it_is_a_convolution() -> None:

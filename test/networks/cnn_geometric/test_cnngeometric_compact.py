@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ros_matching.networks.cnn_geometric.compact import CompactHead
-from ros_matching.networks.cnn_geometric.network import correlate, normalize
+from ros_matching.networks.cnn_geometric.network import CompactHead, correlate, normalize
 from ros_matching.networks.cnn_geometric.transforms import identity, transform_points, unit_grid
 
 AFFINE = torch.tensor([[0.9, 0.1, 0.15, -0.12, 1.05, -0.1]])

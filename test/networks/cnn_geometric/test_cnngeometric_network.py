@@ -8,7 +8,7 @@ import torch
 from ros_matching.errors import ConfigError
 from ros_matching.networks.cnn_geometric import transforms
 from ros_matching.networks.cnn_geometric.network import CNNGeometric, cnn_geometric_lite, correlate, normalize
-from ros_matching.networks.cnn_geometric.supervision import grid_loss
+from ros_matching.training.cnn_geometric import grid_loss
 
 
 def maps(rows: int = 32, columns: int = 40, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ros_matching.networks.cnn_geometric import transforms
-from ros_matching.networks.cnn_geometric.supervision import grid_loss, pad_symmetric, synthetic_pair
+from ros_matching.training.cnn_geometric import grid_loss, pad_symmetric, synthetic_pair
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**32 - 1)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from golden import assert_recorded, normal, uniform
 
-from ros_matching.networks.cnn_geometric import supervision, transforms
+from ros_matching.networks.cnn_geometric import transforms
 from ros_matching.networks.cnn_geometric.aligner import image_transform
-from ros_matching.networks.cnn_geometric.supervision import grid_loss, synthetic_pair
+from ros_matching.training import cnn_geometric
+from ros_matching.training.cnn_geometric import grid_loss, synthetic_pair
 
 TOLERANCE = 5e-6
 # The image is white noise, up to 8 per pixel steep, and float32 rounds a position in its 128 pixels to 4e-6 px or more.
@@ -134,7 +135,7 @@ def test_synthetic_pairs_golden(
     assert_equal(ours.double(), exact, SAMPLE_ROUNDING + GRID_ROUNDING[model])
     if model != "affine":
         grid = authors_grid(Reference(golden, torch.float32), model, 20).double()
-        monkeypatch.setattr(supervision, "sampling_grid", lambda *_: grid)
+        monkeypatch.setattr(cnn_geometric, "sampling_grid", lambda *_: grid)
     assert_equal(theirs.double(), pair(torch.float64), SAMPLE_ROUNDING)
 
 

@@ -20,8 +20,15 @@ from ros_matching.networks.ncmnet.blocks import (
     smooth_over_graph,
     weights_of,
 )
-from ros_matching.networks.ncmnet.eight_point import symmetric_epipolar, weighted_eight_point
-from ros_matching.networks.ncmnet.network import LITE, NCMNet, NCMNetConfig, best_rows, ncmnet_lite
+from ros_matching.networks.ncmnet.network import (
+    LITE,
+    NCMNet,
+    NCMNetConfig,
+    best_rows,
+    ncmnet_lite,
+    symmetric_epipolar,
+    weighted_eight_point,
+)
 from ros_matching.networks.ncmnet.official import from_official
 
 

@@ -13,8 +13,14 @@ from torch.nn import functional
 
 from ros_matching.networks.ncmnet import network as network_module
 from ros_matching.networks.ncmnet.blocks import nearest_neighbours
-from ros_matching.networks.ncmnet.eight_point import log_weights_of, symmetric_epipolar, weighted_eight_point
-from ros_matching.networks.ncmnet.network import NCMNet, best_rows, take_rows
+from ros_matching.networks.ncmnet.network import (
+    NCMNet,
+    best_rows,
+    log_weights_of,
+    symmetric_epipolar,
+    take_rows,
+    weighted_eight_point,
+)
 
 Golden = Mapping[str, np.ndarray]
 

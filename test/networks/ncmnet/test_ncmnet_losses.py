@@ -9,7 +9,8 @@ import pytest
 import torch
 from ncmnet_official import reference_network
 
-from ros_matching.networks.ncmnet.losses import (
+from ros_matching.networks.ncmnet.network import NCMNet, NCMNetConfig, ncmnet_lite
+from ros_matching.training.ncmnet_losses import (
     SupervisionConfig,
     carried_residuals,
     classification_loss,
@@ -17,7 +18,6 @@ from ros_matching.networks.ncmnet.losses import (
     graph_loss,
     pruning_loss,
 )
-from ros_matching.networks.ncmnet.network import NCMNet, NCMNetConfig, ncmnet_lite
 
 Golden = Mapping[str, np.ndarray]
 

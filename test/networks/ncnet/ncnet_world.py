@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ros_matching.datatypes import Features
-from ros_matching.networks.ncnet.grid import MapGrid
 from ros_matching.networks.ncnet.network import ConsensusNetwork, consensus_network
+from ros_matching.networks.ncnet.readout import MapGrid
 
 STRIDE = 4
 

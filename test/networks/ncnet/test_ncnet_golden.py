@@ -18,7 +18,6 @@ from ncnet_reference import (
     trunk_shapes,
 )
 
-from ros_matching.networks.ncnet.loss import weak_loss
 from ros_matching.networks.ncnet.network import (
     SETTINGS,
     Conv4d,
@@ -31,6 +30,7 @@ from ros_matching.networks.ncnet.network import (
 )
 from ros_matching.networks.ncnet.official import from_official
 from ros_matching.networks.ncnet.readout import read_matches, transfer_points, transfer_points_nearest
+from ros_matching.training.ncnet_losses import weak_loss
 
 DTYPES = (torch.float32, torch.float64)
 Golden = Mapping[str, np.ndarray]

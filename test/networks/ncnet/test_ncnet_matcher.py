@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import ConfigError, MatchingError
-from ros_matching.networks.ncnet.grid import MapGrid
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
 from ros_matching.networks.ncnet.network import consensus_network
-from ros_matching.networks.ncnet.refinement import peak_fraction, refine
+from ros_matching.networks.ncnet.readout import MapGrid, peak_fraction, refine
 from ros_matching.networks.posfeat.nearest import NearestMatcher
 
 SIZE = (320, 240)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from pbs_planes import SIZE, projections
+from plane_views import SIZE, projections
 
 from ros_matching.networks.pbs_mvsnet.aggregation import PixelGate, ViewAggregation, voxel_gate
 from ros_matching.networks.pbs_mvsnet.warping import source_from_reference, warp

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from pbs_planes import projections
+from plane_views import projections
 
 from ros_matching.errors import ConfigError
 from ros_matching.networks.pbs_mvsnet.network import BSMVSNet, BSMVSNetConfig, FeatureNet, feature_intrinsics

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_pbs_depth import POSES, VIEWS, ideal_network, plane_view
+from test_pbs_estimator import POSES, VIEWS, ideal_network, plane_view
 
-from ros_matching.networks.pbs_mvsnet.depth import DepthConfig, DepthEstimator
-from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses
-from ros_matching.networks.pbs_mvsnet.sparse_prior import sparse_prior
+from ros_matching.networks.pbs_mvsnet.estimator import DepthConfig, DepthEstimator
+from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses, sparse_prior
 
 SIZE = (24, 32)
 

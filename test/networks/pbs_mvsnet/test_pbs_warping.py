@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from pbs_planes import CAMERA_FROM_WORLD, SIZE, K, pixels, projections
+from plane_views import CAMERA_FROM_WORLD, SIZE, K, pixels, projections
 from scipy.ndimage import map_coordinates
 
 from ros_matching.networks.pbs_mvsnet.warping import source_from_reference, warp

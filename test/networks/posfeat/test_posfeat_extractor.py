@@ -8,8 +8,8 @@ import torch
 from scipy.spatial import cKDTree
 
 from ros_matching.errors import ConfigError, MatchingError
+from ros_matching.networks.engines import folded
 from ros_matching.networks.posfeat.extractor import PAPER_PRESETS, PoSFeatConfig, PoSFeatExtractor
-from ros_matching.networks.posfeat.folding import folded
 from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.network import PoSFeat
 

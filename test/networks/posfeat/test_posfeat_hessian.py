@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ros_matching.networks.posfeat.hessian import SCALES_PX, hessian_response
-from ros_matching.networks.posfeat.keypoints import detect_on_response
+from ros_matching.networks.posfeat.keypoints import SCALES_PX, detect_on_response, hessian_response
 
 
 def blob(x: float, y: float, sigma: float, contrast: float = 0.5, height: int = 60, width: int = 80) -> Tensor:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ros_matching.errors import ConfigError
-from ros_matching.networks.posfeat.network import DetectionConfig, DetectionNetwork
-from ros_matching.networks.posfeat.priors import dissimilarity, peakiness
+from ros_matching.networks.posfeat.network import DetectionConfig, DetectionNetwork, dissimilarity, peakiness
 
 SIZE = 12
 

@@ -16,7 +16,7 @@ pytest.importorskip("ros_matching.msg", reason="needs the built messages of this
 from mapping_peer import MappingPeer
 from rclpy.executors import SingleThreadedExecutor
 
-from ros_matching.io.cloud import read_cloud
+from ros_matching.io.point_clouds import read_cloud
 from ros_matching.nodes.common.process import node_module
 from ros_matching.nodes.common.spinning import isolate, spinning
 

@@ -21,7 +21,7 @@ from vo_peer import stamp_ns
 
 from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
-from ros_matching.io.cloud import read_cloud
+from ros_matching.io.point_clouds import read_cloud
 from ros_matching.nodes.common.conversions import header_to_msg
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL, IDENTITY
 from ros_matching.nodes.mapping.clouds import cloud_from_msg

@@ -18,7 +18,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from vo_peer import stamp_ns
 
-from ros_matching.io.cloud import read_cloud
+from ros_matching.io.point_clouds import read_cloud
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 
 pytestmark = pytest.mark.ros

@@ -22,8 +22,7 @@ from vo_peer import CAMERA, CAMERA_FRAME, stamp_ns
 from ros_matching.datatypes import DepthMap, Keyframe
 from ros_matching.geometry.se3 import pose_from
 from ros_matching.mapping import DenseMapper
-from ros_matching.networks.pbs_mvsnet.depth import feature_camera
-from ros_matching.networks.pbs_mvsnet.pyramid import DepthPyramid
+from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid, feature_camera
 from ros_matching.nodes.common.diagnostics import resident_mib
 from ros_matching.nodes.common.extrinsics import IDENTITY
 from ros_matching.nodes.common.spinning import spinning

@@ -25,7 +25,7 @@ from ros_matching.errors import ConfigError, MatchingError, NodeError
 from ros_matching.io import open_source
 from ros_matching.io.trajectory import read_kitti, read_tum
 from ros_matching.msg import VoStatus
-from ros_matching.networks.installed import WEIGHTS_FOLDER
+from ros_matching.networks.checkpoint import WEIGHTS_FOLDER
 from ros_matching.nodes.common.conversions import camera_to_msg, header_to_msg, image_to_msg
 from ros_matching.nodes.common.spinning import spinning
 from ros_matching.nodes.vo.vo_node import VoNode
