@@ -29,6 +29,12 @@ class StageTimer:
             self._ms[stage] = self._ms.get(stage, 0.0) + all_ms - self._within_ms.pop()
             self._within_ms[-1] += all_ms
 
+    def add(self, ms: dict[str, float]) -> None:
+        """Add times by stage that another timer measured inside the running stage."""
+        for stage, duration_ms in ms.items():
+            self._ms[stage] = self._ms.get(stage, 0.0) + duration_ms
+            self._within_ms[-1] += duration_ms
+
     def take(self) -> dict[str, float]:
         """The milliseconds by stage since the last call."""
         taken, self._ms = self._ms, {}

@@ -12,7 +12,7 @@ from ros_matching.cli.main import COMMANDS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ros_matching"
 
-SHARED = {"datatypes", "errors", "config", "stages", "atomic_file"}
+SHARED = {"datatypes", "errors", "config", "stages", "atomic_file", "succession"}
 MAY_IMPORT = {
     "datatypes": {"errors"},
     "errors": set(),
@@ -26,7 +26,13 @@ MAY_IMPORT = {
     "scenes": set(),
     "io": {"geometry", "scenes"},
     "matching": {"networks", "geometry"},
-    "tracking": {"matching", "geometry"},
+    "atlas": {"geometry"},
+    "scale": {"atlas", "matching", "geometry"},
+    "uncertainty": {"atlas", "geometry"},
+    "odometry": {"atlas", "matching", "geometry", "uncertainty", "scale"},
+    "backend": {"atlas", "matching", "geometry"},
+    "visual_odometry": {"atlas", "matching", "odometry", "backend", "scale"},
+    "succession": set(),
     "mapping": {"networks", "geometry"},
     "evaluation": {"geometry", "io"},
     "training": {"networks", "geometry", "io", "scenes", "evaluation"},

@@ -13,9 +13,9 @@ from ros_matching.evaluation import ALIGNMENTS
 from ros_matching.matching import BACKENDS
 
 if TYPE_CHECKING:
+    from ros_matching.atlas.config import TrackingConfig
     from ros_matching.evaluation.benchmark.benchmark_runs import Contest
     from ros_matching.io.source import FrameSource
-    from ros_matching.tracking import TrackingConfig
 
 _FRONT_ENDS = ("default", "sift", "orb", "xfeat", "aliked+lightglue", "disk+lightglue")
 _CONDITIONS = (
@@ -97,8 +97,8 @@ def _front_end(spec: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Race, print and write. Returns 1 when no front end tracked any frame, 130 when stopped by Ctrl-C."""
+    from ros_matching.atlas.config import TrackingConfig
     from ros_matching.cli.options import configs_from
-    from ros_matching.tracking import TrackingConfig
 
     if args.repeat < 1:
         raise ConfigError(f"--repeat must be at least 1, got {args.repeat}")

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
+    from ros_matching.atlas.config import TrackingConfig
     from ros_matching.datatypes import Frame
     from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest
     from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
     from ros_matching.io.source import FrameSource
     from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import TrackingConfig
 
 
 _GRACE_S = 10.0
@@ -125,7 +125,7 @@ class Contestant:
 
 def _serve(connection: Connection, front_end: FrontEnd, config: TrackingConfig) -> None:
     from ros_matching.evaluation.trajectory.run_report import peak_memory_mb
-    from ros_matching.tracking import VisualOdometry
+    from ros_matching.visual_odometry import VisualOdometry
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; who started this one ends it
     logging.basicConfig(level=logging.ERROR)  # losses and new maps are in the report

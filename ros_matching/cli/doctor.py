@@ -70,12 +70,13 @@ def _show(finding: Finding) -> None:
 
 def _tracked(device: str, width: int, height: int, **options: str) -> Finding:
     """Track the rendered sequence with the default front end, and check its error."""
+    from ros_matching.atlas.config import TrackingConfig
     from ros_matching.cli.options import make_odometry
     from ros_matching.cli.track import track_frame
     from ros_matching.evaluation.trajectory.run_report import TRACKING, RunRecorder
     from ros_matching.io import open_source
     from ros_matching.matching import load_matcher
-    from ros_matching.tracking import ScaleConfig, TrackingConfig
+    from ros_matching.scale import ScaleConfig
 
     source = open_source(_SEQUENCE.format(width, height))
     matcher = load_matcher("default", device=device, **options)

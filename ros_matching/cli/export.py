@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ros_matching.datatypes import Camera, Keyframe
     from ros_matching.io.keyframe_model import ExportedKeyframe
-    from ros_matching.tracking import TrackingResult, VisualOdometry
+    from ros_matching.odometry.result import TrackingResult
+    from ros_matching.visual_odometry import VisualOdometry
 
 COLMAP, COLMAP_TEXT, NERFSTUDIO = KINDS = ("colmap", "colmap-text", "nerfstudio")
 _LOGGER = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ros_matching.io import FrameSource
     from ros_matching.mapping import DenseMapper
     from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import VisualOdometry
+    from ros_matching.visual_odometry import VisualOdometry
 
 
 TRUTH, TRACKER = "truth", "tracker"
@@ -97,8 +97,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 
 def _sections() -> dict[str, type[Config]]:
+    from ros_matching.atlas.config import TrackingConfig
     from ros_matching.mapping import MappingConfig
-    from ros_matching.tracking import ScaleConfig, TrackingConfig
+    from ros_matching.scale import ScaleConfig
 
     return {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
 
@@ -225,12 +226,12 @@ def _posed(
     config: Config,
     exports: KeyframeExports,
 ) -> Iterator[Delivery]:
+    from ros_matching.backend.known_pose_keyframes import KnownPoseKeyframes
     from ros_matching.datatypes import ScaleState
     from ros_matching.io.trajectory import pose_lookup
-    from ros_matching.tracking.posed import PosedKeyframes
 
     lookup = None if file is None else pose_lookup(file)
-    keyframes, posed = PosedKeyframes(matcher, config, ScaleState.ANCHORED), 0
+    keyframes, posed = KnownPoseKeyframes(matcher, config, ScaleState.ANCHORED), 0
     for frame in frames:
         pose = frame.true_world_from_camera
         if lookup is not None:

@@ -17,7 +17,8 @@ from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
 if TYPE_CHECKING:
     from ros_matching.config import Config
     from ros_matching.matching.two_view import TwoViewMatcher
-    from ros_matching.tracking import VisualOdometry, WheelOdometry
+    from ros_matching.scale import WheelOdometry
+    from ros_matching.visual_odometry import VisualOdometry
 
 
 SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
@@ -173,7 +174,8 @@ def make_odometry(
     configs: Mapping[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None = None
 ) -> VisualOdometry:
     """The tracker with the settings of ``configs``, by section: ``tracking`` and ``scale``."""
-    from ros_matching.tracking import VisualOdometry, make_scale_estimator
+    from ros_matching.scale import make_scale_estimator
+    from ros_matching.visual_odometry import VisualOdometry
 
     wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
     scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
@@ -182,7 +184,7 @@ def make_odometry(
 
 def _wheel_odometry(path: Path) -> WheelOdometry:
     from ros_matching.io.trajectory import read_trajectory
-    from ros_matching.tracking import WheelOdometry
+    from ros_matching.scale import WheelOdometry
 
     trajectory = read_trajectory(path)
     odometry = WheelOdometry(capacity=len(trajectory))

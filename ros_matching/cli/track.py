@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ros_matching.datatypes import Frame
     from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder, RunReport
     from ros_matching.io.source import FrameSource
-    from ros_matching.tracking import TrackingResult, VisualOdometry
+    from ros_matching.odometry.result import TrackingResult
+    from ros_matching.visual_odometry import VisualOdometry
 
 
 _DESCRIPTION = """\
@@ -71,7 +72,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 
 def _sections() -> dict[str, type[Config]]:
-    from ros_matching.tracking import ScaleConfig, TrackingConfig
+    from ros_matching.atlas.config import TrackingConfig
+    from ros_matching.scale import ScaleConfig
 
     return {"tracking": TrackingConfig, "scale": ScaleConfig}
 

@@ -61,7 +61,7 @@ class LiteConsensus(Recipe):
     selection = "found"
 
     def make_network(self) -> nn.Module:
-        """Beginning from a vote: the sum over the neighbours that are displaced alike in both images.
+        """MapInitializer from a vote: the sum over the neighbours that are displaced alike in both images.
 
         With PyTorch's initial weights the last ReLU leaves most pairs at zero, without a gradient: the best cell is the
         true one for 15 % of the cells, by the vote for 73 %, by the correlation alone for 59 %.

@@ -15,12 +15,12 @@ import pytest
 import ros_matching.evaluation.benchmark.benchmark_report
 import ros_matching.evaluation.trajectory.run_plot
 import ros_matching.io
+from ros_matching.atlas.config import TrackingConfig
 from ros_matching.cli.benchmark_runner import Contestant, FrontEnd, Race
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera
 from ros_matching.io import open_source
 from ros_matching.io.calibration import UsedCalibration
-from ros_matching.tracking import TrackingConfig
 
 FRAMES = 14
 

@@ -12,7 +12,7 @@ from map_world import METRIC_FROM, WALL, KnownTracker, KnownWall, SlidingSource
 import ros_matching.evaluation.measurement
 import ros_matching.io
 import ros_matching.mapping
-import ros_matching.tracking
+import ros_matching.visual_odometry
 from ros_matching.cli.main import main
 from ros_matching.io.colmap_model import read_model
 from ros_matching.io.point_clouds import read_cloud
@@ -65,7 +65,7 @@ def test_true_poses_give_the_true_wall(sliding):
 
 
 def test_the_trackers_poses_are_corrected_and_aligned(sliding, monkeypatch):
-    monkeypatch.setattr(ros_matching.tracking, "VisualOdometry", KnownTracker)
+    monkeypatch.setattr(ros_matching.visual_odometry, "VisualOdometry", KnownTracker)
     code, folder = sliding(scales=[KnownTracker.scale])
     assert code == 0
     found = report(folder)
@@ -78,7 +78,7 @@ def test_the_trackers_poses_are_corrected_and_aligned(sliding, monkeypatch):
 
 
 def test_a_tracker_that_becomes_metric_gives_a_metric_map(sliding, monkeypatch, caplog):
-    monkeypatch.setattr(ros_matching.tracking, "VisualOdometry", KnownTracker)
+    monkeypatch.setattr(ros_matching.visual_odometry, "VisualOdometry", KnownTracker)
     code, folder = sliding("--scale", "depth", scales=[KnownTracker.scale, 1.0])
     assert code == 0
     found = report(folder)

@@ -10,7 +10,7 @@ import pytest
 
 import ros_matching.evaluation.trajectory.run_plot
 import ros_matching.io
-import ros_matching.tracking
+import ros_matching.visual_odometry
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.errors import SourceError
@@ -20,7 +20,7 @@ from ros_matching.io.images import write_image
 from ros_matching.io.text import write_lines
 from ros_matching.io.trajectory import read_tum
 from ros_matching.matching import DEFAULT
-from ros_matching.tracking.result import TrackingCounts, TrackingResult, TrackingStatus
+from ros_matching.odometry.result import TrackingCounts, TrackingResult, TrackingStatus
 
 CAMERA = Camera(width=8, height=6, fx=8, fy=8, cx=3.5, cy=2.5)
 WARM_UP = 5
@@ -84,7 +84,7 @@ class FakeOdometry:
 def track(monkeypatch, tmp_path) -> Callable[..., tuple[int, dict]]:
     """Runs ``ros-matching track`` on a fake source, without drawing, and gives its exit code and its report."""
     monkeypatch.setattr(ros_matching.evaluation.trajectory.run_plot, "plot_run", lambda report, path: path.touch())
-    monkeypatch.setattr(ros_matching.tracking, "VisualOdometry", FakeOdometry, raising=False)
+    monkeypatch.setattr(ros_matching.visual_odometry, "VisualOdometry", FakeOdometry, raising=False)
 
     def run(source: FakeSource, *arguments: str, blind: range = range(0)) -> tuple[int, dict | None]:
         opened = []

@@ -40,8 +40,9 @@ from ros_matching.nodes.mapping.mapping_node import MappingNode
 from ros_matching.nodes.mapping.pipeline import ReceivedKeyframe
 from ros_matching.nodes.vo.pipeline import ReceivedImage
 from ros_matching.nodes.vo.vo_node import VoNode
-from ros_matching.tracking import TrackingResult, TrackingStatus, VisualOdometry
-from ros_matching.tracking.continuity import Continuity
+from ros_matching.odometry.input_checks import InputChecks
+from ros_matching.odometry.result import TrackingResult, TrackingStatus
+from ros_matching.visual_odometry import VisualOdometry
 
 STATE: dict[str, Any] = {}
 NUMBERS = itertools.count()
@@ -227,7 +228,7 @@ class CheckingTracker:
 
     def __init__(self, matcher: Any, config: Any, scale: Any) -> None:
         self.resets, self.tracked = 0, 0
-        self._continuity = Continuity()
+        self._continuity = InputChecks()
 
     def reset(self) -> None:
         self.resets += 1

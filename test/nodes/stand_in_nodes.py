@@ -31,7 +31,7 @@ def wait_for_go(where: str) -> None:
 class SlowNode(ManagedNode):
     """Waits while it is configured."""
 
-    NAME, TITLE, LIBRARY, CONFIGS = "slow_node", "a test", "ros_matching.tracking", (("", VoConfig),)
+    NAME, TITLE, LIBRARY, CONFIGS = "slow_node", "a test", "ros_matching", (("", VoConfig),)
 
     def _configure(self) -> None:
         wait_for_go("configuring")

@@ -19,7 +19,7 @@ from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import VoStatus
 from ros_matching.nodes.common.conversions import camera_to_msg, header_to_msg, image_to_msg, stamp_ns_from_msg
-from ros_matching.tracking import TrackingCounts, TrackingResult, TrackingStatus
+from ros_matching.odometry.result import TrackingCounts, TrackingResult, TrackingStatus
 
 CAMERA = Camera(64, 48, 60.0, 61.0, 31.5, 23.5)
 CAMERA_FRAME = "eye"

@@ -15,7 +15,7 @@ from ros_matching.geometry.se3 import pose_from
 from ros_matching.nodes.common.conversions import camera_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImageError
 from ros_matching.nodes.vo.config import VoConfig
-from ros_matching.tracking.succession import Step, Succession
+from ros_matching.succession import Step, Succession
 
 _NEEDED, _MOST_NEEDED = 3, 24
 

@@ -17,7 +17,7 @@ from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImage
 from ros_matching.nodes.vo.calibration_input import CalibrationInput
 from ros_matching.nodes.vo.config import VoConfig
 from ros_matching.nodes.vo.stamp_order import StampOrder
-from ros_matching.tracking.succession import Step, Succession
+from ros_matching.succession import Step, Succession
 
 _TYPES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
 _MUCH_LOSS = 0.1  # of the images

@@ -22,7 +22,7 @@ from ros_matching.nodes.common.conversions import (
     stamp_to_msg,
 )
 from ros_matching.nodes.common.extrinsics import Mounting, Twist
-from ros_matching.tracking.result import TrackingResult, TrackingStatus
+from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
 _STATES = {
     TrackingStatus.INITIALIZING: VoStatus.INITIALIZING,

@@ -24,7 +24,7 @@ from ros_matching.nodes.common.conversions import header_to_msg, image_to_msg
 from ros_matching.nodes.common.extrinsics import Mounting, Twist
 from ros_matching.nodes.vo import messages
 from ros_matching.nodes.vo.config import VoConfig
-from ros_matching.tracking.result import TrackingResult, TrackingStatus
+from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
 _LARGE = QoSProfile(depth=1)  # reliable serves subscribers of both kinds; nothing queues up behind a slow one
 _SMALL = QoSProfile(depth=10)

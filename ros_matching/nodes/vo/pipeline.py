@@ -23,13 +23,13 @@ from ros_matching.nodes.vo.messages import status_to_msg
 from ros_matching.nodes.vo.outputs import VoOutputs
 from ros_matching.nodes.vo.statistics import VoStatistics
 from ros_matching.nodes.vo.trajectory_record import TrajectoryRecord
-from ros_matching.tracking.result import TrackingResult, TrackingStatus
+from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
 _WARM_UP_SIZE = (240, 320, 3)
 
 
 class Tracker(Protocol):
-    """What the pipeline needs of ``ros_matching.tracking.VisualOdometry``."""
+    """What the pipeline needs of ``ros_matching.visual_odometry.VisualOdometry``."""
 
     def track(self, frame: Frame) -> TrackingResult:
         """Take the next frame."""

@@ -24,7 +24,7 @@ from ros_matching.nodes.common.problems import Problem, ProblemLog
 from ros_matching.nodes.vo.calibration_input import PartnerCalibration
 from ros_matching.nodes.vo.config import VoConfig
 from ros_matching.nodes.vo.extrinsics_input import MountingInput
-from ros_matching.tracking import WheelOdometry
+from ros_matching.scale import WheelOdometry
 
 
 class _Stamped(Protocol):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ros_matching.tracking.succession import Step, Succession
+from ros_matching.succession import Step, Succession
 
 _LONG_NS = 1_000_000_000  # a step that no stamp need explain, or _LONG_STEPS usual ones
 _LONG_STEPS = 10

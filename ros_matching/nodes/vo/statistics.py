@@ -10,7 +10,7 @@ from ros_matching.msg import VoStatus
 from ros_matching.nodes.common.diagnostics import Report, Statistics, rates, timings
 from ros_matching.nodes.common.problems import Problem
 from ros_matching.nodes.vo.stamp_order import ArrivalMeter
-from ros_matching.tracking.result import TrackingResult, TrackingStatus
+from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
 
 class VoStatistics(Statistics):

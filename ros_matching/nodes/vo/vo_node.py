@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from ros_matching import load_matcher
+from ros_matching.atlas.config import TrackingConfig
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.diagnostics import Report
 from ros_matching.nodes.common.endpoints import offer
@@ -34,8 +35,9 @@ from ros_matching.nodes.vo.pipeline import PipelineParts, ReceivedImage, Tracker
 from ros_matching.nodes.vo.scale_input import ScaleInput
 from ros_matching.nodes.vo.statistics import VoStatistics, vo_report
 from ros_matching.nodes.vo.trajectory_record import TrajectoryRecord
-from ros_matching.tracking import ScaleConfig, TrackingConfig, VisualOdometry, make_scale_estimator
-from ros_matching.tracking.scale import ScaleEstimator
+from ros_matching.scale import ScaleConfig, make_scale_estimator
+from ros_matching.scale.scale_estimator import ScaleEstimator
+from ros_matching.visual_odometry import VisualOdometry
 
 
 class VoServices:
@@ -74,7 +76,7 @@ class VoNode(ManagedNode):
     TITLE = "visual odometry"
     CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig), ("scale.", ScaleConfig))
     LIVE_SETTINGS = LIVE_SETTINGS
-    LIBRARY = "ros_matching.tracking"
+    LIBRARY = "ros_matching"
 
     def __init__(
         self,

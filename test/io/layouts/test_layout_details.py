@@ -19,7 +19,7 @@ from ros_matching.errors import SourceError
 from ros_matching.io import open_source
 from ros_matching.io.formats import matching_formats
 from ros_matching.matching import load_matcher
-from ros_matching.tracking import VisualOdometry
+from ros_matching.visual_odometry import VisualOdometry
 
 
 def test_a_folder_of_two_layouts_lists_both_and_takes_the_one_that_is_named(room: Sequence, tmp_path: Path) -> None:

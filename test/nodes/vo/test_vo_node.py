@@ -110,7 +110,7 @@ def test_a_transition_that_cannot_be_is_refused_and_survived(start_vo):
 
 def test_the_log_of_the_library_goes_to_ros(start_vo, capfd):
     start_vo(settle=False)
-    logging.getLogger("ros_matching.tracking.some_part").warning("the scale is a guess")
+    logging.getLogger("ros_matching.odometry.some_part").warning("the scale is a guess")
     wait_until(lambda: "[WARN]" in (text := capfd.readouterr().err) and "the scale is a guess" in text)
 
 

@@ -1,0 +1,1 @@
+"""The map: landmarks and keyframes with stable ids, the active and the inactive maps. Knows no tracker."""

@@ -1,0 +1,101 @@
+"""Keyframes of the map, their observations of landmarks, and poses of cameras in the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ros_matching.datatypes import Features, Frame, Matches
+
+NO_LANDMARK = -1
+
+
+@dataclass(eq=False)
+class MapKeyframe:
+    """A keyframe in the map; pose and observations change as the map is refined.
+
+    ``landmark_ids`` (K,) is the landmark that each keypoint observes, ``NO_LANDMARK`` for none; ``weights`` (K,) are
+    relative inverse variances of these observations.
+    """
+
+    id: int
+    frame: Frame
+    features: Features
+    camera_from_world: np.ndarray
+    landmark_ids: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def center(self) -> np.ndarray:
+        """The camera centre (3,) in the world."""
+        return -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3]
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Ids of the observed landmarks."""
+        return self.landmark_ids[self.landmark_ids != NO_LANDMARK]
+
+    def observe(
+        self, keypoints: np.ndarray, landmark_ids: np.ndarray, points_px: np.ndarray, weights: np.ndarray
+    ) -> None:
+        """Add observations of landmarks (N,) by keypoints (N,), at pixels (N, 2) more exact than the detector's."""
+        moved = self.features.keypoints_px.copy()
+        moved[keypoints] = points_px
+        self.features = self.features.moved(moved)
+        self.landmark_ids[keypoints] = landmark_ids
+        self.weights[keypoints] = weights
+
+    def copy(self) -> MapKeyframe:
+        """Return a keyframe that changes independently; image and features are shared, they never change."""
+        return replace(self, landmark_ids=self.landmark_ids.copy(), weights=self.weights.copy())
+
+
+@dataclass(frozen=True)
+class Observations:
+    """O observations: row of the keyframe in a list, landmark id, keypoint row, pixel (O, 2) and weight of each."""
+
+    keyframe: np.ndarray
+    landmark: np.ndarray
+    keypoint: np.ndarray
+    points_px: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Localization:
+    """A camera pose in the map with the observations that support it.
+
+    ``landmark_ids`` (K,) is the landmark that each keypoint of the image observes, ``points_px`` (K, 2) its pixel, more
+    exact than the keypoint, and ``weights`` (K,) relative inverse variances. ``matches`` are those with ``reference``.
+    ``rotation_only`` marks a pose at the position of the reference: the matches show no parallax. ``covariance``
+    (6, 6), of world_from_camera, belongs to a pose that does not rest on its landmarks alone.
+    """
+
+    camera_from_world: np.ndarray
+    covariance: np.ndarray | None
+    landmark_ids: np.ndarray
+    points_px: np.ndarray
+    weights: np.ndarray
+    reference: MapKeyframe
+    matches: Matches
+    rotation_only: bool = False
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Ids of the landmarks that support the pose."""
+        return self.landmark_ids[self.landmark_ids != NO_LANDMARK]
+
+    @property
+    def inliers(self) -> int:
+        """Number of landmarks that support the pose."""
+        return len(self.observed)
+
+
+def observation_weights(matches: Matches) -> np.ndarray:
+    """Relative inverse variances (M,) of matches as observations, with mean one: their scores.
+
+    Not ``matches.weights``: where the error of the landmark comes in, the accuracy of a match counts for less.
+    """
+    mean = matches.scores.mean() if len(matches) else 0.0
+    return matches.scores / mean if mean > 0 else np.ones(len(matches))

@@ -1,0 +1,127 @@
+"""What the back end sends to the tracker: an adjusted window, and a map after the work on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import MapKeyframe, Observations
+from ros_matching.atlas.local_map import LocalMap
+from ros_matching.datatypes import Matches
+from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
+from ros_matching.geometry.bundle_covariance import BundleCovariance
+from ros_matching.geometry.se3 import invert, scaled
+
+
+@dataclass(frozen=True)
+class AdjustmentWindow:
+    """A bundle adjustment ``problem``, whose cameras are ``keyframes`` and whose points ``landmarks`` (P,), by id.
+
+    Its observations are the ``rows`` (O,) of ``observations``, those of all these keyframes.
+    """
+
+    keyframes: list[MapKeyframe]
+    landmarks: np.ndarray
+    observations: Observations
+    rows: np.ndarray
+    problem: BundleProblem
+    config: BundleConfig
+
+
+@dataclass(frozen=True)
+class AdjustedWindow:
+    """A window after its adjustment, with the covariance of the result."""
+
+    window: AdjustmentWindow
+    covariance: BundleCovariance
+
+
+class MapAdjuster(Protocol):
+    """Bundle adjustment as the front end needs it for a new map."""
+
+    def adjust(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
+        """Adjust the window around a keyframe of the map."""
+
+    def adjusted_window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustedWindow | None:
+        """The window as it is now, with its covariance."""
+
+
+@dataclass(frozen=True)
+class NewKeyframe:
+    """A keyframe to map, by id, with its matches (neighbour, keyframe) so far, by id of the neighbour."""
+
+    id: int
+    known_matches: dict[int, Matches]
+
+
+@dataclass(frozen=True, eq=False)
+class InactiveMap:
+    """A map that was left after a loss: ``drift`` (7, 7) of its keyframes by id, ``scale_variance`` of its scale."""
+
+    number: int
+    local_map: LocalMap
+    drift: dict[int, np.ndarray]
+    scale_variance: float
+
+
+@dataclass(frozen=True, eq=False)
+class MapUpdate:
+    """A map after the back end worked on a snapshot of it.
+
+    ``keyframe_ids`` are the new keyframes that were mapped, ``snapshot_ids`` all that the snapshot had. Where the map
+    was merged into an inactive one, ``merged`` is that one, ``place`` its keyframe that was recognised, and
+    ``scale_change`` the factor on all lengths.
+    """
+
+    map_number: int
+    local_map: LocalMap
+    snapshot_ids: frozenset[int]
+    keyframe_ids: tuple[int, ...]
+    adjusted: AdjustedWindow | None
+    merged: InactiveMap | None = None
+    place: MapKeyframe | None = None
+    scale_change: float = 1.0
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+
+class MapBackEnd(Protocol):
+    """The back end as the front end needs it; see ``backend.back_end.BackEnd``."""
+
+    runs_in_frame: bool
+
+    @property
+    def is_idle(self) -> bool:
+        """True if it can take keyframes."""
+
+    def submit(
+        self, map_number: int, snapshot: LocalMap, new: tuple[NewKeyframe, ...], inactive: InactiveMap | None
+    ) -> None:
+        """Start to map new keyframes of a snapshot."""
+
+    def take(self, *, wait: bool = False) -> MapUpdate | None:
+        """The update, once it is there."""
+
+    def cancel(self) -> None:
+        """Discard what is running."""
+
+
+@dataclass(frozen=True)
+class MapCorrection:
+    """How an update moved the newest keyframe that was in its snapshot, from ``old`` to ``new`` camera_from_world.
+
+    ``scale_change`` is the factor on all lengths of the active map, ``since_snapshot`` that on those of the update.
+    """
+
+    old: np.ndarray
+    new: np.ndarray
+    scale_change: float = 1.0
+    since_snapshot: float = 1.0
+
+    def applied_to(self, camera_from_world: np.ndarray) -> np.ndarray:
+        """A pose (4, 4) in the updated map that is relative to that keyframe what it was in the old one."""
+        relative = camera_from_world @ invert(self.old)
+        if self.scale_change != 1.0:
+            relative = scaled(relative, self.scale_change)
+        return relative @ self.new

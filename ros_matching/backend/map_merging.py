@@ -1,0 +1,55 @@
+"""Merging of the active map into an inactive one, once a keyframe is recognised in both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
+from ros_matching.atlas.local_map import LocalMap
+from ros_matching.datatypes import Features
+from ros_matching.geometry.se3 import invert, transform
+
+# Two maps are merged at a keyframe whose keypoints observe landmarks of both: so many, in depths of one ratio.
+_MIN_COMMON = 20
+_MAX_SPREAD = 0.1  # median deviation from the median ratio
+
+Relocalize = Callable[[LocalMap, Features], "Localization | None"]
+"""Finds the pose of an image in a map without a prediction."""
+
+
+def merge_into(
+    local_map: LocalMap, keyframe: MapKeyframe, inactive: LocalMap, relocalize: Relocalize
+) -> tuple[MapKeyframe, float] | None:
+    """Merge ``inactive`` into the map of ``keyframe``, which is moved and scaled to where the inactive one lies.
+
+    Returns the keyframe of the inactive map that was recognised, and the factor on all lengths of ``local_map``;
+    ``None`` where the keyframe is not recognised or the depths disagree.
+    """
+    found = relocalize(inactive, keyframe.features)
+    if found is None:
+        return None
+    scale = _relative_scale(local_map, keyframe, inactive, found)
+    if scale is None:
+        return None
+    local_map.rescale(scale, about=keyframe.center)
+    local_map.move(invert(found.camera_from_world) @ keyframe.camera_from_world)
+    local_map.merge_map(inactive, keyframe, found.reference, found.landmark_ids)
+    return found.reference, scale
+
+
+def _relative_scale(
+    local_map: LocalMap, keyframe: MapKeyframe, inactive: LocalMap, found: Localization
+) -> float | None:
+    """Length in the inactive map of one unit of this map; ``None`` where the depths of the landmarks disagree."""
+    here, there = keyframe.landmark_ids, found.landmark_ids
+    both = (here != NO_LANDMARK) & (there != NO_LANDMARK)
+    if np.count_nonzero(both) < _MIN_COMMON:
+        return None
+    depth_here = transform(keyframe.camera_from_world, local_map.positions_of(here[both]))[:, 2]
+    depth_there = transform(found.camera_from_world, inactive.positions_of(there[both]))[:, 2]
+    ratios = depth_there / depth_here
+    scale = float(np.median(ratios))
+    spread = float(np.median(np.abs(ratios - scale)))
+    return scale if scale > 0 and spread < _MAX_SPREAD * scale else None

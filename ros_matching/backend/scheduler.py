@@ -1,0 +1,146 @@
+"""Runs the jobs of the back end: at once, or in a thread of its own while the tracker continues."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+Result = TypeVar("Result")
+
+# On one CPU the tracker, whose time is the delay of a pose, goes first.
+_NICENESS = 5
+
+
+class Scheduler(Protocol[Result]):
+    """Runs one job at a time. All methods are called from the thread of the tracker."""
+
+    runs_in_frame: bool  # the time of a job is part of the frame that submits it
+
+    @property
+    def is_idle(self) -> bool:
+        """True if a job can be submitted: none is running, and no result waits to be taken."""
+
+    def submit(self, job: Callable[[], Result]) -> None:
+        """Run a job; only when idle."""
+
+    def take(self, *, wait: bool = False) -> Result | None:
+        """The result of the job, once it is there; ``None`` before. Raises what the job raised.
+
+        ``wait`` waits for a running job.
+        """
+
+    def cancel(self) -> None:
+        """Discard the running job and its result."""
+
+    def close(self) -> None:
+        """Discard the running job and wait for its end."""
+
+
+class InlineScheduler(Generic[Result]):
+    """Runs a job while ``submit`` waits: deterministic, for offline use."""
+
+    runs_in_frame = True
+
+    def __init__(self) -> None:
+        self._result: Result | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """True unless a result waits to be taken."""
+        return self._result is None
+
+    def submit(self, job: Callable[[], Result]) -> None:
+        """Run the job now."""
+        self._result = job()
+
+    def take(self, *, wait: bool = False) -> Result | None:
+        """The result of the last job."""
+        result, self._result = self._result, None
+        return result
+
+    def cancel(self) -> None:
+        """Discard the result."""
+        self._result = None
+
+    close = cancel
+
+
+class ThreadScheduler(Generic[Result]):
+    """Runs jobs in a thread, which starts with the first job and ends with ``close`` or the process."""
+
+    runs_in_frame = False
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], Result] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Callable[[], Result]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._running = 0  # jobs whose outcome was not taken
+        self._cancelled = 0  # of these, the first ones, whose outcome is discarded
+
+    @property
+    def is_idle(self) -> bool:
+        """True unless a job that was not cancelled runs or its result waits to be taken."""
+        return self._running == self._cancelled
+
+    def submit(self, job: Callable[[], Result]) -> None:
+        """Run the job in the thread; after a cancelled one, which cannot be interrupted."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="back end", daemon=True)
+            self._thread.start()
+        self._running += 1
+        self._jobs.put(job)
+
+    def take(self, *, wait: bool = False) -> Result | None:
+        """The result of the job, once it is there; raises what the job raised."""
+        while self._running:
+            try:
+                outcome = self._outcomes.get(block=wait and not self.is_idle)
+            except queue.Empty:
+                return None
+            self._running -= 1
+            if not self._cancelled:
+                return outcome()
+            self._cancelled -= 1
+        return None
+
+    def cancel(self) -> None:
+        """Discard the running job, which ends in the background, and its result."""
+        self._cancelled = self._running
+
+    def close(self) -> None:
+        """Discard the running job and wait for its end; the next ``submit`` starts a new thread."""
+        self.cancel()
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+        self.take()
+
+    def _work(self) -> None:
+        _lower_priority()
+        for job in iter(self._jobs.get, None):
+            self._outcomes.put(_outcome(job))
+
+
+def _outcome(job: Callable[[], Result]) -> Callable[[], Result]:
+    """Run a job; returns a function that returns its result, or raises what it raised."""
+    try:
+        result = job()
+    except BaseException as error:
+        failure = error  # the name of an exception ends with its block
+
+        def raise_failure() -> Result:
+            raise failure
+
+        return raise_failure
+    return lambda: result
+
+
+def _lower_priority() -> None:
+    """Give this thread a lower priority, where the system has one for each thread (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

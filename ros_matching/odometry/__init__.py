@@ -1,0 +1,1 @@
+"""The front end: map initialisation, localisation of each image, relocalisation, keyframe decision."""

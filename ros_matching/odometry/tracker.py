@@ -1,0 +1,509 @@
+"""The tracker: from a frame to its pose, and to the keyframes that the back end maps."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ros_matching.atlas.atlas import Atlas
+from ros_matching.atlas.config import TrackingConfig
+from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
+from ros_matching.atlas.local_map import LocalMap
+from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
+from ros_matching.datatypes import Features, Frame, Keyframe
+from ros_matching.geometry.se3 import invert
+from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.odometry.failure_reason import failure_reason, unusable_image
+from ros_matching.odometry.input_checks import InputChecks
+from ros_matching.odometry.keyframe_policy import median_parallax_deg, needs_keyframe
+from ros_matching.odometry.localization import LocalizationQuery, Localizer
+from ros_matching.odometry.map_initializer import InitialMap, InitialPose, MapInitializer
+from ros_matching.odometry.motion_model import ConstantVelocityModel, is_jump
+from ros_matching.odometry.relocalization import Relocalizer
+from ros_matching.odometry.result import TrackingCounts, TrackingResult, TrackingStatus
+from ros_matching.odometry.two_view_initializer import InitializationPending
+from ros_matching.scale.scale_estimator import ScaleEstimator
+from ros_matching.scale.scale_measurement import LocalizedView
+from ros_matching.stages import StageTimer
+from ros_matching.uncertainty.pose_estimate import PoseEstimate
+from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty, jump_covariance
+
+_LOG = logging.getLogger(__name__)
+
+_TRIED_INACTIVE = 2  # keyframes of an inactive map that a lost frame is matched with
+# While so many keyframes wait for the back end, no other is inserted.
+_MAX_PENDING = 3
+
+
+class TrackerState(enum.Enum):
+    """What the tracker has: nothing, a reference image, a pose in a map, or a map without a pose."""
+
+    NOT_INITIALIZED = "not initialized"
+    INITIALIZING = "initializing"
+    TRACKING = "tracking"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """The last frame with a pose: as it was reported, and its estimate in the map as it is now."""
+
+    stamp_ns: int
+    world_from_camera: np.ndarray
+    estimate: PoseEstimate
+
+    def corrected(self, correction: MapCorrection) -> TrackedFrame:
+        """The frame after an update of the map."""
+        pose = correction.applied_to(self.estimate.camera_from_world)
+        return replace(self, estimate=replace(self.estimate, camera_from_world=pose))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Outcome of the localisation: ``localization`` and whether the motion since the last pose is unknown."""
+
+    localization: Localization
+    relocalized: bool = False
+
+
+class Tracker:
+    """Tracks the frames of one camera; keyframes go to the back end, whose updates are applied between frames."""
+
+    def __init__(
+        self,
+        matcher: TwoViewMatcher,
+        config: TrackingConfig,
+        scale: ScaleEstimator,
+        back_end: MapBackEnd,
+        adjuster: MapAdjuster,
+        stages: StageTimer,
+    ) -> None:
+        self._matcher = matcher
+        self._config = config
+        self._scale = scale
+        self._back_end = back_end
+        self._adjuster = adjuster
+        self._stages = stages
+        self._atlas = Atlas()
+        self._input_checks = InputChecks()
+        self._localizer = Localizer(matcher, config, stages)
+        self._relocalizer = Relocalizer(matcher, self._localizer, config, stages)
+        self._initializer = MapInitializer(matcher, adjuster, config, stages)
+        self._uncertainty = PoseUncertainty()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new world with the next frame."""
+        self.state = TrackerState.NOT_INITIALIZED
+        self._frames_lost = 0  # without a pose, while LOST
+        self._previous: TrackedFrame | None = None
+        self._motion_model: ConstantVelocityModel | None = None
+        self._reference_id = -1
+        self._pending: list[NewKeyframe] = []
+        self._new_keyframes: list[Keyframe] = []
+        self._merge_reason = ""
+        self._mapping_ms: dict[str, float] = {}
+        self._back_end.cancel()
+        self._atlas.reset()
+        self._input_checks.reset()
+        self._initializer.reset()
+        self._scale.reset()
+
+    def track(self, frame: Frame) -> TrackingResult:
+        """The pose of the next frame; see ``VisualOdometry.track``."""
+        self._input_checks.require(frame)
+        # Apply what the back end finished since the last frame
+        self._exchange_with_back_end()
+        # Extract features
+        with self._stages("extract"):
+            features = self._matcher.extract(frame.image)
+        # Localise in the map: motion model and reference keyframe, else relocalisation
+        found = None if self._map is None else self._localize(frame, features)
+        # Extend the map, or initialise one
+        if found is not None:
+            result = self._follow(frame, features, found)
+        else:
+            result = self._initialize(frame, features) if self._map is None else self._lose(frame, features)
+            result = replace(result, new_keyframes=self._take_new_keyframes()).with_scale(self._scale.report)
+        # Report
+        mapping_ms, self._mapping_ms = self._mapping_ms, {}
+        return replace(result, stage_ms=self._stages.take(), mapping_ms=mapping_ms)
+
+    def finish(self) -> tuple[Keyframe, ...]:
+        """Wait for the back end; the keyframes that were mapped since the last result."""
+        while not self._back_end.is_idle or self._pending:
+            self._exchange_with_back_end(wait=True)
+        return tuple(replace(k, scale=self._scale.report.state) for k in self._take_new_keyframes())
+
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """``world_from_camera`` of the keyframes in the active map, by id: adjusted since they were delivered."""
+        return self._atlas.keyframe_poses()
+
+    def current_keyframes(self) -> tuple[Keyframe, ...]:
+        """The keyframes in the active map as they are now: poses and landmarks change after they were delivered."""
+        return () if self._map is None else self._exported(*self._map.keyframes)
+
+    @property
+    def _map(self) -> LocalMap | None:
+        return self._atlas.active
+
+    @property
+    def _reference(self) -> MapKeyframe:
+        """The keyframe that frames are matched with; the newest, if it is no longer in the map."""
+        return self._map.keyframe(self._reference_id) or self._map.keyframes[-1]
+
+    # Localisation
+
+    def _localize(self, frame: Frame, features: Features) -> _Found | None:
+        """The pose in the active map, by the motion model or by relocalisation; else in an inactive map."""
+        if self.state is TrackerState.LOST:
+            found = self._relocalizer.relocalize(self._map, features) or self._return_to_inactive(features)
+            return None if found is None else _Found(found, relocalized=True)
+        prediction = self._motion_model.predict(frame.stamp_ns)
+        query = LocalizationQuery(self._map, features, self._reference, prediction, self._config.min_inliers)
+        found = self._localizer.localize(query)
+        if self._is_plausible(found, prediction):
+            return _Found(found)
+        found = self._relocalizer.relocalize(self._map, features)
+        # Even if found: a jump from the prediction means that the motion up to here is not known.
+        return None if found is None else _Found(found, relocalized=not self._is_plausible(found, prediction))
+
+    def _is_plausible(self, found: Localization | None, prediction: np.ndarray) -> bool:
+        return found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth)
+
+    def _return_to_inactive(self, features: Features) -> Localization | None:
+        """Continue in an inactive map if the image is localised there."""
+        inactive = self._atlas.next_inactive()
+        found = inactive and self._relocalizer.relocalize(inactive.local_map, features, tried=_TRIED_INACTIVE)
+        if not found:
+            return None
+        self._atlas.activate(inactive, self._uncertainty.drift, self._scale.variance)
+        self._pending.clear()
+        self._uncertainty.resume_map(self._map, found.reference, inactive.drift)
+        self._scale.resume(inactive.scale_variance)
+        return found
+
+    def _follow(self, frame: Frame, features: Features, found: _Found) -> TrackingResult:
+        """The result of a localised frame; extends the map if the frame becomes a keyframe."""
+        localization = found.localization
+        # Estimate and motion in the map as it is
+        counts = self._counts(features, localization)
+        parallax = median_parallax_deg(self._map, localization)
+        reason = self._relocalization_reason() if found.relocalized else ""
+        if found.relocalized:
+            self._initializer.forget_reference()
+        estimate = self._estimate(localization)
+        motion = None if found.relocalized else self._motion_to(estimate)
+        observed_ids, keyframe_id = localization.landmark_ids, None
+        # Decide on a keyframe
+        if self._needs_keyframe(localization, features):
+            with self._stages("map"):
+                keyframe_id = self._insert_keyframe(frame, features, localization)
+                mapped = self._mapped_keyframe(keyframe_id)
+                if mapped is not None:
+                    observed_ids = mapped.landmark_ids
+                    estimate = self._keyframe_estimate(mapped, None if self._merge_reason else localization)
+                    motion = None if self._merge_reason else motion
+            self._reference_id = keyframe_id
+        elif not localization.rotation_only:
+            self._reference_id = self._best_reference(localization).id
+        # Report
+        reason, self._merge_reason = self._merge_reason or reason, ""
+        result = replace(
+            self._result_with_pose(frame, estimate, motion),
+            reason=reason,
+            counts=replace(counts, landmarks=len(self._map), keyframes=len(self._map.keyframes)),
+            parallax_deg=parallax,
+            rotation_only=localization.rotation_only,
+            new_keyframes=self._take_new_keyframes(),
+            reference_points_px=localization.matches.points0,
+            tracked_points_px=localization.matches.points1,
+        )
+        view = LocalizedView(frame, features, estimate.camera_from_world, observed_ids)
+        return self._measure_scale(view, result, is_keyframe=keyframe_id is not None)
+
+    def _relocalization_reason(self) -> str:
+        if self.state is not TrackerState.LOST:
+            return f"found in map {self._atlas.number} far from where the motion before leads to"
+        return f"found again in map {self._atlas.number} after {self._frames_lost} frame(s) without a pose"
+
+    def _measure_scale(self, view: LocalizedView, result: TrackingResult, *, is_keyframe: bool) -> TrackingResult:
+        """Measure the scale, after the result was made in the old one, and rescale the map for the next frames."""
+        before = self._scale.report
+        with self._stages("scale"):
+            change = self._scale.observe(self._map, view, is_keyframe)
+        after = self._scale.report
+        if change != 1.0:
+            self._map.rescale(change, about=result.world_from_camera[:3, 3])
+            self._uncertainty.rescale(change)
+            self._previous = replace(self._previous, estimate=self._previous.estimate.rescaled(change))
+            self._motion_model = self._motion_model.rescaled(change)
+        # A new measurement concerns the next results, except if the scale is worse than thought.
+        return result.with_scale(before if after.sigma < before.sigma else after, change)
+
+    # Keyframes and the back end
+
+    def _needs_keyframe(self, localization: Localization, features: Features) -> bool:
+        if len(self._pending) >= _MAX_PENDING:
+            return False
+        return needs_keyframe(self._map, localization, self._config, lambda: self._overlap(localization, features))
+
+    def _overlap(self, localization: Localization, features: Features) -> float | None:
+        """The visible fraction of the reference's image; ``None`` where the matcher cannot estimate it."""
+        with self._stages("match"):
+            overlaps = self._matcher.overlaps(localization.reference.features, [features])
+        return None if overlaps is None else float(overlaps[0])
+
+    def _best_reference(self, localization: Localization) -> MapKeyframe:
+        """The keyframe that shares most landmarks with this frame; the newer one of equals."""
+        shared = self._map.shared_counts(localization.observed)
+        return self._map.keyframes[len(shared) - 1 - int(np.argmax(shared[::-1]))]
+
+    def _insert_keyframe(self, frame: Frame, features: Features, localization: Localization) -> int:
+        """Add a keyframe to the map and hand it to the back end; returns its id."""
+        keyframe = self._map.add_keyframe(
+            frame,
+            features.moved(localization.points_px),
+            localization.camera_from_world,
+            localization.landmark_ids.copy(),
+            localization.weights.copy(),
+        )
+        self._pending.append(NewKeyframe(keyframe.id, {localization.reference.id: localization.matches}))
+        self._exchange_with_back_end()
+        return keyframe.id
+
+    def _mapped_keyframe(self, id: int) -> MapKeyframe | None:
+        """The keyframe with an id, if the back end has mapped it within this frame."""
+        return self._map.keyframe(id) if any(keyframe.id == id for keyframe in self._new_keyframes) else None
+
+    def _exchange_with_back_end(self, *, wait: bool = False) -> None:
+        """Apply a finished update, and submit the keyframes that wait for it."""
+        self._apply(self._back_end.take(wait=wait))
+        if self._pending and self._back_end.is_idle:
+            known = tuple(new for new in self._pending if self._map.keyframe(new.id) is not None)
+            self._pending.clear()
+            if known:
+                inactive = self._atlas.next_inactive()
+                self._back_end.submit(self._atlas.number, self._map.snapshot(), known, inactive)
+                self._apply(self._back_end.take())
+
+    def _apply(self, update: MapUpdate | None) -> None:
+        if update is None:
+            return
+        if self._back_end.runs_in_frame:
+            self._stages.add(update.stage_ms)
+        else:
+            self._mapping_ms = update.stage_ms
+        number = self._atlas.number
+        correction = self._atlas.apply(update)
+        if correction is None:
+            return
+        self._uncertainty.follow(self._map)
+        if update.merged is not None:
+            self._uncertainty.resume_map(self._map, self._map.keyframe(update.place.id), update.merged.drift)
+            self._scale.resume(update.merged.scale_variance)
+            self._merge_reason = (
+                f"map {number} turned out to be in map {update.merged.number}, and was moved and scaled to where it "
+                "belongs"
+            )
+        if update.adjusted is not None:
+            covariance = update.adjusted.covariance
+            if correction.since_snapshot != 1.0:
+                covariance = covariance.rescaled(correction.since_snapshot)
+            self._uncertainty.update(self._map, replace(update.adjusted, covariance=covariance))
+        self._correct(correction)
+        if update.merged is not None:
+            self._previous = None  # in another map: the motion from there is not known
+        self._new_keyframes += self._exported(*(self._map.keyframe(id) for id in update.keyframe_ids))
+
+    def _correct(self, correction: MapCorrection) -> None:
+        """Move the last pose with the map."""
+        if self._previous is not None:
+            self._previous = self._previous.corrected(correction)
+        if self._motion_model is not None:
+            moved = invert(correction.applied_to(invert(self._motion_model.world_from_camera)))
+            self._motion_model = self._motion_model.moved_to(moved, correction.scale_change)
+
+    def _exported(self, *keyframes: MapKeyframe | None) -> tuple[Keyframe, ...]:
+        return tuple(
+            self._map.exported(k, self._scale.report.state, self._atlas.number) for k in keyframes if k is not None
+        )
+
+    def _take_new_keyframes(self) -> tuple[Keyframe, ...]:
+        taken, self._new_keyframes = tuple(self._new_keyframes), []
+        return taken
+
+    # Initialisation and loss
+
+    def _lose(self, frame: Frame, features: Features) -> TrackingResult:
+        """A frame without a pose; after a while a new map starts where the old one was left."""
+        self.state = TrackerState.LOST
+        self._frames_lost += 1
+        reason = (
+            f"{failure_reason(frame, features, self._reference.frame)}; lost for {self._frames_lost} frame(s): "
+            "show the camera a place it has seen, or move it sideways slowly to start a new map"
+        )
+        if self._frames_lost >= self._config.reinitialize_after:
+            started = self._initialize(frame, features)
+            if started.status is TrackingStatus.TRACKING:
+                return started
+        return TrackingResult(
+            frame.index,
+            frame.stamp_ns,
+            TrackingStatus.LOST,
+            reason,
+            counts=self._counts(features),
+        )
+
+    def _initialize(self, frame: Frame, features: Features) -> TrackingResult:
+        """Try to start a map with this frame as the second view."""
+        if self.state is TrackerState.NOT_INITIALIZED:
+            self.state = TrackerState.INITIALIZING
+        with self._stages("initialize"):
+            outcome = self._initializer.add(
+                frame, features, self._initial_pose_after_loss(), self._atlas.next_keyframe_id
+            )
+            if isinstance(outcome, InitialMap):
+                return self._start_map(outcome)
+        fault = unusable_image(frame, features) if outcome.matches < self._config.init_min_matches else ""
+        result = TrackingResult(
+            frame.index,
+            frame.stamp_ns,
+            TrackingStatus.INITIALIZING,
+            fault or outcome.reason,
+            counts=replace(self._counts(features), matches=outcome.matches),
+            parallax_deg=outcome.parallax_deg,
+        )
+        return result if self._map is not None else self._with_pose_by_rotation(result, outcome)
+
+    def _with_pose_by_rotation(self, result: TrackingResult, pending: InitializationPending) -> TrackingResult:
+        """The result with the pose of a camera that only rotated since the first image, if it did."""
+        continues = self._initializer.has_poses
+        rotated = self._initializer.pose_by_rotation(pending)
+        if rotated is None:
+            return result
+        self._atlas.start_map(None, {}, self._scale.variance, continues=continues)
+        previous_from_current, relative_covariance = rotated.motion or (None, None)
+        return replace(
+            result,
+            status=TrackingStatus.TRACKING,
+            world_from_camera=rotated.world_from_camera,
+            covariance=rotated.covariance,
+            previous_from_current=previous_from_current,
+            relative_covariance=relative_covariance,
+            counts=replace(result.counts, inliers=rotated.inliers, maps=self._atlas.maps_started),
+            map_id=self._atlas.maps_started,
+            rotation_only=rotated.rotation_only,
+        )
+
+    def _initial_pose_after_loss(self) -> InitialPose | None:
+        """The pose of a map that starts now, if there was one before."""
+        if self._map is None:
+            return None
+        world_from_camera, depth = self._motion_model.world_from_camera, self._map.typical_depth
+        drift = self._uncertainty.drift_after_loss(world_from_camera[:3, 3], depth)
+        return InitialPose(world_from_camera, depth, drift)
+
+    def _start_map(self, initial: InitialMap) -> TrackingResult:
+        """Continue in a new map."""
+        local_map, keyframe, views = initial.local_map, initial.keyframe, initial.views
+        self._atlas.start_map(local_map, self._uncertainty.drift, self._scale.variance, continues=initial.continues)
+        self._scale.begin(local_map)
+        self._pending.clear()
+        self._reference_id, self._previous, self._motion_model = keyframe.id, None, None
+        reason = ""
+        if self._atlas.number > 1:
+            reason = f"started map {self._atlas.number} after a loss: its place and its scale are guesses"
+            _LOG.warning("frame %d: %s", keyframe.frame.index, reason)
+        self._uncertainty.start_map(local_map.keyframes[0], initial.drift)
+        adjusted = self._adjuster.adjusted_window(local_map, keyframe)
+        if adjusted is not None:
+            self._uncertainty.update(local_map, adjusted)
+        self._new_keyframes += self._exported(*local_map.keyframes)
+        return replace(
+            self._result_with_pose(keyframe.frame, self._keyframe_estimate(keyframe)),
+            reason=reason,
+            counts=replace(self._counts(views.features1), matches=len(views.matches), inliers=len(keyframe.observed)),
+            parallax_deg=float(np.nanmedian(views.geometry.parallax_deg)),
+            reference_points_px=views.matches.points0[views.geometry.inliers],
+            tracked_points_px=views.matches.points1[views.geometry.inliers],
+        )
+
+    # Poses and covariances
+
+    def _estimate(self, localization: Localization) -> PoseEstimate:
+        """A pose in the map as it is, with its covariance."""
+        pose = localization.camera_from_world
+        if localization.covariance is not None:
+            return self._uncertainty.estimate_with_covariance(pose, localization.covariance)
+        rows = np.flatnonzero(localization.landmark_ids != NO_LANDMARK)
+        return self._uncertainty.estimate(
+            self._map,
+            pose,
+            localization.landmark_ids[rows],
+            localization.points_px[rows],
+            self._config.threshold_px(self._map.camera),
+            localization.weights[rows],
+        )
+
+    def _keyframe_estimate(self, keyframe: MapKeyframe, before: Localization | None = None) -> PoseEstimate:
+        """The pose of a mapped keyframe with its covariance; ``before`` is its localisation before the mapping."""
+        covariance = None if before is None else before.covariance
+        if covariance is not None:
+            return self._uncertainty.estimate_with_covariance(keyframe.camera_from_world, covariance)
+        rows = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
+        return self._uncertainty.estimate(
+            self._map,
+            keyframe.camera_from_world,
+            keyframe.landmark_ids[rows],
+            keyframe.features.keypoints_px[rows],
+            self._config.threshold_px(self._map.camera),
+            keyframe.weights[rows],
+        )
+
+    def _motion_to(self, estimate: PoseEstimate) -> tuple[np.ndarray, np.ndarray] | None:
+        """previous_from_current and its covariance, in the map as it is; ``None`` without a previous pose in it."""
+        if self._previous is None:
+            return None
+        motion = self._previous.estimate.camera_from_world @ invert(estimate.camera_from_world)
+        return motion, self._uncertainty.relative_covariance(self._previous.estimate, estimate)
+
+    def _result_with_pose(
+        self, frame: Frame, estimate: PoseEstimate, motion: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> TrackingResult:
+        """A TRACKING result; ``motion`` is that since the previous frame, before an update moved this one."""
+        previous, relative, relative_cov, elapsed_ns = self._previous, None, None, 0
+        world_from_camera = invert(estimate.camera_from_world)
+        if motion is not None:
+            relative = invert(previous.world_from_camera) @ world_from_camera
+            relative_cov = motion[1] + jump_covariance(motion[0], relative)
+            elapsed_ns = frame.stamp_ns - previous.stamp_ns
+        covariance = self._uncertainty.world_covariance(estimate)
+        current_from_previous = None if relative is None else invert(relative)
+        self._previous = TrackedFrame(frame.stamp_ns, world_from_camera, estimate)
+        self._motion_model = ConstantVelocityModel(frame.stamp_ns, world_from_camera, current_from_previous, elapsed_ns)
+        self.state, self._frames_lost = TrackerState.TRACKING, 0
+        return TrackingResult(
+            frame.index,
+            frame.stamp_ns,
+            TrackingStatus.TRACKING,
+            "",
+            map_id=self._atlas.number,
+            world_from_camera=world_from_camera,
+            covariance=covariance,
+            previous_from_current=relative,
+            relative_covariance=relative_cov,
+        )
+
+    def _counts(self, features: Features, localization: Localization | None = None) -> TrackingCounts:
+        return TrackingCounts(
+            keypoints=len(features),
+            matches=0 if localization is None else len(localization.matches),
+            inliers=0 if localization is None else localization.inliers,
+            landmarks=0 if self._map is None else len(self._map),
+            keyframes=0 if self._map is None else len(self._map.keyframes),
+            maps=self._atlas.maps_started,
+        )

@@ -1,0 +1,1 @@
+"""Covariances of the tracker's poses and motions."""

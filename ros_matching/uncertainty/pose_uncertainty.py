@@ -1,0 +1,264 @@
+"""Covariances of poses and motions.
+
+All errors are steps from the estimate to the ground truth: of a camera ``(v, w)`` of ``X -> Exp(w) X + v`` in its
+own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
+
+1. The map. A bundle adjustment of the window has the joint covariance C of the keyframes' steps c, and per landmark
+   ``x_j = B_j c + q_j`` with q_j independent of each other and of c (``geometry.bundle_covariance``). The q_j average
+   out over many landmarks, the B_j c do not.
+2. A frame localised in the map, and the motion between two: ``tracking.pose_estimate``. Where the map was adjusted
+   between the two, what that moved the frame by is an error of known size.
+3. The drift. The window depends on a fixed keyframe, the anchor, whose error dates from the time when it was adjusted:
+   six of pose and one of scale, as the fixed part of a window determines its scale. The error of a keyframe is that of
+   its anchor, carried rigidly and with the scale, plus that of the window; so it grows along the chain. The gauge is
+   the first keyframe, without error; the scale of its map is the unit. While only one keyframe is fixed, nothing fixes
+   the scale, and the window as a whole is as uncertain in it as its depths are against its baselines.
+
+``CALIBRATION`` holds factors on these variances: matches that pulled on the pose but are no inliers are missing among
+the landmarks, and a window is not the whole past. They were found on two rendered sequences and on hololens_000, on
+which two front ends must differ by as much as both say, and checked on others (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import MapKeyframe
+from ros_matching.atlas.local_map import LocalMap
+from ros_matching.atlas.map_update import AdjustedWindow, AdjustmentWindow
+from ros_matching.geometry.bundle_covariance import BundleCovariance, step_lengths
+from ros_matching.geometry.se3 import invert, local, skew
+from ros_matching.uncertainty.pose_estimate import Influences, PoseEstimate, difference_noise
+
+# Standard deviations of the place of a map that starts after a loss: position in typical depths, rotation in radians,
+# relative scale.
+_LOSS_STDS = 1.0, 1.0, 0.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factors on variances: of the landmarks' noise, the window's common error, and what it adds to the drift."""
+
+    noise: float = 1.0
+    common: float = 1.0
+    drift: float = 1.0
+
+
+CALIBRATION = Calibration(noise=1.3, common=2.0, drift=2.0)
+
+
+class PoseUncertainty:
+    """Estimates the errors of the map of one tracker, and the covariances of its poses."""
+
+    def __init__(self, calibration: Calibration = CALIBRATION) -> None:
+        self._calibration = calibration
+        self._version = 0
+        self._drift: dict[int, np.ndarray] = {}  # (7, 7) over (dt, dr, ds) by keyframe id
+        self._anchor: MapKeyframe | None = None
+        self._free_scale = 0.0
+        self._map: BundleCovariance | None = None
+        self._landmark_ids = np.zeros(0, np.intp)
+
+    def start_map(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
+        """Start with a new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
+        self._drift = {keyframe.id: drift}
+        self._anchor, self._map, self._free_scale = keyframe, None, 0.0
+        self._landmark_ids = np.zeros(0, np.intp)
+        self._version += 1
+
+    @property
+    def drift(self) -> dict[int, np.ndarray]:
+        """The covariances (7, 7) over ``(dt, dr, ds)`` of the keyframes' errors, by id, for ``resume_map``."""
+        return dict(self._drift)
+
+    def resume_map(self, local_map: LocalMap, anchor: MapKeyframe, drift: dict[int, np.ndarray]) -> None:
+        """Continue in a map with the errors that its keyframes had when it was left; others depend on ``anchor``."""
+        self._version += 1
+        self._anchor, self._map = anchor, None
+        self._landmark_ids = np.zeros(0, np.intp)
+        worst = max(drift.values(), key=np.trace)
+        self._drift = {anchor.id: drift.get(anchor.id, worst)}
+        self._drift = {k.id: drift.get(k.id, self._carried(k.center)) for k in local_map.keyframes}
+
+    def follow(self, local_map: LocalMap) -> None:
+        """Refer to the keyframes of an updated version of the map."""
+        if self._anchor is not None:
+            self._anchor = local_map.keyframe(self._anchor.id) or self._anchor
+
+    def update(self, local_map: LocalMap, adjusted: AdjustedWindow) -> None:
+        """Take the errors of a newly adjusted window of the map."""
+        self._version += 1
+        window = adjusted.window
+        self._map = adjusted.covariance
+        self._landmark_ids = window.landmarks
+        for keyframe in local_map.keyframes:
+            if keyframe.id not in self._drift:  # one that no adjustment moved yet
+                self._drift[keyframe.id] = self._carried(keyframe.center)
+        self._propagate_drift(local_map, window)
+        alive = {keyframe.id for keyframe in local_map.keyframes} | {self._anchor.id}
+        self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
+
+    def rescale(self, factor: float) -> None:
+        """Multiply all lengths by ``factor``, as the scale was measured; its drift starts from zero."""
+        lengths = np.append(step_lengths(factor, 1), 0.0)
+        self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
+        self._free_scale = 0.0
+        if self._map is not None:
+            self._map = self._map.rescaled(factor)
+
+    def _propagate_drift(self, local_map: LocalMap, window: AdjustmentWindow) -> None:
+        """Propagate the drift of the newest fixed keyframe of a window to those that move."""
+        fixed = [k for k, is_fixed in zip(window.keyframes, window.problem.fixed_cameras, strict=True) if is_fixed]
+        self._anchor, self._free_scale = max(fixed, key=lambda k: k.id), 0.0
+        moving = [window.keyframes[row] for row in self._map.free_cameras]
+        chains = [self._chain(local_map, keyframe, slot) for slot, keyframe in enumerate(moving)]
+        added = [self._calibration.drift * (chain @ self._map.cameras @ chain.T) for chain in chains]
+        if len(fixed) == 1 and moving:
+            # Nothing fixes the scale: it is as uncertain as depths are against baselines, for the window as a whole.
+            self._free_scale = float(added[-1][6, 6])
+            for own in added:
+                own[6] = own[:, 6] = 0.0
+        for keyframe, own in zip(moving, added, strict=True):
+            self._drift[keyframe.id] = self._carried(keyframe.center) + own
+
+    def estimate(
+        self,
+        local_map: LocalMap,
+        camera_from_world: np.ndarray,
+        landmark_ids: np.ndarray,
+        points_px: np.ndarray,
+        threshold_px: float,
+        weights: np.ndarray | None = None,
+    ) -> PoseEstimate:
+        """The estimate of a pose from observations of landmarks (K,) at pixels (K, 2).
+
+        ``weights`` (K,) are those of the pose's optimisation, all one unless given. Where the observations do not
+        determine the pose, its covariance is NaN.
+        """
+        found = Influences.of(
+            local_map.camera,
+            camera_from_world,
+            local_map.positions_of(landmark_ids),
+            points_px,
+            threshold_px,
+            weights,
+        )
+        if found is None:
+            return self.estimate_with_covariance(camera_from_world, np.full((6, 6), np.nan))
+        landmark_ids = landmark_ids[found.rows]
+        return PoseEstimate(
+            camera_from_world,
+            self._version,
+            landmark_ids,
+            found.places,
+            np.sqrt(self._calibration.noise) * found.influences,
+            self._by_map(landmark_ids, found.gains, found.by_point),
+            np.zeros((6, 6)),
+        )
+
+    def estimate_with_covariance(self, camera_from_world: np.ndarray, covariance: np.ndarray) -> PoseEstimate:
+        """The estimate of a pose without landmarks, from the covariance (6, 6) of its world_from_camera."""
+        turn = _step_from_world(camera_from_world)
+        return PoseEstimate(
+            camera_from_world,
+            self._version,
+            np.zeros(0, np.intp),
+            np.zeros((0, 2), np.intp),
+            np.zeros((0, 6)),
+            np.zeros((6, 0 if self._map is None else len(self._map.cameras))),
+            turn @ covariance @ turn.T,
+        )
+
+    def world_covariance(self, estimate: PoseEstimate) -> np.ndarray:
+        """The covariance (6, 6) of ``world_from_camera``, drift included."""
+        turn = _step_from_world(estimate.camera_from_world).T
+        step = estimate.noise + self._common(estimate.by_map)
+        return turn @ step @ turn.T + self._carried(invert(estimate.camera_from_world)[:3, 3])[:6, :6]
+
+    def relative_covariance(self, before: PoseEstimate, now: PoseEstimate) -> np.ndarray:
+        """The covariance (6, 6) of ``before_from_now``, for two poses in the map as it is."""
+        before_from_now = before.camera_from_world @ invert(now.camera_from_world)
+        of_before, of_now = np.eye(6), np.zeros((6, 6))
+        of_before[:3, 3:] = -skew(before_from_now[:3, 3])
+        of_now[:3, :3] = of_now[3:, 3:] = before_from_now[:3, :3]
+        covariance = of_before @ before.own @ of_before.T + of_now @ now.own @ of_now.T
+        covariance += difference_noise(before, now, of_before, of_now)
+        if before.version == now.version:
+            covariance += self._common(of_before @ before.by_map - of_now @ now.by_map)
+        covariance[:3, :3] += self.scale_variance * np.outer(before_from_now[:3, 3], before_from_now[:3, 3])
+        return covariance
+
+    @property
+    def scale_variance(self) -> float:
+        """The variance of the relative error of scale at the anchor, against the scale of the first map."""
+        return float(self._drift[self._anchor.id][6, 6]) + self._free_scale
+
+    def drift_after_loss(self, position: np.ndarray, depth: float) -> np.ndarray:
+        """The covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a position (3,) after a loss."""
+        moved, turned, scaled = _LOSS_STDS
+        variances = [(moved * depth) ** 2] * 3 + [turned**2] * 3 + [scaled**2]
+        return self._carried(position) + np.diag(variances)
+
+    def _common(self, by_map: np.ndarray) -> np.ndarray:
+        if self._map is None or not by_map.size:
+            return np.zeros((6, 6))
+        return self._calibration.common * (by_map @ self._map.cameras @ by_map.T)
+
+    def _by_map(self, landmark_ids: np.ndarray, gains: np.ndarray, by_point: np.ndarray) -> np.ndarray:
+        """M (6, 6F)."""
+        if self._map is None:
+            return np.zeros((6, 0))
+        rows = self._rows(landmark_ids)
+        known = rows >= 0
+        by_cameras = self._map.points_by_cameras[rows[known]]
+        return np.einsum("nia,nak,nkc->ic", gains[known], by_point[known], by_cameras, optimize=True)
+
+    def _rows(self, landmark_ids: np.ndarray) -> np.ndarray:
+        """The rows (K,) of landmarks in the last adjustment, -1 for those that had no part in it."""
+        if not len(self._landmark_ids):
+            return np.full(len(landmark_ids), -1, np.intp)
+        order = np.argsort(self._landmark_ids)
+        rows = order[np.minimum(np.searchsorted(self._landmark_ids, landmark_ids, sorter=order), len(order) - 1)]
+        return np.where(self._landmark_ids[rows] == landmark_ids, rows, -1)
+
+    def _chain(self, local_map: LocalMap, keyframe: MapKeyframe, slot: int) -> np.ndarray:
+        """The error (dt, dr, ds) of a moving keyframe, linear (7, 6F) in the window's steps."""
+        chain = np.zeros((7, len(self._map.cameras)))
+        mine = slice(6 * slot, 6 * slot + 6)
+        chain[:6, mine] = _step_from_world(keyframe.camera_from_world).T
+        observed = keyframe.observed
+        rows = self._rows(observed)
+        observed, rows = observed[rows >= 0], rows[rows >= 0]
+        if len(rows):
+            pose = keyframe.camera_from_world
+            points = local_map.positions_of(observed) @ pose[:3, :3].T + pose[:3, 3]
+            inverse_depth = 1.0 / np.maximum(points[:, 2], 1e-9)
+            of_points = self._map.points_by_cameras[rows]
+            chain[6] = np.einsum("n,k,nkc->c", inverse_depth, pose[2, :3], of_points) / len(rows)
+            x, y = np.mean(points[:, 0] * inverse_depth), np.mean(points[:, 1] * inverse_depth)
+            chain[6, mine] += [0.0, 0.0, np.mean(inverse_depth), y, -x, 0.0]
+        return chain
+
+    def _carried(self, position: np.ndarray) -> np.ndarray:
+        """The covariance (7, 7) of the anchor's error at another position (3,) that goes with it."""
+        arm = position - self._anchor.center
+        carry = np.eye(7)
+        carry[:3, 3:6], carry[:3, 6] = -skew(arm), arm
+        drift = self._drift[self._anchor.id].copy()
+        drift[6, 6] += self._free_scale
+        return carry @ drift @ carry.T
+
+
+def jump_covariance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The second moment (6, 6) of the known error of a transform (4, 4) that an adjustment moved to another."""
+    step = local(before, after)
+    return np.outer(step, step)
+
+
+def _step_from_world(camera_from_world: np.ndarray) -> np.ndarray:
+    """The orthogonal (6, 6) between the error of world_from_camera and the camera's step: ``e = D (dt, dr)``."""
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = -camera_from_world[:3, :3]
+    return turn

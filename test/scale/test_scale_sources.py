@@ -1,0 +1,283 @@
+"""What the anchors of the scale measure, on a map whose unit is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from point_world import CAMERA, cloud, walk
+from scale_world import (
+    METRES,
+    PartnerWorld,
+    add_keyframe,
+    depth_image,
+    view_of,
+    walked_map,
+    without_landmarks,
+)
+
+from ros_matching.atlas.local_map import LocalMap
+from ros_matching.datatypes import StereoPartner
+from ros_matching.errors import ConfigError, DataTypeError, TrackingError
+from ros_matching.geometry.se3 import exp_so3, invert, pose_from, transform
+from ros_matching.scale import ScaleConfig, WheelOdometry, make_scale_estimator
+from ros_matching.scale.depth_scale import DepthScaleSource, depth_at
+from ros_matching.scale.ground_scale import GroundScaleSource
+from ros_matching.scale.scale_measurement import NoMeasurement, ScaleMeasurement
+from ros_matching.scale.stereo_scale import StereoScaleSource
+from ros_matching.scale.wheel_scale import WheelScaleSource
+
+CENTRED, LEVEL = np.eye(4), np.array([0.0, 1.0, 0.0])
+RIGHT_FROM_LEFT = pose_from(np.eye(3), np.array([-0.12, 0.0, 0.0]))
+
+
+def assert_right(measured: ScaleMeasurement | NoMeasurement, tolerance: float = 0.02) -> None:
+    assert isinstance(measured, ScaleMeasurement), measured
+    error = measured.log_factor - np.log(METRES)
+    assert abs(error) < tolerance
+    assert abs(error) < 4 * measured.sigma < 0.25
+
+
+def assert_refused(measured: ScaleMeasurement | NoMeasurement, words: str) -> None:
+    assert isinstance(measured, NoMeasurement), measured
+    assert words in measured.reason
+
+
+def measured_by_depth(change=lambda depth: depth) -> ScaleMeasurement | NoMeasurement:
+    local_map, _ = walked_map()
+    depth = depth_image(local_map, view_of(local_map))
+    return DepthScaleSource(ScaleConfig()).measure(
+        local_map, view_of(local_map, depth=change(depth).astype(np.float32))
+    )
+
+
+def test_depth_tells_the_unit():
+    assert_right(measured_by_depth())
+
+
+def test_depth_with_holes_and_outliers_tells_the_unit():
+    def spoil(depth: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(1)
+        blocks = rng.random((48, 64)).repeat(10, axis=0).repeat(10, axis=1)
+        return np.where(blocks < 0.3, np.nan, np.where(blocks < 0.5, 1.7, depth))
+
+    assert_right(measured_by_depth(spoil))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda depth: np.full_like(depth, np.nan), "knows the depth of 0"),
+        (np.zeros_like, "knows the depth of 0"),
+        (lambda depth: -depth, "knows the depth of 0"),
+        (lambda depth: depth * 1000, "between 0.2 and 20 m"),  # millimetres taken for metres
+        (lambda depth: np.random.default_rng(0).uniform(0.5, 8, (48, 64)).repeat(10, 0).repeat(10, 1), "fits only"),
+    ],
+    ids=["nan", "zero", "negative", "millimetres", "noise"],
+)
+def test_depth_images_that_cannot_be_right_are_refused(change, words):
+    assert_refused(measured_by_depth(change), words)
+
+
+def test_without_a_depth_image_the_next_frame_is_waited_for():
+    local_map, _ = walked_map()
+    measured = DepthScaleSource(ScaleConfig()).measure(local_map, view_of(local_map))
+    assert_refused(measured, "no depth image")
+    assert measured.pending
+
+
+def test_a_view_without_landmarks_tells_nothing():
+    local_map, _ = walked_map()
+    view = view_of(local_map, depth=np.ones((CAMERA.height, CAMERA.width), np.float32))
+    assert_refused(DepthScaleSource(ScaleConfig()).measure(local_map, without_landmarks(view)), "0 of 0 landmarks")
+
+
+def test_depth_is_read_beside_holes_but_not_across_edges():
+    depth = np.full((20, 20), 2.0, np.float32)
+    depth[:, 12:] = 3.0
+    depth[::2] = np.nan
+    points_px = np.array([[5.0, 6.0], [12.0, 6.0], [17.0, 7.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(depth_at(depth, points_px), [2.0, np.nan, 3.0, 2.0])
+    assert np.isnan(depth_at(np.full((20, 20), np.nan, np.float32), points_px)).all()
+
+
+def measured_by_stereo(true: np.ndarray, told: np.ndarray, noise_px: float = 0.3) -> ScaleMeasurement | NoMeasurement:
+    local_map, _ = walked_map()
+    matcher = PartnerWorld(local_map, view_of(local_map), true, noise_px)
+    partner = StereoPartner(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA, told)
+    return StereoScaleSource(ScaleConfig(), matcher).measure(local_map, view_of(local_map, partner=partner))
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["rectified", "turned"])
+def test_stereo_tells_the_unit(turned):
+    pose = RIGHT_FROM_LEFT
+    if turned:
+        pose = pose_from(exp_so3(np.array([0.02, 0.1, -0.05])), np.array([-0.2, 0.05, 0.03]))
+    assert_right(measured_by_stereo(pose, pose))
+
+
+def test_swapped_stereo_cameras_are_told():
+    assert_refused(measured_by_stereo(invert(RIGHT_FROM_LEFT), RIGHT_FROM_LEFT), "swapped")
+
+
+def test_a_partner_that_sits_elsewhere_than_told_is_refused():
+    tilted = pose_from(exp_so3(np.array([0.05, 0.0, 0.1])), RIGHT_FROM_LEFT[:3, 3])
+    assert_refused(measured_by_stereo(tilted, RIGHT_FROM_LEFT), "epipolar")
+
+
+def test_a_baseline_too_short_for_the_scene_is_refused():
+    short = pose_from(np.eye(3), np.array([-0.002, 0.0, 0.0]))
+    assert_refused(measured_by_stereo(short, short), "near enough")
+
+
+def test_a_partner_without_a_baseline_is_no_partner():
+    with pytest.raises(DataTypeError, match="no baseline"):
+        StereoPartner(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA, np.eye(4))
+
+
+def wheels(poses: np.ndarray, base_from_camera: np.ndarray = CENTRED, factor: float = 1.0) -> WheelOdometry:
+    """The odometry of a robot whose camera is at poses (N, 4, 4) at whole seconds, ten times a second."""
+    odometry, base = WheelOdometry(), poses @ invert(base_from_camera)
+    start = invert(base[0])
+    for step in range(10 * (len(poses) - 1) + 1):
+        before, share = min(step // 10, len(poses) - 2), step / 10 - min(step // 10, len(poses) - 2)
+        position = (1 - share) * base[before, :3, 3] + share * base[before + 1, :3, 3]
+        odometry.add(1_000_000_000 + 100_000_000 * step, factor * transform(start, position[None])[0])
+    return odometry
+
+
+@pytest.mark.parametrize("arm", [0.0, 0.6])
+def test_wheels_tell_the_unit_whatever_the_mounting(arm):
+    mounting = pose_from(exp_so3(np.array([-1.2, 1.2, -1.2])), np.array([arm, 0.1, 0.3]))
+    local_map, poses = walked_map(3)
+    anchor = WheelScaleSource(ScaleConfig(), wheels(poses, mounting), lambda: mounting)
+    assert_right(anchor.measure(local_map, view_of(local_map)), 0.005)
+
+
+def test_wheels_go_on_from_the_last_measurement():
+    local_map, _ = walked_map(2)
+    anchor = WheelScaleSource(ScaleConfig(), wheels(walk(6, 0.4)), lambda: np.eye(4))
+    assert_right(anchor.measure(local_map, view_of(local_map)))
+    assert_refused(anchor.measure(local_map, view_of(local_map)), "far enough")
+    for pose in walk(6, 0.4)[2:4]:
+        add_keyframe(local_map, cloud(1500), pose)
+    assert_right(anchor.measure(local_map, view_of(local_map)))
+
+
+def test_standing_wheels_under_a_moving_camera_are_refused():
+    local_map, poses = walked_map(3)
+    anchor = WheelScaleSource(ScaleConfig(), wheels(poses, factor=0.0), lambda: np.eye(4))
+    assert_refused(anchor.measure(local_map, view_of(local_map)), "stands still")
+
+
+def test_turning_wheels_under_a_camera_that_stands_are_waited_out():
+    local_map, _ = walked_map(3, speed=1e-4)
+    anchor = WheelScaleSource(ScaleConfig(), wheels(walk(3, 0.4)), lambda: np.eye(4))
+    assert_refused(anchor.measure(local_map, view_of(local_map)), "far enough")
+
+
+def test_wheels_of_another_time_or_with_a_gap_tell_nothing():
+    local_map, _ = walked_map(3)
+    odometry = WheelOdometry()
+    for seconds in (0.2, 1.1, 2.4, 9.0):
+        odometry.add(int(seconds * 1e9), np.array([seconds, 0, 0]))
+    anchor = WheelScaleSource(ScaleConfig(), odometry, lambda: np.eye(4))
+    assert_refused(anchor.measure(local_map, view_of(local_map)), "no wheel odometry")
+
+
+@pytest.mark.parametrize("odd", [(0, 0.5), (10**18, 0.5), (510_000_000, 90.0)])
+def test_a_single_odd_position_leaves_the_wheel_odometry_as_it_was(odd):
+    odometry = WheelOdometry()
+    for step in range(5):
+        odometry.add(step * 100_000_000 + 100_000_000, np.array([step, 0.0, 0.0]))
+    assert not odometry.add(odd[0], np.array([odd[1], 0.0, 0.0]))
+    assert odometry.add(600_000_000, np.array([5.0, 0.0, 0.0]))
+    np.testing.assert_allclose(odometry.at([150_000_000, 550_000_000])[:, 0], [0.5, 4.5])
+
+
+def test_wheel_odometry_goes_on_after_a_gap():
+    odometry = WheelOdometry()
+    for seconds in (1.0, 1.1, 9.0, 9.1, 9.2):
+        odometry.add(int(seconds * 1e9), np.array([seconds, 0.0, 0.0]))
+    np.testing.assert_allclose(odometry.at([1_050_000_000, 5 * 10**9, 9_050_000_000])[:, 0], [1.05, np.nan, 9.05])
+
+
+def test_an_unknown_mounting_is_waited_for():
+    local_map, poses = walked_map(3)
+    measured = WheelScaleSource(ScaleConfig(), wheels(poses), lambda: None).measure(local_map, view_of(local_map))
+    assert_refused(measured, "how the camera sits")
+    assert measured.pending
+
+
+def test_wheel_odometry_interpolates_and_begins_anew_after_a_jump():
+    odometry = WheelOdometry(capacity=4)
+    for step in range(8):
+        odometry.add(step * 100, np.array([step, 0.0, 0.0]) * 1e-9)
+    found = odometry.at([350, 450, 710])
+    np.testing.assert_allclose(found[:, 0], [np.nan, 4.5e-9, np.nan])
+    assert [odometry.add(stamp, np.array([90.0, 0.0, 0.0])) for stamp in (800, 900, 1000)] == [False, False, True]
+    np.testing.assert_allclose(odometry.at([650, 850])[:, 0], [np.nan, 90.0])
+    assert [odometry.add(stamp, np.zeros(3)) for stamp in (100, 200, 300)] == [False, False, True]
+    assert np.isnan(odometry.at([850])).all()
+    with pytest.raises(TrackingError, match="finite"):
+        odometry.add(200, np.array([np.nan, 0, 0]))
+
+
+HEIGHT_M = 1.3
+
+
+def ground_scene(level_m: float = HEIGHT_M, clutter: int = 300, seed: int = 0) -> np.ndarray:
+    """Points on a floor ``level_m`` below the camera's path, y down, and others above it."""
+    rng = np.random.default_rng(seed)
+    floor = np.column_stack([rng.uniform(-4, 4, 600), level_m + rng.normal(0, 0.005, 600), rng.uniform(1, 9, 600)])
+    above = rng.uniform((-4, -2, 3), (4, level_m - 0.1, 9), (clutter, 3))
+    return np.concatenate([floor, above])
+
+
+def measured_by_height(points: np.ndarray, down: np.ndarray = LEVEL, tilt: float = 0.0):
+    local_map = LocalMap(CAMERA, 40)
+    turn = exp_so3(np.array([tilt, 0.0, 0.0]))
+    for x in (0.0, 0.2, 0.4):
+        add_keyframe(local_map, points, pose_from(turn, np.array([x, 0.0, 0.0])))
+    anchor = GroundScaleSource(ScaleConfig(anchor="height", camera_height_m=HEIGHT_M), lambda: down)
+    return anchor.measure(local_map, view_of(local_map))
+
+
+def test_the_height_over_the_ground_tells_the_unit():
+    assert_right(measured_by_height(ground_scene()), 0.01)
+
+
+def test_the_height_of_a_camera_that_looks_down_tells_the_unit():
+    tilt = np.radians(-25)
+    down = np.array([0.0, np.cos(tilt), -np.sin(tilt)])
+    assert_right(measured_by_height(ground_scene(), down, tilt), 0.01)
+
+
+def test_a_camera_tilted_against_what_was_told_still_finds_the_ground():
+    assert_right(measured_by_height(ground_scene(), tilt=np.radians(-8)), 0.01)
+
+
+def test_walls_and_clutter_are_no_ground():
+    rng = np.random.default_rng(2)
+    wall = np.column_stack([rng.uniform(-4, 4, 800), rng.uniform(-2, 2, 800), rng.normal(6, 0.01, 800)])
+    assert_refused(measured_by_height(wall), "no ground")
+    assert_refused(measured_by_height(rng.uniform((-4, -3, 2), (4, 3, 9), (900, 3))), "no ground")
+
+
+def test_a_table_above_a_visible_floor_is_no_ground():
+    rng = np.random.default_rng(3)
+    table = np.column_stack([rng.uniform(-1, 1, 900), rng.normal(0.5, 0.003, 900), rng.uniform(2, 4, 900)])
+    measured = measured_by_height(np.concatenate([ground_scene(), table]))
+    assert isinstance(measured, NoMeasurement) or abs(measured.log_factor - np.log(METRES)) < 0.02
+
+
+def test_a_sky_of_points_is_no_ground():
+    assert_refused(measured_by_height(ground_scene(level_m=-1.3, clutter=0)), "no ground")
+
+
+def test_anchors_that_lack_what_they_need_are_refused():
+    with pytest.raises(ConfigError, match="camera_height_m"):
+        make_scale_estimator(ScaleConfig(anchor="height"), None)
+    with pytest.raises(ConfigError, match="wheel odometry"):
+        make_scale_estimator(ScaleConfig(anchor="wheel"), None)
+    with pytest.raises(ConfigError, match="must be one of"):
+        ScaleConfig(anchor="lidar")

@@ -1,0 +1,67 @@
+"""The covariances of a whole tracker against exact truth, on points and on a rendered sequence."""
+
+from __future__ import annotations
+
+import numpy as np
+from point_world import PointWorld, cloud, walk
+
+from ros_matching.datatypes import Features
+from ros_matching.evaluation.trajectory.consistency import Consistency, PoseEstimate, evaluate_consistency
+from ros_matching.io import open_source
+from ros_matching.matching import load_matcher
+from ros_matching.visual_odometry import VisualOdometry
+
+
+def tracked_consistency(matcher, frames) -> dict[str, Consistency]:
+    odometry, poses = VisualOdometry(matcher), []
+    for frame in frames:
+        result = odometry.track(frame)
+        if result.world_from_camera is not None:
+            poses.append(
+                PoseEstimate(
+                    result.world_from_camera,
+                    result.covariance,
+                    result.previous_from_current,
+                    result.relative_covariance,
+                    frame.true_world_from_camera,
+                    result.map_id,
+                )
+            )
+    return evaluate_consistency(poses)
+
+
+def test_motions_and_poses_are_as_far_off_as_they_say():
+    """Six degrees of freedom; a covariance four times too large gives 1.5, one four times too small 24."""
+    world = PointWorld(cloud(), walk(120))
+    found = tracked_consistency(world, world.frames())
+    assert found["relative"].count > 90
+    assert 3.5 < found["relative"].mean_nees < 9
+    assert (np.abs(np.log(found["relative"].axes)) < np.log(2)).all()
+    assert 1 < found["world"].mean_nees < 9
+
+
+class Wavy(PointWorld):
+    """Besides their own noise, what is seen near each other is off together, in each image anew."""
+
+    def extract(self, image: np.ndarray) -> Features:
+        features = super().extract(image)
+        rng = np.random.default_rng((int(image[0, 0, 0]), int(image[0, 0, 1])))
+        waves, phases = rng.normal(size=(2, 40, 2)) / 40.0, rng.uniform(0, 2 * np.pi, (2, 40, 1))
+        off = np.cos(waves @ features.keypoints_px.T + phases).sum(axis=1) * np.sqrt(2 / 40)
+        return features.moved(features.keypoints_px + 0.15 * off.T)
+
+
+def test_what_neighbours_have_in_common_is_in_the_covariance():
+    """As in real video: a part of the errors reaches over 40 px. Without ``common_factor`` the mean is above 15."""
+    world = Wavy(cloud(), walk(80), outliers=0.0)
+    found = tracked_consistency(world, world.frames())["relative"]
+    assert found.count > 60
+    assert 3 < found.mean_nees < 11
+
+
+def test_motions_and_poses_of_a_rendered_sequence_are_as_far_off_as_they_say():
+    frames = open_source("scene:room?frames=80&seed=7&path=forward&fps=15")
+    found = tracked_consistency(load_matcher("sift"), frames)
+    assert found["relative"].count > 50
+    assert 3.5 < found["relative"].mean_nees < 9
+    assert 2.5 < found["world"].mean_nees < 10
