@@ -9,7 +9,7 @@ from ros_matching.backend.back_end import BackEnd
 from ros_matching.backend.local_mapping import LocalMapper
 from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
 from ros_matching.datatypes import Frame, Keyframe
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.localization import Localizer
 from ros_matching.odometry.relocalization import Relocalizer
 from ros_matching.odometry.result import TrackingResult
@@ -32,7 +32,7 @@ class VisualOdometry:
 
     def __init__(
         self,
-        matcher: TwoViewMatcher,
+        matcher: MatchingPipeline,
         config: TrackingConfig | None = None,
         scale: ScaleEstimator | None = None,
         *,
@@ -71,7 +71,7 @@ class VisualOdometry:
         return self._tracker.current_keyframes()
 
 
-def _back_end(matcher: TwoViewMatcher, config: TrackingConfig, threaded: bool) -> BackEnd:
+def _back_end(matcher: MatchingPipeline, config: TrackingConfig, threaded: bool) -> BackEnd:
     """A back end with parts of its own: their stage timer is not shared between threads."""
     stages = StageTimer()
     relocalizer = Relocalizer(matcher, Localizer(matcher, config, stages), config, stages)

@@ -101,7 +101,7 @@ def test_two_robots_in_one_graph_end_with_the_last_replay(source):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"backend": "magic"}, "no front end is called 'magic'"),
+        ({"backend": "magic"}, "unknown matcher 'magic'"),
         ({"source": "/nowhere"}, "there is no file or folder /nowhere"),
         ({"source": "scene:room", "rate": "0"}, "rate"),
         ({"params_file": "/nowhere.yaml"}, "params_file"),

@@ -16,7 +16,7 @@ from ros_matching.datatypes import Frame, Keyframe, ScaleState
 from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.stages import StageTimer
 
 
@@ -29,7 +29,7 @@ class KnownPoseKeyframes:
     """
 
     def __init__(
-        self, matcher: TwoViewMatcher, config: TrackingConfig | None = None, scale: ScaleState = ScaleState.METRIC
+        self, matcher: MatchingPipeline, config: TrackingConfig | None = None, scale: ScaleState = ScaleState.METRIC
     ) -> None:
         self._matcher = matcher
         self._config = config or TrackingConfig()
@@ -85,7 +85,7 @@ class KnownPoseKeyframes:
         """Points (N, 3) from a frame and the last keyframe, where there are no landmarks yet."""
         last, camera = self._map.keyframes[-1], self._map.camera
         features = self._matcher.extract(frame.image)
-        matches = self._matcher.match_features(last.features, features, camera, camera)
+        matches = self._matcher.match(last.features, features, camera, camera)
         poses = last.camera_from_world, camera_from_world
         points = triangulate(camera, camera, *poses, matches.points0, matches.points1)
         error_px = reprojection_errors_px(points, matches.points1, camera, camera_from_world)

@@ -16,7 +16,7 @@ from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from
 from ros_matching.geometry.se3 import angle_between_deg, invert
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.geometry.two_view import mean_focal_px
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.stages import StageTimer
 
 # A keyframe takes part in an adjustment only if it observes this many of the landmarks.
@@ -42,7 +42,7 @@ _OWN_PARALLAX = 0.5
 class LocalMapper:
     """Triangulates new landmarks of a keyframe, merges duplicates, and adjusts the recent window."""
 
-    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig, stages: StageTimer) -> None:
+    def __init__(self, matcher: MatchingPipeline, config: TrackingConfig, stages: StageTimer) -> None:
         self._matcher = matcher
         self._config = config
         self._stages = stages
@@ -52,19 +52,21 @@ class LocalMapper:
     ) -> None:
         """Connect a new keyframe with its neighbours: new landmarks, observations of old ones, merged duplicates.
 
-        ``known_matches`` are those of ``match_nearby`` (neighbour, keyframe) already made, by keyframe id. The other
+        ``known_matches`` are those of the feature matcher (neighbour, keyframe) already made, by keyframe id. The other
         stages of the matcher run here, where a wrong match becomes a landmark and stays; a pose rejects it by itself.
         """
         camera = local_map.camera
         for neighbour in self._neighbours(local_map, keyframe):
-            known = (known_matches or {}).get(neighbour.id)
-            with self._stages(self._matcher.match_stage):
-                matches = self._matcher.match_keypoints(neighbour.features, keyframe.features, camera, camera, known)
-            with self._stages(self._matcher.prune_stage):
-                matches = self._matcher.pruned(matches, camera, camera)
+            matches = (known_matches or {}).get(neighbour.id)
+            with self._stages(self._matcher.consensus.stage):
+                if matches is None:
+                    matches = self._matcher.feature_matcher.match(neighbour.features, keyframe.features)
+                matches = self._matcher.consensus.filter(matches, neighbour.features, keyframe.features)
+            with self._stages(self._matcher.pruner.stage):
+                matches = self._matcher.pruner.prune(matches, camera, camera)
             matches = matches.select(self._informative(local_map, neighbour, keyframe, matches))
             with self._stages("refine"):
-                matches = self._matcher.refined(matches, neighbour.features, keyframe.features)
+                matches = self._matcher.refiner.refine(matches, neighbour.features, keyframe.features)
             self._triangulate(local_map, neighbour, keyframe, matches)
             self._share_landmarks(local_map, neighbour, keyframe, matches)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ros_matching.cli.options import SOURCE_KINDS, add_network_options, add_part_options, hides_progress
 from ros_matching.errors import ConfigError
 from ros_matching.evaluation import ALIGNMENTS
-from ros_matching.matching import BACKENDS
+from ros_matching.matching import MATCHERS
 
 if TYPE_CHECKING:
     from ros_matching.atlas.config import TrackingConfig
@@ -90,8 +90,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 def _front_end(spec: str) -> str:
     """The argument as it is, if its name is one of a front end."""
     name = spec.partition("=")[0]
-    if name not in BACKENDS:
-        raise argparse.ArgumentTypeError(f"no front end is called {name!r}; there are: {', '.join(BACKENDS)}")
+    if name not in MATCHERS:
+        raise argparse.ArgumentTypeError(f"unknown matcher {name!r}; choose one of: {', '.join(MATCHERS)}")
     return spec
 
 

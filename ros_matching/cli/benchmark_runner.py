@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest
     from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
     from ros_matching.io.source import FrameSource
-    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.matching.pipeline import MatchingPipeline
 
 
 _GRACE_S = 10.0
@@ -47,7 +47,7 @@ class FrontEnd:
     keypoints: int | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
 
-    def load(self) -> TwoViewMatcher:
+    def load(self) -> MatchingPipeline:
         """The matcher. Raises ``RosMatchingError`` where it cannot be had."""
         from ros_matching.matching import CLASSICAL, LEARNED, load_matcher
 

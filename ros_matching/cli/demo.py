@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import SOURCE_KINDS, add_run_options, hides_progress, matcher_config
 from ros_matching.cli.over_ros import NodeSettings, run_over_ros
-from ros_matching.matching import BACKENDS, CLASSICAL, DEFAULT
+from ros_matching.matching import CLASSICAL, DEFAULT, MATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of vo_node")
     parser.add_argument(
         "--against",
-        choices=(*BACKENDS, _NOBODY),
+        choices=(*MATCHERS, _NOBODY),
         default="sift",
         help="front end to compare with, or none (default: %(default)s)",
     )

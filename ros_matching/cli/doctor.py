@@ -234,7 +234,7 @@ def engine() -> Iterator[Finding]:
     from ros_matching.matching import load_matcher
 
     try:
-        yield Finding(OK, f"on the CPU, PoSFeat is run by {load_matcher('posfeat', device='cpu').engine}")
+        yield Finding(OK, f"on the CPU, PoSFeat is run by {load_matcher('posfeat', device='cpu').extractor.engine}")
     except RosMatchingError as error:
         yield Finding(MISSING, f"PoSFeat cannot be run: {error}")
 

@@ -12,7 +12,7 @@ from ros_matching.cli.evaluate_options import DEPTH_SEQUENCE, add_measure, add_o
 from ros_matching.cli.map import TRACKER, TRUTH, deliveries
 from ros_matching.cli.options import hides_progress
 from ros_matching.errors import EvaluationError
-from ros_matching.matching import BACKENDS
+from ros_matching.matching import MATCHERS
 
 if TYPE_CHECKING:
     from ros_matching.config import Config
@@ -155,7 +155,7 @@ def add_cloud_parser(measures: argparse._SubParsersAction, name: str) -> None:
     )
     parser.add_argument("--source", metavar="SOURCE", help="a sequence with true poses and depth, or a scene")
     parser.add_argument("--poses", choices=(TRUTH, TRACKER), default=TRUTH, help="(default: %(default)s)")
-    parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
+    parser.add_argument("--backend", choices=MATCHERS, default="default", help="front end (default: %(default)s)")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="mapping.KEY=VALUE", help="change a setting"
     )

@@ -14,7 +14,7 @@ from ros_matching.errors import EvaluationError
 if TYPE_CHECKING:
     from ros_matching.evaluation.data_split import PairSet
     from ros_matching.io import FrameSource
-    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.matching.pipeline import MatchingPipeline
 
 _FRONT_ENDS = ("default", "sift", "orb")
 _SOURCE_GAPS = (1, 5, 10)
@@ -137,7 +137,7 @@ def depth_source(args: argparse.Namespace) -> tuple[FrameSource, int]:
     return source, validation_frames(DEPTH_SEQUENCE, len(source)).start
 
 
-def load_matchers(args: argparse.Namespace, default: Sequence[str] = _FRONT_ENDS) -> dict[str, TwoViewMatcher]:
+def load_matchers(args: argparse.Namespace, default: Sequence[str] = _FRONT_ENDS) -> dict[str, MatchingPipeline]:
     """The front ends asked for, by what they were called."""
     return {name: load_matcher(name, args) for name in dict.fromkeys(args.matchers or default)}
 
@@ -157,7 +157,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     return arguments | {"threads": torch.get_num_threads()}
 
 
-def load_matcher(name: str, args: argparse.Namespace) -> TwoViewMatcher:
+def load_matcher(name: str, args: argparse.Namespace) -> MatchingPipeline:
     """The front end called ``NAME`` or ``NAME=WEIGHTS``."""
     from ros_matching import matching
 
@@ -176,7 +176,7 @@ def load_matcher(name: str, args: argparse.Namespace) -> TwoViewMatcher:
 
 def _is_part(weights: Path, front_end: str) -> bool:
     """Whether a folder, or a file with weights of one of the networks that a front end is made of."""
-    from ros_matching.matching.learned_loading import is_made_of
+    from ros_matching.matching.learned import has_stage_of
     from ros_matching.networks.checkpoint import read_card
 
-    return weights.is_dir() or is_made_of(front_end, read_card(weights).network)
+    return weights.is_dir() or has_stage_of(front_end, read_card(weights).network)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ros_matching.evaluation.pairs.matched_pairs import Matcher, PairResult
     from ros_matching.evaluation.pairs.pruning import Pruner
     from ros_matching.io import FrameSource
-    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.matching.pipeline import MatchingPipeline
 
 
 _PAIRS_DESCRIPTION = """\
@@ -207,14 +207,14 @@ def measure_pruning(args: argparse.Namespace) -> Measurement:
     return pruning_measurement(results, settings_of(args))
 
 
-def _nearest_neighbours(args: argparse.Namespace) -> TwoViewMatcher:
+def _nearest_neighbours(args: argparse.Namespace) -> MatchingPipeline:
     """The front end without its ratio test, which is a pruner of its own."""
     from ros_matching.matching import classical
 
     if args.matcher == "sift":
-        return classical.SiftMatcher(classical.SiftConfig(max_keypoints=args.keypoints, ratio=1.0))
+        return classical.sift_matcher(classical.SiftConfig(max_keypoints=args.keypoints, ratio=1.0))
     if args.matcher == "orb":
-        return classical.OrbMatcher(classical.OrbConfig(max_keypoints=args.keypoints, ratio=1.0))
+        return classical.orb_matcher(classical.OrbConfig(max_keypoints=args.keypoints, ratio=1.0))
     return load_matcher(args.matcher, args)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ros_matching.datatypes import Frame, Keyframe
     from ros_matching.io import FrameSource
     from ros_matching.mapping import DenseMapper
-    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.matching.pipeline import MatchingPipeline
     from ros_matching.visual_odometry import VisualOdometry
 
 
@@ -194,7 +194,7 @@ def deliveries(
     frames: Iterable[Frame],
     source: FrameSource,
     poses: str,
-    matcher: TwoViewMatcher,
+    matcher: MatchingPipeline,
     configs: Mapping[str, Config],
     wheel_file: Path | None = None,
     exports: KeyframeExports | None = None,
@@ -222,7 +222,7 @@ def _posed(
     frames: Iterable[Frame],
     source: FrameSource,
     file: Path | None,
-    matcher: TwoViewMatcher,
+    matcher: MatchingPipeline,
     config: Config,
     exports: KeyframeExports,
 ) -> Iterator[Delivery]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ros_matching.config import Config, ParameterInfo, fields_of
 from ros_matching.errors import ConfigError
-from ros_matching.matching import BACKENDS, CLASSICAL, DEFAULT, VARIANTS
+from ros_matching.matching import CLASSICAL, DEFAULT, MATCHERS, VARIANTS
 from ros_matching.matching.config import MatcherConfig
 from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
 
 if TYPE_CHECKING:
     from ros_matching.config import Config
-    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.matching.pipeline import MatchingPipeline
     from ros_matching.scale import WheelOdometry
     from ros_matching.visual_odometry import VisualOdometry
 
@@ -26,7 +26,7 @@ SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
 
 def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     """What a subcommand that tracks a source takes: front end, frames, output."""
-    parser.add_argument("--backend", choices=BACKENDS, default="default", help="front end (default: %(default)s)")
+    parser.add_argument("--backend", choices=MATCHERS, default="default", help="front end (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument(
         "--weights",
@@ -171,7 +171,7 @@ def scaled_overrides(args: argparse.Namespace) -> list[str]:
 
 
 def make_odometry(
-    configs: Mapping[str, Config], matcher: TwoViewMatcher, wheel_file: Path | None = None
+    configs: Mapping[str, Config], matcher: MatchingPipeline, wheel_file: Path | None = None
 ) -> VisualOdometry:
     """The tracker with the settings of ``configs``, by section: ``tracking`` and ``scale``."""
     from ros_matching.scale import make_scale_estimator

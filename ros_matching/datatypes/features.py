@@ -20,17 +20,17 @@ _USUAL_SIGMA_PX = 0.4  # of a point that nothing is known of: the middle of what
 
 @dataclass(frozen=True)
 class Features:
-    """Keypoints of one image with their descriptors, on the device of the backend that made them.
+    """Keypoints of one image with their descriptors, on the device of their extractor.
 
-    ``keypoints`` (N, 2) pixels, ``scores`` (N,), ``descriptors`` (N, D): NumPy arrays or torch tensors. ``dense_map``
-    (D, h, w), the ``grey`` image (H, W) uint8 and the ``cells`` (D, 15, 15) in which the map is averaged only where the
-    backend's matcher needs them. ``backend`` names the extractor; matchers refuse others'.
+    ``keypoints`` (N, 2) pixels, ``scores`` (N,), ``descriptors`` (N, D): NumPy arrays or torch tensors. ``extractor``
+    is its name; matchers accept no features of others. Optional, for the stages of a matcher that need them: the
+    ``dense_map`` (D, h, w), the ``grey`` image (H, W) uint8, and the ``cells`` (D, 15, 15), averages of the map.
     """
 
     keypoints: Array
     scores: Array
     descriptors: Array
-    backend: str
+    extractor: str
     dense_map: Any | None = None
     grey: Any | None = None
     cells: Any | None = None
@@ -68,7 +68,7 @@ class Matches:
 
     ``points0`` and ``points1`` (M, 2) float64 pixels, ``scores`` (M,) in [0, 1]. ``indices0`` and ``indices1`` (M,) are
     the rows of the keypoints in the two ``Features`` (a matcher may refine a point away from its keypoint).
-    ``sigmas_px`` (M,) are the standard deviations of ``points1`` against ``points0`` along each axis, NaN where not
+    ``std_px`` (M,) are the standard deviations of ``points1`` against ``points0`` along each axis, NaN where not
     known, as all are unless given.
     """
 
@@ -77,15 +77,15 @@ class Matches:
     scores: np.ndarray
     indices0: np.ndarray
     indices1: np.ndarray
-    sigmas_px: np.ndarray | None = None
+    std_px: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.points0)
-        if self.sigmas_px is None:
-            object.__setattr__(self, "sigmas_px", np.full(count, np.nan))
+        if self.std_px is None:
+            object.__setattr__(self, "std_px", np.full(count, np.nan))
         check_shape("Matches.points0", self.points0, (count, 2))
         check_shape("Matches.points1", self.points1, (count, 2))
-        for name in ("scores", "indices0", "indices1", "sigmas_px"):
+        for name in ("scores", "indices0", "indices1", "std_px"):
             check_shape(f"Matches.{name}", getattr(self, name), (count,))
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Matches:
     @property
     def weights(self) -> np.ndarray:
         """Relative inverse variances (M,), by the scores and, where it is known, by how exact the points are."""
-        return self.scores * np.where(np.isnan(self.sigmas_px), 1.0, (_USUAL_SIGMA_PX / self.sigmas_px) ** 2)
+        return self.scores * np.where(np.isnan(self.std_px), 1.0, (_USUAL_SIGMA_PX / self.std_px) ** 2)
 
     def select(self, rows: np.ndarray) -> Matches:
         """The matches of a boolean mask or of row numbers."""

@@ -41,7 +41,7 @@ _MAX_AMBIGUITY = 0.8  # the second best of the four poses may have at most this 
 def pose_of_matches(matches: Matches, camera0: Camera, camera1: Camera) -> RelativePose | None:
     """``estimate_relative_pose`` by all that matches know of themselves."""
     return estimate_relative_pose(
-        matches.points0, matches.points1, camera0, camera1, weights=matches.weights, sigmas_px=matches.sigmas_px
+        matches.points0, matches.points1, camera0, camera1, weights=matches.weights, std_px=matches.std_px
     )
 
 
@@ -52,7 +52,7 @@ def estimate_relative_pose(
     camera1: Camera,
     threshold_px: float = 1.0,
     weights: np.ndarray | None = None,
-    sigmas_px: np.ndarray | None = None,
+    std_px: np.ndarray | None = None,
 ) -> RelativePose | None:
     """The motion between two cameras from matched pixels (M, 2), some of them wrong, up to scale.
 
@@ -60,7 +60,7 @@ def estimate_relative_pose(
     ``weights`` (M,), relative inverse variances. Where most of the scene is a plane, RANSAC may choose an essential
     matrix that explains as many matches and is far off; so the motions that a homography may stand for are refined
     too, and what explains most matches in the end is taken; a match whose standard deviation is known counts the less
-    the more of those it is off (``sigmas_px`` (M,), else NaN). ``None`` with fewer than five matches, or where the
+    the more of those it is off (``std_px`` (M,), else NaN). ``None`` with fewer than five matches, or where the
     matches do not single out a pose (too few agree, or too little parallax to tell front from behind). Where another
     motion explains the matches nearly as well, the covariance says so.
     """
@@ -78,8 +78,8 @@ def estimate_relative_pose(
     poses = [pose for pose in refined if pose is not None]
     if not poses:
         return None
-    sigmas_px = np.full(len(points0), np.nan) if sigmas_px is None else sigmas_px
-    best = max(poses, key=lambda pose: _support(pose, points0, points1, camera0, camera1, sigmas_px))
+    std_px = np.full(len(points0), np.nan) if std_px is None else std_px
+    best = max(poses, key=lambda pose: _support(pose, points0, points1, camera0, camera1, std_px))
     return replace(best, covariance=best.covariance + sum(_doubt(best, pose) for pose in poses if pose is not best))
 
 
@@ -89,12 +89,12 @@ def _support(
     points1: np.ndarray,
     camera0: Camera,
     camera1: Camera,
-    sigmas_px: np.ndarray,
+    std_px: np.ndarray,
 ) -> float:
     """How many inliers a pose has, those with a known deviation by how well they fit."""
     fundamental = fundamental_from_essential(essential_from_pose(pose.camera1_from_camera0), camera0, camera1)
-    deviation = sampson_distance_px(fundamental, points0, points1) / (_SIGMAS * sigmas_px)
-    return float(np.sum(np.where(np.isnan(sigmas_px), 1.0, np.maximum(1.0 - deviation**2, 0.0))[pose.inliers]))
+    deviation = sampson_distance_px(fundamental, points0, points1) / (_SIGMAS * std_px)
+    return float(np.sum(np.where(np.isnan(std_px), 1.0, np.maximum(1.0 - deviation**2, 0.0))[pose.inliers]))
 
 
 def _doubt(best: RelativePose, rival: RelativePose) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Two-view matching: extract, match, estimate the relative pose."""
+"""Two-view matching: extract features, match them, estimate the relative pose."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.matching.pipeline import MatchingPipeline
 
-DEFAULT = "posfeat+ncnet+ncmnet"  # the front end that "default" stands for
+DEFAULT = "posfeat+ncnet+ncmnet"  # what "default" stands for
 CLASSICAL = ("sift", "orb")
 LEARNED = (
     "posfeat",
@@ -22,9 +22,9 @@ LEARNED = (
     "posfeat+cnngeometric",
     "posfeat+ncnet+ncmnet+cnngeometric",
 )
-PEERS = ("xfeat", "aliked+lightglue", "disk+lightglue")  # other people's, to compare with
+PEERS = ("xfeat", "aliked+lightglue", "disk+lightglue")  # of other authors, for comparison
 VARIANTS = ("lite", "full")  # of the learned networks
-BACKENDS = ("default", *CLASSICAL, *LEARNED, *PEERS)
+MATCHERS = ("default", *CLASSICAL, *LEARNED, *PEERS)
 
 
 def load_matcher(
@@ -36,22 +36,28 @@ def load_matcher(
     max_keypoints: int | None = None,
     engine: str = "auto",
     precision: str = "auto",
-) -> TwoViewMatcher:
-    """The front end of that name: ``default`` (PoSFeat, NCNet and NCMNet) or one of ``BACKENDS``.
+) -> MatchingPipeline:
+    """Load a matcher: ``default`` (PoSFeat, NCNet and NCMNet) or one of ``MATCHERS``.
 
-    ``device`` is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; the classical front ends run on the CPU and
-    refuse ``cuda``. ``max_keypoints`` is the most that is kept of an image, if not the front end's own default. Peers
-    need the extra ``peers``.
+    Args:
+        name: the matcher; peers need the extra ``peers``.
+        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; classical matchers run on the CPU only.
+        weights: a folder with weights, or files that each replace those of their network; by default those of the
+            package. Learned matchers only.
+        variant: size of the learned networks, ``lite`` or ``full``.
+        max_keypoints: limit per image; by default the matcher's own.
+        engine: runs the learned networks: ``torch``, ``openvino`` (on a CPU, extra ``cpu``) or ``auto``.
+        precision: ``auto``, ``float32``, ``float16`` or ``bfloat16``; see ``networks.engines``.
 
-    The learned front ends take the weights that come with the package. ``weights`` says otherwise: a folder of them, or
-    single files, each of which replaces that of its network; files of other variants, too. ``variant`` is ``lite`` or
-    ``full``. ``engine`` runs their networks: ``torch``, ``openvino`` (on a CPU, extra ``cpu``) or ``auto``, and
-    ``precision`` is ``auto``, ``float32``, ``float16`` or ``bfloat16``; see ``networks.engines``. Raises
-    ``CheckpointError`` where weights are missing or damaged, and ``ConfigError`` for an engine that cannot be had.
+    Raises:
+        MatchingError: no matcher has this name, or it does not take an argument.
+        CheckpointError: weights are missing or damaged.
+        ConfigError: the device or the engine is not available.
+
     """
     name = DEFAULT if name == "default" else name
     if name in LEARNED:
-        from ros_matching.matching.learned_loading import load_learned
+        from ros_matching.matching.learned import load_learned
 
         return load_learned(name, device, weights, variant, max_keypoints, engine, precision)
     if name in CLASSICAL or name in PEERS:
@@ -61,9 +67,9 @@ def load_matcher(
 
         return load_peer(name, device, max_keypoints)
     if name not in CLASSICAL:
-        raise MatchingError(f"no front end is called {name!r}; there are: {', '.join(BACKENDS)}")
+        raise MatchingError(f"unknown matcher {name!r}; choose one of: {', '.join(MATCHERS)}")
     if device not in ("auto", "cpu"):
-        raise MatchingError(f"front end {name!r} runs on the CPU only, got device {device!r}; use 'auto' or 'cpu'")
+        raise MatchingError(f"matcher {name!r} runs on the CPU only, got device {device!r}; use 'auto' or 'cpu'")
     from ros_matching.matching.classical import load_classical
 
     return load_classical(name, max_keypoints)
@@ -71,8 +77,8 @@ def load_matcher(
 
 def _refuse_learned_options(name: str, weights: object, engine: str, precision: str) -> None:
     if weights is not None:
-        raise MatchingError(f"front end {name!r} takes no weights of ours, got {weights}; give them to a learned one")
+        raise MatchingError(f"matcher {name!r} has no learned weights, got {weights}; leave them out")
     if (engine, precision) != ("auto", "auto"):
         raise MatchingError(
-            f"engine and precision are for the learned front ends, got {engine!r} and {precision!r} with {name!r}"
+            f"engine and precision apply to learned matchers only, got {engine!r} and {precision!r} with {name!r}"
         )

@@ -1,4 +1,4 @@
-"""The settings by which a matcher is loaded, for nodes and the command line."""
+"""Settings of loading a matcher, for nodes and the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ros_matching.matching import VARIANTS, load_matcher
 from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
 
 if TYPE_CHECKING:
-    from ros_matching.matching.two_view import TwoViewMatcher
+    from ros_matching.matching.pipeline import MatchingPipeline
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,6 @@ class MatcherConfig(Config):
             options["max_keypoints"] = self.max_keypoints
         return options
 
-    def load(self) -> TwoViewMatcher:
+    def load(self) -> MatchingPipeline:
         """Load the matcher; raises what ``load_matcher`` does."""
         return load_matcher(self.backend, device=self.device, **self.options())

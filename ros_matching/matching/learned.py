@@ -1,145 +1,238 @@
-"""The learned front ends: PoSFeat's features, matched as mutual nearest neighbours or by NCNet, pruned by NCMNet.
+"""The learned matchers: PoSFeat features, matched by nearest neighbours, filtered by NCNet and pruned by NCMNet.
 
-    posfeat                 mutual nearest neighbours; score: one minus the ratio to the second nearest
-    posfeat+ncnet           nearest neighbours among keypoints that neighbourhood consensus lets through; the same score
-    posfeat+ncmnet          nearest neighbours, pruned; score: the same, times NCMNet's confidence in the match
+    posfeat                 mutual nearest neighbours; score: one minus the distance ratio to the second nearest
+    posfeat+ncnet           those that neighbourhood consensus supports; the same score
+    posfeat+ncmnet          those that NCMNet keeps; the score times its confidence in the match
     posfeat+ncnet+ncmnet    both
-    ...+cnngeometric        which besides tell how much of an image another shows, by CNNGeometric
+    ...+cnngeometric        with an overlap estimate of two images by CNNGeometric
 
-What is left at the end is refined: the second point moves to where the image looks like it does around the first.
-
-All of them extract the same features, so that one matcher takes another's. Pruning needs both cameras and as many
-matches as the network has to keep half of, twice; without, the matches stay what they are.
+The remaining matches are refined photometrically (``matching.refinement``). All share their features.
+Pruning needs both cameras and a minimum number of matches; otherwise it keeps all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ros_matching.datatypes import Camera, Features, Matches
-from ros_matching.errors import MatchingError
-from ros_matching.matching.refinement import RefinementConfig, refine
-from ros_matching.matching.two_view import TwoViewMatcher
-from ros_matching.networks.cnn_geometric.overlap_estimator import OverlapEstimator
+from ros_matching.errors import CheckpointError, MatchingError
+from ros_matching.matching import VARIANTS
+from ros_matching.matching.parts import (
+    ConsensusFilter,
+    DescriptorMetric,
+    FeatureExtractor,
+    FeatureMatcher,
+    MatchPruner,
+    OverlapEstimator,
+)
+from ros_matching.matching.pipeline import MatchingPipeline
+from ros_matching.matching.refinement import PhotometricRefiner
+from ros_matching.networks.checkpoint import load_named, read_card, weights_file
+from ros_matching.networks.cnn_geometric.cell_overlap import CellOverlap
+from ros_matching.networks.engines import torch_device
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
-from ros_matching.networks.ncnet.matcher import ConsensusMatcher
-from ros_matching.networks.posfeat.extractor import MIN_SIDE_PX, PoSFeatExtractor
+from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
+from ros_matching.networks.ncnet.network import NCNet
+from ros_matching.networks.posfeat.extractor import LITE, MIN_SIDE_PX, PoSFeatConfig, PoSFeatExtractor
+from ros_matching.networks.posfeat.lite import PoSFeatLite
 from ros_matching.networks.posfeat.nearest import NearestMatcher
 
-_REFINEMENT = RefinementConfig()
+Weights = Path | str | Sequence[Path | str]
+
+# The network of each stage by variant, and others that a weights file may replace it with.
+_STAGES = {
+    "posfeat": {"lite": "posfeat_lite", "full": "posfeat"},
+    "ncnet": {"lite": "ncnet_lite", "full": "ncnet_ivd", "wide": "ncnet_pfpascal"},
+    "ncmnet": {"lite": "ncmnet_lite", "full": "ncmnet"},
+    # Compares the descriptor maps of either PoSFeat network.
+    "cnngeometric": {"lite": "cnn_geometric_lite", "full": "cnn_geometric_lite"},
+}
 
 
-class LearnedMatcher(TwoViewMatcher):
-    """PoSFeat features, matched by ``matching``; where there is a ``pruner``, pruned; unless told otherwise, refined.
+class LearnedExtractor(FeatureExtractor):
+    """PoSFeat features with what the later stages need: the descriptor map for consensus, its cells for the overlap.
 
-    Features stay on the device of the network: keypoints, scores, descriptors and, for neighbourhood consensus, the
-    descriptor map are tensors there; for the ``overlap``, the map's cells.
+    Features stay on the device of the network as tensors.
     """
 
-    guided_max_distance = 0.9  # between unit vectors: a cosine of 0.6
     min_side_px = MIN_SIDE_PX
 
-    def __init__(
-        self,
-        name: str,
-        extractor: PoSFeatExtractor,
-        matching: NearestMatcher | ConsensusMatcher,
-        pruner: NCMNetPruner | None = None,
-        refinement: RefinementConfig | None = _REFINEMENT,
-        overlap: OverlapEstimator | None = None,
-    ) -> None:
-        self.name = name
-        self._extractor = extractor
-        self._consensus = matching if isinstance(matching, ConsensusMatcher) else None
-        self._nearest = matching if self._consensus is None else self._consensus.nearest
-        self._pruner = pruner
-        self._refinement = refinement
+    def __init__(self, posfeat: PoSFeatExtractor, *, keeps_map: bool, overlap: CellOverlap | None = None) -> None:
+        self.name = posfeat.network.name
+        self._posfeat = posfeat
+        self._keeps_map = keeps_map
         self._overlap = overlap
-        self.nearby_is_all = self._consensus is None and pruner is None
-        self.match_stage = "match" if self._consensus is None else "ncnet"
-        self.prune_stage = "match" if pruner is None else "ncmnet"
-
-    @property
-    def features_backend(self) -> str:
-        """The network that describes the images."""
-        return self._extractor.network.name
 
     @property
     def engine(self) -> str:
-        """The engine that runs the feature extractor, and its precision."""
-        return self._extractor.engine
+        """The engine that runs the network, and its precision."""
+        return self._posfeat.engine
 
     def extract(self, image: np.ndarray) -> Features:
-        """Keypoints to sub-pixel with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor.extract``."""
-        features = self._extractor.extract(image)
+        """Return sub-pixel keypoints with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor``."""
+        features = self._posfeat.extract(image)
         cells = None if self._overlap is None else self._overlap.cells(features.dense_map)
-        # A map of 640x480 pixels takes 10 MB, and a tracker keeps the features of many images.
-        return replace(features, cells=cells, dense_map=None if self._consensus is None else features.dense_map)
+        # The map of an image of 640x480 pixels has 10 MB, and a tracker keeps the features of many images.
+        return replace(features, cells=cells, dense_map=features.dense_map if self._keeps_map else None)
 
-    def match_features(
-        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
-    ) -> Matches:
-        """One-to-one matches; what their score means is told at the top of this file."""
-        matches = self.match_keypoints(features0, features1)
-        if camera0 is not None and camera1 is not None:
-            matches = self.pruned(matches, camera0, camera1)
-        return self.refined(matches, features0, features1)
 
-    def match_keypoints(
-        self,
-        features0: Features,
-        features1: Features,
-        camera0: Camera | None = None,
-        camera1: Camera | None = None,
-        nearby: Matches | None = None,
-    ) -> Matches:
-        """The same before they are pruned and refined; of the nearest neighbours ``nearby`` where they are known."""
-        nearby = self.match_nearby(features0, features1) if nearby is None else nearby
-        return nearby if self._consensus is None else self._consensus.match(features0, features1, nearby)
+class NearestNeighbourMatcher(FeatureMatcher):
+    """Mutual nearest neighbours among descriptors on a device."""
 
-    def match_nearby(self, features0: Features, features1: Features) -> Matches:
-        """Mutual nearest neighbours, without consensus."""
-        self._check_own(features0)
-        self._check_own(features1)
+    def __init__(self, nearest: NearestMatcher | None = None) -> None:
+        self._nearest = nearest or NearestMatcher()
+
+    def match(self, features0: Features, features1: Features) -> Matches:
+        """Return the mutual nearest neighbours; see ``NearestMatcher``."""
         return self._nearest.match(features0, features1)
 
-    def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
-        """What NCMNet keeps, its confidence in the scores; where there are too few for it, all."""
-        pruned = None if self._pruner is None else self._pruner.prune(matches, camera0, camera1)
+
+class NCNetFilter(ConsensusFilter):
+    """Keeps the matches that neighbourhood consensus (NCNet) supports."""
+
+    stage = "ncnet"
+
+    def __init__(self, consensus: ConsensusMatcher) -> None:
+        self._consensus = consensus
+
+    def filter(self, matches: Matches, features0: Features, features1: Features) -> Matches:
+        """Return the supported ones of the nearest-neighbour ``matches``; see ``ConsensusMatcher``."""
+        return self._consensus.match(features0, features1, matches)
+
+
+class ConfidencePruner(MatchPruner):
+    """Keeps the matches that NCMNet trusts, and multiplies their scores by its confidence."""
+
+    stage = "ncmnet"
+
+    def __init__(self, pruner: NCMNetPruner) -> None:
+        self._pruner = pruner
+
+    def prune(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
+        """Return the trusted matches; all of them if there are too few for the network."""
+        pruned = self._pruner.prune(matches, camera0, camera1)
         if pruned is None:
             return matches
         return replace(pruned.matches, scores=pruned.matches.scores * matches.scores[pruned.rows])
 
-    @torch.inference_mode()
-    def refine_points(
-        self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; see ``refinement.refine``."""
-        if self._refinement is None:
-            return super().refine_points(features0, features1, points0, points1)
-        grey0, grey1 = features0.grey, features1.grey
-        points = (torch.from_numpy(points).to(grey0.device).float() for points in (points0, points1))
-        exact, sigmas_px = refine(grey0, grey1, *points, self._refinement)
-        return exact.double().cpu().numpy(), sigmas_px.double().cpu().numpy()
 
-    def overlaps(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
-        """By CNNGeometric, where this front end has it; see ``OverlapEstimator``."""
-        if self._overlap is None:
-            return None
+class MapOverlapEstimator(OverlapEstimator):
+    """Overlap from the descriptor maps of two images by CNNGeometric."""
+
+    def __init__(self, overlap: CellOverlap) -> None:
+        self._overlap = overlap
+
+    def estimate(self, features: Features, others: Sequence[Features]) -> np.ndarray:
+        """Return the fraction of an image that each of the others shows; see ``CellOverlap``."""
         for each in (features, *others):
-            self._check_own(each)
             if each.cells is None:
-                raise MatchingError(f"matcher {self.name!r} needs features with cells; extract them with this matcher")
+                raise MatchingError(
+                    f"an overlap needs features with cells, got none from {each.extractor!r}; extract them with a "
+                    "matcher of CNNGeometric"
+                )
         if not others:
             return np.zeros(0)
-        return self._overlap.shares(features.cells, torch.stack([each.cells for each in others])).double().cpu().numpy()
+        cells = torch.stack([each.cells for each in others])
+        return self._overlap.fractions(features.cells, cells).double().cpu().numpy()
+
+
+class TensorMetric(DescriptorMetric):
+    """Euclidean distance of unit vectors in tensors."""
+
+    max_distance = 0.9  # a cosine of 0.6
 
     @torch.inference_mode()
-    def descriptor_distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:
-        """Euclidean distance of unit vectors, row by row, in host memory."""
+    def distance(self, descriptors0: Tensor, descriptors1: Tensor) -> np.ndarray:
+        """Return the distances (P,), row by row, in host memory."""
         return (descriptors0 - descriptors1).norm(dim=1).cpu().numpy()
+
+
+def learned_matcher(
+    name: str,
+    posfeat: PoSFeatExtractor,
+    consensus: ConsensusMatcher | None = None,
+    pruner: NCMNetPruner | None = None,
+    overlap: CellOverlap | None = None,
+) -> MatchingPipeline:
+    """Compose a learned matcher of the networks' inference classes."""
+    return MatchingPipeline(
+        name,
+        LearnedExtractor(posfeat, keeps_map=consensus is not None, overlap=overlap),
+        NearestNeighbourMatcher(None if consensus is None else consensus.nearest),
+        TensorMetric(),
+        consensus=None if consensus is None else NCNetFilter(consensus),
+        pruner=None if pruner is None else ConfidencePruner(pruner),
+        refiner=PhotometricRefiner(),
+        overlap_estimator=None if overlap is None else MapOverlapEstimator(overlap),
+    )
+
+
+def load_learned(
+    name: str,
+    device: str = "auto",
+    weights: Weights | None = None,
+    variant: str = "lite",
+    max_keypoints: int | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+) -> MatchingPipeline:
+    """Load a learned matcher; see ``ros_matching.load_matcher``."""
+    if variant not in VARIANTS:
+        raise MatchingError(f"unknown variant {variant!r}; choose one of: {', '.join(VARIANTS)}")
+    where = torch_device(device)
+    networks = {
+        stage: load_named(path, network).to(where)
+        for stage, (path, network) in _files(name.split("+"), weights, variant).items()
+    }
+    config = LITE if isinstance(networks["posfeat"], PoSFeatLite) else PoSFeatConfig()
+    config = replace(config, engine=engine, precision=precision)
+    if max_keypoints is not None:
+        config = replace(config, max_keypoints=max_keypoints)
+    posfeat = PoSFeatExtractor(networks["posfeat"], config)
+    return learned_matcher(
+        name,
+        posfeat,
+        _consensus(networks["ncnet"], posfeat) if "ncnet" in networks else None,
+        NCMNetPruner(networks["ncmnet"]) if "ncmnet" in networks else None,
+        CellOverlap(networks["cnngeometric"]) if "cnngeometric" in networks else None,
+    )
+
+
+def has_stage_of(name: str, network: str) -> bool:
+    """Return True if a network is part of the matcher ``name``, in one of its variants."""
+    return any(network in _STAGES.get(stage, {}).values() for stage in name.split("+"))
+
+
+def _consensus(network: nn.Module, posfeat: PoSFeatExtractor) -> ConsensusMatcher:
+    """Consensus on the maps of that extractor: sparse on a CPU, where it saves time, dense on a GPU."""
+    config = ConsensusConfig(
+        form="dense" if posfeat.device.type == "cuda" else "sparse",
+        map_sampling="aligned" if isinstance(posfeat.network, PoSFeatLite) else "published",
+    )
+    return ConsensusMatcher(network.matching if isinstance(network, NCNet) else network, config)
+
+
+def _files(stages: Sequence[str], weights: Weights | None, variant: str) -> dict[str, tuple[Path, str]]:
+    """Return the weights file and the network of each stage: from ``weights``, or those of the package."""
+    paths = [Path(path) for path in ([weights] if isinstance(weights, (str, Path)) else weights or [])]
+    folders = [path for path in paths if path.is_dir()]
+    if len(folders) > 1:
+        raise CheckpointError(f"give one folder of weights, and single files if needed; got {len(folders)} folders")
+    given = {read_card(path).network: path for path in paths if path not in folders}
+    found: dict[str, tuple[Path, str]] = {}
+    for stage in stages:
+        own = [network for network in dict.fromkeys(_STAGES[stage].values()) if network in given]
+        if len(own) > 1:
+            raise CheckpointError(f"more than one weights file is given for {stage}: {', '.join(own)}")
+        network = own[0] if own else _STAGES[stage][variant]
+        found[stage] = (given.pop(network) if own else weights_file(network, *folders), network)
+    if given:
+        unused = ", ".join(f"{path} ({network})" for network, path in given.items())
+        raise CheckpointError(f"matcher {'+'.join(stages)} does not use the weights {unused}; leave them out")
+    return found

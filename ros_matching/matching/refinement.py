@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ros_matching.config import Config, parameter
+from ros_matching.datatypes import Features
+from ros_matching.matching.parts import MatchRefiner
 
 _RADIUS_PX = 5
 _TINY = 1e-6
@@ -44,6 +46,23 @@ class RefinementConfig(Config):
     max_shift_px: float = parameter(2.0, "a point that would move farther stays where it is", minimum=0, maximum=10)
     min_correlation: float = parameter(0.8, "of the aligned patches; below, a point stays", minimum=-1, maximum=1)
     sigma_px: float = parameter(3.0, "spread of the weights of a patch's pixels", minimum=0.5, maximum=20)
+
+
+class PhotometricRefiner(MatchRefiner):
+    """Refines matches on the grey images that the features contain."""
+
+    def __init__(self, config: RefinementConfig = RefinementConfig()) -> None:
+        self.config = config
+
+    @torch.inference_mode()
+    def refine_points(
+        self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``points1`` (M, 2) to a fraction of a pixel, and their standard deviations (M,); see ``refine``."""
+        grey0, grey1 = features0.grey, features1.grey
+        points = (torch.from_numpy(points).to(grey0.device).float() for points in (points0, points1))
+        refined, std_px = refine(grey0, grey1, *points, self.config)
+        return refined.double().cpu().numpy(), std_px.double().cpu().numpy()
 
 
 def refine(

@@ -21,7 +21,7 @@ from ros_matching.geometry.homography import estimate_rotation
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
 from ros_matching.geometry.triangulation import reprojection_errors_px
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.stages import StageTimer
 
 # A pure rotation is accepted if it explains this fraction of at least so many matches with the reference keyframe, and
@@ -61,7 +61,7 @@ class LocalizationQuery:
 class Localizer:
     """Estimates the pose of an image in a map."""
 
-    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig, stages: StageTimer) -> None:
+    def __init__(self, matcher: MatchingPipeline, config: TrackingConfig, stages: StageTimer) -> None:
         self._matcher = matcher
         self._config = config
         self._stages = stages
@@ -71,16 +71,17 @@ class Localizer:
         nearby = None
         if query.prediction is not None:
             with self._stages("match"):
-                nearby = self._matcher.match_nearby(query.reference.features, query.features)
+                nearby = self._matcher.feature_matcher.match(query.reference.features, query.features)
             found = self._localize_by_matches(query, nearby)
-            if found is not None or self._matcher.nearby_is_all:
+            if found is not None or not self._matcher.verifies_matches:
                 return found
         # Without a prediction that holds, wrong matches decide: all stages of the matcher.
         features, camera = (query.reference.features, query.features), query.camera
-        with self._stages(self._matcher.match_stage):
-            matches = self._matcher.match_keypoints(*features, camera, camera, nearby)
-        with self._stages(self._matcher.prune_stage):
-            matches = self._matcher.pruned(matches, camera, camera)
+        with self._stages(self._matcher.consensus.stage):
+            matches = self._matcher.feature_matcher.match(*features) if nearby is None else nearby
+            matches = self._matcher.consensus.filter(matches, *features)
+        with self._stages(self._matcher.pruner.stage):
+            matches = self._matcher.pruner.prune(matches, camera, camera)
         return self._localize_by_matches(query, matches)
 
     def _localize_by_matches(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
@@ -123,7 +124,7 @@ class Localizer:
             return None
         # Match the map around its projections
         with self._stages("match"):
-            rows, keypoints = self._matcher.match_guided(
+            rows, keypoints = self._matcher.search_by_projection(
                 query.local_map.descriptors_of(visible), predicted_px, features, self._config.radius_px(camera)
             )
         free = ~np.isin(visible[rows], landmark_ids) & (landmark_ids[keypoints] == NO_LANDMARK)
@@ -159,7 +160,9 @@ class Localizer:
             if len(rows) < _MIN_REFINED:
                 continue
             known_px = keyframe.features.keypoints_px[keypoints]
-            refined[rows], _ = self._matcher.refine_points(keyframe.features, query.features, known_px, points_px[rows])
+            refined[rows], _ = self._matcher.refiner.refine_points(
+                keyframe.features, query.features, known_px, points_px[rows]
+            )
         return refined
 
     def _by_pure_rotation(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
@@ -206,7 +209,7 @@ class Localizer:
             return None
         # Estimate the motion up to scale
         with self._stages("refine"):
-            matches = self._matcher.refined(matches, reference.features, query.features)
+            matches = self._matcher.refiner.refine(matches, reference.features, query.features)
         with self._stages("pose"):
             motion = estimate_relative_pose(
                 matches.points0, matches.points1, camera, camera, self._config.threshold_px(camera) / 2

@@ -12,7 +12,7 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.atlas.map_update import MapAdjuster
 from ros_matching.datatypes import Features, Frame
 from ros_matching.geometry.se3 import invert, transform
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.pure_rotation import RotationOnlyPose, RotationTracker, small_motion_from
 from ros_matching.odometry.two_view_initializer import (
     InitializationPending,
@@ -49,7 +49,7 @@ class MapInitializer:
     """Tries to start a map with each image; in the meantime estimates the pose of a camera that only rotates."""
 
     def __init__(
-        self, matcher: TwoViewMatcher, adjuster: MapAdjuster, config: TrackingConfig, stages: StageTimer
+        self, matcher: MatchingPipeline, adjuster: MapAdjuster, config: TrackingConfig, stages: StageTimer
     ) -> None:
         self._config = config
         self._adjuster = adjuster

@@ -15,7 +15,7 @@ from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import Localization, MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import Features
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.localization import LocalizationQuery, Localizer
 from ros_matching.stages import StageTimer
 
@@ -34,7 +34,7 @@ class Relocalizer:
     """Matches the most similar keyframes until one determines the pose."""
 
     def __init__(
-        self, matcher: TwoViewMatcher, localizer: Localizer, config: TrackingConfig, stages: StageTimer
+        self, matcher: MatchingPipeline, localizer: Localizer, config: TrackingConfig, stages: StageTimer
     ) -> None:
         self._matcher = matcher
         self._localizer = localizer
@@ -67,7 +67,7 @@ class Relocalizer:
     ) -> list[MapKeyframe]:
         """The keyframe of the largest estimated overlap, where the matcher can estimate it."""
         keyframes = [keyframe for keyframe in local_map.keyframes if keyframe not in excluded]
-        overlaps = self._matcher.overlaps(features, [keyframe.features for keyframe in keyframes])
+        overlaps = self._matcher.overlap_estimator.estimate(features, [keyframe.features for keyframe in keyframes])
         if overlaps is None or not overlaps.max(initial=0.0) > _MIN_OVERLAP:
             return []
         return [keyframes[int(np.argmax(overlaps))]]
@@ -75,7 +75,7 @@ class Relocalizer:
     def _similar_landmarks(self, local_map: LocalMap, features: Features) -> np.ndarray:
         """Ids of the landmarks that are mutual nearest neighbours of keypoints."""
         some = features.descriptors[:: -(-len(features) // _MAX_COMPARED)]
-        similarity = self._matcher.similarity(some, local_map.descriptors)
+        similarity = self._matcher.metric.similarity(some, local_map.descriptors)
         landmarks, keypoints = _on_host(similarity.argmax(1)), _on_host(similarity.argmax(0))
         return local_map.ids[landmarks[keypoints[landmarks] == np.arange(len(landmarks))]]
 

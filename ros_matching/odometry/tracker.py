@@ -15,7 +15,7 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe
 from ros_matching.geometry.se3 import invert
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.failure_reason import failure_reason, unusable_image
 from ros_matching.odometry.input_checks import InputChecks
 from ros_matching.odometry.keyframe_policy import median_parallax_deg, needs_keyframe
@@ -74,7 +74,7 @@ class Tracker:
 
     def __init__(
         self,
-        matcher: TwoViewMatcher,
+        matcher: MatchingPipeline,
         config: TrackingConfig,
         scale: ScaleEstimator,
         back_end: MapBackEnd,
@@ -254,7 +254,7 @@ class Tracker:
     def _overlap(self, localization: Localization, features: Features) -> float | None:
         """The visible fraction of the reference's image; ``None`` where the matcher cannot estimate it."""
         with self._stages("match"):
-            overlaps = self._matcher.overlaps(localization.reference.features, [features])
+            overlaps = self._matcher.overlap_estimator.estimate(localization.reference.features, [features])
         return None if overlaps is None else float(overlaps[0])
 
     def _best_reference(self, localization: Localization) -> MapKeyframe:

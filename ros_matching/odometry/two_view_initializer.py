@@ -18,7 +18,7 @@ from ros_matching.atlas.config import TrackingConfig
 from ros_matching.datatypes import Camera, Features, Frame, Matches
 from ros_matching.geometry.homography import estimate_rotation
 from ros_matching.geometry.two_view import TwoViewGeometry
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.motion_selection import CompetingMotions, competing_motions
 from ros_matching.odometry.pure_rotation import PureRotation, pure_rotation_from, small_motion_from, typical_depth
 from ros_matching.stages import StageTimer
@@ -84,7 +84,7 @@ class InitializationPending:
 class TwoViewInitializer:
     """Keeps a reference image and tries to reconstruct with each later one, until it is reset."""
 
-    def __init__(self, matcher: TwoViewMatcher, config: TrackingConfig, stages: StageTimer) -> None:
+    def __init__(self, matcher: MatchingPipeline, config: TrackingConfig, stages: StageTimer) -> None:
         self._matcher = matcher
         self._config = config
         self._stages = stages
@@ -106,10 +106,11 @@ class TwoViewInitializer:
         frame0, features0 = self._reference
         camera = frame.camera
         # Not pruned: matches selected by one motion would make that motion look more certain than it is.
-        with self._stages(self._matcher.match_stage):
-            matches = self._matcher.match_keypoints(features0, features, frame0.camera, camera)
+        with self._stages(self._matcher.consensus.stage):
+            matches = self._matcher.feature_matcher.match(features0, features)
+            matches = self._matcher.consensus.filter(matches, features0, features)
         with self._stages("refine"):
-            matches = self._matcher.refined(matches, features0, features)
+            matches = self._matcher.refiner.refine(matches, features0, features)
         if len(matches) < self._config.init_min_matches:
             self._refer_to(frame, features)
             return InitializationPending(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ros_matching.errors import ConfigError
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.depth_scale import DepthScaleSource
 from ros_matching.scale.ground_scale import GroundScaleSource
@@ -24,7 +24,7 @@ Mount = Callable[[], "np.ndarray | None"]
 
 def make_scale_estimator(
     config: ScaleConfig,
-    matcher: TwoViewMatcher,
+    matcher: MatchingPipeline,
     *,
     wheel_odometry: WheelOdometry | None = None,
     base_from_camera: Mount | None = None,
@@ -39,7 +39,7 @@ def make_scale_estimator(
 
 
 def _anchor(
-    config: ScaleConfig, matcher: TwoViewMatcher, wheel_odometry: WheelOdometry | None, base_from_camera: Mount | None
+    config: ScaleConfig, matcher: MatchingPipeline, wheel_odometry: WheelOdometry | None, base_from_camera: Mount | None
 ) -> ScaleSource | None:
     if config.anchor == "depth":
         return DepthScaleSource(config)

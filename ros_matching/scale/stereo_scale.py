@@ -8,7 +8,7 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import Camera, Matches, StereoPartner
 from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
 from ros_matching.geometry.triangulation import triangulate_relative
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.scale_measurement import LocalizedView, NoMeasurement, ScaleMeasurement, robust_log_factor
 
@@ -24,7 +24,7 @@ class StereoScaleSource:
 
     name = "stereo"
 
-    def __init__(self, config: ScaleConfig, matcher: TwoViewMatcher) -> None:
+    def __init__(self, config: ScaleConfig, matcher: MatchingPipeline) -> None:
         self._config = config
         self._matcher = matcher
         self.shared_sigma = config.stereo_sigma
@@ -38,7 +38,7 @@ class StereoScaleSource:
         if partner is None:
             return NoMeasurement("no image of the partner camera has come with the image", pending=True)
         features = self._matcher.extract(partner.image)
-        matches = self._matcher.match_features(view.features, features, camera, partner.camera)
+        matches = self._matcher.match(view.features, features, camera, partner.camera)
         fitting = self._fitting(matches, camera, partner)
         disparities = signed_disparity_px(matches, camera, partner)
         problem = self._problem(fitting, disparities, camera)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import Camera, Features, Frame, Matches
 from ros_matching.geometry.se3 import invert
+from ros_matching.matching.parts import MatchRefiner
 from ros_matching.odometry.result import TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
@@ -24,6 +26,11 @@ class RefiningWorld(PointWorld):
 
     It is told with the error that the first point has, as two patches are aligned with each other.
     """
+
+    def compose(self) -> None:
+        super().compose()
+        self.refiner = MatchRefiner()
+        self.refiner.refine_points = self.refine_points
 
     def refine_points(self, features0, features1, points0, points1):
         exact0, exact1 = (
@@ -63,8 +70,8 @@ class ScoringWorld(PointWorld):
         noise = random.normal(0, 5 * GOOD_PX, (len(features), 2)) * self._is_poor(features)[:, None]
         return replace(features, keypoints=features.keypoints + noise)
 
-    def match_features(self, features0, features1, camera0=None, camera1=None):
-        matches = super().match_features(features0, features1, camera0, camera1)
+    def match_points(self, features0, features1):
+        matches = super().match_points(features0, features1)
         poor = self._is_poor(features0)[matches.indices0]
         return replace(matches, scores=np.where(poor & self._honest, 1 / 26, 1.0))
 
@@ -78,7 +85,11 @@ class PruningWorld(PointWorld):
         self.now = int(image[0, 0, 1])
         return super().extract(image)
 
-    def pruned(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
+    def compose(self) -> None:
+        super().compose()
+        self.pruner = SimpleNamespace(stage="match", prune=self.prune)
+
+    def prune(self, matches: Matches, camera0: Camera, camera1: Camera) -> Matches:
         return matches if self.now < 20 else matches.select(np.zeros(0, np.intp))
 
 

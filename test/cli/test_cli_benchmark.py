@@ -105,7 +105,7 @@ def test_a_front_end_that_nobody_knows_is_refused_at_once(recording, capsys):
     with pytest.raises(SystemExit) as exit_info:
         benchmark(recording, "--backend", "pigeon")
     assert exit_info.value.code == 2
-    assert "no front end is called 'pigeon'; there are: default, sift" in capsys.readouterr().err
+    assert "unknown matcher 'pigeon'" in capsys.readouterr().err
 
 
 def test_two_sources_of_one_name_are_refused(recording, tmp_path, capsys):

@@ -170,7 +170,7 @@ def test_run_ends_cleanly_when_told_to(how):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--backend", "magic"], 1, "no front end is called 'magic'"),
+        (["--backend", "magic"], 1, "unknown matcher 'magic'"),
         (["--source", "/nowhere/at/all"], 2, "/nowhere/at/all"),
         (["--source", ENDLESS, "--rate", "0"], 2, "rate"),
         (["--rate", "fast", "--source", ENDLESS], 2, "rate must be a number"),

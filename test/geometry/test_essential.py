@@ -186,7 +186,7 @@ def test_known_deviations_count_a_match_by_how_well_it_fits(monkeypatch):
     points = [np.concatenate(both) for both in ((many.points0, exact.points0), (many.points1, exact.points1))]
     rival = essential.two_view_geometry(exact.unit_pose, *points, CAMERA, CAMERA)
     monkeypatch.setattr(essential, "_plane_motions", lambda *_: [rival])
-    sigmas_px = np.full(400, 0.05)
-    for sigmas, truth in ((None, many), (sigmas_px * np.nan, many), (sigmas_px, exact)):
-        pose = essential.estimate_relative_pose(*points, CAMERA, CAMERA, sigmas_px=sigmas)
+    std_px = np.full(400, 0.05)
+    for sigmas, truth in ((None, many), (std_px * np.nan, many), (std_px, exact)):
+        pose = essential.estimate_relative_pose(*points, CAMERA, CAMERA, std_px=sigmas)
         assert max(pose_errors_deg(pose.camera1_from_camera0, truth.unit_pose)) < 2

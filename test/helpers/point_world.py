@@ -7,22 +7,21 @@ points the camera sees from its true pose, with pixel noise.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Frame, Matches
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from, transform
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.parts import EuclideanMetric
+from ros_matching.matching.pipeline import MatchingPipeline
 
 CAMERA = Camera(width=640, height=480, fx=500, fy=500, cx=320, cy=240)
 FRAME_NS = 33_333_333
 
 
-class PointWorld(TwoViewMatcher):
-    """Front end over known points (P, 3) and true poses (F, 4, 4); ``covered`` frames see nothing."""
-
-    name = "points"
-    guided_max_distance = 0.1
+class PointWorld(MatchingPipeline):
+    """Matcher of known points (P, 3) from true poses (F, 4, 4); ``covered`` frames show nothing."""
 
     def __init__(
         self,
@@ -33,10 +32,15 @@ class PointWorld(TwoViewMatcher):
         covered: tuple[int, ...] = (),
         seed: int = 0,
     ) -> None:
+        self.compose()
         self.points, self.poses = points, world_from_camera
         self._noise_px, self._outliers, self._covered, self._seed = noise_px, outliers, covered, seed
         descriptors = np.random.default_rng(seed).normal(size=(len(points), 64))
         self._descriptors = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+
+    def compose(self) -> None:
+        matcher = SimpleNamespace(match=lambda features0, features1: self.match_points(features0, features1))
+        super().__init__("points", self, matcher, EuclideanMetric(max_distance=0.1))
 
     def frames(self) -> Iterator[Frame]:
         for index, pose in enumerate(self.poses):
@@ -57,16 +61,13 @@ class PointWorld(TwoViewMatcher):
         keypoints[wrong] = rng.uniform((0, 0), (CAMERA.width, CAMERA.height), (np.count_nonzero(wrong), 2))
         return Features(keypoints, np.ones(len(rows)), self._descriptors[rows], self.name)
 
-    def match_features(self, features0, features1, camera0=None, camera1=None) -> Matches:
+    def match_points(self, features0, features1) -> Matches:
         if not len(features0) or not len(features1):
             empty = np.zeros(0, np.intp)
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), empty, empty)
         similarity = features0.descriptors @ features1.descriptors.T
         rows0, rows1 = np.nonzero(similarity > 0.99)
         return Matches(features0.keypoints_px[rows0], features1.keypoints_px[rows1], np.ones(len(rows0)), rows0, rows1)
-
-    def descriptor_distance(self, descriptors0, descriptors1) -> np.ndarray:
-        return np.linalg.norm(descriptors0 - descriptors1, axis=1)
 
 
 def cloud(count: int = 6000, seed: int = 0) -> np.ndarray:

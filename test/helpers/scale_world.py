@@ -7,7 +7,7 @@ from point_world import CAMERA, PointWorld, cloud, walk
 
 from ros_matching.atlas.keyframes import NO_LANDMARK
 from ros_matching.atlas.local_map import LocalMap
-from ros_matching.datatypes import Camera, Features, Frame, Matches
+from ros_matching.datatypes import Features, Frame, Matches
 from ros_matching.geometry.se3 import invert, pose_from, transform
 from ros_matching.scale.scale_measurement import LocalizedView
 
@@ -69,15 +69,14 @@ class PartnerWorld(PointWorld):
     def __init__(
         self, local_map: LocalMap, view: LocalizedView, partner_from_camera: np.ndarray, noise_px: float = 0.3
     ):
+        self.compose()
         self._pixels = CAMERA.project(transform(partner_from_camera, true_points(local_map, view)))
         self._pixels = self._pixels + np.random.default_rng(0).normal(0, noise_px, self._pixels.shape)
 
     def extract(self, image: np.ndarray) -> Features:
         return Features(self._pixels, np.ones(len(self._pixels)), np.zeros((len(self._pixels), 1)), "points")
 
-    def match_features(
-        self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
-    ) -> Matches:
+    def match_points(self, features0: Features, features1: Features) -> Matches:
         rows = np.flatnonzero(np.isfinite(features1.keypoints_px).all(axis=1))
         scores = np.ones(len(rows))
         return Matches(features0.keypoints_px[rows], features1.keypoints_px[rows], scores, rows, rows)

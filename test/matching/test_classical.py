@@ -10,7 +10,7 @@ from ros_matching import load_matcher
 from ros_matching.datatypes import Camera
 from ros_matching.errors import MatchingError
 
-BACKENDS = ["sift", "orb"]
+MATCHERS = ["sift", "orb"]
 TOLERANCES = [("sift", 2), ("orb", 4)]  # ORB's coarsest pyramid level has pixels 3.6 wide
 CAMERA = Camera(width=480, height=360, fx=400, fy=400, cx=240, cy=180)
 
@@ -33,12 +33,12 @@ def transfer(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
     return cv2.perspectiveTransform(points[None], homography)[0]
 
 
-@pytest.mark.parametrize(("backend", "tolerance_px"), TOLERANCES)
-def test_matches_follow_a_known_homography(backend, tolerance_px):
+@pytest.mark.parametrize(("name", "tolerance_px"), TOLERANCES)
+def test_matches_follow_a_known_homography(name, tolerance_px):
     angle = np.radians(20)
     homography = np.array([[np.cos(angle), -np.sin(angle), 130], [np.sin(angle), np.cos(angle), -60], [1e-4, -5e-5, 1]])
     image = texture()
-    matches = load_matcher(backend).match(image, warped(image, homography))
+    matches = load_matcher(name).match_images(image, warped(image, homography))
     error_px = np.linalg.norm(transfer(homography, matches.points0) - matches.points1, axis=1)
     assert len(matches) > 200
     assert np.mean(error_px < tolerance_px) > 0.9
@@ -46,11 +46,11 @@ def test_matches_follow_a_known_homography(backend, tolerance_px):
     assert len(np.unique(matches.indices0)) == len(matches) == len(np.unique(matches.indices1))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_indices_name_the_keypoints_that_match(backend):
-    matcher, image = load_matcher(backend), texture(1)
+@pytest.mark.parametrize("name", MATCHERS)
+def test_indices_name_the_keypoints_that_match(name):
+    matcher, image = load_matcher(name), texture(1)
     features0, features1 = matcher.extract(image), matcher.extract(np.roll(image, 7, axis=1))
-    matches = matcher.match_features(features0, features1)
+    matches = matcher.match(features0, features1)
     np.testing.assert_array_equal(features0.keypoints_px[matches.indices0], matches.points0)
     np.testing.assert_array_equal(features1.keypoints_px[matches.indices1], matches.points1)
     assert np.median(matches.points1 - matches.points0, axis=0) == pytest.approx([7, 0], abs=0.1)
@@ -83,23 +83,23 @@ def test_orb_finds_corners_where_they_are_at_every_scale():
     assert np.abs(np.mean(errors, axis=0)).max() < 0.15
 
 
-@pytest.mark.parametrize(("backend", "tolerance_px"), TOLERANCES)
-def test_guided_matches_find_what_lies_near_its_prediction(backend, tolerance_px):
-    matcher, image = load_matcher(backend), texture(2)
+@pytest.mark.parametrize(("name", "tolerance_px"), TOLERANCES)
+def test_guided_matches_find_what_lies_near_its_prediction(name, tolerance_px):
+    matcher, image = load_matcher(name), texture(2)
     known, seen = matcher.extract(image), matcher.extract(np.roll(image, 5, axis=0))
     predictions = known.keypoints_px + np.array([0, 5]) + np.random.default_rng(0).normal(0, 1, (len(known), 2))
-    points, keypoints = matcher.match_guided(known.descriptors, predictions, seen, radius_px=8)
+    points, keypoints = matcher.search_by_projection(known.descriptors, predictions, seen, radius_px=8)
     error_px = np.linalg.norm(seen.keypoints_px[keypoints] - known.keypoints_px[points] - (0, 5), axis=1)
     assert len(points) > 0.6 * len(known)
     assert np.mean(error_px < tolerance_px) > 0.95
     assert len(np.unique(points)) == len(points) == len(np.unique(keypoints))
-    assert len(matcher.match_guided(known.descriptors, predictions + 1000, seen, radius_px=8)[0]) == 0
+    assert len(matcher.search_by_projection(known.descriptors, predictions + 1000, seen, radius_px=8)[0]) == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_guided_matches_are_the_mutual_nearest_within_the_radius(backend):
+@pytest.mark.parametrize("name", MATCHERS)
+def test_guided_matches_are_the_mutual_nearest_within_the_radius(name):
     """As by comparing each point with each keypoint; at radius 0 a keypoint at the prediction itself counts."""
-    matcher = load_matcher(backend, max_keypoints=150)
+    matcher = load_matcher(name, max_keypoints=150)
     known, seen = matcher.extract(texture(2)), matcher.extract(np.roll(texture(2), 3, axis=1))
     for predictions, radius_px in (
         (known.keypoints_px + np.array([2, 1]), 6.0),
@@ -107,23 +107,21 @@ def test_guided_matches_are_the_mutual_nearest_within_the_radius(backend):
     ):
         descriptors = known.descriptors[: len(predictions)]
         apart_px = np.linalg.norm(predictions[:, None] - seen.keypoints_px, axis=2)
-        table = np.stack([matcher.descriptor_distance(row[None], seen.descriptors) for row in descriptors]).astype(
-            float
-        )
-        table[(apart_px > radius_px) | (table >= matcher.guided_max_distance)] = np.inf
+        table = np.stack([matcher.metric.distance(row[None], seen.descriptors) for row in descriptors]).astype(float)
+        table[(apart_px > radius_px) | (table >= matcher.metric.max_distance)] = np.inf
         expected = [
             (i, j) for i, j in np.argwhere(np.isfinite(table)) if table[i].argmin() == j and table[:, j].argmin() == i
         ]
-        found = matcher.match_guided(descriptors, predictions, seen, radius_px)
+        found = matcher.search_by_projection(descriptors, predictions, seen, radius_px)
         assert len(expected) > 10
         assert sorted(zip(*map(list, found), strict=True)) == expected
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_image_without_texture_has_no_features_and_no_pose(backend):
-    matcher, flat = load_matcher(backend), np.full((120, 160, 3), 90, np.uint8)
+@pytest.mark.parametrize("name", MATCHERS)
+def test_an_image_without_texture_has_no_features_and_no_pose(name):
+    matcher, flat = load_matcher(name), np.full((120, 160, 3), 90, np.uint8)
     assert len(matcher.extract(flat)) == 0
-    assert len(matcher.match(flat, texture())) == 0
+    assert len(matcher.match_images(flat, texture())) == 0
     camera = Camera(width=160, height=120, fx=100, fy=100, cx=80, cy=60)
     assert matcher.relative_pose(flat, flat, camera, camera) is None
 
@@ -137,7 +135,7 @@ def test_wrong_input_is_refused_with_the_remedy():
         load_matcher("sift").extract(np.zeros((10, 10)))
     image = texture()
     with pytest.raises(MatchingError, match=r"'sift'.*'orb'"):
-        load_matcher("sift").match_features(load_matcher("orb").extract(image), load_matcher("sift").extract(image))
+        load_matcher("sift").match(load_matcher("orb").extract(image), load_matcher("sift").extract(image))
 
 
 @pytest.mark.parametrize("name", ["sift", "orb"])
@@ -149,6 +147,6 @@ def test_images_of_any_size_are_taken(name, shape, fill):
     image = noise if fill is None else np.full((*shape, 3), fill, np.uint8)
     matcher = load_matcher(name)
     features = matcher.extract(image)
-    assert len(matcher.match_features(features, features)) <= len(features)
-    if fill is not None or min(shape) < matcher.min_side_px:
+    assert len(matcher.match(features, features)) <= len(features)
+    if fill is not None or min(shape) < matcher.extractor.min_side_px:
         assert len(features) == 0

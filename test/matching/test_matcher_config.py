@@ -35,7 +35,7 @@ def test_weights_by_path_are_the_ones_that_are_used(copies: Path) -> None:
     paths = os.pathsep.join([str(copies), str(copies / "posfeat_lite.safetensors")])
     config = MatcherConfig("posfeat+ncnet+ncmnet", "cpu", weights=paths, engine="torch", max_keypoints=120)
     matcher = config.load()
-    assert matcher.engine == "torch, float32"
+    assert matcher.extractor.engine == "torch, float32"
     assert 60 < len(matcher.extract(noise)) <= 120
     (copies / "ncnet_lite.safetensors").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="ncnet_lite"):

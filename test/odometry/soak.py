@@ -23,8 +23,8 @@ from box_world import FRAME_NS, BoxWorld, furnished
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.datatypes import Camera, Features, Frame
 from ros_matching.geometry.se3 import exp_so3, pose_from
-from ros_matching.matching.classical import SiftConfig, SiftMatcher
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.classical import SiftConfig, sift_matcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
@@ -58,11 +58,12 @@ class Interval:
     calls: float
 
 
-class Remembered(SiftMatcher):
+class Remembered(MatchingPipeline):
     """Describes every picture once only: what is left is the tracker's own work."""
 
     def __init__(self, config: SiftConfig) -> None:
-        super().__init__(config)
+        sift = sift_matcher(config)
+        super().__init__("sift", sift.extractor, sift.feature_matcher, sift.metric)
         self._known: dict[int, tuple[np.ndarray, Features]] = {}
 
     def extract(self, image: np.ndarray) -> Features:
@@ -87,7 +88,7 @@ def soak(
     every: int,
     trip: Trip,
     config: TrackingConfig,
-    front_end: TwoViewMatcher,
+    front_end: MatchingPipeline,
     count: Callable[[Callable, Frame], tuple[TrackingResult, int]] = lambda track, frame: (track(frame), 0),
 ) -> Iterator[Interval]:
     """Track and report every so many frames; ``count`` calls the tracker and counts what it does."""
@@ -138,7 +139,10 @@ def main() -> int:
     args = parser.parse_args()
     print("  frame  ms/frame  memory MB  tracked  maps  keyframes  landmarks", flush=True)
     rows = []
-    config, front_end = TrackingConfig(max_keyframes=20, window_keyframes=5), SiftMatcher(SiftConfig(max_keypoints=200))
+    config, front_end = (
+        TrackingConfig(max_keyframes=20, window_keyframes=5),
+        sift_matcher(SiftConfig(max_keypoints=200)),
+    )
     for row in soak(args.frames, args.every, Trip(), config, front_end):
         rows.append(row)
         tracked = row.statuses[TrackingStatus.TRACKING] / args.every

@@ -10,18 +10,22 @@ from point_world import PointWorld, cloud, walk
 
 from ros_matching.datatypes import Features
 from ros_matching.io import open_source
-from ros_matching.matching.learned import LearnedMatcher
+from ros_matching.matching.learned import TensorMetric, learned_matcher
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher
 from ros_matching.networks.ncnet.network import consensus_network
 from ros_matching.networks.posfeat.extractor import PoSFeatExtractor
 from ros_matching.networks.posfeat.lite import PoSFeatLite
-from ros_matching.networks.posfeat.nearest import NearestMatcher
 from ros_matching.odometry.result import TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
 
 class TensorWorld(PointWorld):
     """The same world; its features are tensors, made in inference mode as a network's are."""
+
+    def __init__(self, points: np.ndarray, world_from_camera: np.ndarray) -> None:
+        super().__init__(points, world_from_camera)
+        self.metric = TensorMetric()
+        self.metric.max_distance = 0.1
 
     @torch.inference_mode()
     def extract(self, image: np.ndarray) -> Features:
@@ -31,12 +35,9 @@ class TensorWorld(PointWorld):
         )
         return replace(features, keypoints=keypoints.clone(), scores=scores, descriptors=descriptors.clone())
 
-    def match_features(self, features0, features1, camera0=None, camera1=None):
+    def match_points(self, features0, features1):
         host = [replace(f, descriptors=f.descriptors.numpy()) for f in (features0, features1)]
-        return super().match_features(*host, camera0, camera1)
-
-    def descriptor_distance(self, descriptors0, descriptors1) -> np.ndarray:
-        return LearnedMatcher.descriptor_distance(self, descriptors0, descriptors1)
+        return super().match_points(*host)
 
 
 def test_features_of_either_kind_give_the_same_track():
@@ -56,8 +57,8 @@ def test_features_of_either_kind_give_the_same_track():
 def test_a_network_of_random_weights_survives_a_sequence():
     torch.manual_seed(0)
     network = PoSFeatLite().eval()
-    consensus = ConsensusMatcher(consensus_network("ncnet_lite"), ConsensusConfig(map_sampling="aligned"))
-    for matching in (NearestMatcher(), consensus):
-        odometry = VisualOdometry(LearnedMatcher("posfeat", PoSFeatExtractor(network), matching))
+    ncnet = ConsensusMatcher(consensus_network("ncnet_lite"), ConsensusConfig(map_sampling="aligned"))
+    for consensus in (None, ncnet):
+        odometry = VisualOdometry(learned_matcher("posfeat", PoSFeatExtractor(network), consensus))
         for frame in open_source("scene:room?frames=40&fps=10&width=160&height=128", stride=8):
             assert odometry.track(frame).counts.keypoints > 0

@@ -48,7 +48,7 @@ def test_a_sheared_image_looks_like_a_motion_and_does_not_begin_a_map(shear):
     world = ShakenWorld(shear)
     frames = list(world.frames())
     config, features = TrackingConfig(), [world.extract(frame.image) for frame in frames]
-    alone = competing_motions(world.match_features(features[0], features[SHAKEN]), CAMERA, config.threshold_px(CAMERA))
+    alone = competing_motions(world.match(features[0], features[SHAKEN]), CAMERA, config.threshold_px(CAMERA))
     assert alone.beats_rotation
     assert alone.beats_rivals
     assert world.direction_error_deg(alone.best.view.camera1_from_camera0, frames[SHAKEN]) > 20

@@ -18,14 +18,14 @@ from point_world import walk
 
 from ros_matching.datatypes import Frame
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
-from ros_matching.matching.classical import SiftConfig, SiftMatcher
+from ros_matching.matching.classical import SiftConfig, sift_matcher
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
 TRACKING, LOST = TrackingStatus.TRACKING, TrackingStatus.LOST
 BEFORE = 30  # frames before anything happens
 PATH = walk(75, speed=0.05)
-MATCHER = SiftMatcher(SiftConfig(max_keypoints=400))
+MATCHER = sift_matcher(SiftConfig(max_keypoints=400))
 
 
 @cache

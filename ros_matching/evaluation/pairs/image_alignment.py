@@ -184,7 +184,7 @@ def homography_of(matcher: Matcher) -> Align:
     """The aligner that fits a homography to a front end's matches by RANSAC."""
 
     def align(image0: np.ndarray, image1: np.ndarray) -> ImageTransform | None:
-        matches = matcher.match_features(matcher.extract(image0), matcher.extract(image1))
+        matches = matcher.match(matcher.extract(image0), matcher.extract(image1))
         found = estimate_homography(matches.points0, matches.points1)
         return None if found is None else ImageTransform(found[0], identity(image0).region0)
 

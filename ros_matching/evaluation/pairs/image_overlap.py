@@ -41,18 +41,15 @@ _COLUMNS = (
 
 
 class Matcher(Protocol):
-    """What is asked of a front end here; every ``TwoViewMatcher`` has it."""
+    """The parts of a ``matching.pipeline.MatchingPipeline`` that are compared here."""
 
     name: str
+    feature_matcher: Any
+    consensus: Any
+    overlap_estimator: Any
 
     def extract(self, image: np.ndarray) -> Features:
-        """Features of an image (H, W, 3) uint8 RGB."""
-
-    def overlaps(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
-        """The share of an image that each of others shows; ``None`` where it cannot be told."""
-
-    def match_keypoints(self, features0: Features, features1: Features) -> Matches:
-        """Matches of keypoints."""
+        """Return the features of an image (H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,11 @@ class Overlaps:
     true: np.ndarray
     told: np.ndarray
     ms: float
+
+
+def _putative_matches(matcher: Matcher, features0: Features, features1: Features) -> Matches:
+    matches = matcher.feature_matcher.match(features0, features1)
+    return matcher.consensus.filter(matches, features0, features1)
 
 
 def true_overlap(frame: Frame, other: Frame) -> float:
@@ -102,13 +104,13 @@ def evaluate_overlap(
             continue
         true = np.array([true_overlap(frames[start], frames[end]) for end in ends])
         begun = time.perf_counter()
-        told = matcher.overlaps(features[start], [features[end] for end in ends])
+        told = matcher.overlap_estimator.estimate(features[start], [features[end] for end in ends])
         compared = time.perf_counter()
         if told is None:
             raise EvaluationError(
                 f"front end {matcher.name!r} tells no overlaps; take one with CNNGeometric, as posfeat+cnngeometric"
             )
-        counts = [len(matcher.match_keypoints(features[start], features[end])) for end in ends]
+        counts = [len(_putative_matches(matcher, features[start], features[end])) for end in ends]
         matched = time.perf_counter()
         shares = np.array(counts) / max(len(features[start]), 1)
         known = np.isfinite(true)

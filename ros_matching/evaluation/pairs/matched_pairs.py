@@ -28,12 +28,12 @@ RIGHT_PX = 2.0
 
 
 class Matcher(Protocol):
-    """What is asked of a front end here; ``TwoViewMatcher`` has it."""
+    """What is asked of a front end here; ``MatchingPipeline`` has it."""
 
     def extract(self, image: np.ndarray) -> Features:
         """Features of an image (H, W, 3) uint8 RGB."""
 
-    def match_features(
+    def match(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
         """Matches between two images' features."""
@@ -175,7 +175,7 @@ def _view(matchers: Mapping[str, Matcher], frame: Frame, size_px: int) -> _View:
 
 def _matched(name: str, matcher: Matcher, pair_set: PairSet, gap: int, view0: _View, view1: _View) -> MatchedPair:
     began = time.perf_counter()
-    matches = matcher.match_features(view0.features[name], view1.features[name], view0.camera, view1.camera)
+    matches = matcher.match(view0.features[name], view1.features[name], view0.camera, view1.camera)
     match_ms = 1e3 * (time.perf_counter() - began)
     return MatchedPair(
         matcher=name,

@@ -48,7 +48,7 @@ def pose_error(camera1_from_camera0: np.ndarray | None, truth: np.ndarray, rotat
 
 
 def own_pose(matches: Matches, camera0: Camera, camera1: Camera) -> Pose | None:
-    """What ``TwoViewMatcher.relative_pose`` estimates."""
+    """What ``MatchingPipeline.relative_pose`` estimates."""
     pose = pose_of_matches(matches, camera0, camera1)
     return None if pose is None else (pose.camera1_from_camera0, pose.inliers)
 

@@ -215,7 +215,7 @@ def _run(name: str, matcher: Matcher, pair: WarpedPair) -> FeatureResult:
     began = time.perf_counter()
     features0, features1 = matcher.extract(pair.image0), matcher.extract(pair.image1)
     extracted = time.perf_counter()
-    matches = matcher.match_features(features0, features1)
+    matches = matcher.match(features0, features1)
     matched = time.perf_counter()
     keypoints0, keypoints1 = features0.keypoints_px, features1.keypoints_px
     keypoints0 = keypoints0[_shown(pair, map_points(pair.homography1_from_0, keypoints0))]

@@ -90,30 +90,32 @@ class ImageAligner(_Aligner):
 class FeatureAligner(_Aligner):
     """Aligns images by the descriptor maps that their ``Features`` bring along, on the device where these are.
 
-    ``backend`` is that of the features on which the network was trained, ``stride_px`` the pixels from one descriptor
+    ``extractor`` is that of the features on which the network was trained, ``stride_px`` the pixels from one descriptor
     of its maps to the next; the first lies in the middle of the first ``stride_px`` pixels.
     """
 
     takes_maps = True
 
     def __init__(
-        self, network: CNNGeometric, backend: str, stride_px: int, config: AlignerConfig | None = None
+        self, network: CNNGeometric, extractor: str, stride_px: int, config: AlignerConfig | None = None
     ) -> None:
         super().__init__(network, config)
-        self.backend = backend
+        self.extractor = extractor
         self.stride_px = stride_px
 
     def align(self, features0: Features, features1: Features) -> ImageTransform | None:
         """The transform between the images of two features; ``None`` where what is found folds image 0.
 
-        Raises ``MatchingError`` for features of another backend, without a map, or with one of less than 15x15.
+        Raises ``MatchingError`` for features of another extractor, without a map, or with one of less than 15x15.
         """
         map0, map1 = self._input(features0), self._input(features1)
         return self._transform(map0, map1, *(_pixels(*map_.shape[:1:-1], self.stride_px) for map_ in (map0, map1)))
 
     def _input(self, features: Features) -> Tensor:
-        if features.backend != self.backend:
-            raise MatchingError(f"the aligner is for features of {self.backend!r}, got those of {features.backend!r}")
+        if features.extractor != self.extractor:
+            raise MatchingError(
+                f"the aligner is for features of {self.extractor!r}, got those of {features.extractor!r}"
+            )
         if features.dense_map is None or min(features.dense_map.shape[1:]) < GRID_SIZE:
             found = "none" if features.dense_map is None else f"one of {tuple(features.dense_map.shape)}"
             raise MatchingError(

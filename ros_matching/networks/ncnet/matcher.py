@@ -96,7 +96,7 @@ class _View:
             shape = None if fine is None else tuple(fine.shape)
             raise MatchingError(
                 f"consensus matching needs features with a descriptor map (D, h, w) of at least {side} x {side} cells, "
-                f"got {shape} from {features.backend!r}; extract them with PoSFeat, from a larger image"
+                f"got {shape} from {features.extractor!r}; extract them with PoSFeat, from a larger image"
             )
         rows, columns = fine.shape[1:]
         self.grid = MapGrid(rows, columns, config.map_stride, config.map_sampling)
@@ -144,9 +144,9 @@ class ConsensusMatcher:
         of others, how nearly the two cells are each other's best by consensus, times the cosine. Raises
         ``MatchingError`` for features of different extractors or without a descriptor map.
         """
-        if features0.backend != features1.backend:
+        if features0.extractor != features1.extractor:
             raise MatchingError(
-                f"cannot match features of {features0.backend!r} with those of {features1.backend!r}; "
+                f"cannot match features of {features0.extractor!r} with those of {features1.extractor!r}; "
                 "extract both with one extractor"
             )
         view0, view1 = (_View(features, self.config, self._coarse_maps) for features in (features0, features1))

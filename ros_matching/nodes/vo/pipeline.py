@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ros_matching.datatypes import Camera, Frame
-from ros_matching.matching.two_view import TwoViewMatcher
+from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.extrinsics import Mounting
 from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImageError, shortened
@@ -41,10 +41,10 @@ class Tracker(Protocol):
         """Start anew."""
 
 
-def warm_up(matcher: TwoViewMatcher) -> None:
+def warm_up(matcher: MatchingPipeline) -> None:
     """Let the front end allocate and compile what it does on its first use, before the first picture comes."""
     noise = np.random.default_rng(0).integers(0, 256, _WARM_UP_SIZE, dtype=np.uint8)
-    matcher.match(noise, noise)
+    matcher.match_images(noise, noise)
 
 
 @dataclass(frozen=True)

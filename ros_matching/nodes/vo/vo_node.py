@@ -116,7 +116,9 @@ class VoNode(ManagedNode):
         self._pipeline = VoPipeline(
             PipelineParts(
                 tracker=self._make_tracker(self._matcher, tracking, self._scale_estimator(scale)),
-                frames=FrameInput(self._calibration, self._problems, self._scale_input, self._matcher.min_side_px),
+                frames=FrameInput(
+                    self._calibration, self._problems, self._scale_input, self._matcher.extractor.min_side_px
+                ),
                 outputs=outputs,
                 trajectory=TrajectoryRecord(self._config.trajectory_length),
                 statistics=self._statistics,

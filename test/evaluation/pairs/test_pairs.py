@@ -63,7 +63,7 @@ class Oracle:
         points[wrong] = rng.uniform(0, [camera.width, camera.height], (int(wrong.sum()), 2))
         return Features(points, np.ones(len(POINTS)), np.arange(len(POINTS))[:, None], "oracle")
 
-    def match_features(
+    def match(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
         rows = np.arange(len(features0))
@@ -71,8 +71,8 @@ class Oracle:
 
 
 class Blind(Oracle):
-    def match_features(self, features0, features1, camera0=None, camera1=None) -> Matches:
-        return super().match_features(features0, features1).select(np.arange(0))
+    def match(self, features0, features1, camera0=None, camera1=None) -> Matches:
+        return super().match(features0, features1).select(np.arange(0))
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Oracle:
         points = self.points[id(image)]
         return Features(points, np.ones(len(points)), np.zeros((len(points), 1)), "oracle")
 
-    def match_features(self, features0, features1, camera0=None, camera1=None) -> Matches:
+    def match(self, features0, features1, camera0=None, camera1=None) -> Matches:
         rows = np.arange(len(features0))
         return Matches(features0.keypoints, features1.keypoints, np.ones(len(rows)), rows, rows)
 

@@ -36,9 +36,9 @@ def image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
 
 
-def features(columns: int, rows: int, backend: str = "posfeat", dense: bool = True) -> Features:
+def features(columns: int, rows: int, extractor: str = "posfeat", dense: bool = True) -> Features:
     dense_map = torch.rand(8, rows, columns, generator=torch.Generator().manual_seed(columns)) if dense else None
-    return Features(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 8)), backend, dense_map)
+    return Features(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 8)), extractor, dense_map)
 
 
 def to_pixels(unit: torch.Tensor, first: float, last: tuple[float, float]) -> np.ndarray:
@@ -129,7 +129,7 @@ def test_features_and_networks_that_do_not_fit_are_refused() -> None:
     maps = cnn_geometric_lite()
     fitting = FeatureAligner(maps, "posfeat", 4)
     with pytest.raises(MatchingError, match="'orb'"):
-        fitting.align(features(20, 20), features(20, 20, backend="orb"))
+        fitting.align(features(20, 20), features(20, 20, extractor="orb"))
     with pytest.raises(MatchingError, match="got none"):
         fitting.align(features(20, 20, dense=False), features(20, 20))
     with pytest.raises(MatchingError, match="15x15 up"):

@@ -38,7 +38,7 @@ def features(field: DescriptorField, keypoints: Tensor, to_world: Tensor, size: 
         keypoints=keypoints,
         scores=torch.ones(len(keypoints)),
         descriptors=field(transform(to_world, keypoints)),
-        backend="world",
+        extractor="world",
         dense_map=3 * field(transform(to_world, cells_px)).permute(2, 0, 1),  # PoSFeat's is not normalised either
     )
 

@@ -190,7 +190,7 @@ def test_features_that_cannot_be_matched_are_refused() -> None:
     view0, view1 = two_views(motion())
     matcher = ConsensusMatcher(voting_network())
     with pytest.raises(MatchingError, match="'world' with those of 'sift'"):
-        matcher.match(view0, dataclasses.replace(view1, backend="sift"))
+        matcher.match(view0, dataclasses.replace(view1, extractor="sift"))
     with pytest.raises(MatchingError, match=r"at least 7 x 7 cells, got None from 'world'"):
         matcher.match(view0, dataclasses.replace(view1, dense_map=None))
     with pytest.raises(MatchingError, match=r"got \(64, 60, 6\)"):

@@ -34,7 +34,7 @@ def test_features_fit_together(network_class: type[PoSFeat | PoSFeatLite], noise
     torch.manual_seed(0)
     features = PoSFeatExtractor(network_class(), PoSFeatConfig(max_keypoints=200)).extract(noise)
     assert 50 < len(features) <= 200
-    assert features.backend == network_class.name
+    assert features.extractor == network_class.name
     assert features.descriptors.shape == (len(features), 128)
     assert features.dense_map.shape == (128, 36, 48)
     torch.testing.assert_close(features.descriptors.norm(dim=1), torch.ones(len(features)))

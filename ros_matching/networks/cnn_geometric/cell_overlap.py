@@ -31,7 +31,7 @@ class OverlapConfig(Config):
     )
 
 
-class OverlapEstimator:
+class CellOverlap:
     """Compares the descriptor maps of images, averaged in 15x15 cells, on the device where the network is."""
 
     def __init__(self, network: CNNGeometric, config: OverlapConfig | None = None) -> None:
@@ -50,7 +50,7 @@ class OverlapEstimator:
         return self.network.features(batch_of_one(dense_map))[0]
 
     @torch.inference_mode()
-    def shares(self, cells0: Tensor, cells1: Tensor) -> Tensor:
+    def fractions(self, cells0: Tensor, cells1: Tensor) -> Tensor:
         """What share of an image, by its cells (D, 15, 15), each of B others (B, D, 15, 15) shows: (B,), 0 to 1."""
         target = cells0.expand_as(cells1)
         theta = self.network.heads[_MODEL](self.network.match(cells1, target))
