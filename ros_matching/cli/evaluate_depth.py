@@ -234,7 +234,6 @@ def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimato
         return _AtQuarter(PlaneSweep(config.planes).estimate)
     if name == "sgbm":
         return _AtQuarter(SemiGlobalMatching().estimate)
-    from ros_matching.mapping.loading import depth_config
     from ros_matching.networks import DEPTH_NETWORKS
     from ros_matching.networks.checkpoint import load_installed
     from ros_matching.networks.engines import torch_device
@@ -243,7 +242,7 @@ def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimato
     network = load_installed(DEPTH_NETWORKS[0]).to(torch_device(device))
     if name == "no_gates":
         network.aggregation.voxel = None
-    return DepthEstimator(network, depth_config(config))
+    return DepthEstimator(network, config)
 
 
 class _AtQuarter:

@@ -1,4 +1,8 @@
-"""The settings of the mapper."""
+"""Settings of dense mapping.
+
+``MappingConfig`` is composed of the settings of its parts: depth estimation and depth consistency. Each default is
+defined once, in the part that it belongs to.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,34 @@ from dataclasses import dataclass
 
 from ros_matching.config import Config, parameter
 from ros_matching.errors import ConfigError
+from ros_matching.networks.pbs_mvsnet.estimator import DepthConfig
 
 
 @dataclass(frozen=True)
-class MappingConfig(Config):
-    """Settings of ``DenseMapper``. Lengths are in the unit of the map: metres, where its scale is metric."""
+class ConsistencyConfig(Config):
+    """Settings of the comparison of a depth map with those of other views."""
+
+    min_confidence: float = parameter(
+        0.5,
+        "smallest confidence of a depth; 0.8 in the paper, whose scenes are models on a table",
+        minimum=0,
+        maximum=1,
+    )
+    max_compared: int = parameter(
+        6, "limit of other views that a depth map is compared with, the best ones", minimum=1, maximum=32
+    )
+    min_consistent: int = parameter(2, "other views whose depth has to agree; 3 in the paper", minimum=0, maximum=32)
+    max_error_px: float = parameter(
+        1.0, "largest reprojection error of consistent depths, in pixels of the depth map", minimum=0.01, maximum=20
+    )
+    max_depth_error: float = parameter(
+        0.03, "largest relative error of consistent depths; 0.01 in the paper", minimum=0.0001, maximum=0.5
+    )
+
+
+@dataclass(frozen=True)
+class MappingConfig(DepthConfig, ConsistencyConfig):
+    """Settings of ``DenseMapper``. Lengths are in the unit of the map: metres if its scale is metric."""
 
     views: int = parameter(5, "views that a depth map is made of, its own keyframe among them", minimum=2, maximum=16)
     window: int = parameter(16, "most recent keyframes among which views are chosen", minimum=2, maximum=200)
@@ -37,30 +64,6 @@ class MappingConfig(Config):
         0.02, "share of the sparse depths that may lie below the range, and above it", minimum=0, maximum=0.4
     )
     range_margin: float = parameter(0.1, "by which share the range is widened on both ends", minimum=0, maximum=2)
-    planes: int = parameter(48, "depths that are tried, best a multiple of 16", minimum=8, maximum=1024)
-    levels: int = parameter(0, "levels of the depth pyramid, 1: none; 0: by image size", minimum=0, maximum=4)
-    sparse_weight: float = parameter(
-        3.0, "how much sparse points lower the costs of the depths near them; 0: not at all", minimum=0, maximum=100
-    )
-    refinement: int = parameter(
-        6,
-        "depths tried by correlation of the images on either side of the network's, up to two planes away; 0: none",
-        minimum=0,
-        maximum=32,
-    )
-    min_confidence: float = parameter(
-        0.5, "confidence that a depth needs; 0.8 in the paper, whose scenes are models on a table", minimum=0, maximum=1
-    )
-    max_compared: int = parameter(
-        6, "other views that a depth map is compared with, the best ones", minimum=1, maximum=32
-    )
-    min_consistent: int = parameter(2, "other views whose depth has to agree; 3 in the paper", minimum=0, maximum=32)
-    max_error_px: float = parameter(
-        1.0, "reprojection error up to which depths agree, in pixels of the depth map", minimum=0.01, maximum=20
-    )
-    max_depth_error: float = parameter(
-        0.03, "error relative to the depth up to which depths agree; 0.01 in the paper", minimum=0.0001, maximum=0.5
-    )
     min_sightings: int = parameter(
         1, "keyframes that have to see a voxel before the map's cloud shows it; 2 is cleaner", minimum=1, maximum=100
     )

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +15,12 @@ from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
 from ros_matching.geometry.checks import as_pose
 from ros_matching.mapping.config import MappingConfig
 from ros_matching.mapping.depth_consistency import filtered, points_seen
-from ros_matching.mapping.depth_pyramid import PyramidConfig, merge_levels
+from ros_matching.mapping.depth_pyramid import merge_levels
 from ros_matching.mapping.result import MappingCounts, MappingResult, MappingStatus
 from ros_matching.mapping.view_selection import choose_views, depth_range, sparse_points
 from ros_matching.mapping.voxel_map import VoxelMap
-from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid
+from ros_matching.networks import DEPTH_NETWORKS
+from ros_matching.networks.pbs_mvsnet.estimator import DepthEstimator, DepthPyramid
 from ros_matching.stages import StageTimer
 
 _VOXELS_IN_DEPTH = 100  # where the configuration does not say how large voxels are
@@ -54,14 +56,8 @@ class DenseMapper:
     """
 
     def __init__(self, estimator: PyramidEstimator, config: MappingConfig | None = None) -> None:
-        self.config = config = config or MappingConfig()
-        self._estimator = estimator
-        self._merging = PyramidConfig(
-            min_consistent=config.min_consistent,
-            max_sources=config.max_compared,
-            max_error_px=config.max_error_px,
-            max_depth_error=config.max_depth_error,
-        )
+        self.config = config or MappingConfig()
+        self.estimator = estimator
         self._stages = StageTimer()
         self._views: deque[_View] = deque(maxlen=config.window)
         self._map: VoxelMap | None = None
@@ -148,7 +144,7 @@ class DenseMapper:
             return
         view.sources = len(sources)
         with self._stages("depth"):
-            view.pyramid = self._estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
+            view.pyramid = self.estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
 
     def _neighbours(self, view: _View, others: Sequence[_View], count: int) -> tuple[list[_View], str]:
         """Up to so many of the others that see what the view sees, the best first, and why there are none."""
@@ -171,7 +167,7 @@ class DenseMapper:
                 f"{self.config.min_consistent} have to agree",
             )
         with self._stages("filter"):
-            view.pyramid = merge_levels(view.pyramid, [other.pyramid for other in others], self._merging)
+            view.pyramid = merge_levels(view.pyramid, [other.pyramid for other in others], self.config)
             maps = [(other.pyramid.finest, other.keyframe.world_from_camera) for other in others]
             depth_map, counts = filtered(view.pyramid.finest, view.keyframe.world_from_camera, maps, self.config)
         with self._stages("fuse"):
@@ -212,6 +208,27 @@ class DenseMapper:
             ),
             stage_ms=self._stages.take(),
         )
+
+
+def load_dense_mapper(
+    device: str = "auto",
+    config: MappingConfig | None = None,
+    *,
+    weights: Path | str | None = None,
+    network: str = DEPTH_NETWORKS[0],
+) -> DenseMapper:
+    """A mapper on ``device``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+
+    ``weights`` is a file for ``network``, by default that of the package. Raises ``CheckpointError`` where weights are
+    missing or damaged, and ``ConfigError`` for a device that cannot be had.
+    """
+    from ros_matching.networks.checkpoint import load_named, weights_file
+    from ros_matching.networks.engines import torch_device
+
+    config = config or MappingConfig()
+    where = torch_device(device)
+    loaded = load_named(Path(weights) if weights else weights_file(network), network)
+    return DenseMapper(DepthEstimator(loaded.to(where), config), config)
 
 
 def _goes_on(last: Keyframe, keyframe: Keyframe) -> bool:

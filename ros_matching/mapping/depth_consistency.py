@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
 from ros_matching.geometry.se3 import invert
-from ros_matching.mapping.config import MappingConfig
+from ros_matching.mapping.config import ConsistencyConfig
 from ros_matching.mapping.result import MappingCounts
 from ros_matching.networks.pbs_mvsnet.warping import is_inside, normalized, pixel_grid, project, unproject
 
@@ -92,7 +92,7 @@ def filtered(
     depth_map: DepthMap,
     world_from_camera: np.ndarray,
     others: Sequence[tuple[DepthMap, np.ndarray]],
-    config: MappingConfig,
+    config: ConsistencyConfig,
 ) -> tuple[DepthMap, MappingCounts]:
     """The depths that are confident and consistent with enough of the others, (depth map, world_from_camera).
 

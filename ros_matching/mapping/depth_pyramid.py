@@ -7,32 +7,20 @@ detail: where the fine depth is not confident and the coarse one is reliable, th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera, DepthMap
 from ros_matching.errors import GeometryError
+from ros_matching.mapping.config import ConsistencyConfig
 from ros_matching.mapping.depth_consistency import agreement
 from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid
 
-
-@dataclass(frozen=True)
-class PyramidConfig(Config):
-    """When a coarse depth is reliable, and a fine one to be replaced."""
-
-    reliable_confidence: float = parameter(0.9, "confidence a coarse depth must exceed", minimum=0.0, maximum=1.0)
-    replaced_confidence: float = parameter(0.5, "confidence below which a depth gives way", minimum=0.0, maximum=1.0)
-    min_consistent: int = parameter(3, "other views that must agree with a coarse depth", minimum=0, maximum=32)
-    max_sources: int = parameter(6, "other views that are asked, the first ones", minimum=1, maximum=32)
-    max_error_px: float = parameter(1.0, "reprojection error in pixels of the depth map", minimum=0.0)
-    max_depth_error: float = parameter(0.01, "error relative to the depth", minimum=0.0, maximum=1.0)
+_RELIABLE_CONFIDENCE = 0.9  # a coarse depth must exceed it to replace a fine one
+_REPLACED_CONFIDENCE = 0.5  # a fine depth below it is replaced
 
 
-def merge_levels(
-    reference: DepthPyramid, sources: Sequence[DepthPyramid], config: PyramidConfig = PyramidConfig()
-) -> DepthPyramid:
+def merge_levels(reference: DepthPyramid, sources: Sequence[DepthPyramid], config: ConsistencyConfig) -> DepthPyramid:
     """The reference's pyramid with unconfident depths replaced, level by level, so that a replacement may go on up.
 
     ``sources`` are pyramids of other views with as many levels, the best first; merged ones serve as well.
@@ -47,10 +35,10 @@ def merge_levels(
     for number, fine in enumerate(reference.levels[1:]):
         others = [(source.levels[number], source.world_from_camera) for source in sources]
         coarse = levels[-1]
-        others = others[: config.max_sources]
+        others = others[: config.max_compared]
         count, _ = agreement(coarse, reference.world_from_camera, others, config.max_error_px, config.max_depth_error)
-        reliable = (coarse.confidence > config.reliable_confidence) & (count >= config.min_consistent)
-        levels.append(_replace(fine, coarse, reliable, config.replaced_confidence))
+        reliable = (coarse.confidence > _RELIABLE_CONFIDENCE) & (count >= config.min_consistent)
+        levels.append(_replace(fine, coarse, reliable, _REPLACED_CONFIDENCE))
     return DepthPyramid(tuple(levels), reference.world_from_camera)
 
 

@@ -7,9 +7,11 @@ from plane_views import CAMERA_FROM_WORLD, K, plane_depth
 from ros_matching.datatypes import Camera, DepthMap
 from ros_matching.errors import GeometryError
 from ros_matching.geometry.se3 import invert
-from ros_matching.mapping.depth_pyramid import PyramidConfig, merge_levels
+from ros_matching.mapping.config import ConsistencyConfig
+from ros_matching.mapping.depth_pyramid import merge_levels
 from ros_matching.networks.pbs_mvsnet.estimator import DepthPyramid
 
+STRICT = ConsistencyConfig(min_consistent=3, max_depth_error=0.01)
 COARSE = Camera(40, 30, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
 FINE = COARSE.scaled(80, 60)
 PLANE = (np.array([0.0, 0.0, 1.0]), 2.0)
@@ -35,7 +37,7 @@ SOURCES = [pyramid(view) for view in (1, 2, 3)]
 
 
 def test_reliable_coarse_depth_replaces_unconfident_fine_depth():
-    merged = merge_levels(pyramid(0), SOURCES)
+    merged = merge_levels(pyramid(0), SOURCES, STRICT)
     np.testing.assert_allclose(merged.finest.depth[FINE_SEEN], 2.0)
     np.testing.assert_allclose(merged.finest.confidence[FINE_SEEN], 0.95)
     assert merged.levels[0] is not merged.finest
@@ -46,7 +48,7 @@ def test_confident_fine_depth_stays():
     reference = pyramid(0)
     coarse, fine = reference.levels
     fine.confidence[:, :40] = 0.5
-    merged = merge_levels(reference, SOURCES).finest
+    merged = merge_levels(reference, SOURCES, STRICT).finest
     np.testing.assert_array_equal(merged.depth[:, :40], fine.depth[:, :40])
     np.testing.assert_allclose(merged.depth[20:40, 42:54], coarse.depth[10:20, 21:27].repeat(2, 0).repeat(2, 1))
 
@@ -54,9 +56,9 @@ def test_confident_fine_depth_stays():
 @pytest.mark.parametrize(
     ("reference", "config"),
     [
-        (pyramid(0, coarse_confidence=0.9), PyramidConfig()),  # not above the threshold
-        (pyramid(0), PyramidConfig(min_consistent=4)),
-        (pyramid(0), PyramidConfig(max_sources=2)),
+        (pyramid(0, coarse_confidence=0.9), STRICT),  # not above the threshold
+        (pyramid(0), replace(STRICT, min_consistent=4)),
+        (pyramid(0), replace(STRICT, max_compared=2)),
     ],
 )
 def test_unreliable_coarse_depth_replaces_nothing(reference, config):
@@ -66,14 +68,14 @@ def test_unreliable_coarse_depth_replaces_nothing(reference, config):
 def test_a_biased_coarse_depth_replaces_nothing():
     reference = pyramid(0)
     biased = replace(reference.levels[0], depth=1.02 * reference.levels[0].depth)
-    merged = merge_levels(replace(reference, levels=(biased, reference.finest)), SOURCES)
+    merged = merge_levels(replace(reference, levels=(biased, reference.finest)), SOURCES, STRICT)
     np.testing.assert_array_equal(merged.finest.depth, reference.finest.depth)
 
 
 def test_unknown_fine_depth_is_filled():
     reference = pyramid(0, fine_confidence=0.8)
     reference.finest.depth[25, 40] = np.nan
-    merged = merge_levels(reference, SOURCES).finest
+    merged = merge_levels(reference, SOURCES, STRICT).finest
     assert merged.depth[25, 40] == pytest.approx(2.0)
     assert merged.depth[25, 41] == pytest.approx(2.6)
 
@@ -88,7 +90,7 @@ def test_a_replacement_goes_on_up():
         finest_camera = FINE.scaled(160, 120)
         wrong = DepthMap(np.full((120, 160), 9.0), np.full((120, 160), 0.1), finest_camera)
         views.append(DepthPyramid((coarse, middle, wrong), invert(CAMERA_FROM_WORLD[view])))
-    merged = merge_levels(views[0], views[1:])
+    merged = merge_levels(views[0], views[1:], STRICT)
     assert merged.levels[0].depth is views[0].levels[0].depth
     np.testing.assert_allclose(merged.finest.depth[45:75, 60:100], coarsest.depth[15, 20], rtol=1e-6)
 
@@ -100,7 +102,7 @@ def test_odd_sizes_take_the_coarse_value_on_the_nearest_ray():
         DepthMap(coarse_depth, np.ones((30, 40)), COARSE),
         DepthMap(np.full((59, 79), np.nan), np.zeros((59, 79)), fine),
     )
-    merged = merge_levels(DepthPyramid(levels, np.eye(4)), [], PyramidConfig(min_consistent=0)).finest
+    merged = merge_levels(DepthPyramid(levels, np.eye(4)), [], ConsistencyConfig(min_consistent=0)).finest
     v, u = np.mgrid[:59, :79]
     expected = COARSE.project(fine.unproject(np.column_stack([u.ravel(), v.ravel()])))
     nearest = np.rint(expected).astype(int).clip(0, (39, 29))
@@ -109,4 +111,4 @@ def test_odd_sizes_take_the_coarse_value_on_the_nearest_ray():
 
 def test_pyramids_of_different_heights_are_refused():
     with pytest.raises(GeometryError, match="2 levels cannot be compared with one of 1"):
-        merge_levels(pyramid(0), [DepthPyramid(pyramid(1).levels[:1], np.eye(4))])
+        merge_levels(pyramid(0), [DepthPyramid(pyramid(1).levels[:1], np.eye(4))], STRICT)

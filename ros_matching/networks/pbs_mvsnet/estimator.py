@@ -29,20 +29,25 @@ _MIN_LEVEL_SIDE_PX = 128  # a smaller image leaves its depth map with fewer than
 
 @dataclass(frozen=True)
 class DepthConfig(Config):
-    """How finely depth is searched, and at how many sizes of the image."""
+    """Settings of the depth estimate of one view."""
 
-    planes: int = parameter(64, "depth hypotheses, best a multiple of 16", minimum=8, maximum=1024)
-    levels: int = parameter(0, "levels of the pyramid, each half the size; 0: by image size", minimum=0, maximum=4)
+    planes: int = parameter(48, "depth hypotheses, best a multiple of 16", minimum=8, maximum=1024)
+    levels: int = parameter(
+        0,
+        "levels of the depth pyramid, each half the image size, 1: no pyramid; 0: by image size",
+        minimum=0,
+        maximum=4,
+    )
+    sparse_weight: float = parameter(
+        3.0, "weight of sparse points, which lower the costs of the depths near them; 0: unused", minimum=0, maximum=100
+    )
     refinement: int = parameter(
         6,
-        "depths tried by correlation of the images on either side of the network's, up to two hypotheses away; 0: none",
+        "depths per side, up to two planes from the network's, that image correlation tries; 0: no refinement",
         minimum=0,
         maximum=32,
     )
-    sparse_weight: float = parameter(
-        3.0, "how much the keyframe's sparse points lower the costs of the hypotheses near them; 0: not", minimum=0
-    )
-    precision: str = parameter("float32", "arithmetic of the convolutions", choices=PRECISIONS)
+    precision: str = parameter("float32", "number format of the network's convolutions", choices=PRECISIONS)
 
 
 @dataclass(frozen=True)
