@@ -1,12 +1,12 @@
-"""Visual odometry: starts vo_node, and if wished dense mapping, the replay of a sequence, and RViz.
+"""Launch file of visual odometry: vo_node, and optionally dense mapping, a replay, and RViz.
 
 ros2 launch ros_matching vo.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info
 ros2 launch ros_matching vo.launch.py source:=/data/redkitchen mapping:=true rviz:=true
 ros2 launch ros_matching vo.launch.py --show-args
 
-The nodes configure and activate themselves (autostart), and the replay waits until they are active: nothing here
-follows their states, so a change of state by hand has no side effect. A node that fails ends the launch with a non-zero
-exit code and the reason last. See docs/launch.md.
+The nodes configure and activate themselves (autostart), and the replay waits until they are active. The launch does not
+track their states, so a manual change of state has no side effect. A node that fails ends the launch with a non-zero
+exit code; the reason is printed last. See docs/launch.md.
 """
 
 import os
@@ -26,13 +26,21 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from ros_matching.nodes.common.launch_arguments import ARGUMENTS, Argument, NodePlan, is_true, misspelt, plan
+from ros_matching.nodes.common.launch_arguments import (
+    ARGUMENTS,
+    FORMER_NAMES,
+    Argument,
+    NodePlan,
+    is_true,
+    misspelt,
+    plan,
+)
 from ros_matching.nodes.common.launch_watch import OPTIONAL, LaunchWatch, Role
 from ros_matching.nodes.common.process import PARENT_VARIABLE
 
 PACKAGE = "ros_matching"
 RESPAWN_DELAY_S = 2.0
-# With save_at_end mapping_node maps what still waits first; the SIGTERM after that lets it save what is mapped.
+# With save_at_end, mapping_node first maps the waiting keyframes; the SIGTERM after that lets it save the map.
 SIGTERM_TIMEOUT_S = {"mapping_node": "60"}
 OTHER_SIGTERM_TIMEOUT_S = "20"  # a slow machine may load a network or render an image first
 
@@ -55,17 +63,20 @@ def _declaration(argument: Argument) -> DeclareLaunchArgument:
 
 
 def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Start the nodes with the arguments as they are now: a second launch of this file in one context has its own."""
+    """Start the nodes with the current arguments: a second launch of this file in one context has its own."""
     given = context.launch_configurations
     for name, nearest in misspelt(given).items():
-        _logger.warning(f"there is no launch argument {name}; {nearest} is meant?")
+        _logger.warning(f"there is no launch argument {name}; did you mean {nearest}?")
+    for former, name in FORMER_NAMES.items():
+        if given.get(former):
+            _logger.warning(f"the launch argument {former} is deprecated; use {name}")
     values = {argument.name: given[argument.name] for argument in ARGUMENTS}
     watch = _watch_of(context)
     return [action for node in plan(values) for action in _actions(node, values, watch)]
 
 
 def _watch_of(context: LaunchContext) -> LaunchWatch:
-    """The watch that all robots in the launch share."""
+    """Return the watch, one for all robots in the launch."""
     if not hasattr(context.locals, "ros_matching_watch"):
         context.extend_globals({"ros_matching_watch": LaunchWatch()})
     return context.locals.ros_matching_watch
@@ -116,7 +127,7 @@ def _process(node: NodePlan, values: dict[str, str], role: Role, on_exit) -> Exe
 
 
 def _typed(value: bool | int | float | str) -> bool | int | float | ParameterValue:
-    """The value as it is: launch would read a number or a flag in a text that looks like one."""
+    """Return the value with its type: launch would parse a text that looks like a number or a flag."""
     return ParameterValue(value, value_type=str) if isinstance(value, str) else value
 
 

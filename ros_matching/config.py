@@ -1,7 +1,7 @@
-"""How ros_matching is configured: frozen dataclasses whose fields carry their own description and range.
+"""Configuration by frozen dataclasses whose fields carry their description and range.
 
-A default lives once, in the dataclass beside the class it configures. The command line and the ROS parameters are
-derived from these fields (``fields_of``), so descriptions and ranges cannot drift apart.
+Every default is defined once, in the dataclass next to the class that it configures. The command line and the ROS
+parameters are derived from these fields (``fields_of``), so descriptions and ranges are always the same.
 
     @dataclass(frozen=True)
     class TrackingConfig(Config):
@@ -11,12 +11,14 @@ derived from these fields (``fields_of``), so descriptions and ranges cannot dri
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from ros_matching.errors import ConfigError
 
+_LOG = logging.getLogger(__name__)
 _SCALARS = (bool, int, float, str)
 
 
@@ -27,15 +29,25 @@ def parameter(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
+    former_name: str = "",
 ) -> Any:
-    """Declare a configuration field: its default, what it does, and the values it may take (bounds inclusive)."""
-    metadata = {"description": description, "minimum": minimum, "maximum": maximum, "choices": choices}
+    """Declare a configuration field: default, description, and valid values (bounds inclusive).
+
+    ``former_name`` is an earlier name of the field, which is still accepted with a warning.
+    """
+    metadata = {
+        "description": description,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "former_name": former_name,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class ParameterInfo:
-    """One scalar configuration field, as the command line and ROS see it."""
+    """One scalar configuration field, as used by the command line and ROS."""
 
     name: str
     type: type
@@ -44,6 +56,7 @@ class ParameterInfo:
     minimum: float | None
     maximum: float | None
     choices: tuple[str, ...] | None
+    former_name: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,11 @@ class Config:
     def from_mapping(cls, values: Mapping[str, Any]) -> Any:
         """Build from a mapping of names to values; an unknown name raises ``ConfigError`` with the known ones."""
         known = [info.name for info in fields_of(cls)]
+        values = dict(values)
+        for info in fields_of(cls):
+            if info.former_name in values:
+                _LOG.warning("the setting %s is now called %s", info.former_name, info.name)
+                values.setdefault(info.name, values.pop(info.former_name))
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(f"{cls.__name__} has no setting {', '.join(unknown)}; it has: {', '.join(known)}")
@@ -84,6 +102,7 @@ def fields_of(config_class: type[Config]) -> list[ParameterInfo]:
                 minimum=field.metadata["minimum"],
                 maximum=field.metadata["maximum"],
                 choices=None if choices is None else tuple(choices),
+                former_name=field.metadata["former_name"],
             )
         )
     return infos

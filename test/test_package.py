@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CMAKE = (REPOSITORY / "CMakeLists.txt").read_text()
 MANIFEST = ElementTree.parse(REPOSITORY / "package.xml").getroot()
 DEPENDENCIES = {element.text: element.tag for element in MANIFEST.iter() if element.tag.endswith("depend")}
-EXECUTABLES = re.search(r"foreach\(node ([\w ]+)\)", CMAKE)[1].split()
+EXECUTABLES = [f"{role}_node" for role in re.search(r"foreach\(role ([\w ]+)\)", CMAKE)[1].split()]
 
 # What each third-party import of ours is called by pip and by rosdep; None where there is no such package.
 DISTRIBUTIONS = {
@@ -82,7 +82,8 @@ def test_packages_that_the_messages_use_are_declared_to_cmake_and_ros() -> None:
 
 @pytest.mark.parametrize("executable", EXECUTABLES)
 def test_executables_have_a_main(executable: str) -> None:
-    tree = ast.parse((REPOSITORY / "ros_matching" / "nodes" / f"{executable}.py").read_text())
+    folder = REPOSITORY / "ros_matching" / "nodes" / executable.removesuffix("_node")
+    tree = ast.parse((folder / f"{executable}.py").read_text())
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
 
 

@@ -1,4 +1,4 @@
-"""``ros-matching benchmark``: every front end in the same tracker on the same frames."""
+"""``ros-matching benchmark``: several matchers in the same tracker on the same frames."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ros_matching.cli.options import SOURCE_KINDS, add_network_options, add_part_options, hides_progress
+from ros_matching.cli.options import (
+    SOURCE_KINDS,
+    add_former_name,
+    add_network_options,
+    add_part_options,
+    hides_progress,
+)
 from ros_matching.errors import ConfigError
 from ros_matching.evaluation import ALIGNMENTS
 from ros_matching.matching import MATCHERS
 
 if TYPE_CHECKING:
     from ros_matching.atlas.config import TrackingConfig
-    from ros_matching.evaluation.benchmark.benchmark_runs import Contest
+    from ros_matching.evaluation.benchmark.benchmark_runs import SequenceRuns
     from ros_matching.io.source import FrameSource
 
-_FRONT_ENDS = ("default", "sift", "orb", "xfeat", "aliked+lightglue", "disk+lightglue")
-_CONDITIONS = (
-    "The front ends took turns frame by frame, each in a process of its own (without the source of the frames)."
-)
+_MATCHERS = ("default", "sift", "orb", "xfeat", "aliked+lightglue", "disk+lightglue")
+_CONDITIONS = "The matchers take turns frame by frame, each in a process of its own (without the frame source)."
 _DESCRIPTION = """\
-Run several front ends through the same tracker on the same frames, and write into DIR:
-  benchmark.md, benchmark.json   share tracked, ATE and RPE (by evo), covariances, times by stage, memory; every run
+Run several matchers in the same tracker on the same frames, and write into DIR:
+  benchmark.md, benchmark.json   fraction tracked, ATE and RPE (by evo), covariances, times by stage, memory; every run
                                  in the JSON
   SEQUENCE.png                   trajectories over the ground truth, errors over time, times
-  SEQUENCE/FRONT END/            the files of `ros-matching track`
-Every frame is read or rendered once. The front ends, each in a process of its own, take turns on it, never two at a
-time, so that times compare even on a busy machine. A front end that cannot run says why in the table.
+  SEQUENCE/MATCHER/              the files of `ros-matching track`
+Every frame is read or rendered once. The matchers take turns on it, each in a process of its own, never two at a time,
+so that times are comparable even on a busy machine. The table contains the reason if a matcher cannot run.
 """
 
 
@@ -36,22 +40,25 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "benchmark",
-        help="compare front ends in the same tracker on the same frames",
+        help="compare matchers in the same tracker on the same frames",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sources", metavar="SOURCE", nargs="+", help=SOURCE_KINDS)
-    parser.add_argument(
-        "--backend",
-        dest="backends",
-        type=_front_end,
+    matchers = parser.add_argument(
+        "--matcher",
+        dest="matchers",
+        type=_matcher_name,
         action="append",
         default=[],
         metavar="NAME[=WEIGHTS]",
-        help="front end, a learned one with a weights file or folder of its own; may be repeated (default: "
-        f"{', '.join(_FRONT_ENDS)})",
+        help="matcher, a learned one optionally with a weights file or folder; may be repeated (default: "
+        f"{', '.join(_MATCHERS)})",
     )
-    parser.add_argument("--keypoints", type=int, metavar="N", help="most an image (default: each front end's own)")
+    add_former_name(parser, "--backend", matchers)
+    parser.add_argument(
+        "--keypoints", type=int, metavar="N", help="most keypoints per image (default: each matcher's own)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add_part_options(parser)
     parser.add_argument(
@@ -67,7 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         type=int,
         default=1,
         metavar="N",
-        help="run N times, each time from one frame later, and show medians: where a map begins changes the errors "
+        help="run N times, each time from one frame later, and show medians: the start of a map changes the errors "
         "(default: %(default)s)",
     )
     add_network_options(parser)
@@ -87,57 +94,57 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     return parser
 
 
-def _front_end(spec: str) -> str:
-    """The argument as it is, if its name is one of a front end."""
+def _matcher_name(spec: str) -> str:
+    """Return the argument if it names a matcher."""
     name = spec.partition("=")[0]
     if name not in MATCHERS:
-        raise argparse.ArgumentTypeError(f"unknown matcher {name!r}; choose one of: {', '.join(MATCHERS)}")
+        raise argparse.ArgumentTypeError(f"there is no matcher {name!r}; there are: {', '.join(MATCHERS)}")
     return spec
 
 
 def run(args: argparse.Namespace) -> int:
-    """Race, print and write. Returns 1 when no front end tracked any frame, 130 when stopped by Ctrl-C."""
+    """Run, print and write. Returns 1 if no matcher tracked a frame, 130 if stopped by Ctrl-C."""
     from ros_matching.atlas.config import TrackingConfig
     from ros_matching.cli.options import configs_from
 
     if args.repeat < 1:
         raise ConfigError(f"--repeat must be at least 1, got {args.repeat}")
     config = configs_from(args.overrides, {"tracking": TrackingConfig})["tracking"]
-    contests: list[Contest] = []
+    sequences: list[SequenceRuns] = []
     try:
         for name, source in list(_sequences(args)):
-            _race(name, source, config, contests, args)
-    finally:  # stopped or failed on the way, what was done is reported
-        if contests:
-            _conclude(contests, args)
-    return 0 if any(run.report.trajectory for contest in contests for run in contest.runs) else 1
+            _run_sequence(name, source, config, sequences, args)
+    finally:  # report the results so far after a stop or a failure
+        if sequences:
+            _conclude(sequences, args)
+    return 0 if any(run.report.trajectory for sequence in sequences for run in sequence.runs) else 1
 
 
-def _race(
-    name: str, source: FrameSource, config: TrackingConfig, contests: list[Contest], args: argparse.Namespace
+def _run_sequence(
+    name: str, source: FrameSource, config: TrackingConfig, sequences: list[SequenceRuns], args: argparse.Namespace
 ) -> None:
-    """Run a contest and add it to ``contests``, as far as it came."""
+    """Run all matchers on a sequence and append the result to ``sequences``, also after a failure."""
     from tqdm import tqdm
 
-    from ros_matching.cli.benchmark_runner import FrontEnd, Race
+    from ros_matching.cli.benchmark_runner import BenchmarkRunner, MatcherSpec
 
     networks = {name: getattr(args, name) for name in ("variant", "engine", "precision")}
-    front_ends = [FrontEnd(spec, args.device, args.keypoints, networks) for spec in _specs(args)]
+    matchers = [MatcherSpec(spec, args.device, args.keypoints, networks) for spec in _specs(args)]
     bar = tqdm(total=len(source), desc=name, unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
-    with bar, Race(name, front_ends, config, alignment=args.alignment) as race:
+    with bar, BenchmarkRunner(name, matchers, config, alignment=args.alignment) as runner:
         try:
-            race.run(source, bar)
+            runner.run(source, bar)
         finally:
-            contests.append(race.contest())
+            sequences.append(runner.result())
 
 
-def _conclude(contests: Sequence[Contest], args: argparse.Namespace) -> None:
+def _conclude(sequences: Sequence[SequenceRuns], args: argparse.Namespace) -> None:
     from ros_matching.evaluation.benchmark.benchmark_report import benchmark_measurement, write_benchmark
 
-    measurement = benchmark_measurement(contests, _settings(args), conditions=_CONDITIONS)
+    measurement = benchmark_measurement(sequences, _settings(args), conditions=_CONDITIONS)
     if not args.quiet:
         print(measurement.markdown())
-    written = write_benchmark(contests, measurement, args.out)
+    written = write_benchmark(sequences, measurement, args.out)
     if not args.quiet:
         print(f"\nwritten to {args.out}: {', '.join(path.name for path in written)}")
 
@@ -160,15 +167,15 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         "overrides",
     )
     arguments = {key: getattr(args, key) for key in kept}
-    return arguments | {"backends": _specs(args), "threads": torch.get_num_threads()}
+    return arguments | {"matchers": _specs(args), "threads": torch.get_num_threads()}
 
 
 def _specs(args: argparse.Namespace) -> list[str]:
-    return list(dict.fromkeys(args.backends or _FRONT_ENDS))
+    return list(dict.fromkeys(args.matchers or _MATCHERS))
 
 
 def _sequences(args: argparse.Namespace) -> Iterator[tuple[str, FrameSource]]:
-    """What is raced on: every source with every stride, as often as asked for, under names of their own."""
+    """Yield every source with every stride, repeated as requested, under unique names."""
     from ros_matching.io import open_source
 
     taken: set[str] = set()
@@ -177,9 +184,7 @@ def _sequences(args: argparse.Namespace) -> Iterator[tuple[str, FrameSource]]:
             source = open_source(spec, start=args.start, stop=args.stop, stride=stride)
             name = source.name if stride == 1 else f"{source.name}, every {_ordinal(stride)}"
             if name in taken:
-                raise ConfigError(
-                    f"two sources are called {name!r}; give them in runs of their own, with another --out"
-                )
+                raise ConfigError(f"two sources have the name {name!r}; use separate benchmarks, with another --out")
             taken.add(name)
             for repeat in range(args.repeat):
                 yield name, open_source(spec, start=args.start + repeat, stop=args.stop, stride=stride)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ros_matching.cli.options import front_end_label
+from ros_matching.cli.options import matcher_label
 from ros_matching.cli.track import track_frame
 from ros_matching.errors import RosMatchingError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ros_matching.atlas.config import TrackingConfig
     from ros_matching.datatypes import Frame
-    from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest
+    from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns
     from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
     from ros_matching.io.source import FrameSource
     from ros_matching.matching.pipeline import MatchingPipeline
@@ -36,22 +36,22 @@ _GRACE_S = 10.0
 
 
 @dataclass(frozen=True)
-class FrontEnd:
-    """What is loaded: ``load_matcher``'s name, or name and weights as ``NAME=WEIGHTS``, its device and keypoints.
+class MatcherSpec:
+    """Matcher to load: ``NAME`` or ``NAME=WEIGHTS``, device and number of keypoints.
 
-    ``networks`` are further arguments of ``load_matcher`` for the learned ones: variant, engine, precision.
+    ``networks`` are further arguments of ``load_matcher`` for learned matchers: variant, engine, precision.
     """
 
-    spec: str
+    name: str
     device: str = "auto"
     keypoints: int | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> MatchingPipeline:
-        """The matcher. Raises ``RosMatchingError`` where it cannot be had."""
+        """Return the matcher. Raises ``RosMatchingError`` if it cannot be loaded."""
         from ros_matching.matching import CLASSICAL, LEARNED, load_matcher
 
-        name, _, weights = self.spec.partition("=")
+        name, _, weights = self.name.partition("=")
         return load_matcher(
             name,
             device="cpu" if name in CLASSICAL else self.device,
@@ -66,39 +66,39 @@ class _Failure:
     reason: str
 
 
-class Contestant:
-    """Starts loading when made; ``wait_until_ready`` before the first ``track``. One call at a time.
+class MatcherProcess:
+    """A tracker with one matcher in a process. It starts to load when created; one call at a time.
 
-    ``label`` is for tables, ``name`` that of the matcher once it is loaded; ``failure`` is empty until the front end
-    cannot be loaded or breaks off, and then says why.
+    ``label`` is for tables, ``name`` that of the loaded matcher; ``failure`` is the reason once the matcher has
+    failed. Call ``wait_until_ready`` before the first ``track``.
     """
 
-    def __init__(self, front_end: FrontEnd, config: TrackingConfig) -> None:
-        self.label = front_end_label(front_end.spec)
-        self.name = front_end.spec
+    def __init__(self, matcher_spec: MatcherSpec, config: TrackingConfig) -> None:
+        self.label = matcher_label(matcher_spec.name)
+        self.name = matcher_spec.name
         self.failure = ""
-        context = get_context("spawn")  # a fork would bring this process's memory and threads along
+        context = get_context("spawn")  # a fork would inherit memory and threads of this process
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, front_end, config), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, matcher_spec, config), daemon=True)
         self._process.start()
         theirs.close()
 
     def wait_until_ready(self) -> None:
-        """Block until the front end is loaded, or has failed to."""
+        """Block until the matcher is loaded or has failed."""
         self.name = self._answer() or self.name
 
     def track(self, frame: Frame) -> FrameRecord | None:
-        """The outcome of a frame, timed over there; ``None`` when the front end has failed."""
+        """Return the record of a frame, timed in the process; ``None`` if the matcher has failed."""
         return self._ask(replace(frame, true_world_from_camera=None))
 
     def finish(self) -> float:
-        """End the process; the most memory that it took, in MB, NaN when unknown."""
+        """End the process and return its peak memory in MB, NaN if unknown."""
         peak_mb = self._ask(None)
         return float("nan") if peak_mb is None else peak_mb
 
     def close(self) -> None:
-        """End the process, whatever it does."""
-        self._connection.close()  # which ends it once it is idle
+        """End the process immediately."""
+        self._connection.close()  # ends the process once it is idle
         self._process.join(_GRACE_S)
         if self._process.is_alive():
             self._process.kill()
@@ -107,7 +107,7 @@ class Contestant:
     def _ask(self, question: Frame | None) -> Any:
         if self.failure:
             return None
-        with contextlib.suppress(BrokenPipeError):  # the answer will tell
+        with contextlib.suppress(BrokenPipeError):  # the answer contains the reason
             self._connection.send(question)
         return self._answer()
 
@@ -123,59 +123,59 @@ class Contestant:
         return answer
 
 
-def _serve(connection: Connection, front_end: FrontEnd, config: TrackingConfig) -> None:
+def _serve(connection: Connection, matcher_spec: MatcherSpec, config: TrackingConfig) -> None:
     from ros_matching.evaluation.trajectory.run_report import peak_memory_mb
     from ros_matching.visual_odometry import VisualOdometry
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; who started this one ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one
     logging.basicConfig(level=logging.ERROR)  # losses and new maps are in the report
     try:
-        matcher = front_end.load()
+        matcher = matcher_spec.load()
         odometry = VisualOdometry(matcher, config)
         connection.send(matcher.name)
         while (frame := connection.recv()) is not None:
             connection.send(track_frame(odometry, frame)[1])
         connection.send(peak_memory_mb())
-    except (EOFError, BrokenPipeError):  # nobody asks any more
+    except (EOFError, BrokenPipeError):  # the parent has closed the connection
         return
     except RosMatchingError as error:
         connection.send(_Failure(str(error)))
-    except Exception as error:  # other people's code may fail in any way; the others go on, and the table says why
+    except Exception as error:  # third-party code may fail in any way; the other runs continue
         connection.send(_Failure(f"{type(error).__name__}: {error}"))
 
 
-class Race:
-    """Lets front ends take turns at every frame; a context, in which their processes live."""
+class BenchmarkRunner:
+    """Runs several matchers on every frame in turn; a context manager for their processes."""
 
     def __init__(
-        self, name: str, front_ends: Sequence[FrontEnd], config: TrackingConfig, *, alignment: str = "sim3"
+        self, name: str, matchers: Sequence[MatcherSpec], config: TrackingConfig, *, alignment: str = "sim3"
     ) -> None:
-        """``name`` is that of the sequence; ``config`` of everyone's tracker; ``alignment`` as in ``RunRecorder``."""
+        """``name`` is that of the sequence; every tracker uses ``config``; ``alignment`` as in ``RunRecorder``."""
         from ros_matching.evaluation.trajectory.run_report import RunRecorder
 
         self._name = name
         self._frames = 0
         self._is_over = False
-        self._recorders = [RunRecorder(name, front_end.spec, alignment=alignment) for front_end in front_ends]
-        self._contestants = [Contestant(front_end, config) for front_end in front_ends]
+        self._recorders = [RunRecorder(name, matcher_spec.name, alignment=alignment) for matcher_spec in matchers]
+        self._processes = [MatcherProcess(matcher_spec, config) for matcher_spec in matchers]
 
-    def __enter__(self) -> Race:
+    def __enter__(self) -> BenchmarkRunner:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for contestant in self._contestants:
-            contestant.close()
+        for process in self._processes:
+            process.close()
 
     def run(self, source: FrameSource, bar: tqdm) -> None:
-        """Race to the end of the source; ``bar`` moves with the frames."""
-        for contestant, recorder in zip(self._contestants, self._recorders, strict=True):
-            contestant.wait_until_ready()
-            recorder.backend = contestant.name
+        """Track the source to its end; ``bar`` advances with the frames."""
+        for process, recorder in zip(self._processes, self._recorders, strict=True):
+            process.wait_until_ready()
+            recorder.matcher = process.name
             recorder.set_calibration(source.calibration)
         for frame in source:
-            if all(contestant.failure for contestant in self._contestants):
+            if all(process.failure for process in self._processes):
                 break
             self._track(frame)
             bar.update()
@@ -183,27 +183,27 @@ class Race:
             recorder.add_faults(source.faults)
         self._is_over = True
 
-    def contest(self) -> Contest:
-        """What came of it, as far as it was run."""
-        from ros_matching.evaluation.benchmark.benchmark_runs import Contest
+    def result(self) -> SequenceRuns:
+        """Return the runs so far."""
+        from ros_matching.evaluation.benchmark.benchmark_runs import SequenceRuns
 
-        return Contest(self._name, self._frames, tuple(map(self._run, self._contestants, self._recorders)))
+        return SequenceRuns(self._name, self._frames, tuple(map(self._run, self._processes, self._recorders)))
 
     def _track(self, frame: Frame) -> None:
-        """Everyone's turn at a frame, beginning with another one each time."""
-        first = self._frames % len(self._contestants)
+        """Track a frame with all matchers, beginning with another one each time."""
+        first = self._frames % len(self._processes)
         self._frames += 1
-        for place in [*range(first, len(self._contestants)), *range(first)]:
-            recorder = self._recorders[place]
-            record = self._contestants[place].track(frame)
+        for i in [*range(first, len(self._processes)), *range(first)]:
+            recorder = self._recorders[i]
+            record = self._processes[i].track(frame)
             if record is not None:
                 recorder.add(record)
             if frame.true_world_from_camera is not None:
-                recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
+                recorder.add_ground_truth(frame.stamp_ns, frame.true_world_from_camera)
 
-    def _run(self, contestant: Contestant, recorder: RunRecorder) -> BackendRun:
-        from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun
+    def _run(self, process: MatcherProcess, recorder: RunRecorder) -> BenchmarkRun:
+        from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun
 
-        peak_mb = contestant.finish() if self._is_over else float("nan")
+        peak_mb = process.finish() if self._is_over else float("nan")
         report = recorder.report(interrupted=not self._is_over)
-        return BackendRun(contestant.label, report, contestant.failure, peak_mb)
+        return BenchmarkRun(process.label, report, process.failure, peak_mb)

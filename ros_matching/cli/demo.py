@@ -1,4 +1,4 @@
-"""``ros-matching demo``: the whole ROS side at work on a sequence, over real topics, with its figures at the end."""
+"""``ros-matching demo``: replay of a sequence over ROS topics, with a report at the end."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ros_matching.datatypes import Camera, Frame
-    from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun
+    from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun
     from ros_matching.io.source import FrameSource
 
 DEFAULT_SOURCE = "scene:room?frames=200&fps=10&width=320&height=240"
 
-_NOBODY = "none"
+_NONE = "none"
 _COMPARISON = "comparison"
-_CONDITIONS = (
-    "From receiving an image to publishing its result; one front end after the other, each in a vo_node of its own."
-)
+_CONDITIONS = "Latency from arrival of an image to publication of its result; the matchers run one after the other."
 _DESCRIPTION = """\
-Replay a sequence over ROS 2 topics to vo_node, in a process of its own, record what it publishes, and report; then the
-same again with the front end of --against, and a table of both. By default every frame waits until the last one is done
-with; --realtime replays at the camera's pace and counts drops. DIR gets the files of `ros-matching track` and
-vo_node.log, those of --against in a folder of its name, and comparison.md, .json and .png. The ROS graph is this
-machine's alone, in a free domain.
+Replay a sequence over ROS 2 topics to a vo_node process, record its results, and report; then repeat this with the
+matcher of --against, and compare both in a table. By default every frame waits until the last one is processed;
+--realtime replays at the camera's rate and counts dropped frames. DIR gets the files of `ros-matching track` and
+vo_node.log, those of --against in a subfolder, and comparison.md, .json and .png. The ROS graph is limited to this
+machine, in a free domain.
 """
 
 
@@ -53,11 +51,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of vo_node")
     parser.add_argument(
         "--against",
-        choices=(*MATCHERS, _NOBODY),
+        choices=(*MATCHERS, _NONE),
         default="sift",
-        help="front end to compare with, or none (default: %(default)s)",
+        help="matcher to compare with, or none (default: %(default)s)",
     )
-    parser.add_argument("--realtime", action="store_true", help="replay at the camera's pace, as a live camera would")
+    parser.add_argument("--realtime", action="store_true", help="replay at the camera's rate, like a live camera")
     parser.add_argument("--domain", type=int, metavar="ID", help="ROS domain (default: one that is free)")
     return parser
 
@@ -75,16 +73,16 @@ def run(args: argparse.Namespace) -> int:
         source = _InMemory(source, quiet=args.quiet)  # rendering is slower than a camera
     domain_id = isolate(args.domain)
     if not args.quiet:
-        print(f"replaying in ROS domain {domain_id}; to look on: ROS_DOMAIN_ID={domain_id} rviz2 -d config/vo.rviz")
+        print(f"replaying in ROS domain {domain_id}; to watch: ROS_DOMAIN_ID={domain_id} rviz2 -d config/vo.rviz")
     out_dir = args.out or Path("results") / f"demo-{source.name}"
-    runs: list[BackendRun] = []
-    for backend in _backends(args):
-        folder = out_dir / backend if runs else out_dir
+    runs: list[BenchmarkRun] = []
+    for matcher in _matchers(args):
+        folder = out_dir / matcher if runs else out_dir
         folder.mkdir(parents=True, exist_ok=True)
-        matcher = matcher_config(args, backend)
-        if runs and backend in CLASSICAL:
-            matcher = replace(matcher, device="auto")
-        settings = NodeSettings(matcher, args.params, args.realtime)
+        config = matcher_config(args, matcher)
+        if runs and matcher in CLASSICAL:
+            config = replace(config, device="auto")
+        settings = NodeSettings(config, args.params, args.realtime)
         runs.append(run_over_ros(source, settings, folder / "vo_node.log", quiet=args.quiet))
         write_report(runs[-1].report, folder)
         if not args.quiet:
@@ -96,45 +94,45 @@ def run(args: argparse.Namespace) -> int:
     return _conclude(runs)
 
 
-def _backends(args: argparse.Namespace) -> list[str]:
-    """The front end that is shown and, unless it is the same, the one to compare it with."""
-    shown, other = (DEFAULT if name == "default" else name for name in (args.backend, args.against))
-    return [args.backend] if other in (shown, _NOBODY) else [args.backend, args.against]
+def _matchers(args: argparse.Namespace) -> list[str]:
+    """Return the matcher to show and, unless it is the same, the one to compare it with."""
+    shown, other = (DEFAULT if name == "default" else name for name in (args.matcher, args.against))
+    return [args.matcher] if other in (shown, _NONE) else [args.matcher, args.against]
 
 
-def _show(run: BackendRun, folder: Path) -> None:
+def _show(run: BenchmarkRun, folder: Path) -> None:
     from ros_matching.evaluation.trajectory.report_files import PLOT_FILE, REPORT_FILE, summary_table
 
     print(f"\n{summary_table(run.report)}\n\nplot    {folder / PLOT_FILE}\nreport  {folder / REPORT_FILE}\n")
 
 
-def _compare(runs: list[BackendRun], frames: int, out_dir: Path, *, quiet: bool) -> None:
-    """Write what the front ends did side by side, and print it."""
-    from ros_matching.evaluation.benchmark.benchmark_report import benchmark_measurement, draw_contest
-    from ros_matching.evaluation.benchmark.benchmark_runs import Contest
+def _compare(runs: list[BenchmarkRun], frames: int, out_dir: Path, *, quiet: bool) -> None:
+    """Write and print the comparison of the matchers."""
+    from ros_matching.evaluation.benchmark.benchmark_report import benchmark_measurement, draw_sequence
+    from ros_matching.evaluation.benchmark.benchmark_runs import SequenceRuns
     from ros_matching.evaluation.measurement import write_measurement
 
-    contest = Contest(runs[0].report.source, frames, tuple(runs))
-    settings = {"alignment": "sim3", "backends": [run.backend for run in runs]}
-    measurement = benchmark_measurement([contest], settings, name=_COMPARISON, conditions=_CONDITIONS)
-    written = [*write_measurement(measurement, out_dir), *draw_contest(contest, out_dir / f"{_COMPARISON}.png")]
+    sequence_runs = SequenceRuns(runs[0].report.source, frames, tuple(runs))
+    settings = {"alignment": "sim3", "matchers": [run.matcher for run in runs]}
+    measurement = benchmark_measurement([sequence_runs], settings, name=_COMPARISON, conditions=_CONDITIONS)
+    written = [*write_measurement(measurement, out_dir), *draw_sequence(sequence_runs, out_dir / f"{_COMPARISON}.png")]
     if not quiet:
         print(f"{measurement.markdown()}\n\nwritten to {out_dir}: {', '.join(path.name for path in written)}")
 
 
-def _conclude(runs: list[BackendRun]) -> int:
+def _conclude(runs: list[BenchmarkRun]) -> int:
     if runs[-1].report.interrupted:
         raise KeyboardInterrupt
     report = runs[0].report
     if report.trajectory is None:
-        reason = report.records[-1].reason if report.records else "vo_node said nothing about any frame"
+        reason = report.records[-1].reason if report.records else "vo_node published no status"
         print(f"ros-matching demo: no frame was tracked; at the end: {reason}", file=sys.stderr)
         return 1
     return 0
 
 
 class _InMemory:
-    """A source whose frames were all read before the first is asked for."""
+    """A source whose frames are all read before the first one is used."""
 
     def __init__(self, source: FrameSource, *, quiet: bool) -> None:
         from tqdm import tqdm

@@ -69,7 +69,7 @@ def _show(finding: Finding) -> None:
 
 
 def _tracked(device: str, width: int, height: int, **options: str) -> Finding:
-    """Track the rendered sequence with the default front end, and check its error."""
+    """Track the rendered sequence with the default matcher, and check its error."""
     from ros_matching.atlas.config import TrackingConfig
     from ros_matching.cli.options import make_odometry
     from ros_matching.cli.track import track_frame
@@ -84,7 +84,7 @@ def _tracked(device: str, width: int, height: int, **options: str) -> Finding:
     recorder = RunRecorder(source.name, matcher.name)
     for frame in source:
         recorder.add(track_frame(odometry, frame)[1])
-        recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
+        recorder.add_ground_truth(frame.stamp_ns, frame.true_world_from_camera)
     report = recorder.report()
     words = ", ".join([f"rendered room on {device} at {width}x{height}", *options.values()])
     words += f": {report.count(TRACKING)} of {len(report.records)} frames tracked"
@@ -201,7 +201,7 @@ def weights() -> Iterator[Finding]:
     if not files:
         yield Finding(MISSING, f"{WEIGHTS_FOLDER} holds no weights", "install ros_matching again")
     yield from map(_weights_file, files)
-    yield Finding(OK, f"default front end: {DEFAULT}")
+    yield Finding(OK, f"default matcher: {DEFAULT}")
 
 
 def _weights_file(file: Path) -> Finding:
@@ -234,7 +234,7 @@ def engine() -> Iterator[Finding]:
     from ros_matching.matching import load_matcher
 
     try:
-        yield Finding(OK, f"on the CPU, PoSFeat is run by {load_matcher('posfeat', device='cpu').extractor.engine}")
+        yield Finding(OK, f"inference engine of PoSFeat on the CPU: {load_matcher('posfeat', device='cpu').extractor.engine}")
     except RosMatchingError as error:
         yield Finding(MISSING, f"PoSFeat cannot be run: {error}")
 

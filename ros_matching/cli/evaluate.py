@@ -1,4 +1,4 @@
-"""``ros-matching evaluate``: how good front ends and networks are, on data that no training has touched."""
+"""``ros-matching evaluate``: measurements of matchers and networks on data that is not used for training."""
 
 from __future__ import annotations
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.evaluate_options import DEPTH_SEQUENCE, add_measure, add_output_options, depth_source, settings_of
-from ros_matching.cli.map import TRACKER, TRUTH, deliveries
-from ros_matching.cli.options import hides_progress
+from ros_matching.cli.map import GROUND_TRUTH, TRACKER, deliveries
+from ros_matching.cli.options import add_matcher_option, hides_progress
 from ros_matching.errors import EvaluationError
-from ros_matching.matching import MATCHERS
 
 if TYPE_CHECKING:
     from ros_matching.config import Config
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 _ESTIMATORS = ("pbs_mvsnet_lite", "pbs_mvsnet")
 _DEPTH_DESCRIPTION = f"""\
 How near depth maps from several views with true poses are to those of a depth sensor: the mean relative error, the
-shares of all known pixels within 1, 2 and 5 percent, and how many have an estimate at all. Without --source, on the
+fractions of all known pixels within 1, 2 and 5 percent, and how many have an estimate at all. Without --source, on the
 frames of {DEPTH_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation ("ncc") and
 OpenCV's semi-global matching on rectified pairs ("sgbm") stand beside them.
 """
@@ -97,7 +96,7 @@ def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:
 
     network_name, _, file = name.partition("=")
     if network_name not in _ESTIMATORS:
-        raise EvaluationError(f"no depth estimator is called {network_name!r}; there are: {', '.join(_ESTIMATORS)}")
+        raise EvaluationError(f"there is no depth estimator {network_name!r}; there are: {', '.join(_ESTIMATORS)}")
     network = load_named(Path(file) if file else weights_file(network_name), network_name)
     config = DepthConfig(planes=args.planes, refinement=args.refinement)
     return DepthEstimator(network.to(torch_device(args.device)), config).estimate
@@ -106,24 +105,24 @@ def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:
 _QUARTER = 4
 _CLOUD_DESCRIPTION = f"""\
 Map keyframes with true or tracked poses, and compare the filtered depth maps and the cloud with known depth. Without
---source, on the frames of {DEPTH_SEQUENCE} that no training has touched. All estimators get the same keyframes, views,
-depth ranges and filters:
-  pbs_mvsnet_lite  the mapper as it is
+--source, on the frames of {DEPTH_SEQUENCE} that are not used for training. All estimators get the same keyframes,
+views, depth ranges and filters:
+  pbs_mvsnet_lite  the mapper with its defaults
   no_pyramid       without the coarser levels
-  no_gates         without voxel-wise aggregation: all views weigh the same (the network is not trained anew)
+  no_gates         without voxel-wise aggregation: equal weights for all views (the network is not retrained)
   no_sparse_points without the tracker's points in the cost volume
-  no_refinement    the network's depth as it is, without the narrow sweep over the full-size images
-  no_consistency   without comparing depth maps
+  no_refinement    the network's depth without the narrow sweep over the full-size images
+  no_consistency   without the consistency check of depth maps
   ncc              plane sweep by normalised cross-correlation
   sgbm             OpenCV's semi-global matching on rectified pairs
-The tracker follows the camera from the first frame of a sequence. Its poses, of the keyframes that are mapped, are
-brought onto the true ones by a similarity before anything is compared.
+The tracker starts at the first frame of a sequence. The poses of its mapped keyframes are aligned to the true ones by a
+similarity before the comparison.
 """
 
 
 @dataclass(frozen=True)
 class _Variant:
-    """What is mapped with: changes of the settings, and the estimator's name."""
+    """A variant of the mapper: changed settings, and the name of the estimator."""
 
     estimator: str = "network"
     changes: dict[str, Any] = field(default_factory=dict)
@@ -137,7 +136,7 @@ _VARIANTS = {
     "no_refinement": _Variant(changes={"refinement": 0}),
     "no_consistency": _Variant(changes={"min_consistent": 0}),
     "ncc": _Variant("ncc"),
-    # Semi-global matching drops what it is not sure of by itself.
+    # Semi-global matching removes uncertain depths itself.
     "sgbm": _Variant("sgbm", {"min_confidence": 0.0}),
 }
 
@@ -154,8 +153,8 @@ def add_cloud_parser(measures: argparse._SubParsersAction, name: str) -> None:
         help="only this one; may be repeated",
     )
     parser.add_argument("--source", metavar="SOURCE", help="a sequence with true poses and depth, or a scene")
-    parser.add_argument("--poses", choices=(TRUTH, TRACKER), default=TRUTH, help="(default: %(default)s)")
-    parser.add_argument("--backend", choices=MATCHERS, default="default", help="front end (default: %(default)s)")
+    parser.add_argument("--poses", choices=(GROUND_TRUTH, TRACKER), default=GROUND_TRUTH, help="(default: %(default)s)")
+    add_matcher_option(parser)
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="mapping.KEY=VALUE", help="change a setting"
     )
@@ -175,7 +174,7 @@ def measure_cloud(args: argparse.Namespace) -> Measurement:
     source, first = depth_source(args)
     keyframes = [keyframe for keyframe in _keyframes(source, first, args, configs) if keyframe.frame.index >= first]
     if not keyframes:
-        raise EvaluationError(f"{source.name} gave no keyframe to map")
+        raise EvaluationError(f"{source.name} has no keyframe to map")
     reports = {
         name: _map(keyframes, name, configs["mapping"], args)
         for name in dict.fromkeys(args.estimators or list(_VARIANTS))
@@ -186,16 +185,16 @@ def measure_cloud(args: argparse.Namespace) -> Measurement:
 def _keyframes(
     source: FrameSource, first: int, args: argparse.Namespace, configs: Mapping[str, Config]
 ) -> list[Keyframe]:
-    """The keyframes at their last poses: of the frames from ``first`` on, or of all that the tracker has to follow."""
+    """Return the keyframes at their final poses, of the frames from ``first`` on, or of all frames with the tracker."""
     from tqdm import tqdm
 
     from ros_matching.io.source import select_frames
     from ros_matching.matching import load_matcher
 
-    if args.poses == TRUTH:
+    if args.poses == GROUND_TRUTH:
         source = select_frames(source, first)
-    device = "auto" if args.backend in ("sift", "orb") else args.device
-    matcher = load_matcher(args.backend, device=device)
+    device = "auto" if args.matcher in ("sift", "orb") else args.device
+    matcher = load_matcher(args.matcher, device=device)
     found: dict[int, Keyframe] = {}
     frames = tqdm(source, "keyframes", unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
     for delivery in deliveries(frames, source, args.poses, matcher, configs):
@@ -215,7 +214,7 @@ def _map(keyframes: Sequence[Keyframe], name: str, config: MappingConfig, args: 
     variant = _VARIANTS[name]
     config = replace(config, **variant.changes)
     mapper = DenseMapper(_estimator(variant.estimator, config, args.device), config)
-    recorder = MappingRecorder(is_aligned=args.poses == TRUTH)
+    recorder = MappingRecorder(is_aligned=args.poses == GROUND_TRUTH)
     hidden = hides_progress(args.quiet)
     results = [mapper.add(keyframe) for keyframe in tqdm(keyframes, name, disable=hidden, dynamic_ncols=True)]
     for result in [*results, *mapper.finish()]:
@@ -246,7 +245,7 @@ def _estimator(name: str, config: MappingConfig, device: str) -> PyramidEstimato
 
 
 class _AtQuarter:
-    """Every fourth pixel of an estimator's depth maps, as those of the network are, without coarser levels."""
+    """Subsamples the depth maps of an estimator by four, like those of the network, without coarser levels."""
 
     def __init__(self, estimate: Callable[[Any, Any, Any], DepthMap]) -> None:
         self._estimate = estimate

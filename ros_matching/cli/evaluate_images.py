@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.evaluate_options import (
-    add_front_end_options,
+    add_common_matcher_options,
     add_matcher_options,
     add_measure,
     add_output_options,
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 _FEATURES_DESCRIPTION = """\
-How well keypoints and matches of held-out photos follow random homographies (with another light and noise): the mean
-matching accuracy (MMA), the share of matches within 1 to 10 pixels, MMAscore, which is its weighted mean, and how many
-keypoints are found again within 3 pixels.
+Accuracy of keypoints and matches on held-out photos under random homographies (with other light and noise): the mean
+matching accuracy (MMA), which is the fraction of matches within 1 to 10 pixels, its weighted mean (MMAscore), and the
+repeatability of keypoints within 3 pixels.
 """
 
 
@@ -46,13 +46,13 @@ def add_features_parser(measures: argparse._SubParsersAction, name: str) -> None
 
 
 def add_photo_options(parser: argparse.ArgumentParser) -> None:
-    """Which photos are taken."""
+    """Add the options for the photos."""
     parser.add_argument("--photos", type=int, metavar="N", help="take N photos, evenly spread (default: all held out)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random warps (default: %(default)s)")
 
 
 def measure_features(args: argparse.Namespace) -> Measurement:
-    """Run the front ends on all photos."""
+    """Evaluate the matchers on all photos."""
     from tqdm import tqdm
 
     from ros_matching.evaluation.data_split import validation_photos
@@ -69,9 +69,9 @@ def measure_features(args: argparse.Namespace) -> Measurement:
 
 _ALIGNERS = ("cnn_geometric_lite", "cnn_geometric")
 _ALIGNMENT_DESCRIPTION = """\
-How near held-out photos are brought to themselves after a random affine transformation, homography or thin-plate
-spline: the mean distance over a grid from where its points belong, in percent of the image's sides. Beside the
-aligners stand doing nothing ("none") and homographies fitted to the matches of front ends.
+Alignment of held-out photos to themselves after a random affine transformation, homography or thin-plate spline: the
+mean error of the points of a grid, in percent of the image's sides. Baselines are no alignment ("none") and
+homographies fitted to the matches of a matcher.
 """
 
 
@@ -85,7 +85,7 @@ def add_alignment_parser(measures: argparse._SubParsersAction, name: str) -> Non
         default=[],
         metavar="NAME[=FILE]",
         help=f"{' or '.join(_ALIGNERS)}, with a weights file other than the installed one; may be repeated. "
-        "The lite one works on the descriptor maps of PoSFeat",
+        "The lite one uses the descriptor maps of PoSFeat",
     )
     parser.add_argument(
         "--stages", default="affine+tps", help="models that an aligner estimates in turn (default: %(default)s)"
@@ -96,7 +96,7 @@ def add_alignment_parser(measures: argparse._SubParsersAction, name: str) -> Non
         action="append",
         default=[],
         metavar="NAME[=WEIGHTS]",
-        help="front end whose matches a homography is fitted to; may be repeated",
+        help="matcher whose matches a homography is fitted to; may be repeated",
     )
     parser.add_argument(
         "--pair-size",
@@ -106,13 +106,13 @@ def add_alignment_parser(measures: argparse._SubParsersAction, name: str) -> Non
         metavar=("W", "H"),
         help="of the images (default: 320 240)",
     )
-    add_front_end_options(parser)
+    add_common_matcher_options(parser)
     add_photo_options(parser)
     add_output_options(parser)
 
 
 def measure_alignment(args: argparse.Namespace) -> Measurement:
-    """Run the aligners on all photos."""
+    """Evaluate the aligners on all photos."""
     from tqdm import tqdm
 
     from ros_matching.evaluation.data_split import validation_photos
@@ -144,7 +144,7 @@ def _load_aligner(name: str, args: argparse.Namespace) -> Align:
 
     network_name, _, file = name.partition("=")
     if network_name not in _ALIGNERS:
-        raise EvaluationError(f"no aligner is called {network_name!r}; there are: {', '.join(_ALIGNERS)}")
+        raise EvaluationError(f"there is no aligner {network_name!r}; there are: {', '.join(_ALIGNERS)}")
     device = torch_device(args.device)
     network = load_named(Path(file) if file else weights_file(network_name), network_name).to(device)
     config = AlignerConfig(stages=args.stages)
@@ -156,7 +156,7 @@ def _load_aligner(name: str, args: argparse.Namespace) -> Align:
 
 
 def _posfeat(given: Sequence[Path]) -> nn.Module:
-    """The PoSFeat among the weights files and folders given, or else the installed one."""
+    """Return PoSFeat from the given weights files and folders, or the installed one."""
     from ros_matching.networks.checkpoint import load_installed, load_network, read_card
 
     for path in given:
@@ -167,8 +167,8 @@ def _posfeat(given: Sequence[Path]) -> nn.Module:
 
 _DEFAULT = ("posfeat+cnngeometric",)
 _OVERLAP_DESCRIPTION = """\
-The share of one image that another one shows, as a front end tells it before any keypoint is matched, against what
-depth and true poses say; beside it the share of the keypoints that find a match.
+Overlap of two images: the fraction of one image that the other shows, estimated by a matcher before keypoints are
+matched, against depth and true poses; and the fraction of keypoints with a match, for comparison.
 """
 
 
@@ -182,12 +182,12 @@ def add_overlap_parser(measures: argparse._SubParsersAction, name: str) -> None:
         help=f"{SOURCE_KINDS} with true poses and depth (default: the held-out frames of the data folder that have it)",
     )
     parser.add_argument("--gaps", type=int, nargs="+", metavar="N", help="frames from one image of a pair to the other")
-    parser.add_argument("--step", type=int, default=4, metavar="N", help="every how many-th frame begins pairs")
+    parser.add_argument("--step", type=int, default=4, metavar="N", help="frames from one first image to the next")
     add_output_options(parser)
 
 
 def measure_overlap(args: argparse.Namespace) -> Measurement:
-    """Compare the frames of the source."""
+    """Evaluate the overlaps of the frames of the source."""
     from tqdm import tqdm
 
     from ros_matching.evaluation.data_split import PairSet

@@ -1,4 +1,4 @@
-"""The options that the measures of ``ros-matching evaluate`` share, and what they stand for."""
+"""Options that the measures of ``ros-matching evaluate`` share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ros_matching.io import FrameSource
     from ros_matching.matching.pipeline import MatchingPipeline
 
-_FRONT_ENDS = ("default", "sift", "orb")
+_MATCHERS = ("default", "sift", "orb")
 _SOURCE_GAPS = (1, 5, 10)
 DEPTH_SEQUENCE = "hololens_000"
 """The sequence of the data folder that has depth."""
@@ -26,60 +26,62 @@ _NO_SETTINGS = {"command", "debug", "measure", "out", "quiet", "run"}
 def add_measure(
     measures: argparse._SubParsersAction, name: str, help: str, description: str
 ) -> argparse.ArgumentParser:
-    """Declare a measure; its description keeps its lines."""
+    """Add the parser of a measure; its description keeps its lines."""
     formatter = argparse.RawDescriptionHelpFormatter
     return measures.add_parser(name, help=help, description=description, formatter_class=formatter)
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Where data comes from and results go to."""
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="images with truth (default: $ROS_MATCHING_DATA)")
+    """Add the options for data and results."""
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="images with ground truth (default: $ROS_MATCHING_DATA)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the results there: Markdown, JSON and PNG")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
-def add_matcher_options(parser: argparse.ArgumentParser, default: Sequence[str] = _FRONT_ENDS) -> None:
-    """Which front ends are measured, all of them under the same conditions."""
+def add_matcher_options(parser: argparse.ArgumentParser, default: Sequence[str] = _MATCHERS) -> None:
+    """Add the options for the matchers to evaluate."""
     parser.add_argument(
         "--matcher",
         dest="matchers",
         action="append",
         default=[],
         metavar="NAME[=WEIGHTS]",
-        help="front end to measure, a learned one with a weights file or folder of its own; may be repeated (default: "
+        help="matcher to evaluate, a learned one optionally with a weights file or folder; may be repeated (default: "
         f"{', '.join(default)})",
     )
-    add_front_end_options(parser)
+    add_common_matcher_options(parser)
 
 
-def add_front_end_options(parser: argparse.ArgumentParser) -> None:
-    """What all front ends are given."""
+def add_common_matcher_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that apply to all matchers."""
     parser.add_argument(
         "--weights",
         action="append",
         type=Path,
         default=[],
         metavar="PATH",
-        help="weights file, or folder of them, for all learned front ends; may be repeated",
+        help="weights file, or folder of them, for all learned matchers; may be repeated",
     )
     parser.add_argument(
         "--size", type=int, default=640, metavar="PX", help="longest side; larger images are reduced (default: 640)"
     )
     parser.add_argument(
-        "--keypoints", type=int, default=2048, metavar="N", help="most keypoints an image (default: %(default)s)"
+        "--keypoints", type=int, default=2048, metavar="N", help="most keypoints per image (default: %(default)s)"
     )
 
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
-    """Which pairs of frames are taken."""
+    """Add the options for the pairs of frames."""
     parser.add_argument(
         "--sequence",
         dest="sequences",
         action="append",
         default=[],
         metavar="NAME",
-        help="only the validation pairs of that sequence; may be repeated",
+        help="only validation pairs of this sequence; may be repeated",
     )
     parser.add_argument("--source", metavar="SOURCE", help=f"pairs of all frames of a {SOURCE_KINDS} with true poses")
     parser.add_argument(
@@ -93,16 +95,16 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
         "--part",
         choices=("held-out", "training"),
         default="held-out",
-        help="frames of the data folder that no training has touched, to report figures on, or the others, to choose "
-        "settings on (default: %(default)s)",
+        help="frames of the data folder that are not used for training, for reported figures, or the others, for the "
+        "choice of settings (default: %(default)s)",
     )
     parser.add_argument(
-        "--step", type=int, metavar="N", help="every how many-th frame begins a pair (default: that of each sequence)"
+        "--step", type=int, metavar="N", help="frames from one pair to the next (default: that of each sequence)"
     )
 
 
 def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
-    """The pairs asked for, with their source: those of ``--source``, or of sequences in the data folder."""
+    """Return the requested pairs with their source: those of ``--source``, or of sequences in the data folder."""
     from ros_matching.evaluation.data_split import VALIDATION_PAIRS, PairSet
     from ros_matching.io import open_source
 
@@ -127,7 +129,7 @@ def pair_sets(args: argparse.Namespace) -> list[tuple[FrameSource, PairSet]]:
 
 
 def depth_source(args: argparse.Namespace) -> tuple[FrameSource, int]:
-    """The ``--source`` given, or ``DEPTH_SEQUENCE``; and its first frame to report on, as others were trained on."""
+    """Return ``--source`` or ``DEPTH_SEQUENCE``, and the first frame that is not used for training."""
     from ros_matching.evaluation.data_split import validation_frames
     from ros_matching.io import open_source
 
@@ -137,20 +139,20 @@ def depth_source(args: argparse.Namespace) -> tuple[FrameSource, int]:
     return source, validation_frames(DEPTH_SEQUENCE, len(source)).start
 
 
-def load_matchers(args: argparse.Namespace, default: Sequence[str] = _FRONT_ENDS) -> dict[str, MatchingPipeline]:
-    """The front ends asked for, by what they were called."""
+def load_matchers(args: argparse.Namespace, default: Sequence[str] = _MATCHERS) -> dict[str, MatchingPipeline]:
+    """Return the requested matchers by name."""
     return {name: load_matcher(name, args) for name in dict.fromkeys(args.matchers or default)}
 
 
 def data_folder(args: argparse.Namespace) -> Path:
-    """The folder of images given, or that of the environment."""
+    """Return the data folder of the arguments or of the environment."""
     from ros_matching.training.recipe import DataFolder
 
     return DataFolder.found(args.data).root
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the figures were made with, for the report: the arguments as they were understood, and the threads."""
+    """Return the conditions of a measurement for its report: parsed arguments and number of threads."""
     import torch
 
     arguments = {key: value for key, value in vars(args).items() if key not in _NO_SETTINGS}
@@ -158,25 +160,23 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_matcher(name: str, args: argparse.Namespace) -> MatchingPipeline:
-    """The front end called ``NAME`` or ``NAME=WEIGHTS``."""
+    """Return the matcher ``NAME`` or ``NAME=WEIGHTS``."""
     from ros_matching import matching
 
-    front_end, _, weights = name.partition("=")
-    learned = front_end in matching.LEARNED
+    matcher, _, weights = name.partition("=")
+    learned = matcher in matching.LEARNED
     if weights and not learned:
-        raise EvaluationError(f"front end {front_end!r} takes no weights, got {name!r}; give them with a learned one")
-    given = ([Path(weights)] if weights else []) + [path for path in args.weights if _is_part(path, front_end)]
+        raise EvaluationError(f"the matcher {matcher!r} takes no weights, got {name!r}; give them with a learned one")
+    given = ([Path(weights)] if weights else []) + [path for path in args.weights if _is_part(path, matcher)]
     return matching.load_matcher(
-        front_end,
-        device="cpu" if front_end in matching.CLASSICAL else args.device,
+        matcher,
+        device="cpu" if matcher in matching.CLASSICAL else args.device,
         weights=given if learned and given else None,
         max_keypoints=args.keypoints,
     )
 
 
-def _is_part(weights: Path, front_end: str) -> bool:
-    """Whether a folder, or a file with weights of one of the networks that a front end is made of."""
-    from ros_matching.matching.learned import has_stage_of
-    from ros_matching.networks.checkpoint import read_card
+def _is_part(weights: Path, matcher: str) -> bool:
+    """Return True for a folder, or a file with weights of one of the networks of a matcher."""
 
-    return weights.is_dir() or has_stage_of(front_end, read_card(weights).network)
+    return weights.is_dir() or has_stage_of(matcher, read_card(weights).network)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ros_matching.cli.evaluate_options import (
-    add_front_end_options,
+    add_common_matcher_options,
     add_matcher_options,
     add_measure,
     add_output_options,
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 
 _PAIRS_DESCRIPTION = """\
-How accurate the relative poses are that front ends lead to: the area under the recall curve (AUC) of the larger of
-rotation and direction error up to 5, 10 and 20 degrees, in percent, with this package's own pose (AUC) and OpenCV's
-MAGSAC on the same matches. Without --source, on the validation pairs: frames of the data folder that no training
-has touched.
+Accuracy of relative poses from matches: the area under the recall curve (AUC) of the larger of rotation and direction
+error up to 5, 10 and 20 degrees, in percent, with the pose estimator of this package (AUC) and OpenCV's MAGSAC on the
+same matches. Without --source, on the validation pairs: frames of the data folder that are not used for training.
 """
 
 
@@ -50,7 +49,7 @@ def add_pairs_parser(measures: argparse._SubParsersAction, name: str) -> None:
 
 
 def measure_pairs(args: argparse.Namespace) -> Measurement:
-    """Run the front ends on all pairs."""
+    """Evaluate the matchers on all pairs."""
     from ros_matching.evaluation.pairs.pairs_report import pairs_measurement
 
     matchers = load_matchers(args)
@@ -74,21 +73,21 @@ def _evaluate(
 
 _MATCHERS = ("posfeat+ncnet+ncmnet", "posfeat", "sift")
 _HARD_DESCRIPTION = """\
-Relative poses of pairs that are hard in a known way. Rendered lines, which need no data: half or more of the image
-moves by itself (moving: four bodies, moving-one: one), repeated parts, 20 to 60 degrees between the views,
-low light, motion blur. Real lines, from the data folder: fox, lund_door and redkitchen at long gaps. AUC of the pose
-error with 95 % bootstrap intervals, and paired differences of the first matcher to the others.
+Relative poses of hard pairs. Rendered lines, which need no data: half or more of the image shows moving objects
+(moving: four, moving-one: one), repeated structures, 20 to 60 degrees between the views, low light, motion blur.
+Real lines, from the data folder: fox, lund_door and redkitchen at long gaps. Figures are AUC of the pose error with
+95 % bootstrap intervals, and paired differences of the first matcher to the others.
 """
 
 
 def add_hard_parser(measures: argparse._SubParsersAction, name: str) -> None:
     """Declare the measure."""
     parser = add_measure(
-        measures, name, "relative poses of hard pairs: moving things, repetition, blur", _HARD_DESCRIPTION
+        measures, name, "relative poses of hard pairs: moving objects, repetition, blur", _HARD_DESCRIPTION
     )
     add_matcher_options(parser, _MATCHERS)
     parser.add_argument(
-        "--lines", nargs="+", metavar="NAME", help="only these lines (default: all, real ones where there is data)"
+        "--lines", nargs="+", metavar="NAME", help="only these lines (default: all; real ones need data)"
     )
     parser.add_argument(
         "--pairs", type=int, default=32, metavar="N", help="pairs of each rendered line (default: %(default)s)"
@@ -98,7 +97,7 @@ def add_hard_parser(measures: argparse._SubParsersAction, name: str) -> None:
 
 
 def measure_hard(args: argparse.Namespace) -> Measurement:
-    """Run the matchers on all lines."""
+    """Evaluate the matchers on all lines."""
     from tqdm import tqdm
 
     from ros_matching.evaluation.pairs.hard_suite import evaluate_hard, hard_measurement
@@ -116,7 +115,7 @@ def measure_hard(args: argparse.Namespace) -> Measurement:
 
 
 def _lines(args: argparse.Namespace) -> dict[str, tuple[FrameSource, PairSet]]:
-    """The lines asked for, with their sources and pairs; real ones are skipped where there is no data."""
+    """Return the requested lines with their sources and pairs; real ones are skipped without data."""
     from ros_matching.evaluation.pairs.hard_suite import REAL_LINES, rendered_pairs
     from ros_matching.io import open_source
     from ros_matching.io.rendered import HardPairSource
@@ -142,7 +141,7 @@ def _lines(args: argparse.Namespace) -> dict[str, tuple[FrameSource, PairSet]]:
 
 
 def _sequence_folder(args: argparse.Namespace, sequence: str) -> Path | None:
-    """The folder of a sequence; ``None`` where no data folder is named, or it lacks the sequence."""
+    """Return the folder of a sequence; ``None`` without a data folder that contains it."""
     from ros_matching.training.recipe import ENVIRONMENT
 
     if args.data is None and not os.environ.get(ENVIRONMENT):
@@ -157,9 +156,9 @@ def _missing(sequence: str) -> str:
 
 _PRUNERS = ("ncmnet_lite", "ncmnet")
 _PRUNING_DESCRIPTION = """\
-What pruners make of putative matches (nearest neighbours) of the validation pairs: precision, recall and F of those
-kept, against the true epipolar geometry; mAP and AUC of the pose of the pruner's own essential matrix, and AUC of this
-package's pose and OpenCV's MAGSAC on what it kept. RANSAC's inliers stand beside them, and all matches ("none").
+Pruning of putative matches (nearest neighbours) of the validation pairs: precision, recall and F of the remaining
+matches against the true epipolar geometry; mAP and AUC of the pose of the pruner's essential matrix, and AUC of this
+package's pose and OpenCV's MAGSAC on the remaining matches. Baselines are RANSAC's inliers and all matches ("none").
 """
 
 
@@ -178,15 +177,15 @@ def add_pruning_parser(measures: argparse._SubParsersAction, name: str) -> None:
         "--matcher",
         default="sift",
         metavar="NAME[=FILE]",
-        help="front end that gives the putative matches (default: %(default)s)",
+        help="matcher of the putative matches (default: %(default)s)",
     )
-    add_front_end_options(parser)
+    add_common_matcher_options(parser)
     add_pair_options(parser)
     add_output_options(parser)
 
 
 def measure_pruning(args: argparse.Namespace) -> Measurement:
-    """Run the pruners on all pairs."""
+    """Evaluate the pruners on all pairs."""
     from tqdm import tqdm
 
     from ros_matching.evaluation.pairs.matched_pairs import matched_pairs
@@ -208,7 +207,7 @@ def measure_pruning(args: argparse.Namespace) -> Measurement:
 
 
 def _nearest_neighbours(args: argparse.Namespace) -> MatchingPipeline:
-    """The front end without its ratio test, which is a pruner of its own."""
+    """Return the matcher without its ratio test, which is itself a pruner."""
     from ros_matching.matching import classical
 
     if args.matcher == "sift":

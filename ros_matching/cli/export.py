@@ -1,4 +1,4 @@
-"""``--export``: the keyframes of a run as a model that other tools of 3D reconstruction start from."""
+"""``--export``: keyframes of a run as a model for other tools of 3D reconstruction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def add_export_option(parser: argparse.ArgumentParser) -> None:
-    """``--export KIND=DIR``, which may be repeated."""
+    """Add ``--export KIND=DIR``, which may be repeated."""
     parser.add_argument(
         "--export",
         dest="exports",
@@ -38,16 +38,16 @@ def add_export_option(parser: argparse.ArgumentParser) -> None:
 
 
 class KeyframeExports:
-    """Takes the keyframes of a run, writes their images as they come, and a model of all of them at the end."""
+    """Collects the keyframes of a run: writes their images as they come, and a model of them at the end."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        """``arguments`` are ``KIND=DIR``; raises ``ConfigError`` for an unknown kind and for a folder in use."""
+        """``arguments`` are ``KIND=DIR``; raises ``ConfigError`` for an unknown kind or a folder that is not empty."""
         self._targets = [_target(argument) for argument in arguments]
         self._camera: Camera | None = None
         self._keyframes: dict[int, ExportedKeyframe] = {}
 
     def observe(self, result: TrackingResult, odometry: VisualOdometry) -> None:
-        """Take what a frame changed in the map of the tracker."""
+        """Record the changes of a frame to the tracker's map."""
         if not self._targets:
             return
         if result.scale_change != 1.0:
@@ -63,7 +63,7 @@ class KeyframeExports:
             self._keyframes[id] = replace(self._keyframes[id], world_from_camera=pose)
 
     def take(self, keyframes: Iterable[Keyframe]) -> None:
-        """Take keyframes as they are now. Where they went into another map, the others of their map follow them."""
+        """Update keyframes. If they were merged into another map, the others of their map are moved too."""
         from ros_matching.io.images import write_image
         from ros_matching.io.keyframe_model import IMAGES, ExportedKeyframe
 
@@ -78,9 +78,9 @@ class KeyframeExports:
             self._keyframes[keyframe.id] = exported
 
     def finish(self) -> list[Path]:
-        """Write the models; the paths written.
+        """Write the models and return the paths.
 
-        Maps whose relation is not known are models of their own for COLMAP; nerfstudio gets the largest.
+        Maps without a known relation become models of their own for COLMAP; nerfstudio gets the largest map.
         """
         if not self._targets:
             return []
@@ -113,7 +113,7 @@ class KeyframeExports:
         return sorted(id for id, keyframe in self._keyframes.items() if keyframe.map_id == map_id)
 
     def _follow(self, keyframes: list[Keyframe]) -> None:
-        """Move the other keyframes of a map that was merged into another as those that are given were moved."""
+        """Move the other keyframes of a merged map like the given ones."""
         import numpy as np
 
         from ros_matching.evaluation.trajectory.trajectory_alignment import align

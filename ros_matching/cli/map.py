@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
     SOURCE_KINDS,
+    add_former_name,
     add_list_settings,
     add_run_options,
     add_scale_options,
@@ -36,18 +37,18 @@ if TYPE_CHECKING:
     from ros_matching.visual_odometry import VisualOdometry
 
 
-TRUTH, TRACKER = "truth", "tracker"
+GROUND_TRUTH, TRACKER = "truth", "tracker"
 _IN_VIEWER = ""
 _DESCRIPTION = f"""\
 Map a sequence densely and write into DIR:
   cloud.ply      the cloud, coloured, with the confidence of each point
-  cloud.png      a picture of it
-  depth/*.png    depth maps beside their images, for every Nth keyframe (--pictures)
-  keyframes.tum  camera poses of the keyframes, as they were last
-  report.md      keyframes, times, and errors where the source knows depth; report.json the same and more
+  cloud.png      an image of it
+  depth/*.png    depth maps with their images, for every Nth keyframe (--images)
+  keyframes.tum  final camera poses of the keyframes
+  report.md      keyframes, times, and errors if the source has depth; report.json contains more
 
-Poses are the tracker's, or with '--poses {TRUTH}' those of the source, or those of a file; then keyframes are
-chosen by motion, and their sparse points triangulated with these poses. Ctrl-C stops and writes what was done so far.
+Poses are those of the tracker, of the source ('--poses {GROUND_TRUTH}') or of a file. With known poses, keyframes are
+selected by motion, and their sparse points are triangulated. Ctrl-C stops and writes the results so far.
 """
 
 
@@ -69,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--poses",
         default=TRACKER,
         metavar="FROM",
-        help=f"{TRACKER}, {TRUTH} or a trajectory file: TUM, EuRoC or KITTI (default: %(default)s)",
+        help=f"{TRACKER}, {GROUND_TRUTH} or a trajectory file: TUM, EuRoC or KITTI (default: %(default)s)",
     )
     parser.add_argument(
         "--set",
@@ -82,10 +83,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add_scale_options(parser)
     add_export_option(parser)
     add_list_settings(parser, _sections)
-    parser.add_argument(
-        "--pictures", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
+    images = parser.add_argument(
+        "--images", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
     )
-    parser.add_argument("--pcd", action="store_true", help="write cloud.pcd, too")
+    add_former_name(parser, "--pictures", images)
+    parser.add_argument("--pcd", action="store_true", help="also write cloud.pcd")
     parser.add_argument(
         "--rerun",
         nargs="?",
@@ -112,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.mapping import load_dense_mapper
 
     if args.poses != TRACKER and (args.scale, args.wheel_odometry) != (None, None):
-        raise ConfigError(f"--scale and --wheel-odometry are for poses of the tracker; got '--poses {args.poses}', too")
+        raise ConfigError(f"--scale and --wheel-odometry need poses of the tracker; got '--poses {args.poses}'")
     configs = configs_from(scaled_overrides(args), _sections())
     exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
@@ -121,8 +123,8 @@ def run(args: argparse.Namespace) -> int:
     output = MapOutput(
         args.out or Path("results") / f"{source.name}_map",
         source.name,
-        pictures=args.pictures,
-        has_true_poses=args.poses == TRUTH,
+        images=args.images,
+        has_true_poses=args.poses == GROUND_TRUTH,
         viewer=None if args.rerun is None else _viewer(source.name, args.rerun),
     )
     keyframes = partial(
@@ -184,7 +186,7 @@ def _viewer(name: str, where: str) -> Viewer:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A frame is done: perhaps keyframes came of it, with which earlier ones were moved to ``corrected`` poses."""
+    """New keyframes of a frame, if any, and ``corrected`` poses of earlier ones."""
 
     keyframes: tuple[Keyframe, ...] = ()
     corrected: Mapping[int, np.ndarray] = field(default_factory=dict)
@@ -199,15 +201,15 @@ def deliveries(
     wheel_file: Path | None = None,
     exports: KeyframeExports | None = None,
 ) -> Iterator[Delivery]:
-    """One for each frame, and one at the end; raises ``SourceError`` where no frame has a pose.
+    """Yield one delivery per frame, and one at the end; raises ``SourceError`` if no frame has a pose.
 
-    ``configs`` are by section, ``tracking`` and ``scale``, which only the tracker's own poses need. ``exports`` take
-    the keyframes, too.
+    ``configs`` are by section, ``tracking`` and ``scale``, which only tracked poses need. ``exports`` also get the
+    keyframes.
     """
     exports = exports or KeyframeExports([])
     if poses == TRACKER:
         return _tracked(frames, make_odometry(configs, matcher, wheel_file), exports)
-    return _posed(frames, source, None if poses == TRUTH else Path(poses), matcher, configs["tracking"], exports)
+    return _posed(frames, source, None if poses == GROUND_TRUTH else Path(poses), matcher, configs["tracking"], exports)
 
 
 def _tracked(frames: Iterable[Frame], odometry: VisualOdometry, exports: KeyframeExports) -> Iterator[Delivery]:
@@ -242,7 +244,7 @@ def _posed(
             exports.take(keyframes.current_keyframes())
         yield _delivery(keyframe)
     if not posed:
-        where = "the source has no true poses" if file is None else f"no pose of {file} is of the time of a frame"
+        where = "the source has no true poses" if file is None else f"no pose of {file} has the time of a frame"
         raise SourceError(f"no frame of {source.name} has a pose: {where}; use '--poses {TRACKER}' or another file")
     yield _delivery(keyframes.finish())
 

@@ -24,54 +24,54 @@ from ros_matching.mapping import MappingResult, MappingStatus
 
 _LOG = logging.getLogger(__name__)
 _NO_SETTINGS = {"command", "debug", "out", "quiet", "run"}
-_SPLAT = 2.0  # how large a point is drawn, in pixels of the depth maps
+_SPLAT = 2.0  # size of a drawn point, in pixels of the depth maps
 
 
-class Shows(Protocol):
-    """What shows results as they come."""
+class ResultViewer(Protocol):
+    """Viewer of results during a run."""
 
     def show(self, result: MappingResult) -> None:
-        """Take the next result."""
+        """Show the next result."""
 
     def move(self, poses: Mapping[int, np.ndarray]) -> None:
-        """Take corrected poses."""
+        """Correct poses."""
 
     def close(self) -> None:
-        """There will be no more."""
+        """End the display."""
 
 
 class MapOutput:
-    """Takes the results of a run one after the other, and writes them."""
+    """Collects the results of a run and writes them."""
 
     def __init__(
-        self, folder: Path, source: str, *, pictures: int, has_true_poses: bool, viewer: Shows | None = None
+        self, folder: Path, source: str, *, images: int, has_true_poses: bool, viewer: ResultViewer | None = None
     ) -> None:
         self.last_reason = "there was no keyframe"
-        self._folder, self._source, self._pictures, self._viewer = folder, source, pictures, viewer
+        self._folder, self._source, self._images, self._viewer = folder, source, images, viewer
         self._has_true_poses = has_true_poses
         self._mapped = 0
-        self._begin(None)
+        self._restart(None)
 
-    def _begin(self, unit: ScaleState | None) -> None:
-        self._unit = unit
+    def _restart(self, scale: ScaleState | None) -> None:
+        self._scale = scale
         self._recorder = MappingRecorder(is_aligned=self._has_true_poses)
         self._stamps: dict[int, int] = {}
         self._poses: dict[int, np.ndarray] = {}
         self._footprint: list[float] = []  # of a pixel of the depth maps, in the world
 
     def correct(self, poses: Mapping[int, np.ndarray]) -> None:
-        """Take corrected poses of keyframes."""
+        """Correct poses of keyframes."""
         self._poses |= {id: pose for id, pose in poses.items() if id in self._poses}
         if self._viewer is not None:
             self._viewer.move(poses)
 
     def take(self, result: MappingResult) -> None:
-        """Take the next result of the mapper, which forgets what was in another unit."""
+        """Add the next result of the mapper; a change of the map scale drops the earlier ones."""
         scale = result.keyframe.scale
-        if self._unit is None or not self._unit.shares_unit(scale):
+        if self._scale is None or not self._scale.shares_unit(scale):
             if self._stamps:
-                _LOG.warning("the unit of length is %s by now: the map begins anew", scale.value)
-            self._begin(scale)
+                _LOG.warning("the map scale is now %s: the map was restarted", scale.value)
+            self._restart(scale)
         if result.reason:
             self.last_reason = result.reason
         if result.status is MappingStatus.WAITING:
@@ -84,7 +84,7 @@ class MapOutput:
             return
         if np.isfinite(depth_map.depth).any():
             self._footprint.append(float(np.nanmedian(depth_map.depth)) / depth_map.camera.fx)
-        if self._pictures and self._mapped % self._pictures == 0:
+        if self._images and self._mapped % self._images == 0:
             self._write_image(f"depth/{keyframe.frame.index:06d}.png", draw_depth(depth_map, keyframe.frame.image))
         self._mapped += 1
         if self._viewer is not None:
@@ -93,7 +93,7 @@ class MapOutput:
     def write(
         self, cloud: PointCloud, settings: Mapping[str, Any], source: FrameSource, *, pcd: bool, quiet: bool
     ) -> None:
-        """Write everything, and print the report and where it is, with the calibration and the faults of the source."""
+        """Write all results, and print the report with calibration and faults of the source."""
         if self._viewer is not None:
             self._viewer.close()
         written = []
@@ -102,8 +102,8 @@ class MapOutput:
             written.append(name)
         if len(cloud):
             camera, pose, near = overview(cloud, list(self._poses.values()))
-            picture = draw_cloud(cloud, camera, pose, _SPLAT * float(np.median(self._footprint)), near)
-            written.append(self._write_image("cloud.png", picture))
+            image = draw_cloud(cloud, camera, pose, _SPLAT * float(np.median(self._footprint)), near)
+            written.append(self._write_image("cloud.png", image))
         if self._poses:
             ids = sorted(self._poses, key=self._stamps.__getitem__)
             stamps = np.array([self._stamps[id] for id in ids], np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
 
 
 def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
-    """What a subcommand that tracks a source takes: front end, frames, output."""
-    parser.add_argument("--backend", choices=MATCHERS, default="default", help="front end (default: %(default)s)")
+    """Add the options of a subcommand that tracks a source: matcher, frames, output."""
+    add_matcher_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument(
         "--weights",
@@ -36,7 +37,7 @@ def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
         help="weights of the learned networks: a folder, or a file for one of them; may be repeated",
     )
     parser.add_argument(
-        "--keypoints", type=int, default=0, metavar="N", help="most an image (default: the front end's own)"
+        "--keypoints", type=int, default=0, metavar="N", help="most keypoints per image (default: the matcher's own)"
     )
     add_network_options(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"folder for the results (default: {default_out})")
@@ -47,37 +48,74 @@ def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
+def add_matcher_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--matcher``, and its former name ``--backend``."""
+    option = parser.add_argument(
+        "--matcher", choices=MATCHERS, default="default", help="feature matcher (default: %(default)s)"
+    )
+    add_former_name(parser, "--backend", option)
+
+
+def add_former_name(parser: argparse.ArgumentParser, name: str, option: argparse.Action) -> None:
+    """Add a hidden former name of an option, which is accepted with a warning."""
+    parser.add_argument(
+        name,
+        action=_FormerName,
+        option=option,
+        dest=option.dest,
+        type=option.type,
+        choices=option.choices,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+
+class _FormerName(argparse.Action):
+    """Stores the value as the option does that replaces this one."""
+
+    def __init__(self, option_strings: list[str], dest: str, option: argparse.Action, **options: Any) -> None:
+        super().__init__(option_strings, dest, **options)
+        self._option = option
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        name = self._option.option_strings[0]
+        print(f"{parser.prog}: the option {option_string} is deprecated; use {name}", file=sys.stderr)
+        self._option(parser, namespace, values, option_string)
+
+
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Which of the learned networks run, and how."""
+    """Add the options of the learned networks."""
     parser.add_argument("--variant", choices=VARIANTS, default="lite", help="size of the networks (default: lite)")
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the networks (default: auto)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="inference engine (default: auto)")
     parser.add_argument(
         "--precision", choices=ENGINE_PRECISIONS, default="auto", help="their number format (default: auto)"
     )
 
 
-def matcher_config(args: argparse.Namespace, backend: str | None = None) -> MatcherConfig:
-    """The settings of ``add_run_options``, for another front end if wished: a classical one takes no networks."""
-    backend = args.backend if backend is None else backend
-    if backend in CLASSICAL:
-        return MatcherConfig(backend, args.device, max_keypoints=args.keypoints)
+def matcher_config(args: argparse.Namespace, matcher: str | None = None) -> MatcherConfig:
+    """Return the settings of ``add_run_options``, optionally for another matcher; classical ones take no networks."""
+    matcher = args.matcher if matcher is None else matcher
+    if matcher in CLASSICAL:
+        return MatcherConfig(matcher, args.device, max_keypoints=args.keypoints)
     weights = os.pathsep.join(args.weights)
-    return MatcherConfig(backend, args.device, args.variant, weights, args.engine, args.precision, args.keypoints)
+    return MatcherConfig(matcher, args.device, args.variant, weights, args.engine, args.precision, args.keypoints)
 
 
 def add_part_options(parser: argparse.ArgumentParser) -> None:
-    """Where to begin and to end in a source."""
+    """Add the options for the first and last frame of a source."""
     parser.add_argument("--start", type=int, default=0, metavar="N", help="first frame (default: %(default)s)")
     parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
 
 
 def add_list_settings(parser: argparse.ArgumentParser, sections: Callable[[], Mapping[str, type[Config]]]) -> None:
-    """``--list-settings``, which shows the settings of ``sections`` and ends; they are imported only for that."""
+    """Add ``--list-settings``, which prints the settings of ``sections`` and exits; they are imported only then."""
     parser.add_argument("--list-settings", action=_ListSettings, sections=sections, help="show the settings and exit")
 
 
 class _ListSettings(argparse.Action):
-    """Like ``--version``: prints and exits, before the positional arguments are asked for."""
+    """Like ``--version``: prints and exits before the positional arguments are required."""
 
     def __init__(
         self, option_strings: list[str], dest: str, help: str, sections: Callable[[], Mapping[str, type[Config]]]
@@ -86,18 +124,17 @@ class _ListSettings(argparse.Action):
         self._sections = sections
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-
         print(describe(self._sections()), flush=True)
         parser.exit()
 
 
 def hides_progress(quiet: bool) -> bool | None:
-    """The ``disable`` of tqdm: always when quiet, otherwise where nobody watches, as in a log file."""
+    """Return ``disable`` of tqdm: True if quiet, otherwise None, which hides it without a terminal."""
     return True if quiet else None
 
 
-def front_end_label(name: str) -> str:
-    """What a front end is called in tables: as it was asked for, and what ``default`` stands for."""
+def matcher_label(name: str) -> str:
+    """Return the label of a matcher in tables: its name, and what ``default`` stands for."""
     return f"default ({DEFAULT})" if name == "default" else name
 
 
@@ -105,16 +142,17 @@ _BOOLS = {"true": True, "false": False}
 
 
 def configs_from(overrides: Iterable[str], sections: Mapping[str, type[Config]]) -> dict[str, Any]:
-    """Every section's configuration, with its defaults where the overrides ``section.key=value`` say nothing.
+    """Return the configuration of every section, with defaults for all settings without an override.
 
-    Raises ``ConfigError`` for an override of another form, an unknown section or key, or a value that does not fit.
+    Raises ``ConfigError`` for an invalid override ``section.key=value``, an unknown section or key, or an invalid
+    value.
     """
     values: dict[str, dict[str, Any]] = {section: {} for section in sections}
     for override in overrides:
         path, equals, text = override.partition("=")
         section, dot, key = path.strip().partition(".")
         if not equals or not dot:
-            raise ConfigError(f"a setting is given as section.key=value, got {override!r}")
+            raise ConfigError(f"a setting must be section.key=value, got {override!r}")
         if section not in sections:
             raise ConfigError(f"there are no settings {section!r}; there are: {', '.join(sections)}")
         values[section][key] = _parsed(sections[section], key, text.strip())
@@ -122,14 +160,14 @@ def configs_from(overrides: Iterable[str], sections: Mapping[str, type[Config]])
 
 
 def describe(sections: Mapping[str, type[Config]]) -> str:
-    """All settings, one a line: name, default, range and what it does."""
+    """Return all settings, one per line: name, description, default and range."""
     infos = [(f"{section}.{info.name}", info) for section, config in sections.items() for info in fields_of(config)]
     width = max(len(name) for name, _ in infos)
     return "\n".join(f"{name:<{width}}  {info.description} ({_limits(info)})" for name, info in infos)
 
 
 def _parsed(config: type[Config], key: str, text: str) -> bool | int | float | str:
-    """The text in the type of the setting; left as it is where ``Config`` has the better error for it."""
+    """Return the text in the type of the setting; unchanged if ``Config`` reports the better error."""
     kind = next((info.type for info in fields_of(config) if info.name == key), str)
     try:
         return _BOOLS.get(text.lower(), text) if kind is bool else kind(text)
@@ -149,11 +187,11 @@ def _limits(info: ParameterInfo) -> str:
 
 
 def add_scale_options(parser: argparse.ArgumentParser) -> None:
-    """What tells the scale; settings of the section ``scale`` say more."""
+    """Add the options of the scale source; settings of the section ``scale`` refine them."""
     parser.add_argument(
         "--scale",
-        metavar="ANCHOR",
-        help="what tells the scale, short for --set scale.anchor=ANCHOR: depth (where the source has it), "
+        metavar="SOURCE",
+        help="scale source, short for --set scale.anchor=SOURCE: depth (if the source has it), "
         "stereo (KITTI and EuRoC: SOURCE?stereo=true), wheel (with --wheel-odometry), "
         "height (with --set scale.camera_height_m=H), or none (the default)",
     )
@@ -161,19 +199,19 @@ def add_scale_options(parser: argparse.ArgumentParser) -> None:
         "--wheel-odometry",
         metavar="FILE",
         type=Path,
-        help="poses of the robot by its wheels, as TUM or EuRoC writes them, in the clock of the source",
+        help="poses of the robot from wheel odometry, in TUM or EuRoC format, in the clock of the source",
     )
 
 
 def scaled_overrides(args: argparse.Namespace) -> list[str]:
-    """The settings that the arguments change, the anchor among them."""
+    """Return the settings that the arguments change, including the scale source."""
     return args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
 
 
 def make_odometry(
     configs: Mapping[str, Config], matcher: MatchingPipeline, wheel_file: Path | None = None
 ) -> VisualOdometry:
-    """The tracker with the settings of ``configs``, by section: ``tracking`` and ``scale``."""
+    """Return the tracker with the settings of ``configs``, by section: ``tracking`` and ``scale``."""
     from ros_matching.scale import make_scale_estimator
     from ros_matching.visual_odometry import VisualOdometry
 

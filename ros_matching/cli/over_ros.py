@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros_matching.cli.options import front_end_label, hides_progress
+from ros_matching.cli.options import hides_progress, matcher_label
 from ros_matching.config import fields_of
 from ros_matching.errors import MissingDependencyError, NodeError
 from ros_matching.matching.config import MatcherConfig
 
 if TYPE_CHECKING:
     from ros_matching.datatypes import Frame
-    from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun
+    from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun
     from ros_matching.io.source import FrameSource
     from ros_matching.nodes.common.process import NodeProcess, StopSignals
     from ros_matching.nodes.replay.recorder import RecorderNode
@@ -28,23 +28,24 @@ _INTERRUPTED = 130  # exit code
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """How vo_node is run: its matcher, a YAML file of parameters, and at whose pace frames come.
+    """Settings of vo_node: matcher, a YAML file of parameters, and the pace of the frames.
 
-    With ``realtime`` they come at the camera's pace, and some may be dropped; otherwise each waits for the last one.
+    With ``realtime``, frames come at the camera's rate, and some may be dropped; otherwise each waits for the last
+    one.
     """
 
-    matcher: MatcherConfig
+    matcher_config: MatcherConfig
     params: Path | None = None
     realtime: bool = False
 
     def ros_args(self) -> list[str]:
-        """What follows ``--ros-args``."""
-        # Whatever is as by default is left to the file.
-        given = {info.name: getattr(self.matcher, info.name) for info in fields_of(MatcherConfig)}
+        """Return the arguments after ``--ros-args``."""
+        # Defaults are left to the parameter file.
+        given = {info.name: getattr(self.matcher_config, info.name) for info in fields_of(MatcherConfig)}
         changed = {name: value for name, value in given.items() if value != getattr(MatcherConfig(), name)}
-        parameters = {"backend": self.matcher.backend, "device": self.matcher.device} | changed
+        parameters = {"matcher": self.matcher_config.matcher, "device": self.matcher_config.device} | changed
         if not self.realtime:
-            # A camera's pictures may get lost; here each one is waited for.
+            # A live camera may lose images; here the replay waits for each one.
             parameters["qos_overrides./image.subscription.reliability"] = "reliable"
         ros_args = ["--params-file", str(self.params)] if self.params else []
         for name, value in parameters.items():
@@ -52,17 +53,17 @@ class NodeSettings:
         return ros_args
 
 
-def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *, quiet: bool) -> BackendRun:
-    """Replay the source to a vo_node; what it said about the frames, as far as it came when stopped by a signal.
+def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *, quiet: bool) -> BenchmarkRun:
+    """Replay the source to a vo_node and return its results, also after a stop by a signal.
 
-    Raises ``NodeError`` with the end of its log when vo_node cannot be brought up or ends early.
+    Raises ``NodeError`` with the end of its log if vo_node cannot be brought up or ends early.
     """
     from rclpy.logging import LoggingSeverity
     from rclpy.parameter import Parameter
     from rclpy.signals import SignalHandlerOptions
     from tqdm import tqdm
 
-    from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun
+    from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun
     from ros_matching.evaluation.trajectory.run_report import RunRecorder, peak_memory_mb
     from ros_matching.nodes.common.process import NodeProcess, StopSignals
     from ros_matching.nodes.common.spinning import ros_context
@@ -76,7 +77,7 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
         tqdm(
             total=len(source),
             unit="frame",
-            desc=f"{source.name}, {settings.matcher.backend}",
+            desc=f"{source.name}, {settings.matcher_config.matcher}",
             disable=hides_progress(quiet),
             dynamic_ncols=True,
         ) as bar,
@@ -91,17 +92,17 @@ def run_over_ros(source: FrameSource, settings: NodeSettings, log_path: Path, *,
         wait = Parameter("wait_for_consumer", value=not settings.realtime)
         replay = ReplayNode(source=source, on_publish=note, parameter_overrides=[wait])
         replay.get_logger().set_level(LoggingSeverity.WARN)
-        signals.on(1, replay.stop)  # what was done so far is reported
+        signals.on(1, replay.stop)  # results so far are reported
         signals.on(2, lambda: os._exit(_INTERRUPTED))
         _play(replay, listener, vo_node, signals)
         peak_mb = peak_memory_mb(vo_node.pid)
-    recorder = RunRecorder(source.name, settings.matcher.backend)
+    recorder = RunRecorder(source.name, settings.matcher_config.matcher)
     listener.fill(recorder)
     recorder.add_faults(source.faults)
     recorder.set_calibration(source.calibration)
     dropped = listener.expected - len(recorder) if settings.realtime else 0
     report = recorder.report(dropped=dropped, interrupted=signals.count > 0)
-    return BackendRun(front_end_label(settings.matcher.backend), report, peak_mb=peak_mb)
+    return BenchmarkRun(matcher_label(settings.matcher_config.matcher), report, peak_mb=peak_mb)
 
 
 def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess, signals: StopSignals) -> None:
@@ -111,7 +112,7 @@ def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess, sign
     from ros_matching.nodes.common.spinning import spinning
 
     with spinning(SingleThreadedExecutor(), listener, replay):
-        # Made after the others, so that once it is answered vo_node's process knows them all.
+        # Created after the others: once it is answered, the process of vo_node knows them all.
         client = LifecycleClient(listener, "vo_node", stopped=lambda: vo_node.has_ended or signals.count > 0)
         vo_node.when_ended(replay.stop)
         try:
@@ -124,7 +125,7 @@ def _play(replay: ReplayNode, listener: RecorderNode, vo_node: NodeProcess, sign
 
 
 def require_ros() -> None:
-    """Raise ``MissingDependencyError``, with the remedy, unless rclpy and this package's messages are there."""
+    """Raise ``MissingDependencyError``, with the remedy, unless rclpy and the messages of this package exist."""
     try:
         import rclpy  # noqa: F401
         import tf2_msgs.msg  # noqa: F401

@@ -1,4 +1,4 @@
-"""``ros-matching run``: the ROS nodes, brought up to active, for where ``launch`` is not installed."""
+"""``ros-matching run``: the ROS nodes, brought up to active, without ``launch``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros_matching.cli.options import SOURCE_KINDS
+from ros_matching.cli.options import SOURCE_KINDS, add_former_name
 from ros_matching.errors import RosMatchingError
-from ros_matching.nodes.common.launch_arguments import ARGUMENTS, FLAG, Argument, NodePlan, plan
+from ros_matching.nodes.common.launch_arguments import ARGUMENTS, FLAG, FORMER_NAMES, Argument, NodePlan, plan
 from ros_matching.nodes.common.process import describe_exit
 
 if TYPE_CHECKING:
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 _MAPPING_TIMEOUT_S = 120.0
 _POLL_S = 0.2
 
-# Launch arguments that are no options here: their own options follow below, or they are for launch alone.
+# Launch arguments that are not options here: they have options of their own below, or are for launch only.
 _NOT_OPTIONS = {"params_file", "mapping_params_file", "mapping", "cloud", "source", "use_sim_time"}
-_NOT_OPTIONS |= {"autostart", "respawn", "required", "rviz", "rviz_config", "log_level"}
+_NOT_OPTIONS |= {"autostart", "respawn", "required", "rviz", "rviz_config", "log_level", *FORMER_NAMES}
 
 _DESCRIPTION = """\
 Run vo_node, configured and activated, until Ctrl-C; with --source also replay_node, until its end.
-With --mapping also mapping_node, in a process of its own; --cloud FILE keeps its map.
+With --mapping also mapping_node, in a process of its own; --cloud FILE saves its map.
 
-  ros-matching run --image-topic /camera/image_raw --camera-info-topic /camera/camera_info --camera-mount identity
+  ros-matching run --image-topic /camera/image_raw --camera-info-topic /camera/camera_info --camera-extrinsics identity
   ros-matching run --source /data/redkitchen --params my.yaml --wait-for-consumer
   ros-matching run --source scene:room --cloud room.ply
 
-The options below --cloud are the arguments of vo.launch.py. Ctrl-C or SIGTERM once: the map is finished and written;
-twice: the program ends at once, with the map as it is. Exit codes: 0 at the end or after a signal, 1 when a node could
-not be configured, failed or could not write the map, 2 for options and sources that cannot be used.
+The options below --cloud are the arguments of vo.launch.py. The first Ctrl-C or SIGTERM finishes and writes the map;
+the second one writes the current map and ends the program at once. Exit codes: 0 at the end or after a signal, 1 when a
+node could not be configured, failed or could not write the map, 2 for invalid options and sources.
 """
 
 
@@ -54,14 +54,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of the nodes")
-    parser.add_argument("--source", metavar="SOURCE", help=f"replay this: {SOURCE_KINDS}")
-    parser.add_argument("--mapping", action="store_true", help="map densely, too")
+    parser.add_argument("--source", metavar="SOURCE", help=f"source to replay: {SOURCE_KINDS}")
+    parser.add_argument("--mapping", action="store_true", help="also run dense mapping")
     parser.add_argument(
         "--cloud", metavar="FILE", type=Path, help="write the map there at the end, as PLY or PCD; implies --mapping"
     )
-    for argument in ARGUMENTS:
-        if argument.name not in _NOT_OPTIONS:
-            _add_option(parser, argument)
+    options = {
+        argument.name: _add_option(parser, argument) for argument in ARGUMENTS if argument.name not in _NOT_OPTIONS
+    }
+    for former, name in FORMER_NAMES.items():
+        add_former_name(parser, f"--{former.replace('_', '-')}", options[name])
     parser.add_argument(
         "--ros-args",
         nargs=argparse.REMAINDER,
@@ -72,15 +74,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     return parser
 
 
-def _add_option(parser: argparse.ArgumentParser, argument: Argument) -> None:
+def _add_option(parser: argparse.ArgumentParser, argument: Argument) -> argparse.Action:
     option = f"--{argument.name.replace('_', '-')}"
     text = argument.description.replace("%", "%%")
     if argument.choices == FLAG:
-        parser.add_argument(option, action="store_const", const="true", default="", help=text)
-    else:
-        choices = [choice for choice in argument.choices if choice] or None
-        metavar = None if choices else argument.name.rpartition("_")[2].upper()
-        parser.add_argument(option, choices=choices, default="", metavar=metavar, help=text)
+        return parser.add_argument(option, action="store_const", const="true", default="", help=text)
+    choices = [choice for choice in argument.choices if choice] or None
+    metavar = None if choices else argument.name.rpartition("_")[2].upper()
+    return parser.add_argument(option, choices=choices, default="", metavar=metavar, help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,27 +97,27 @@ def run(args: argparse.Namespace) -> int:
     nodes = {node.executable: node for node in plan(_values(args))}
     ros_args = _ros_args(args, list(nodes.values()))
     with StopSignals() as signals:
-        signals.on(1, lambda: print("ros-matching run: asked to stop; once more ends at once", file=sys.stderr))
+        signals.on(1, lambda: print("ros-matching run: stopping; a second signal ends at once", file=sys.stderr))
         with _mapping_process(nodes, ros_args) as mapping:
             _end_at_once_when_asked(signals, mapping)
-            # ROS's own handling of signals would take the context away before the nodes are taken down in order.
+            # The signal handlers of ROS would destroy the context before the nodes are shut down in order.
             with ros_context(ros_args, signal_handler_options=SignalHandlerOptions.NO):
                 failure = _serve(nodes, mapping, signals)
         if mapping is not None and mapping.exit_code:
-            failure = failure or f"mapping_node {describe_exit(mapping.exit_code)}; its log above tells why"
+            failure = failure or f"mapping_node {describe_exit(mapping.exit_code)}; see its log above"
     if failure:
         print(f"ros-matching run: {failure}", file=sys.stderr)
     return 1 if failure else 0
 
 
 def _end_at_once_when_asked(signals: StopSignals, mapping: NodeProcess | None) -> None:
-    """At the second signal let mapping_node save its map as it is; without one there is nothing to save."""
-    signals.on(2, (lambda: os._exit(0)) if mapping is None else mapping.end_at_once)
+    """At the second signal, let mapping_node save its current map; without one there is nothing to save."""
+    signals.on(2, (lambda: os._exit(0)) if mapping is None else mapping.stop_now)
     signals.on(3, lambda: os._exit(1))
 
 
 def _values(args: argparse.Namespace) -> dict[str, str]:
-    """The launch arguments that the options give."""
+    """Return the launch arguments that the options give."""
     values = {
         argument.name: getattr(args, argument.name) or "" for argument in ARGUMENTS if hasattr(args, argument.name)
     }
@@ -125,7 +126,7 @@ def _values(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _ros_args(args: argparse.Namespace, nodes: Sequence[NodePlan]) -> list[str]:
-    """What ROS gets for all nodes of the process, and of that of mapping_node."""
+    """Return the ROS arguments for all nodes of this process, and for mapping_node."""
     ros_args = ["--ros-args"]
     if args.params is not None:
         ros_args += ["--params-file", str(args.params)]
@@ -137,7 +138,7 @@ def _ros_args(args: argparse.Namespace, nodes: Sequence[NodePlan]) -> list[str]:
 
 
 def _mapping_process(nodes: Mapping[str, NodePlan], ros_args: list[str]) -> AbstractContextManager[NodeProcess | None]:
-    """mapping_node as it is wished, if it is."""
+    """Return the process of mapping_node, if requested."""
     from ros_matching.nodes.common.process import NodeProcess
 
     node = nodes.get("mapping_node")

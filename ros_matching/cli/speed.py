@@ -1,4 +1,4 @@
-"""``ros-matching speed``: how long the networks take on this machine."""
+"""``ros-matching speed``: run time of the networks on this machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, and print as it goes."""
+    """Measure, and print each result."""
     from ros_matching.networks.speed import workloads
 
     names = [name for name in workloads() if not args.patterns or any(fnmatch(name, p) for p in args.patterns)]

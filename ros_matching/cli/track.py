@@ -37,7 +37,7 @@ Run visual odometry over a sequence and write into DIR:
   ground_truth.tum  true camera poses, where the source has them
   report.json       frames, faulty ones by name, errors against ground truth (ATE, RPE by evo), times
   trajectory.png    plot of the trajectory, the error and the time per frame
-Ctrl-C stops and writes what was done so far.
+Ctrl-C stops and writes the results so far.
 """
 
 
@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--alignment",
         choices=ALIGNMENTS,
         default="sim3",
-        help="how the estimate is fitted to the ground truth before the ATE (default: %(default)s)",
+        help="alignment of the estimate to the ground truth before the ATE (default: %(default)s)",
     )
     parser.add_argument(
         "--set",
@@ -138,18 +138,18 @@ def _track_all(
             recorder.add(record)
             exports.observe(result, odometry)
             if frame.true_world_from_camera is not None:
-                recorder.add_truth(frame.stamp_ns, frame.true_world_from_camera)
+                recorder.add_ground_truth(frame.stamp_ns, frame.true_world_from_camera)
             frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)
 
 
 def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult, FrameRecord]:
-    """Track a frame, timed; what came of it, and the same as a record for the report."""
-    from ros_matching.evaluation.trajectory.run_report import FrameRecord, UnitRecord
+    """Track a frame and time it; return the result and its record for the report."""
+    from ros_matching.evaluation.trajectory.run_report import FrameRecord, ScaleRecord
 
     start = time.perf_counter()
     result = odometry.track(frame)
     latency_ms = 1e3 * (time.perf_counter() - start)
-    told = result.with_scale_uncertainty(0.0)  # of an unknown unit, it stays in the unit
+    scaled = result.with_scale_uncertainty(0.0)  # an unknown map scale adds nothing
     return result, FrameRecord(
         index=frame.index,
         stamp_ns=frame.stamp_ns,
@@ -160,8 +160,8 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
         stage_ms=result.stage_ms,
         maps=result.counts.maps,
         map_id=result.map_id,
-        unit=UnitRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
-        covariance=told.covariance,
+        scale=ScaleRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
+        covariance=scaled.covariance,
         previous_from_current=result.previous_from_current,
-        relative_covariance=told.relative_covariance,
+        relative_covariance=scaled.relative_covariance,
     )

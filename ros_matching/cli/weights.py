@@ -1,4 +1,4 @@
-"""``ros-matching weights``: what network weights there are, whether they are intact; import of the authors' files."""
+"""``ros-matching weights``: list, verify and import network weights."""
 
 from __future__ import annotations
 

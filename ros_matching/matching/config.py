@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class MatcherConfig(Config):
     """The matcher, its weights and where it runs; see ``load_matcher``."""
 
-    backend: str = parameter("default", "the matcher: default (learned), or the name of one, such as sift or orb")
+    matcher: str = parameter(
+        "default", "the matcher: default (learned), or the name of one, such as sift or orb", former_name="backend"
+    )
     device: str = parameter("auto", "where the matcher runs: auto, cpu, cuda or cuda:N")
     variant: str = parameter("lite", "size of the learned networks; full needs weights and a GPU", choices=VARIANTS)
     weights: str = parameter(
@@ -51,4 +53,4 @@ class MatcherConfig(Config):
 
     def load(self) -> MatchingPipeline:
         """Load the matcher; raises what ``load_matcher`` does."""
-        return load_matcher(self.backend, device=self.device, **self.options())
+        return load_matcher(self.matcher, device=self.device, **self.options())

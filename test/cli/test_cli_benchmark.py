@@ -16,7 +16,7 @@ import ros_matching.evaluation.benchmark.benchmark_report
 import ros_matching.evaluation.trajectory.run_plot
 import ros_matching.io
 from ros_matching.atlas.config import TrackingConfig
-from ros_matching.cli.benchmark_runner import Contestant, FrontEnd, Race
+from ros_matching.cli.benchmark_runner import MatcherProcess, MatcherSpec, BenchmarkRunner
 from ros_matching.cli.main import main
 from ros_matching.datatypes import Camera
 from ros_matching.io import open_source
@@ -42,7 +42,7 @@ def recording(tmp_path_factory) -> Path:
 def _nothing_is_drawn(monkeypatch) -> None:
     monkeypatch.setattr(ros_matching.evaluation.trajectory.run_plot, "plot_run", lambda report, path: path.touch())
     monkeypatch.setattr(
-        ros_matching.evaluation.benchmark.benchmark_report, "plot_contest", lambda contest, path: path.touch()
+        ros_matching.evaluation.benchmark.benchmark_report, "plot_sequence", lambda sequence_runs, path: path.touch()
     )
 
 
@@ -56,17 +56,17 @@ def details(out: Path) -> list[dict]:
 
 def test_a_front_end_races_as_it_tracks_alone_and_one_that_cannot_run_says_why(recording, tmp_path, capsys):
     broken = f"posfeat={tmp_path / 'lost.safetensors'}"
-    command = [recording, "--backend", "sift", "--backend", broken, "--out", tmp_path / "race"]
+    command = [recording, "--backend", "sift", "--backend", broken, "--out", tmp_path / "runner"]
     assert main(["benchmark", *map(str, command)]) == 0
     assert f"{broken}, on room: cannot read" in capsys.readouterr().out
     assert main(["track", str(recording), "--backend", "sift", "--quiet", "--out", str(tmp_path / "alone")]) == 0
-    sift, other = details(tmp_path / "race")
+    sift, other = details(tmp_path / "runner")
     alone = json.loads((tmp_path / "alone" / "report.json").read_text())
     for key in ("frames", "tracked", "lost", "maps", "ate_rmse", "rpe_trans", "rpe_rot_deg", "scale"):
         assert sift[key] == alone[key]
     assert alone["tracked"] >= FRAMES // 2
-    raced, tracked = (tmp_path / folder / "trajectory.tum" for folder in ("race/room/sift", "alone"))
-    assert raced.read_text() == tracked.read_text()
+    run, tracked = (tmp_path / folder / "trajectory.tum" for folder in ("runner/room/sift", "alone"))
+    assert run.read_text() == tracked.read_text()
     assert 20 < sift["peak_mb"] < 1000
     assert other["frames"] == 0
 
@@ -115,7 +115,7 @@ def test_two_sources_of_one_name_are_refused(recording, tmp_path, capsys):
 
 def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
     """Killed on the way, as by a lack of memory."""
-    front_ends = [FrontEnd("sift"), FrontEnd("orb")]
+    front_ends = [MatcherSpec("sift"), MatcherSpec("orb")]
 
     class Frames(list):
         faults = ()
@@ -125,16 +125,16 @@ def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
         def __iter__(self):
             for frame in super().__iter__():
                 if frame.index == 4:
-                    os.kill(race._contestants[0]._process.pid, signal.SIGKILL)
+                    os.kill(runner._processes[0]._process.pid, signal.SIGKILL)
                 yield frame
 
     class Bar:
         def update(self) -> None: ...
 
-    with Race("room", front_ends, TrackingConfig()) as race:
-        race.run(Frames(open_source(str(recording))), Bar())
-        contest = race.contest()
-    sift, orb = contest.runs
+    with BenchmarkRunner("room", front_ends, TrackingConfig()) as runner:
+        runner.run(Frames(open_source(str(recording))), Bar())
+        sequence_runs = runner.sequence_runs()
+    sift, orb = sequence_runs.runs
     assert sift.failure == "its process ended with exit code -9"
     assert len(sift.report.records) == 4
     assert orb.failure == ""
@@ -142,11 +142,11 @@ def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
 
 
 def test_a_contestant_that_is_closed_early_is_gone(recording):
-    contestant = Contestant(FrontEnd("sift"), TrackingConfig())
-    contestant.wait_until_ready()
-    assert contestant.label == "sift"
-    contestant.close()
-    assert contestant._process.exitcode == 0
+    process = MatcherProcess(MatcherSpec("sift"), TrackingConfig())
+    process.wait_until_ready()
+    assert process.label == "sift"
+    process.close()
+    assert process._process.exitcode == 0
 
 
 def test_ctrl_c_writes_what_was_done_and_leaves_no_process(recording, tmp_path, capsys, monkeypatch):

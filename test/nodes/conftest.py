@@ -34,7 +34,7 @@ def start_vo(context, monkeypatch):
     with contextlib.ExitStack() as stack:
 
         def start(*, listen_to=None, latched_info=False, settle=True, **parameters):
-            parameters = {"camera_mount": "identity", **parameters}
+            parameters = {"camera_extrinsics": "identity", **parameters}
             trackers = []
 
             def make_tracker(matcher, config, scale):

@@ -362,10 +362,10 @@ def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int
         "tf": (static_transforms, node_transforms(node)),
     }
     if anchor == "depth":
-        kinds["depth"] = (depth_images, scale._on_companion)
+        kinds["depth"] = (depth_images, scale._on_image)
     elif anchor == "stereo":
-        kinds["right"] = (compressed_images if transport == "compressed" else images, scale._on_companion)
-        kinds["right_info"] = (camera_infos, scale._on_partner_info)
+        kinds["right"] = (compressed_images if transport == "compressed" else images, scale._on_image)
+        kinds["right_info"] = (camera_infos, scale._on_right_info)
     elif anchor == "wheel":
         kinds["wheel"] = (wheel_odometries, scale._on_wheel_odometry)
 
@@ -394,12 +394,12 @@ def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int
 
 
 def node_transforms(node: Any) -> Any:
-    from ros_matching.nodes.vo.extrinsics_input import MountingInput
+    from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 
     return next(
         subscription_owner
         for subscription_owner in gc.get_objects()
-        if isinstance(subscription_owner, MountingInput) and subscription_owner._node is node
+        if isinstance(subscription_owner, ExtrinsicsInput) and subscription_owner._node is node
     )._on_transforms
 
 
@@ -452,9 +452,9 @@ def huge(limit: Any) -> None:
         odd.header = header_to_msg(stamp_ns(2 * number), CAMERA_FRAME)
         process(odd, 2 * number)
         assert any("32000" in text or "1024000000" in text or "12000x12000" in text for text in problems_of(vo))
-        vo._scale_input._on_partner_info(large)
+        vo._scale_input._on_right_info(large)
         odd.header = header_to_msg(stamp_ns(2 * number + 1), CAMERA_FRAME)
-        vo._scale_input._on_companion(odd)
+        vo._scale_input._on_image(odd)
         process(frame_messages(2 * number + 1)[0], 2 * number + 1)
         assert Problem.SCALE in vo._problems.present()
     keyframe = keyframe_message(0)

@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from mapping_peer import KnownMapper
 
 from ros_matching.errors import NodeError
-from ros_matching.nodes.common.diagnostics import Report
+from ros_matching.nodes.common.diagnostics import NodeReport
 from ros_matching.nodes.common.executable import run_node
 from ros_matching.nodes.common.managed_node import ManagedNode
 from ros_matching.nodes.mapping.mapping_node import MappingNode
@@ -43,7 +43,7 @@ class SlowNode(ManagedNode):
         pass
 
     def _report(self):
-        return "", Report(DiagnosticStatus.OK, "", {})
+        return "", NodeReport(DiagnosticStatus.OK, "", {})
 
 
 class SlowMapper(KnownMapper):

@@ -81,7 +81,7 @@ VO_PARTS = [
     "common.worker.Worker.stop",
     "vo.image_input.ImageInput.destroy",
     "vo.outputs.VoOutputs.destroy",
-    "vo.extrinsics_input.MountingInput.destroy",
+    "vo.extrinsics_input.ExtrinsicsInput.destroy",
 ]
 MAPPING_PARTS = [
     "mapping.mapping_node.MappingOutputs",
@@ -90,7 +90,7 @@ MAPPING_PARTS = [
     "mapping.keyframe_input.KeyframeInput.destroy",
     "mapping.pipeline.MappingPipeline.finish",
     "mapping.pipeline.MappingPipeline.publish_map",
-    "common.worker.Worker.forget",
+    "common.worker.Worker.cancel",
     "common.worker.Worker.stop",
     "mapping.outputs.MappingOutputs.destroy",
 ]
@@ -155,7 +155,7 @@ VO_CALLBACKS = {
 def test_callbacks_of_vo_node(start_vo, monkeypatch, part):
     message_type, topic = VO_CALLBACKS[part]
     inject(monkeypatch, part, RuntimeError("injected"))
-    _, _, peer = start_vo(camera_mount="tf", **{"scale.anchor": "wheel"})
+    _, _, peer = start_vo(camera_extrinsics="tf", **{"scale.anchor": "wheel"})
     publisher = peer.static_transforms if topic == "/tf_static" else peer.create_publisher(message_type, topic, 10)
     wait_until(publisher.get_subscription_count)
     publisher.publish(message_type())
@@ -225,7 +225,7 @@ def test_a_trajectory_that_cannot_be_written_is_reported(start_vo, bad_file):
     [
         "mapping.pipeline.MappingPipeline.finish",
         "mapping.pipeline.MappingPipeline.publish_map",
-        "common.worker.Worker.forget",
+        "common.worker.Worker.cancel",
     ],
 )
 def test_a_fault_at_the_end_does_not_lose_the_map(start_mapping, monkeypatch, tmp_path, part):

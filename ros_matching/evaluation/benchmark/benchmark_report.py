@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ros_matching.errors import MissingDependencyError
-from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest, contest_rows, losses
+from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns, benchmark_rows, losses
 from ros_matching.evaluation.benchmark.covariance_table import covariance_table
 from ros_matching.evaluation.curves import GREY, PALETTE, save_figure
 from ros_matching.evaluation.measurement import Column, Measurement, Table, write_measurement
@@ -29,26 +29,26 @@ _STAGE_SHADES = (1.0, 0.75, 0.55, 0.4, 0.28, 0.18)
 _SPREAD = 1.5  # of the truth's extent: what lies further off is cut
 
 
-def plot_contest(contest: Contest, path: str | Path) -> None:
-    """Draw a contest into an image file: views from above and the side, position errors, times by stage.
+def plot_sequence(sequence_runs: SequenceRuns, path: str | Path) -> None:
+    """Draw a sequence_runs into an image file: views from above and the side, position errors, times by stage.
 
     Without a truth the trajectories have no common world, and the views and errors are left out. Raises
     ``MissingDependencyError`` when matplotlib is not installed.
     """
-    save_figure(path, _SIZE_INCHES, lambda figure: _draw(figure, contest))
+    save_figure(path, _SIZE_INCHES, lambda figure: _draw(figure, sequence_runs))
 
 
-def _draw(figure: Figure, contest: Contest) -> None:
-    evaluated = [run for run in contest.runs if run.report.evaluation is not None]
-    timed = [run for run in contest.runs if run.report.stage_ms]
-    colors = {run.backend: PALETTE[place % len(PALETTE)] for place, run in enumerate(contest.runs)}
+def _draw(figure: Figure, sequence_runs: SequenceRuns) -> None:
+    evaluated = [run for run in sequence_runs.runs if run.report.evaluation is not None]
+    timed = [run for run in sequence_runs.runs if run.report.stage_ms]
+    colors = {run.matcher: PALETTE[place % len(PALETTE)] for place, run in enumerate(sequence_runs.runs)}
     rows = {"views": 3.0, "error": 1.6} if evaluated else {}
     rows |= {"time": 0.4 + 0.22 * len(timed), "legend": 0.15}
     panels = figure.subplot_mosaic(
         [["top", "side"] if row == "views" else [row, row] for row in rows],
         gridspec_kw={"height_ratios": list(rows.values()), "width_ratios": [3, 2]},
     )
-    figure.suptitle(contest.sequence, fontsize=11)
+    figure.suptitle(sequence_runs.sequence, fontsize=11)
     if evaluated:
         _draw_views(panels["top"], panels["side"], evaluated, colors)
         _draw_errors(panels["error"], evaluated, colors)
@@ -56,7 +56,7 @@ def _draw(figure: Figure, contest: Contest) -> None:
     draw_legend(panels.pop("legend"), list(panels.values()))
 
 
-def _draw_views(top: Axes, side: Axes, runs: list[BackendRun], colors: dict[str, str]) -> None:
+def _draw_views(top: Axes, side: Axes, runs: list[BenchmarkRun], colors: dict[str, str]) -> None:
     truth = runs[0].report.truth
     axes = view_axes(truth)
     for view, rows, title, up in ((top, axes[:2], "from above", "across"), (side, axes[::2], "from the side", "up")):
@@ -65,9 +65,9 @@ def _draw_views(top: Axes, side: Axes, runs: list[BackendRun], colors: dict[str,
         for run in runs:
             view.plot(
                 *_by_record(run.report, run.report.evaluation.aligned.positions @ rows.T).T,
-                color=colors[run.backend],
+                color=colors[run.matcher],
                 linewidth=1.1,
-                label=run.backend,
+                label=run.matcher,
             )
         middle, reach = (true_xy.max(0) + true_xy.min(0)) / 2, _SPREAD * np.ptp(true_xy, axis=0).max() / 2
         view.set(title=title, xlabel="along [unit of the ground truth]", ylabel=up)
@@ -76,11 +76,11 @@ def _draw_views(top: Axes, side: Axes, runs: list[BackendRun], colors: dict[str,
         view.set_aspect("equal", adjustable="box")
 
 
-def _draw_errors(axes: Axes, runs: list[BackendRun], colors: dict[str, str]) -> None:
+def _draw_errors(axes: Axes, runs: list[BenchmarkRun], colors: dict[str, str]) -> None:
     for run in runs:
         indices = [record.index for record in run.report.records]
         errors = _by_record(run.report, run.report.evaluation.errors)
-        axes.plot(indices, errors, color=colors[run.backend], linewidth=1.1, label=run.backend)
+        axes.plot(indices, errors, color=colors[run.matcher], linewidth=1.1, label=run.matcher)
     axes.set(title="position error", xlabel="frame", ylabel="unit of the ground truth", yscale="log")
     axes.margins(x=0)
 
@@ -93,7 +93,7 @@ def _by_record(report: RunReport, values: np.ndarray) -> np.ndarray:
     return of_frames
 
 
-def _draw_stages(axes: Axes, runs: list[BackendRun], colors: dict[str, str]) -> None:
+def _draw_stages(axes: Axes, runs: list[BenchmarkRun], colors: dict[str, str]) -> None:
     """A bar for each front end, the stages one after another, each with its name where there is room for it."""
     longest = max((run.report.ms_per_frame for run in runs), default=1.0)
     for row, run in enumerate(runs):
@@ -101,13 +101,13 @@ def _draw_stages(axes: Axes, runs: list[BackendRun], colors: dict[str, str]) -> 
         stages = sorted(run.report.stage_ms.items(), key=lambda stage: stage[0] != "extract")
         for number, (stage, milliseconds) in enumerate(stages):
             shade = _STAGE_SHADES[min(number, len(_STAGE_SHADES) - 1)]
-            axes.barh(row, milliseconds, left=start, color=colors[run.backend], alpha=shade, height=0.7)
+            axes.barh(row, milliseconds, left=start, color=colors[run.matcher], alpha=shade, height=0.7)
             if milliseconds > 0.07 * longest:
                 axes.text(start + milliseconds / 2, row, stage, ha="center", va="center", fontsize=7)
             start += milliseconds
         axes.text(run.report.ms_per_frame, row, f" {run.report.ms_per_frame:.0f} ms", va="center", fontsize=8)
     axes.set(title="time per frame, by stage", xlabel="ms", xlim=(0, 1.1 * longest))
-    axes.set_yticks(range(len(runs)), [run.backend for run in runs])
+    axes.set_yticks(range(len(runs)), [run.matcher for run in runs])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
 
@@ -123,7 +123,7 @@ tracked frame to the next. Lengths are in the unit of the ground truth."""
 _TIMES_NOTE = "Milliseconds a frame, means over all frames; 95 %: that share of them took no longer. MB: peak memory."
 _FIGURES = (
     Column("sequence", "sequence"),
-    Column("backend", "front end"),
+    Column("matcher", "front end"),
     Column("frames", "frames", ".0f"),
     Column("tracked", "tracked %", ".1f", 100),
     Column("lost", "lost", ".0f"),
@@ -140,13 +140,13 @@ _FIGURES = (
 
 
 def benchmark_measurement(
-    contests: Sequence[Contest], settings: Mapping[str, Any], *, name: str = NAME, conditions: str = ""
+    sequences: Sequence[SequenceRuns], settings: Mapping[str, Any], *, name: str = NAME, conditions: str = ""
 ) -> Measurement:
     """The tables of figures, covariances and times, and every run as detail.
 
     ``conditions`` tells what was timed, and how.
     """
-    rows = contest_rows(contests)
+    rows = benchmark_rows(sequences)
     stages = dict.fromkeys(stage for row in rows for stage in row["stage_ms"])
     times = (
         *_FIGURES[:2],
@@ -157,24 +157,31 @@ def benchmark_measurement(
     )
     flat = [row | {f"{stage}_ms": value for stage, value in row["stage_ms"].items()} for row in rows]
     details = [
-        {"sequence": contest.sequence, "called": run.backend, "failure": run.failure or None, "peak_mb": run.peak_mb}
+        {
+            "sequence": sequence_runs.sequence,
+            "called": run.matcher,
+            "failure": run.failure or None,
+            "peak_mb": run.peak_mb,
+        }
         | report_values(run.report)
-        for contest in contests
-        for run in contest.runs
+        for sequence_runs in sequences
+        for run in sequence_runs.runs
     ]
-    remarks = [*_notes(rows), *losses(rows), *_calibrations(contests)]
+    remarks = [*_notes(rows), *losses(rows), *_calibrations(sequences)]
     note = "\n\n".join([_NOTE.format(alignment=settings["alignment"]), *remarks])
     tables = [Table("Accuracy", _FIGURES, rows, note)]
-    if covariances := covariance_table(contests):
+    if covariances := covariance_table(sequences):
         tables.append(covariances)
     if timed := [row for row in flat if row["stage_ms"]]:
         tables.append(Table("Time and memory", times, timed, f"{_TIMES_NOTE} {conditions}".strip()))
     return Measurement(name, settings, tables, details=details)
 
 
-def _calibrations(contests: Sequence[Contest]) -> list[str]:
+def _calibrations(sequences: Sequence[SequenceRuns]) -> list[str]:
     """The calibration that each sequence was undistorted with, a line each."""
-    used = {(contest.sequence, run.report.calibration) for contest in contests for run in contest.runs}
+    used = {
+        (sequence_runs.sequence, run.report.calibration) for sequence_runs in sequences for run in sequence_runs.runs
+    }
     return [f"{sequence}, calibration {known.summary()}" for sequence, known in sorted(used, key=str) if known]
 
 
@@ -183,11 +190,11 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     where: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["note"]:
-            where.setdefault((row["backend"], row["note"]), []).append(row["sequence"])
-    return [f"{backend}, on {', '.join(sequences)}: {note}" for (backend, note), sequences in where.items()]
+            where.setdefault((row["matcher"], row["note"]), []).append(row["sequence"])
+    return [f"{matcher}, on {', '.join(sequences)}: {note}" for (matcher, note), sequences in where.items()]
 
 
-def write_benchmark(contests: Sequence[Contest], measurement: Measurement, out_dir: str | Path) -> list[Path]:
+def write_benchmark(sequences: Sequence[SequenceRuns], measurement: Measurement, out_dir: str | Path) -> list[Path]:
     """Write the tables and pictures into a folder, and every run into SEQUENCE/FRONT END below it; the former's paths.
 
     Of a sequence that was run repeatedly the first run is drawn and written. Pictures are left out with a logged
@@ -195,23 +202,23 @@ def write_benchmark(contests: Sequence[Contest], measurement: Measurement, out_d
     """
     folder = Path(out_dir)
     written = write_measurement(measurement, folder)
-    first_runs: dict[str, Contest] = {}
-    for contest in contests:
-        first_runs.setdefault(contest.sequence, contest)
-    for contest in first_runs.values():
-        name = _file_name(contest.sequence)
-        for run in contest.runs:
+    first_runs: dict[str, SequenceRuns] = {}
+    for sequence_runs in sequences:
+        first_runs.setdefault(sequence_runs.sequence, sequence_runs)
+    for sequence_runs in first_runs.values():
+        name = _file_name(sequence_runs.sequence)
+        for run in sequence_runs.runs:
             if run.report.records:
-                write_report(run.report, folder / name / _file_name(run.backend))
-        written += draw_contest(contest, folder / f"{name}.png")
+                write_report(run.report, folder / name / _file_name(run.matcher))
+        written += draw_sequence(sequence_runs, folder / f"{name}.png")
     return written
 
 
-def draw_contest(contest: Contest, path: Path) -> list[Path]:
-    """Draw a contest, in place of an earlier picture; the paths written: none, with a warning, without matplotlib."""
+def draw_sequence(sequence_runs: SequenceRuns, path: Path) -> list[Path]:
+    """Draw the runs of a sequence; return the paths: none, with a warning, without matplotlib."""
     path.unlink(missing_ok=True)
     try:
-        plot_contest(contest, path)
+        plot_sequence(sequence_runs, path)
     except MissingDependencyError as error:
         _LOGGER.warning("%s is not drawn: %s", path.name, error)
         return []

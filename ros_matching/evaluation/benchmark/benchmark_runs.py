@@ -21,35 +21,35 @@ _COMPARED = {
     "rpe_trans": "RPE",
     "rpe_rot_deg": "RPE in degrees",
 }
-_COMMON_SHARE = 0.5  # of the frames; who tracked fewer does not take part in the comparison over common frames
+_COMMON_FRACTION = 0.5  # of the frames; who tracked fewer does not take part in the comparison over common frames
 
 
 @dataclass(frozen=True)
-class BackendRun:
+class BenchmarkRun:
     """What became of one front end on a sequence.
 
-    ``backend`` is what it was called by; ``failure`` says why it did not get to the end, ``report`` how far it came;
+    ``matcher`` is what it was called by; ``failure`` says why it did not get to the end, ``report`` how far it came;
     ``peak_mb`` is the most memory that it took, NaN when unknown.
     """
 
-    backend: str
+    matcher: str
     report: RunReport
     failure: str = ""
     peak_mb: float = float("nan")
 
 
 @dataclass(frozen=True)
-class Contest:
+class SequenceRuns:
     """The front ends' runs over the same ``frames`` of one sequence."""
 
     sequence: str
     frames: int
-    runs: tuple[BackendRun, ...]
+    runs: tuple[BenchmarkRun, ...]
 
     @cached_property
     def common_stamps_ns(self) -> np.ndarray:
         """The frames (F,) that all have tracked who tracked half of them or more; of one alone there are none."""
-        tracked = [run.report.trajectory.stamps_ns for run in self.runs if self.takes_part(run)]
+        tracked = [run.report.trajectory.stamps_ns for run in self.runs if self.is_compared(run)]
         if len(tracked) < 2:
             return np.zeros(0, dtype=np.int64)
         common = tracked[0]
@@ -57,10 +57,10 @@ class Contest:
             common = np.intersect1d(common, stamps_ns)
         return common
 
-    def common_ate(self, run: BackendRun) -> float:
+    def common_ate(self, run: BenchmarkRun) -> float:
         """The ATE of a run over the common frames, aligned by these alone; NaN where there is none."""
         report, stamps_ns = run.report, self.common_stamps_ns
-        if report.evaluation is None or not self.takes_part(run) or not stamps_ns.size:
+        if report.evaluation is None or not self.is_compared(run) or not stamps_ns.size:
             return float("nan")
         chosen = np.isin(report.trajectory.stamps_ns, stamps_ns)
         estimate = Trajectory(stamps_ns, report.trajectory.world_from_camera[chosen])
@@ -69,22 +69,22 @@ class Contest:
         except EvaluationError:
             return float("nan")
 
-    def takes_part(self, run: BackendRun) -> bool:
+    def is_compared(self, run: BenchmarkRun) -> bool:
         """Whether a run tracked so much that its errors can be compared with those of others."""
-        return run.report.trajectory is not None and run.report.count(TRACKING) >= _COMMON_SHARE * self.frames
+        return run.report.trajectory is not None and run.report.count(TRACKING) >= _COMMON_FRACTION * self.frames
 
 
-def contest_rows(contests: Iterable[Contest]) -> list[dict[str, Any]]:
-    """The figures of every front end on every sequence, a row each; of repeated contests their medians.
+def benchmark_rows(sequences: Iterable[SequenceRuns]) -> list[dict[str, Any]]:
+    """The figures of every front end on every sequence, a row each; of repeated sequences their medians.
 
     ``tracked`` is a share of all frames; unknown is NaN; lengths are in the unit of the truth. ``ate_least`` and
     ``ate_most`` are those of the repeats, where there are any.
     """
     rows = []
-    for sequence, repeats in _by_sequence(contests).items():
+    for sequence, repeats in _by_sequence(sequences).items():
         for place, run in enumerate(repeats[0].runs):
-            singles = [_figures(contest, contest.runs[place]) for contest in repeats]
-            rows.append({"sequence": sequence, "backend": run.backend} | _medians(singles))
+            singles = [_figures(sequence_runs, sequence_runs.runs[place]) for sequence_runs in repeats]
+            rows.append({"sequence": sequence, "matcher": run.matcher} | _medians(singles))
     return rows
 
 
@@ -98,42 +98,42 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         first, *others = (row for row in rows if row["sequence"] == sequence)
         behind = [_behind(key, name, first, others) for key, name in _COMPARED.items()]
         if any(behind):
-            lines.append(f"{sequence}: {first['backend']} is behind in {'; '.join(filter(None, behind))}")
+            lines.append(f"{sequence}: {first['matcher']} is behind in {'; '.join(filter(None, behind))}")
     return lines
 
 
 def _behind(key: str, name: str, first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """By what figure a row is behind the best of others; empty where it is not."""
     more_is_better = key == "tracked"
-    rivals = [row for row in others if np.isfinite(row[key]) and (more_is_better or row["tracked"] >= _COMMON_SHARE)]
+    rivals = [row for row in others if np.isfinite(row[key]) and (more_is_better or row["tracked"] >= _COMMON_FRACTION)]
     if not rivals or not np.isfinite(first[key]):
         return ""
     best = (max if more_is_better else min)(rivals, key=lambda row: row[key])
     if not (best[key] > first[key] if more_is_better else best[key] < first[key]):
         return ""
-    return f"{name} ({first[key]:.4g}, {best['backend']} {best[key]:.4g})"
+    return f"{name} ({first[key]:.4g}, {best['matcher']} {best[key]:.4g})"
 
 
-def _by_sequence(contests: Iterable[Contest]) -> dict[str, list[Contest]]:
-    grouped: dict[str, list[Contest]] = {}
-    for contest in contests:
-        grouped.setdefault(contest.sequence, []).append(contest)
+def _by_sequence(sequences: Iterable[SequenceRuns]) -> dict[str, list[SequenceRuns]]:
+    grouped: dict[str, list[SequenceRuns]] = {}
+    for sequence_runs in sequences:
+        grouped.setdefault(sequence_runs.sequence, []).append(sequence_runs)
     return grouped
 
 
-def _figures(contest: Contest, run: BackendRun) -> dict[str, Any]:
+def _figures(sequence_runs: SequenceRuns, run: BenchmarkRun) -> dict[str, Any]:
     report, evaluation = run.report, run.report.evaluation
     reached = bool(report.records)
     times = report.latencies_ms
     return {
-        "frames": contest.frames,
-        "tracked": report.count(TRACKING) / contest.frames if reached else np.nan,
+        "frames": sequence_runs.frames,
+        "tracked": report.count(TRACKING) / sequence_runs.frames if reached else np.nan,
         "lost": report.count(LOST) if reached else np.nan,
         "maps": report.maps if reached else np.nan,
         "ate": evaluation.ate_rmse if evaluation else np.nan,
         "ate_percent": evaluation.ate_percent if evaluation else np.nan,
-        "ate_common": contest.common_ate(run),
-        "common_frames": len(contest.common_stamps_ns) or np.nan,
+        "ate_common": sequence_runs.common_ate(run),
+        "common_frames": len(sequence_runs.common_stamps_ns) or np.nan,
         "rpe_trans": evaluation.rpe_trans if evaluation else np.nan,
         "rpe_rot_deg": evaluation.rpe_rot_deg if evaluation else np.nan,
         "ms": report.ms_per_frame,

@@ -7,19 +7,19 @@ from itertools import combinations
 from typing import Any
 
 from ros_matching.errors import EvaluationError
-from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest
+from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns
 from ros_matching.evaluation.measurement import Column, Table
 from ros_matching.evaluation.trajectory.consistency import Consistency, run_consistency
 from ros_matching.evaluation.trajectory.motion_agreement import (
     MotionNoise,
     agreement,
-    noise_of_truth,
+    ground_truth_noise,
     noisy_consistency,
 )
 
 _COLUMNS = (
     Column("sequence", "sequence"),
-    Column("backend", "front end"),
+    Column("matcher", "front end"),
     Column("against", "against"),
     Column("motions", "motions", ".0f"),
     Column("nees", "mean NEES", ".2f"),
@@ -36,29 +36,31 @@ the same frames differ by what both their covariances say, and tell how noisy th
 with that in the covariance it can be judged against the truth again."""
 
 
-def covariance_table(contests: Sequence[Contest]) -> Table | None:
+def covariance_table(sequences: Sequence[SequenceRuns]) -> Table | None:
     """The table, of the first run of each sequence; ``None`` where there is too little to judge any covariance by."""
-    first: dict[str, Contest] = {}
-    for contest in contests:
-        first.setdefault(contest.sequence, contest)
-    rows = [{"sequence": name} | row for name, contest in first.items() for row in _rows(contest)]
+    first: dict[str, SequenceRuns] = {}
+    for sequence_runs in sequences:
+        first.setdefault(sequence_runs.sequence, sequence_runs)
+    rows = [{"sequence": name} | row for name, sequence_runs in first.items() for row in _rows(sequence_runs)]
     return Table("Covariance", _COLUMNS, rows, _NOTE) if rows else None
 
 
-def _rows(contest: Contest) -> Iterator[dict[str, Any]]:
-    runs = [run for run in contest.runs if contest.takes_part(run)]
+def _rows(sequence_runs: SequenceRuns) -> Iterator[dict[str, Any]]:
+    runs = [run for run in sequence_runs.runs if sequence_runs.is_compared(run)]
     for run in runs:
         yield from _row(run, "the truth", lambda run: run_consistency(run.report.records, run.report.truth)["relative"])
     for a, b in combinations(runs, 2):
-        yield from _row(a, b.backend, lambda run, other=b: agreement(run.report.records, other.report.records))
-        noise = _noise_of_truth(a, b)
+        yield from _row(a, b.matcher, lambda run, other=b: agreement(run.report.records, other.report.records))
+        noise = _ground_truth_noise(a, b)
         if noise is not None:
             for run in (a, b):
-                yield from _row(run, "the noisy truth", lambda run, noise=noise: _by_noisy_truth(run, noise), noise)
+                yield from _row(
+                    run, "the noisy truth", lambda run, noise=noise: _with_ground_truth_noise(run, noise), noise
+                )
 
 
 def _row(
-    run: BackendRun, against: str, judge: Callable[[BackendRun], Consistency], noise: MotionNoise | None = None
+    run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consistency], noise: MotionNoise | None = None
 ) -> Iterator[dict[str, Any]]:
     """One row, or none where there is too little to judge by."""
     try:
@@ -66,7 +68,7 @@ def _row(
     except EvaluationError:
         return
     yield {
-        "backend": run.backend,
+        "matcher": run.matcher,
         "against": against,
         "motions": found.count,
         "nees": found.mean_nees,
@@ -78,14 +80,14 @@ def _row(
     }
 
 
-def _noise_of_truth(a: BackendRun, b: BackendRun) -> MotionNoise | None:
+def _ground_truth_noise(a: BenchmarkRun, b: BenchmarkRun) -> MotionNoise | None:
     if a.report.truth is None:
         return None
     try:
-        return noise_of_truth(a.report.records, b.report.records, a.report.truth)
+        return ground_truth_noise(a.report.records, b.report.records, a.report.truth)
     except EvaluationError:
         return None
 
 
-def _by_noisy_truth(run: BackendRun, noise: MotionNoise) -> Consistency:
+def _with_ground_truth_noise(run: BenchmarkRun, noise: MotionNoise) -> Consistency:
     return noisy_consistency(run.report.records, run.report.truth, noise)

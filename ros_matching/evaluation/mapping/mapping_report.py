@@ -67,7 +67,7 @@ class MappingRecorder:
         self._is_aligned = is_aligned
         self._stamps: list[int] = []
         self._estimates: list[np.ndarray] = []
-        self._truths: list[np.ndarray | None] = []
+        self._ground_truths: list[np.ndarray | None] = []
         self._ratios: list[tuple[np.ndarray, np.ndarray]] = []
         self._true_points: list[np.ndarray] = [np.zeros((0, 3))]
         self._reasons: Counter[str] = Counter()
@@ -85,7 +85,7 @@ class MappingRecorder:
         """Take the outcome of a keyframe: its depth map, or the reason why it has none."""
         self._stamps.append(frame.stamp_ns)
         self._estimates.append(world_from_camera)
-        self._truths.append(frame.true_world_from_camera)
+        self._ground_truths.append(frame.true_world_from_camera)
         self._stage_ms.update(stage_ms)
         self._true_points.append(true_cloud([frame]).astype(np.float32))
         if depth_map is None:
@@ -134,12 +134,12 @@ class MappingRecorder:
         """How the estimate's world lies in the true one, or why that is unknown."""
         if self._is_aligned:
             return Similarity(1.0, np.eye(4)), ""
-        posed = [row for row, truth in enumerate(self._truths) if truth is not None]
+        posed = [row for row, truth in enumerate(self._ground_truths) if truth is not None]
         if not posed:
             return None, "no ground truth"
         stamps = np.array([self._stamps[row] for row in posed], np.int64)
         estimate = Trajectory(stamps, np.array([self._estimates[row] for row in posed])).in_order()
-        truth = Trajectory(stamps, np.array([self._truths[row] for row in posed])).in_order()
+        truth = Trajectory(stamps, np.array([self._ground_truths[row] for row in posed])).in_order()
         try:
             aligned = evaluate_trajectory(estimate, truth, alignment="sim3", max_difference_s=1e-6)
         except (EvaluationError, MissingDependencyError) as error:
@@ -229,6 +229,6 @@ def _row(source: str, name: str, report: MappingReport) -> dict[str, Any]:
             row |= {f"right{percent}": share / depth.completeness for percent, share in depth.inliers.items()}
     if (cloud := report.cloud) is not None:
         row |= {"scene_size": cloud.scene_size, "accuracy": cloud.accuracy, "gap": cloud.gap}
-        for key, shares in (("precision", cloud.precision), ("recall", cloud.recall), ("f", cloud.f_score)):
-            row |= {f"{key}{percent}": share for percent, share in shares.items()}
+        for key, fractions in (("precision", cloud.precision), ("recall", cloud.recall), ("f", cloud.f_score)):
+            row |= {f"{key}{percent}": share for percent, share in fractions.items()}
     return row

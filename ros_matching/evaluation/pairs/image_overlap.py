@@ -31,7 +31,7 @@ Error: mean distance of what was told from the true share. Rank: Spearman's corr
 features excluded, of "overlap" with all other images of a first one at once."""
 _COLUMNS = (
     Column("sequence", "sequence"),
-    Column("front_end", "front end"),
+    Column("matcher", "front end"),
     Column("by", "told by"),
     Column("pairs", "pairs", "d"),
     Column("error", "error", ".3f"),
@@ -112,12 +112,12 @@ def evaluate_overlap(
             )
         counts = [len(_putative_matches(matcher, features[start], features[end])) for end in ends]
         matched = time.perf_counter()
-        shares = np.array(counts) / max(len(features[start]), 1)
+        fractions = np.array(counts) / max(len(features[start]), 1)
         known = np.isfinite(true)
         times_ms = [1e3 * seconds / len(ends) for seconds in (compared - begun, matched - compared)]
         yield {
             "overlap": Overlaps(true[known], told[known], times_ms[0]),
-            "keypoints matched": Overlaps(true[known], shares[known], times_ms[1]),
+            "keypoints matched": Overlaps(true[known], fractions[known], times_ms[1]),
         }
 
 
@@ -129,7 +129,7 @@ def overlap_measurement(
     Raises ``EvaluationError`` where there is no pair.
     """
     rows, panels = [], []
-    for front_end, found in results.items():
+    for matcher, found in results.items():
         if not found:
             raise EvaluationError(f"{sequence} has no pair of frames with depth; give other --gaps or another --source")
         lines = {}
@@ -138,7 +138,7 @@ def overlap_measurement(
             rows.append(
                 {
                     "sequence": sequence,
-                    "front_end": front_end,
+                    "matcher": matcher,
                     "by": measure,
                     "pairs": len(true),
                     "error": float(np.mean(np.abs(told - true))),
@@ -148,5 +148,5 @@ def overlap_measurement(
             )
             order = np.argsort(true)
             lines[measure] = true[order], told[order]
-        panels.append(Panel(f"{sequence}, {front_end}", "true overlap", "told", lines))
+        panels.append(Panel(f"{sequence}, {matcher}", "true overlap", "told", lines))
     return Measurement("overlap", settings, [Table("Overlap of two images", _COLUMNS, rows, _NOTE)], panels)

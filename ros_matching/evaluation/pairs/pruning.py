@@ -156,7 +156,7 @@ _MAP_LIMITS_DEG = (5, 20)
 
 
 def mean_average_precision(errors_deg: Sequence[float] | np.ndarray, up_to_deg: int) -> float:
-    """The mean of the shares of errors below 5, 10, ... up to ``up_to_deg`` degrees (Yi et al., 2018)."""
+    """The mean of the fractions of errors below 5, 10, ... up to ``up_to_deg`` degrees (Yi et al., 2018)."""
     errors = np.asarray(errors_deg, dtype=np.float64)
     if errors.size == 0:
         raise EvaluationError("no pair was measured, so there is no mean average precision")

@@ -234,7 +234,7 @@ def estimates_of(records: Sequence[FrameRecord], truth: Trajectory | None) -> li
             record.relative_covariance,
             poses[record.stamp_ns],
             record.map_id,
-            record.unit.state == ScaleState.METRIC.value,
+            record.scale.state == ScaleState.METRIC.value,
             record.stamp_ns,
         )
         for record in records

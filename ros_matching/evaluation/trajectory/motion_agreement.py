@@ -65,7 +65,7 @@ def agreement(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> Consistency
     return consistency(series)
 
 
-def noise_of_truth(a: Sequence[FrameRecord], b: Sequence[FrameRecord], truth: Trajectory) -> MotionNoise:
+def ground_truth_noise(a: Sequence[FrameRecord], b: Sequence[FrameRecord], truth: Trajectory) -> MotionNoise:
     """How noisy the motion between true poses is, by two runs over the same frames.
 
     Raises ``EvaluationError`` where they have too few motions in common.

@@ -20,7 +20,7 @@ from ros_matching.io.faults import fault_summary, fault_values
 from ros_matching.io.trajectory import write_tum
 
 TRAJECTORY_FILE = "trajectory.tum"
-TRUTH_FILE = "ground_truth.tum"
+GROUND_TRUTH_FILE = "ground_truth.tum"
 REPORT_FILE = "report.json"
 PLOT_FILE = "trajectory.png"
 
@@ -39,7 +39,7 @@ def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
 
     folder = Path(out_dir)
     written = []
-    for name, trajectory in ((TRAJECTORY_FILE, report.trajectory), (TRUTH_FILE, report.truth)):
+    for name, trajectory in ((TRAJECTORY_FILE, report.trajectory), (GROUND_TRUTH_FILE, report.truth)):
         path = folder / name
         if trajectory is None:
             path.unlink(missing_ok=True)  # an earlier run's
@@ -73,7 +73,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
     return {
         "source": report.source,
         "calibration": report.calibration and report.calibration.values(),
-        "backend": report.backend,
+        "matcher": report.matcher,
         "frames": len(report.records),
         "tracked": report.count(TRACKING),
         "initializing": report.count(INITIALIZING),
@@ -94,11 +94,11 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "alignment_note": (evaluation and evaluation.alignment_note) or None,
         "scale": _known(evaluation and evaluation.scale),
         "unit": {
-            "state": report.unit.state,
-            "source": report.unit.source or None,
-            "sigma": _known(report.unit.sigma),
-            "reason": report.unit.reason or None,
-            "tracked_frames": {state.value: report.count_unit(state) for state in ScaleState},
+            "state": report.scale.state,
+            "source": report.scale.source or None,
+            "sigma": _known(report.scale.sigma),
+            "reason": report.scale.reason or None,
+            "tracked_frames": {state.value: report.count_scale(state) for state in ScaleState},
         },
         "depth_warning": _depth_warning(report) or None,
         "nees": _nees(report),
@@ -121,7 +121,7 @@ def summary_table(report: RunReport) -> str:
     frames = len(report.records)
     rows = [
         ("source", report.source),
-        ("backend", report.backend),
+        ("matcher", report.matcher),
         ("frames", f"{frames}" + (" (interrupted)" if report.interrupted else "")),
         ("tracked", _share(report.count(TRACKING), frames)),
         ("initializing", _share(report.count(INITIALIZING), frames)),
@@ -161,11 +161,11 @@ def _error_rows(report: RunReport) -> list[tuple[str, str]]:
 
 def _unit(report: RunReport) -> str:
     """The unit of lengths at the end, and how long it was metres."""
-    unit, tracked = report.unit, report.count(TRACKING)
+    unit, tracked = report.scale, report.count(TRACKING)
     words = unit.state.replace("_", " ")
     if unit.source:
         words += f" by {unit.source}, uncertain by {unit.sigma:.1%}"
-    if metric := report.count_unit(ScaleState.METRIC):
+    if metric := report.count_scale(ScaleState.METRIC):
         words += f"; metric in {_share(metric, tracked)} of the tracked frames"
     return words + (f"; {unit.reason}" if unit.reason else "")
 
@@ -173,9 +173,9 @@ def _unit(report: RunReport) -> str:
 def _depth_warning(report: RunReport) -> str:
     """Say why the unit of the depth images may be wrong: by the ground truth, or else by their own values."""
     evaluation, calibration = report.evaluation, report.calibration
-    if calibration is None or report.unit.source not in ("", "depth"):
+    if calibration is None or report.scale.source not in ("", "depth"):
         return ""
-    is_metric = report.unit.source == "depth" and report.unit.state == ScaleState.METRIC.value
+    is_metric = report.scale.source == "depth" and report.scale.state == ScaleState.METRIC.value
     if evaluation is not None and is_metric and evaluation.alignment == "sim3" and math.isfinite(evaluation.scale):
         return calibration.depth_contradiction(evaluation.scale, "the lengths of the ground truth")
     return calibration.depth_doubt

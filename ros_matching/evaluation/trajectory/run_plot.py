@@ -63,7 +63,7 @@ def draw_legend(legend: Axes, panels: Sequence[Axes]) -> None:
 
 def _title(report: RunReport) -> str:
     frames, tracked = len(report.records), report.count(TRACKING)
-    title = f"{report.source} · {report.backend} · {tracked} of {frames} frames tracked"
+    title = f"{report.source} · {report.matcher} · {tracked} of {frames} frames tracked"
     evaluation = report.evaluation
     if evaluation is None:
         return f"{title}\nnot evaluated: {report.evaluation_note}"
@@ -84,7 +84,7 @@ def _draw_views(top: Axes, side: Axes, report: RunReport) -> None:
         axes = view_axes(shown)
         for view, rows in ((top, axes[:2]), (side, axes[::2])):
             if truth is not None:
-                _draw_truth(view, truth, report, rows)
+                _draw_ground_truth(view, truth, report, rows)
             if estimate is not None:
                 _draw_estimate(view, estimate, report, rows)
     unit = "unit of the ground truth" if truth is not None else "unit of the map"
@@ -110,7 +110,7 @@ def view_axes(trajectory: Trajectory) -> np.ndarray:
     return np.stack([along, np.cross(up, along), up])
 
 
-def _draw_truth(view: Axes, truth: Trajectory, report: RunReport, axes: np.ndarray) -> None:
+def _draw_ground_truth(view: Axes, truth: Trajectory, report: RunReport, axes: np.ndarray) -> None:
     xy = truth.world_from_camera[:, :3, 3] @ axes.T
     view.plot(*xy.T, color=_TRUTH, linewidth=1.2, label="ground truth")
     stamps_ns = [record.stamp_ns for record in report.records]

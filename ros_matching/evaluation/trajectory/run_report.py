@@ -25,7 +25,7 @@ INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
 
 
 @dataclass(frozen=True)
-class UnitRecord:
+class ScaleRecord:
     """What the unit of a frame's lengths is: the value of a ``ScaleState``, what tells it, and how surely.
 
     ``sigma`` is the relative uncertainty, infinite when unknown; ``reason`` says why it is not metric though asked for.
@@ -57,7 +57,7 @@ class FrameRecord:
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     maps: int = 0
     map_id: int = 0
-    unit: UnitRecord = field(default_factory=UnitRecord)
+    scale: ScaleRecord = field(default_factory=ScaleRecord)
     covariance: np.ndarray | None = None
     previous_from_current: np.ndarray | None = None
     relative_covariance: np.ndarray | None = None
@@ -81,7 +81,7 @@ class RunReport:
     """
 
     source: str
-    backend: str
+    matcher: str
     records: tuple[FrameRecord, ...]
     trajectory: Trajectory | None
     truth: Trajectory | None
@@ -108,13 +108,13 @@ class RunReport:
         return times[np.isfinite(times)]
 
     @property
-    def unit(self) -> UnitRecord:
+    def scale(self) -> ScaleRecord:
         """The unit of lengths at the end of the run."""
-        return self.records[-1].unit if self.records else UnitRecord()
+        return self.records[-1].scale if self.records else ScaleRecord()
 
-    def count_unit(self, state: ScaleState) -> int:
+    def count_scale(self, state: ScaleState) -> int:
         """How many tracked frames have a unit in this state."""
-        return sum(record.status == TRACKING and record.unit.state == state.value for record in self.records)
+        return sum(record.status == TRACKING and record.scale.state == state.value for record in self.records)
 
     @property
     def ms_per_frame(self) -> float:
@@ -151,15 +151,15 @@ class RunReport:
 class RunRecorder:
     """Collects the frames of a run, in any order, and reports on them."""
 
-    def __init__(self, source: str, backend: str, *, alignment: str = "sim3", max_difference_s: float = 0.01) -> None:
-        """``source`` and ``backend`` are names for the report; the rest is as in ``evaluate_trajectory``."""
+    def __init__(self, source: str, matcher: str, *, alignment: str = "sim3", max_difference_s: float = 0.01) -> None:
+        """``source`` and ``matcher`` are names for the report; the rest is as in ``evaluate_trajectory``."""
         check_alignment(alignment)
         self.source = source
-        self.backend = backend
+        self.matcher = matcher
         self._alignment = alignment
         self._max_difference_s = max_difference_s
         self._records: list[FrameRecord] = []
-        self._truth: list[tuple[int, np.ndarray]] = []
+        self._ground_truth: list[tuple[int, np.ndarray]] = []
         self._faults: list[FrameFault] = []
         self._calibration: UsedCalibration | None = None
 
@@ -170,9 +170,9 @@ class RunRecorder:
         """Take the outcome of one frame."""
         self._records.append(record)
 
-    def add_truth(self, stamp_ns: int, world_from_camera: np.ndarray) -> None:
+    def add_ground_truth(self, stamp_ns: int, world_from_camera: np.ndarray) -> None:
         """Take one true pose (4, 4), of a frame or between frames."""
-        self._truth.append((stamp_ns, world_from_camera))
+        self._ground_truth.append((stamp_ns, world_from_camera))
 
     def add_faults(self, faults: Sequence[FrameFault]) -> None:
         """Take the faulty frames of the source, which never reached the odometry or not whole."""
@@ -191,11 +191,11 @@ class RunRecorder:
         trajectory = _trajectory(
             [(r.stamp_ns, r.world_from_camera) for r in records if r.world_from_camera is not None]
         )
-        truth = _trajectory(sorted(self._truth, key=lambda pose: pose[0]))
+        truth = _trajectory(sorted(self._ground_truth, key=lambda pose: pose[0]))
         evaluation, note = self._evaluate(records, trajectory, truth)
         return RunReport(
             self.source,
-            self.backend,
+            self.matcher,
             records,
             trajectory,
             truth,

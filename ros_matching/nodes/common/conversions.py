@@ -1,10 +1,10 @@
-"""ROS messages from nouns and nouns from ROS messages: pure functions without a node.
+"""Conversion between ROS messages and the package's data types: pure functions without a node.
 
-``cv_bridge`` and ``tf_transformations`` are used where the ROS distribution has them, each behind one function here
-(``image_from_msg``, ``quaternion_from_pose``). PyPI has neither for ROS 2; there an equivalent of ours gives the same
-result. Clouds have a file of their own.
+``cv_bridge`` and ``tf_transformations`` are used where the ROS distribution has them, each behind one function
+(``image_from_msg``, ``quaternion_from_pose``). PyPI has neither for ROS 2; there our equivalent gives the same result.
+Point clouds are converted in ``nodes.mapping.clouds``.
 
-Large fields are filled from ``array.array``, which rclpy takes as it is: 0.1 ms for 2.8 MB, an ndarray takes 150 ms.
+Large fields are filled from ``array.array``: rclpy takes it without a conversion, unlike an ndarray.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CV_BRIDGE_BYTES = {
 
 
 def field_array(values: np.ndarray, typecode: str = "B") -> array:
-    """The memory of ``values`` as a message field: ``B`` for ``uint8[]``, ``f`` for ``float32[]`` of float32 values."""
+    """Return the memory of ``values`` as a message field: ``B`` for ``uint8[]``, ``f`` for ``float32[]``."""
     field = array(typecode)
     field.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
     return field
@@ -58,7 +58,7 @@ def stamp_ns_from_msg(stamp: Time) -> int:
 
 
 def stamp_to_msg(stamp_ns: int) -> Time:
-    """The whole stamp; ``Time`` holds seconds in 32 bits."""
+    """Return the whole stamp as ``Time``, which holds seconds in 32 bits."""
     sec, nanosec = divmod(int(stamp_ns), 1_000_000_000)
     return Time(sec=sec, nanosec=nanosec)
 
@@ -69,9 +69,9 @@ def header_to_msg(stamp_ns: int, frame_id: str) -> Header:
 
 
 def image_size_from_msg(msg: Image | CompressedImage) -> tuple[int, int]:
-    """Width and height that the header of an image states; nothing is decoded.
+    """Return width and height from the header of an image, without decoding it.
 
-    Raises ``NodeError`` where there are none, or where the data cannot hold as many pixels.
+    Raises ``NodeError`` if the header has none, or if the data cannot hold that many pixels.
     """
     if isinstance(msg, CompressedImage):
         try:
@@ -88,9 +88,9 @@ def image_size_from_msg(msg: Image | CompressedImage) -> tuple[int, int]:
 
 
 def image_from_msg(msg: Image | CompressedImage) -> np.ndarray:
-    """The picture as (H, W, 3) uint8 RGB; an unpadded ``rgb8`` message is viewed, not copied.
+    """Return the image as (H, W, 3) uint8 RGB; an unpadded ``rgb8`` message is viewed, not copied.
 
-    Raises ``NodeError`` when the encoding is not supported or the data does not fit the stated size.
+    Raises ``NodeError`` if the encoding is not supported or the data does not fit the stated size.
     """
     try:
         if isinstance(msg, CompressedImage):
@@ -103,9 +103,9 @@ def image_from_msg(msg: Image | CompressedImage) -> np.ndarray:
 
 
 def depth_from_msg(msg: Image) -> np.ndarray:
-    """A depth image as (H, W) float32 metres, NaN unknown (REP-118: 16UC1 in millimetres, 32FC1 in metres).
+    """Return a depth image as (H, W) float32 metres, NaN unknown (REP-118: 16UC1 in mm, 32FC1 in m).
 
-    Raises ``NodeError`` when the encoding is another or the data does not fit the stated size.
+    Raises ``NodeError`` for another encoding, or if the data does not fit the stated size.
     """
     try:
         return decode_depth(msg.data, msg.encoding, msg.width, msg.height, msg.step, bool(msg.is_bigendian))
@@ -114,7 +114,7 @@ def depth_from_msg(msg: Image) -> np.ndarray:
 
 
 def image_to_msg(image: np.ndarray, header: Header, encoding: str = "rgb8") -> Image:
-    """A raw image message of ``image`` (H, W) or (H, W, C), whose bytes are already laid out as ``encoding`` says."""
+    """Return a raw image message of ``image`` (H, W) or (H, W, C), whose bytes have the layout of ``encoding``."""
     return Image(
         header=header,
         height=image.shape[0],
@@ -133,10 +133,11 @@ def image_to_compressed_msg(image: np.ndarray, header: Header, quality: int = 95
 
 
 def camera_from_msg(info: CameraInfo, rectified: bool = False) -> Camera:
-    """The camera of the image that came with ``info``: region of interest and binning are worked in (REP-104).
+    """Return the camera of the image that came with ``info``, with region of interest and binning applied (REP-104).
 
-    ``rectified`` says that the image is ``image_rect``: then P holds and there is no distortion. Without it the image
-    is raw: K and D hold. Raises ``NodeError`` where the calibration is all zero, not finite or of an unknown model.
+    ``rectified`` states that the image is ``image_rect``: then P is used and there is no distortion. Without it the
+    image is raw: K and D are used. Raises ``NodeError`` if the calibration is all zero, not finite or of an unknown
+    model.
     """
     if len(info.d) > _MOST_COEFFICIENTS:
         raise NodeError(f"CameraInfo has {len(info.d)} distortion coefficients in D; no model has more than 14")
@@ -195,9 +196,9 @@ def transform_from_msg(msg: Transform) -> np.ndarray:
 
 
 def covariance_to_msg(covariance: np.ndarray | None) -> np.ndarray:
-    """The 36 numbers of ROS, row by row, translation first: our convention is the same (``datatypes``).
+    """Return the 36 numbers of a ROS covariance, row by row, translation first, as in ``datatypes``.
 
-    An unknown covariance (``None`` or NaN in it) becomes ``UNKNOWN_VARIANCE`` on the diagonal.
+    An unknown covariance (``None``, or NaN in it) becomes ``UNKNOWN_VARIANCE`` on the diagonal.
     """
     if covariance is None or not np.isfinite(covariance).all():
         covariance = np.eye(6) * UNKNOWN_VARIANCE
@@ -214,7 +215,7 @@ def _pose_from_parts(translation: Point | Vector3, rotation: Quaternion) -> np.n
 
 
 def _suits_cv_bridge(msg: Image) -> bool:
-    """Whether cv_bridge reads ``msg`` right: it shears padded rows, and fails on big-endian words with NumPy 2."""
+    """Return True if cv_bridge decodes ``msg`` correctly: not padded rows, nor big-endian words with NumPy 2."""
     row_bytes = msg.width * _CV_BRIDGE_BYTES.get(msg.encoding, 0)
     return row_bytes > 0 and msg.step == row_bytes and len(msg.data) == row_bytes * msg.height and not msg.is_bigendian
 

@@ -16,8 +16,8 @@ from ros_matching.nodes.common.problems import ERRORS, Problem
 
 
 @dataclass(frozen=True)
-class Window:
-    """What happened in the last ``seconds``: counts, and the time that each stage took."""
+class StatisticsWindow:
+    """Counts of the last ``seconds``, and the time that each stage took."""
 
     seconds: float
     received: int
@@ -27,7 +27,7 @@ class Window:
 
 
 class Statistics:
-    """Written by the executor (arrivals) and the worker (results), read by the diagnostics."""
+    """Counts and timings, written by the executor (arrivals) and the worker (results), read by the diagnostics."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Statistics:
         self._start_window()
 
     def count_arrival(self, is_drop: bool) -> None:
-        """A message has come; ``is_drop`` when it took the place of one that was still waiting."""
+        """Count a message; ``is_drop`` if it replaced one that was still waiting."""
         with self._lock:
             self.received += 1
             self.dropped += is_drop
@@ -45,17 +45,17 @@ class Statistics:
             self.last_activity_s = time.monotonic()
 
     def count_latency(self, latency_ms: float, stage_ms: dict[str, float]) -> None:
-        """How long a message took in all, and in the stages."""
+        """Record the latency of a message and the time of each stage."""
         with self._lock:
             self.last_activity_s = time.monotonic()
             self._latencies_ms.append(latency_ms)
             for name, duration_ms in stage_ms.items():
                 self._stages_ms[name].append(duration_ms)
 
-    def take_window(self) -> Window:
-        """What happened since the last call."""
+    def take_window(self) -> StatisticsWindow:
+        """Return the counts since the last call."""
         with self._lock:
-            window = Window(
+            window = StatisticsWindow(
                 seconds=time.monotonic() - self._window_start_s,
                 received=self._window_received,
                 processed=len(self._latencies_ms),
@@ -73,8 +73,8 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What an active node says of itself where no problem is present: level, message, and figures by name."""
+class NodeReport:
+    """Report of an active node without problems: level, message, and figures by name."""
 
     level: bytes
     message: str
@@ -82,9 +82,9 @@ class Report:
 
 
 def diagnostic_status(
-    name: str, hardware_id: str, lifecycle_state: str, report: Report, problems: Mapping[Problem, str]
+    name: str, hardware_id: str, lifecycle_state: str, report: NodeReport, problems: Mapping[Problem, str]
 ) -> DiagnosticStatus:
-    """The status of a node: OK, WARN (works in part) or ERROR (nothing can come), the worst problems first."""
+    """Return the status of a node: OK, WARN (works in part) or ERROR (no results); errors come first."""
     level, message = _verdict(lifecycle_state, report, problems)
     values = {
         "lifecycle state": lifecycle_state,
@@ -101,8 +101,8 @@ def diagnostic_status(
     )
 
 
-def rates(window: Window) -> dict[str, str]:
-    """How often messages came, and results went out."""
+def rates(window: StatisticsWindow) -> dict[str, str]:
+    """Return the rates of input messages and of results."""
     seconds = window.seconds if window.seconds > 0 else float("inf")
     return {
         "input rate Hz": f"{window.received / seconds:.1f}",
@@ -110,8 +110,8 @@ def rates(window: Window) -> dict[str, str]:
     }
 
 
-def timings(window: Window) -> dict[str, str]:
-    """The latency and the time of each stage."""
+def timings(window: StatisticsWindow) -> dict[str, str]:
+    """Return the latency and the time of each stage."""
     durations_ms = {"latency": window.latencies_ms, **window.stages_ms}
     return {
         f"{name} ms (mean, max)": f"{sum(values) / len(values):.1f}, {max(values):.1f}"
@@ -121,14 +121,14 @@ def timings(window: Window) -> dict[str, str]:
 
 
 def resident_mib() -> float:
-    """Memory of this process in MiB; NaN where the system has no /proc."""
+    """Return the memory of this process in MiB; NaN if the system has no /proc."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return float("nan")
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def _verdict(state: str, report: Report, problems: Mapping[Problem, str]) -> tuple[bytes, str]:
+def _verdict(state: str, report: NodeReport, problems: Mapping[Problem, str]) -> tuple[bytes, str]:
     errors = [text for problem, text in problems.items() if problem in ERRORS]
     warnings = [text for problem, text in problems.items() if problem not in ERRORS]
     if errors:

@@ -31,18 +31,18 @@ _LARGEST_DEPTH = 10_000
 
 
 def check_overrides(node: Node) -> None:
-    """Raise ``NodeError`` for a ``qos_overrides`` parameter that rclpy would refuse only when a topic is created.
+    """Raise ``NodeError`` for a ``qos_overrides`` parameter that rclpy would refuse when the topic is created.
 
     rclpy has no public access to parameters that were given and not declared.
     """
     for name, parameter in node._parameter_overrides.items():
         if name.startswith(_PREFIX):
-            reason = _why_wrong(name, parameter.value)
+            reason = _override_error(name, parameter.value)
             if reason:
                 raise NodeError(f"parameter {name} cannot be used: {reason}")
 
 
-def _why_wrong(name: str, value: object) -> str:
+def _override_error(name: str, value: object) -> str:
     topic, *rest = name.removeprefix(_PREFIX).rsplit(".", 2)
     if len(rest) != 2 or not topic.startswith("/") or rest[0] not in ("subscription", "publisher"):
         return "its name must be qos_overrides./full/topic.subscription.POLICY, or publisher in place of subscription"
@@ -59,8 +59,8 @@ def _why_wrong(name: str, value: object) -> str:
     return f"{policy} must be one of {', '.join(_CHOICES[policy])}, got {value!r}"
 
 
-def telling_incompatibility(node: Node, topic: str, problems: ProblemLog) -> SubscriptionEventCallbacks:
-    """Event callbacks for a subscription that report a publisher whose offer does not fit, with the remedy."""
+def incompatibility_events(node: Node, topic: str, problems: ProblemLog) -> SubscriptionEventCallbacks:
+    """Return event callbacks that report a publisher with an incompatible offer, with the remedy."""
     full_name = node.resolve_topic_name(topic)
 
     def report(event) -> None:
@@ -75,8 +75,8 @@ def telling_incompatibility(node: Node, topic: str, problems: ProblemLog) -> Sub
     return SubscriptionEventCallbacks(incompatible_qos=report)
 
 
-def on_change(call: Callable[[], None]) -> SubscriptionEventCallbacks:
-    """Event callbacks for a subscription that follows its publishers: ``call`` when one comes, goes or does not fit."""
+def change_events(call: Callable[[], None]) -> SubscriptionEventCallbacks:
+    """Return event callbacks that call a function when a publisher appears, disappears or does not match."""
     try:
         return SubscriptionEventCallbacks(incompatible_qos=lambda event: call(), matched=lambda event: call())
     except TypeError:  # Humble has no event for a publisher that comes or goes
@@ -87,11 +87,11 @@ _ALL = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 class SensorSubscription:
-    """A subscription, keep last ``depth``, that is made again when what the publishers offer changes.
+    """Subscription, keep last ``depth``, that is recreated when the offer of its publishers changes.
 
-    It is reliable when every publisher is, and best effort otherwise: best effort loses most large images even on one
-    machine, and a reliable subscription gets nothing from a best-effort publisher. With ``latched`` it also asks for
-    what was sent before, when every publisher offers that. ``qos_overrides`` parameters hold.
+    It is reliable if every publisher is, and best effort otherwise: best effort loses most large images even on one
+    machine, and a reliable subscription gets nothing from a best-effort publisher. With ``latched`` it also requests
+    earlier messages if every publisher offers them. ``qos_overrides`` parameters take precedence.
     """
 
     def __init__(
@@ -116,15 +116,15 @@ class SensorSubscription:
         self.topic_name = node.resolve_topic_name(topic)
         override = f"qos_overrides.{self.topic_name}.subscription.reliability"
         self.is_overridden = override in node._parameter_overrides  # no public access to parameters before declaration
-        # An event must not destroy its own subscription: it wakes the executor, which calls ``follow``.
-        self._changed = node.create_guard_condition(self.follow)
+        # An event must not destroy its own subscription: it wakes the executor, which calls ``match_publishers``.
+        self._changed = node.create_guard_condition(self.match_publishers)
         # Reliable until a best-effort publisher is found: no connection that works is cut to change it.
-        self._offer = self._what_is_offered() or (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+        self._offer = self._offered_qos() or (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         self._subscription: Subscription | None = self._create(*self._offer)
 
     @property
     def publishers(self) -> list[str]:
-        """The full names of the nodes that publish the topic, one for each publisher."""
+        """Full node names of the publishers of the topic, one per publisher."""
         return sorted(
             f"{info.node_namespace.rstrip('/')}/{info.node_name}"
             for info in self._node.get_publishers_info_by_topic(self.topic_name)
@@ -132,14 +132,14 @@ class SensorSubscription:
 
     @property
     def is_reliable(self) -> bool:
-        """True if images that are lost on the way are sent again."""
+        """True if lost images are sent again."""
         with self._lock:
             subscription = self._subscription
             return subscription is not None and subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
 
-    def follow(self) -> None:
-        """Make the subscription again if the publishers offer something else by now; in the executor's thread."""
-        offer = self._what_is_offered()
+    def match_publishers(self) -> None:
+        """Recreate the subscription if the publishers' offer has changed; called in the executor's thread."""
+        offer = self._offered_qos()
         with self._lock:
             if self._subscription is None or offer is None or offer == self._offer:
                 return
@@ -149,15 +149,15 @@ class SensorSubscription:
             self._offer = offer
 
     def destroy(self) -> None:
-        """Take the subscription off the node."""
+        """Remove the subscription from the node."""
         with self._lock:
             if self._subscription is not None:
                 self._node.destroy_subscription(self._subscription)
                 self._node.destroy_guard_condition(self._changed)
                 self._subscription = None
 
-    def _what_is_offered(self) -> tuple[ReliabilityPolicy, DurabilityPolicy] | None:
-        """Reliability and durability that every publisher offers; ``None`` while there is no publisher."""
+    def _offered_qos(self) -> tuple[ReliabilityPolicy, DurabilityPolicy] | None:
+        """Return reliability and durability that every publisher offers; ``None`` without a publisher."""
         profiles = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic_name)]
         if not profiles:
             return None
@@ -178,18 +178,18 @@ class SensorSubscription:
             self._callback,
             qos,
             event_callbacks=(
-                telling_incompatibility(self._node, self._topic, self._problems)
+                incompatibility_events(self._node, self._topic, self._problems)
                 if self.is_overridden
-                else on_change(self._changed.trigger)
+                else change_events(self._changed.trigger)
             ),
             qos_overriding_options=QoSOverridingOptions(kinds),
         )
 
 
-def offer(
+def create_service(
     node: Node, service_type: type, name: str, action: Callable[[Any], str], group: CallbackGroup | None = None
 ) -> None:
-    """Create a service whose answer has ``success`` and ``message``: what ``action`` returns, or its error."""
+    """Create a service that responds with ``success`` and ``message``: the result of ``action``, or its error."""
 
     def answer(request: Any, response: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Executables of the lifecycle nodes: one node in a process of its own, from its start to its exit code."""
+"""Executables of the lifecycle nodes: one node in a process, from its start to its exit code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def run_node(
     args: list[str] | None = None,
     make_executor: Callable[[], Executor] = SingleThreadedExecutor,
 ) -> int:
-    """Run a node until a signal asks it to stop, and return the exit code.
+    """Run a node until a signal stops it, and return the exit code.
 
-    The first signal lets the node finish its work. The second one ends the process at once, with what would be lost
-    saved; a third one does not even wait for that. Exit codes: 0 after a signal, 1 when the node could not start, or,
-    with ``autostart``, not be configured and activated, or when its work could not be saved. The reason comes last.
+    The first signal lets the node finish its work. The second one saves the results and ends the process at once. A
+    third one ends it without saving. Exit codes: 0 after a signal; 1 if the node could not start, if ``autostart``
+    could not configure and activate it, or if its work could not be saved. The reason is printed last.
     """
     end_with_parent()
     try:
@@ -34,15 +34,15 @@ def run_node(
         with StopSignals() as signals, ros_context(args, signal_handler_options=SignalHandlerOptions.NO):
             node = make()
             with spinning(make_executor(), node):
-                _live(node, signals)
+                _run_until_stopped(node, signals)
     except RosMatchingError as error:
         print(f"{make.NAME}: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
-def _live(node: ManagedNode, signals: StopSignals) -> None:
-    """Bring the node up if it starts by itself, wait for a signal, and let the node finish."""
+def _run_until_stopped(node: ManagedNode, signals: StopSignals) -> None:
+    """Bring the node up if ``autostart`` is set, wait for a signal, and let the node finish."""
     signals.on(1, lambda: node.get_logger().info("asked to stop; a second signal (Ctrl-C, SIGTERM) ends at once"))
     signals.on(2, lambda: _end_at_once(node))
     signals.on(3, lambda: os._exit(1))
@@ -55,7 +55,7 @@ def _live(node: ManagedNode, signals: StopSignals) -> None:
 
 
 def _end_at_once(node: ManagedNode) -> None:
-    """End the process from the thread of the signals, whatever the others are doing."""
+    """End the process from the signal thread, without waiting for other threads."""
     failure = node.close_at_once()
     if failure:
         print(f"{node.get_name()}: {failure}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""How the camera sits on the robot, and what the camera's motion means for the robot.
+"""Extrinsics of the camera on the robot, and the robot's motion from the camera's motion.
 
-tf2_ros is not on PyPI, and a fixed mounting needs no time-dependent lookup: the static transforms are kept here as they
-come on /tf_static, and composed along the chain between two frames.
+tf2_ros is not on PyPI, and fixed extrinsics need no lookup in time. The static transforms of /tf_static are stored
+here and composed along the chain between two frames.
 """
 
 from __future__ import annotations
@@ -34,35 +34,38 @@ class Twist:
 
 
 @dataclass(frozen=True)
-class Mounting:
-    """``base_from_camera`` (4, 4): the pose of the camera's optical frame on the robot."""
+class Extrinsics:
+    """``base_from_camera`` (4, 4): the pose of the camera's optical frame in the robot's base frame."""
 
     base_from_camera: np.ndarray
 
     @cached_property
     def camera_from_base(self) -> np.ndarray:
-        """The robot's frame in the camera's, (4, 4)."""
+        """The robot's base frame in the camera's frame (4, 4)."""
         return invert(self.base_from_camera)
 
     def odom_from_camera(self, world_from_camera: np.ndarray) -> np.ndarray:
-        """The camera in odom, which is the robot's frame at the first keyframe; the world is the camera's there."""
+        """Return the camera in odom. Odom is the base frame at the first keyframe, the world is the camera there."""
         return self.base_from_camera @ world_from_camera
 
     def odom_from_base(self, world_from_camera: np.ndarray) -> np.ndarray:
-        """The robot in odom."""
+        """Return the robot in odom."""
         return self.odom_from_camera(world_from_camera) @ self.camera_from_base
 
     def base_covariance(self, a_from_camera: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-        """The covariance (6, 6) of ``base_from_camera @ a_from_camera @ camera_from_base``; the mounting is certain."""
+        """Return the covariance (6, 6) of ``base_from_camera @ a_from_camera @ camera_from_base``.
+
+        The extrinsics count as exact.
+        """
         camera = compose_covariance(self.base_from_camera, _CERTAIN, a_from_camera, covariance)
         moved = self.base_from_camera @ a_from_camera
         return compose_covariance(moved, camera, self.camera_from_base, _CERTAIN)
 
     def twist(self, previous_from_current: np.ndarray, covariance: np.ndarray | None, seconds: float) -> Twist:
-        """The robot's mean velocity between two images ``seconds`` apart, from the camera's motion between them.
+        """Return the robot's mean velocity between two images ``seconds`` apart, from the camera's motion between them.
 
-        The displacement is turned to the axes half way, which for a constant twist are those of the velocity to second
-        order in the angle.
+        The displacement is rotated to the axes half way. For a constant twist these are the axes of the velocity to
+        second order in the angle.
         """
         motion = self.base_from_camera @ previous_from_current @ self.camera_from_base
         turn = log_so3(motion[:3, :3])
@@ -71,20 +74,20 @@ class Mounting:
         return Twist(exp_so3(-0.5 * turn) @ motion[:3, 3] / seconds, turn / seconds, covariance)
 
 
-IDENTITY = Mounting(BODY_FROM_OPTICAL)
+IDENTITY = Extrinsics(BODY_FROM_OPTICAL)
 """The camera at the origin of the robot's frame, looking along x, its top towards z."""
 
 
 class StaticTransforms:
-    """The tree of static transforms. Written by one thread, read by others: an update replaces the table."""
+    """Tree of static transforms, written by one thread and read by others: an update replaces the table."""
 
     def __init__(self) -> None:
         self._parents: dict[str, tuple[str, np.ndarray]] = {}
 
     def update(self, transforms: Iterable[TransformStamped]) -> None:
-        """Take new or changed transforms; raises ``NodeError`` for one that is not finite, and takes none then.
+        """Add or change transforms; raises ``NodeError``, without any change, if one of them is not finite.
 
-        So it does where the tree would grow beyond what a robot has.
+        Also raised if the tree would exceed the largest number of frames.
         """
         new = {_bare(t.child_frame_id): (_bare(t.header.frame_id), transform_from_msg(t.transform)) for t in transforms}
         parents = {**self._parents, **new}
@@ -94,12 +97,12 @@ class StaticTransforms:
 
     @property
     def frames(self) -> list[str]:
-        """The names of all frames that are known."""
+        """Names of all known frames."""
         parents = self._parents
         return sorted(set(parents) | {parent for parent, _ in parents.values()})
 
     def lookup(self, target: str, source: str) -> np.ndarray | None:
-        """``target_from_source`` (4, 4), or ``None`` when no chain of static transforms joins the two."""
+        """Return ``target_from_source`` (4, 4), or ``None`` if no chain of static transforms connects the two."""
         parents = self._parents
         from_target = _ancestors(parents, _bare(target))
         from_source = _ancestors(parents, _bare(source))
@@ -110,7 +113,7 @@ class StaticTransforms:
 
 
 def _ancestors(parents: dict[str, tuple[str, np.ndarray]], frame: str) -> dict[str, np.ndarray]:
-    """Every frame above ``frame``, itself first, each with ``ancestor_from_frame`` (4, 4)."""
+    """Return every frame above ``frame``, itself first, each with ``ancestor_from_frame`` (4, 4)."""
     chain = {frame: np.eye(4)}
     while frame in parents:
         parent, parent_from_frame = parents[frame]

@@ -1,6 +1,6 @@
 """Arguments of the launch file and of ``ros-matching run``, and the nodes that they start.
 
-Plain Python without ``launch``, so that it is the same for both and tested where ``launch`` is not installed.
+Plain Python without ``launch``: both use the same code, and its tests need no ``launch``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True)
 class Argument:
-    """A launch argument; ``share_file`` is a default that is a file of this package's share folder."""
+    """A launch argument; ``share_file`` is a default file in the share folder of this package."""
 
     name: str
     description: str
@@ -33,7 +33,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """A node to start: its executable, which is its name too, and what it is given."""
+    """A node to start: its executable, which is also its name, with parameters and remappings."""
 
     executable: str
     parameter_files: tuple[str, ...] = ()
@@ -55,16 +55,16 @@ ARGUMENTS = (
         f"{_AS_FILE}, or raw.",
         choices=("", "raw", "compressed"),
     ),
-    Argument("backend", f"Front end: default, sift, orb, posfeat, ...; {_AS_FILE}."),
-    Argument("device", f"Device of the front end: auto, cpu, cuda or cuda:N; {_AS_FILE}."),
+    Argument("matcher", f"Matcher: default, sift, orb, posfeat, ...; {_AS_FILE}."),
+    Argument("device", f"Device of the matcher: auto, cpu, cuda or cuda:N; {_AS_FILE}."),
     Argument("variant", f"Size of the learned networks; {_AS_FILE}, or lite.", choices=("", "lite", "full")),
     Argument("weights", f"Weights of the learned networks: a folder, or files separated by ':'; {_AS_FILE}."),
-    Argument("engine", f"What runs the learned networks; {_AS_FILE}, or auto.", choices=("", *ENGINES)),
+    Argument("engine", f"Inference engine of the learned networks; {_AS_FILE}, or auto.", choices=("", *ENGINES)),
     Argument("precision", f"Number format of the learned networks; {_AS_FILE}.", choices=("", *ENGINE_PRECISIONS)),
     Argument("max_keypoints", f"Most keypoints of an image; {_AS_FILE}."),
     Argument(
-        "camera_mount",
-        f"Pose of the camera on the robot: from /tf_static (tf), or the identity; {_AS_FILE}.",
+        "camera_extrinsics",
+        f"Extrinsics of the camera: from /tf_static (tf), or the identity; {_AS_FILE}.",
         choices=("", "tf", "identity"),
     ),
     Argument(
@@ -86,7 +86,7 @@ ARGUMENTS = (
     Argument("publish_tf", f"Publish odom_frame -> base_frame; {_AS_FILE}, or true.", choices=OPTIONAL_FLAG),
     Argument("tf_topic", "Topic of the transforms; the static ones are on this topic with _static at its end.", "/tf"),
     Argument("clock_topic", "Clock topic, published by the replay and followed with use_sim_time.", "/clock"),
-    Argument("mapping", "Map densely, too: start mapping_node.", "false", FLAG),
+    Argument("mapping", "Dense mapping: start mapping_node.", "false", FLAG),
     Argument("mapping_params_file", "YAML file with parameters of mapping_node.", share_file="config/mapping.yaml"),
     Argument("mapping_device", f"Device of the mapping: auto, cpu, cuda or cuda:N; {_AS_FILE}."),
     Argument("mapping_network", f"Depth network: pbs_mvsnet_lite or pbs_mvsnet; {_AS_FILE}."),
@@ -99,25 +99,29 @@ ARGUMENTS = (
         choices=OPTIONAL_FLAG,
     ),
     Argument("rate", "Speed of the replay, as a multiple of real time.", "1.0"),
-    Argument("wait_for_consumer", "Replay each frame when vo_node is done with the last one.", "false", FLAG),
+    Argument("wait_for_consumer", "Replay each frame when vo_node has processed the last one.", "false", FLAG),
     Argument("autostart", "Configure and activate the nodes; false leaves it to a lifecycle manager.", "true", FLAG),
-    Argument("respawn", "Start a node that ends again, after 2 s, in place of ending the launch.", "false", FLAG),
+    Argument("respawn", "Restart a node that ends, after 2 s, instead of ending the launch.", "false", FLAG),
     Argument("required", "End the launch when a node fails; false only reports it.", "true", FLAG),
     Argument("rviz", "Start RViz; then the end of the replay does not end the launch.", "false", FLAG),
     Argument("rviz_config", "Configuration file of RViz.", share_file="config/vo.rviz"),
     Argument("log_level", "Log level of the nodes.", "info", ("debug", "info", "warn", "error", "fatal")),
+    Argument("backend", "Deprecated: use matcher."),
+    Argument("camera_mount", "Deprecated: use camera_extrinsics."),
 )
+FORMER_NAMES = {"backend": "matcher", "camera_mount": "camera_extrinsics"}
+"""Former names of arguments, which are still accepted."""
 
 # Launch argument and parameter.
 _VO_TEXTS = {
     "transport": "transport",
-    "backend": "backend",
+    "matcher": "matcher",
     "device": "device",
     "variant": "variant",
     "weights": "weights",
     "engine": "engine",
     "precision": "precision",
-    "camera_mount": "camera_mount",
+    "camera_extrinsics": "camera_extrinsics",
     "scale": "scale.anchor",
     "frame_prefix": "frame_prefix",
     "odom_frame": "odom_frame",
@@ -148,20 +152,20 @@ _SCALE_TOPICS = {
 
 
 def is_true(flag: str) -> bool:
-    """The value of a flag in the spelling of Python, YAML or XML."""
+    """Return the value of a flag in the spelling of Python, YAML or XML."""
     return flag.lower() == "true"
 
 
 def plan(values: Mapping[str, str]) -> list[NodePlan]:
-    """The nodes that arguments, by name, ask for; an argument that is empty or missing has its default.
+    """Return the nodes that the arguments ask for; an empty or missing argument has its default.
 
-    Raises ``ConfigError`` for a value that cannot be read, or a parameter file that does not exist.
+    Raises ``ConfigError`` for a value that cannot be parsed, or a parameter file that does not exist.
     """
     return _Planner(values).nodes()
 
 
 def misspelt(given: Iterable[str]) -> dict[str, str]:
-    """The names that are no argument of ours but nearly are, with the nearest argument."""
+    """Return unknown names that are close to an argument, with that argument."""
     names = [argument.name for argument in ARGUMENTS]
     nearest = {name: difflib.get_close_matches(name, names, 1, cutoff=0.8) for name in given if name not in names}
     return {name: matches[0] for name, matches in nearest.items() if matches}
@@ -170,12 +174,14 @@ def misspelt(given: Iterable[str]) -> dict[str, str]:
 class _Planner:
     def __init__(self, values: Mapping[str, str]) -> None:
         defaults = {argument.name: argument.default for argument in ARGUMENTS}
-        self._values = defaults | {name: value for name, value in values.items() if value and name in defaults}
+        given = {name: value for name, value in values.items() if value and name in defaults}
+        former = {name: given[old] for old, name in FORMER_NAMES.items() if old in given}
+        self._values = defaults | former | given
 
     def nodes(self) -> list[NodePlan]:
-        """vo_node, and what is wished of mapping_node, replay_node and RViz.
+        """Return vo_node, and mapping_node, replay_node and RViz if requested.
 
-        RViz comes first: where it is not installed, launch fails before it has started anything.
+        RViz comes first: if it is not installed, launch fails before it has started a process.
         """
         names = ["vo_node", "mapping_node"] if self.flag("mapping") or self._values["cloud"] else ["vo_node"]
         nodes = [self._rviz(), self._vo_node()] if self.flag("rviz") else [self._vo_node()]
@@ -195,7 +201,7 @@ class _Planner:
         return NodePlan(
             "vo_node",
             self._files("params_file"),
-            self._life()
+            self._lifecycle_parameters()
             | self._texts(_VO_TEXTS)
             | {parameter: self._number(name) for name, parameter in _VO_NUMBERS.items() if self._values[name]}
             | {parameter: self._integer(name) for name, parameter in _VO_INTEGERS.items() if self._values[name]}
@@ -204,7 +210,7 @@ class _Planner:
         )
 
     def _mapping_node(self) -> NodePlan:
-        parameters = self._life() | self._texts(_MAPPING_TEXTS)
+        parameters = self._lifecycle_parameters() | self._texts(_MAPPING_TEXTS)
         if "cloud_file" in parameters:
             parameters["save_at_end"] = True
         return NodePlan("mapping_node", self._files("mapping_params_file"), parameters, self._remappings({}))
@@ -223,7 +229,7 @@ class _Planner:
             arguments += ["--fixed-frame", fixed_frame]
         return NodePlan("rviz2", (), self._time(), self._remappings(_IMAGE_TOPICS), tuple(arguments))
 
-    def _life(self) -> dict[str, Value]:
+    def _lifecycle_parameters(self) -> dict[str, Value]:
         return {"autostart": self.flag("autostart")} | self._time()
 
     def _time(self) -> dict[str, Value]:

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from ros_matching.nodes.common.process import describe_exit
 
 _MOST_REASON_LINES = 10
-# Ways to end that are no failure while the launch shuts down: at the first import a signal still ends a process.
+# Exit codes that are no failure while the launch shuts down: during imports a signal still ends a process.
 _ENDED_BY_REQUEST = (0, -signal.SIGINT, -signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a launch has to do: log an error, shut down the other processes, fail with an error; empty: it does not."""
+    """Reaction of a launch to the end of a process; empty texts mean no action.
+
+    ``log`` is an error to log, ``shut_down`` the reason to stop the other processes, ``fail`` the error to fail with.
+    """
 
     log: str = ""
     shut_down: str = ""
@@ -23,10 +26,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Role:
-    """What a process is to its launch.
+    """Role of a process in its launch.
 
-    The exit code 0 is a failure of a node that is to run for ever. A process that ``may_finish``, such as a replay,
-    ends the launch with it if it is the last such one and ``ends_launch``.
+    Exit code 0 is a failure of a node that is meant to run for ever. A process that ``may_finish``, such as a replay,
+    ends the launch if it is the last such process and ``ends_launch``.
     """
 
     is_required: bool = True
@@ -36,7 +39,7 @@ class Role:
 
 
 OPTIONAL = Role(is_required=False, may_finish=True)
-"""A process whose end matters to nobody, such as a viewer."""
+"""Role of a process whose end has no effect, such as a viewer."""
 
 
 @dataclass
@@ -45,7 +48,7 @@ class _Process:
     role: Role
     is_running: bool = True
     reason: list[str] = field(default_factory=list)
-    rest: str = ""  # of what it wrote: a line that is not complete yet
+    rest: str = ""  # incomplete last line of its output
 
 
 class LaunchWatch:
@@ -61,17 +64,17 @@ class LaunchWatch:
         self._is_ending = False
 
     def expect(self, name: str, role: Role) -> int:
-        """Note a process that will be started; returns its number."""
+        """Register a process that will be started, and return its number."""
         self._processes.append(_Process(name, role))
         return len(self._processes) - 1
 
     def started(self, number: int) -> None:
-        """Note that a process has been started, perhaps once more."""
+        """Record that a process was started or restarted."""
         process = self._processes[number]
         process.is_running, process.reason, process.rest = True, [], ""
 
     def wrote(self, number: int, text: str) -> None:
-        """Note what a process wrote to stderr: a line ``NAME: reason`` and those after it say why it ends."""
+        """Record output on stderr: a line ``NAME: reason`` and the lines after it give the reason of an exit."""
         process = self._processes[number]
         *lines, process.rest = (process.rest + text).split("\n")
         prefix = f"{process.name.rpartition('/')[2]}: "
@@ -82,7 +85,7 @@ class LaunchWatch:
                 process.reason.append(line)
 
     def ended(self, number: int, code: int, *, is_shutdown: bool) -> Decision:
-        """Decide what follows from the end of a process; ``is_shutdown`` while the launch shuts down anyway."""
+        """Decide on the end of a process; ``is_shutdown`` if the launch is already shutting down."""
         process = self._processes[number]
         process.is_running = False
         self._is_ending = self._is_ending or is_shutdown

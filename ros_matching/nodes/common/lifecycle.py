@@ -41,14 +41,14 @@ _DEACTIVATE = _Step(
 
 
 class LifecycleClient:
-    """Asks for and changes the state of the lifecycle node called ``target``.
+    """Queries and changes the state of the lifecycle node called ``target``.
 
-    The node it is built on must be spun in another thread. An answered call also proves that the target's process knows
-    every publisher and subscription this node had before the client: DDS announces a participant's endpoints in order.
+    The node that it uses must be spun in another thread. An answered call also proves that the target's process knows
+    every publisher and subscription that this node had before the client: DDS announces endpoints in order.
     """
 
     def __init__(self, node: Node, target: str, *, stopped: Callable[[], bool] = lambda: False) -> None:
-        """``stopped`` is asked many times a second; once it is true, every method returns False at once."""
+        """``stopped`` is called many times a second; once it returns True, every method returns False at once."""
         self._node = node
         self._target = target
         self._stopped = stopped
@@ -81,14 +81,14 @@ class LifecycleClient:
         return False
 
     def _change(self, step: _Step, deadline: float) -> bool:
-        """Ask for a transition; without an answer ask for the state, and once more if that has not begun to change.
+        """Request a transition. Without an answer, query the state, and repeat the request if it has not changed.
 
-        The target may have got the first request after all and refuse the second; an answer to either counts.
+        The target may have received the first request and refuse the second; an answer to either counts.
         """
         request = ChangeState.Request(transition=Transition(id=step.transition))
         futures: list[Future] = []
         is_due = True
-        while not self._gave_up(deadline, f"it does not {step.name}; its log may tell why"):
+        while not self._gave_up(deadline, f"it does not {step.name}; see its log"):
             if is_due:
                 future = self._send(self._change_state, request, deadline)
                 if future is None:
@@ -101,12 +101,12 @@ class LifecycleClient:
             if state is not None and state.id == step.goal:
                 return True
             if all(future.done() for future in futures):
-                raise NodeError(f"{self._target} refused to {step.name}; its log tells why")
+                raise NodeError(f"{self._target} refused to {step.name}; see its log")
             is_due = state is not None and state.id == step.start
         return False
 
     def _state(self, deadline: float) -> State | None:
-        """The state of the target, or ``None`` when it does not answer soon."""
+        """Return the state of the target, or ``None`` if it does not answer in time."""
         future = self._send(self._get_state, GetState.Request(), deadline)
         if future is None:
             return None
@@ -117,7 +117,7 @@ class LifecycleClient:
         return None
 
     def _send(self, client: Client, request: Any, deadline: float) -> Future | None:
-        """Send a request once the service is there; ``None`` when stopped."""
+        """Send a request once the service exists; ``None`` if stopped."""
         while not client.service_is_ready():
             if self._gave_up(deadline, f"there is no service {client.srv_name}; is the node running, under that name?"):
                 return None
@@ -125,7 +125,7 @@ class LifecycleClient:
         return client.call_async(request)
 
     def _wait_for(self, futures: list[Future], until_s: float) -> None:
-        """Block until one more answer is there, but not longer than that, and not when stopped."""
+        """Block until one more answer has arrived, the time is over, or the client is stopped."""
         answered = threading.Event()
         for future in futures:
             if not future.done():
@@ -143,8 +143,8 @@ class LifecycleClient:
 def refuse_wrong_transitions(node: LifecycleNode) -> None:
     """Answer a transition that the node's state does not allow with ``success: false``.
 
-    rclpy (seen with Jazzy's) raises out of the service's callback instead, which ends the executor and so the process:
-    a second ``ros2 lifecycle set NODE configure`` is enough.
+    rclpy (seen with Jazzy) raises out of the service callback instead, which ends the executor and the process. A
+    second ``ros2 lifecycle set NODE configure`` is enough to trigger that.
     """
     service = node._service_change_state
     change_state = service.callback

@@ -19,28 +19,34 @@ from rclpy.parameter import Parameter
 
 from ros_matching.config import Config
 from ros_matching.errors import NodeError, RosMatchingError
-from ros_matching.nodes.common.diagnostics import Report, diagnostic_status
+from ros_matching.nodes.common.diagnostics import NodeReport, diagnostic_status
 from ros_matching.nodes.common.endpoints import check_overrides
 from ros_matching.nodes.common.lifecycle import refuse_wrong_transitions
-from ros_matching.nodes.common.parameters import declare_config, read_config, reason_to_refuse, unknown_parameters
+from ros_matching.nodes.common.parameters import (
+    declare_config,
+    deprecated_parameters,
+    read_config,
+    reason_to_refuse,
+    unknown_parameters,
+)
 from ros_matching.nodes.common.problems import Problem, ProblemLog
 
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
 class ManagedNode(LifecycleNode, ABC):
-    """A lifecycle node with parameters out of configurations and diagnostics; a failed transition leaves nothing.
+    """Lifecycle node with parameters from configurations and with diagnostics; a failed transition is undone.
 
-    No exception leaves a callback, a service or a transition: it is logged and reported in the diagnostics.
-    A node states the class variables and writes the abstract methods. In ``_configure`` and ``_activate`` it puts what
-    is to be taken down again on the stacks ``_configured`` and ``_active``; both run under the lock.
+    No exception leaves a callback, a service or a transition: it is logged and reported in the diagnostics. A subclass
+    sets the class variables and implements the abstract methods. ``_configure`` and ``_activate`` push what must be
+    released onto the stacks ``_configured`` and ``_active``; both run under the lock.
     """
 
     NAME: ClassVar[str]
     TITLE: ClassVar[str]  # in the diagnostics
     CONFIGS: ClassVar[tuple[tuple[str, type[Config]], ...]]  # prefix and class
     LIVE_SETTINGS: ClassVar[Collection[str]] = frozenset()  # may be set while configured
-    LIBRARY: ClassVar[str]  # what its Python log is called
+    LIBRARY: ClassVar[str]  # name of its Python logger
 
     def __init__(self, **node_options: Any) -> None:
         """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
@@ -59,15 +65,15 @@ class ManagedNode(LifecycleNode, ABC):
             lambda text: logger.error(text),
             lambda text: logger.warning(text),  # a line of its own: rclpy ties a severity to a line of code
         )
-        self._warn_of_unknown_parameters(with_quality_of_service=False)
+        self._warn_of_parameters(with_quality_of_service=False)
         self._configured, self._active = ExitStack(), ExitStack()
         # A transition may come from another thread than the executor's.
         self._lifecycle_lock = threading.RLock()
         self.add_on_set_parameters_callback(self._on_parameters)
-        # Neither a lifecycle publisher nor the ROS clock: what is wrong is told while inactive or without /clock, too.
+        # Neither a lifecycle publisher nor the ROS clock: problems are also published while inactive or without /clock.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._guarded_watch = self._guarded(self._watch, "looking for problems")
-        on_timer = self._guarded(self._on_timer, "the diagnosis")
+        self._guarded_watch = self._guarded(self._watch, "the check for problems")
+        on_timer = self._guarded(self._on_timer, "the diagnostics")
         self.create_timer(DIAGNOSTICS_PERIOD_S, on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
@@ -76,38 +82,38 @@ class ManagedNode(LifecycleNode, ABC):
         return self._state
 
     def create_subscription(self, msg_type: type, topic: str, callback: Callable, *args: Any, **options: Any) -> Any:
-        """As ``Node.create_subscription``; what the callback raises is reported, and does not end the process."""
+        """As ``Node.create_subscription``; an exception in the callback is reported and does not end the process."""
         guarded = self._guarded(callback, f"handling a message on {topic}")
         return super().create_subscription(msg_type, topic, lambda msg: guarded(msg), *args, **options)
 
     def create_guard_condition(self, callback: Callable, *args: Any) -> Any:
-        """As ``Node.create_guard_condition``; what the callback raises is reported."""
-        return super().create_guard_condition(self._guarded(callback, "following the publishers"), *args)
+        """As ``Node.create_guard_condition``; an exception in the callback is reported."""
+        return super().create_guard_condition(self._guarded(callback, "matching the publishers"), *args)
 
     def bring_up(self, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Configure and activate, without a lifecycle manager; False when that failed (``failure``) or was stopped."""
+        """Configure and activate without a lifecycle manager; False if that failed (``failure``) or was stopped."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and not stopped() and self.trigger_activate() == success
 
     def close(self) -> str:
-        """Finish the work and free all; return what went wrong, or nothing."""
+        """Finish the work and release everything; return the reason of a failure, or an empty text."""
         self._clean_up()
         return ""
 
     def close_at_once(self) -> str:
-        """Save what would otherwise be lost, from any thread and without waiting for the work; return what failed."""
+        """Save results from any thread, without waiting for the work; return the reason of a failure."""
         return ""
 
     def destroy_node(self) -> None:
-        """Stop the work, then take the node down."""
+        """Stop the work, then destroy the node."""
         self._clean_up()
         logging.getLogger(self.LIBRARY).removeHandler(self._log_handler)
         super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the networks and set up all that does not depend on messages coming."""
-        self._problems.forget()
-        self._warn_of_unknown_parameters(with_quality_of_service=False)
+        """Load the networks and set up everything that does not depend on incoming messages."""
+        self._problems.clear_all()
+        self._warn_of_parameters(with_quality_of_service=False)
         return self._transition("configure", self._configure, "inactive", undo=self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -117,12 +123,12 @@ class ManagedNode(LifecycleNode, ABC):
         def work() -> None:
             open_publishers(state)  # before the first message can come
             self._activate()
-            self._warn_of_unknown_parameters(with_quality_of_service=True)
+            self._warn_of_parameters(with_quality_of_service=True)
 
         return self._transition("activate", work, "active", undo=lambda: self.on_deactivate(state))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Finish the message at work and take no more."""
+        """Finish the message in progress and accept no more."""
         return self._take_down("deactivate", self._stop, super().on_deactivate, state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -136,24 +142,24 @@ class ManagedNode(LifecycleNode, ABC):
         return result
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured; the log has said why."""
+        """Return to unconfigured; the log contains the reason."""
         return self._take_down("clean up", self._clean_up, lambda _: TransitionCallbackReturn.SUCCESS, state)
 
     @abstractmethod
     def _configure(self) -> None:
-        """Set up what lasts from configure to cleanup."""
+        """Set up the parts that live from configure to cleanup."""
 
     @abstractmethod
     def _activate(self) -> None:
-        """Set up what lasts from activate to deactivate."""
+        """Set up the parts that live from activate to deactivate."""
 
     @abstractmethod
     def _watch(self) -> None:
-        """Look for problems: called every ``DIAGNOSTICS_PERIOD_S`` while active."""
+        """Check for problems; called every ``DIAGNOSTICS_PERIOD_S`` while active."""
 
     @abstractmethod
-    def _report(self) -> tuple[str, Report]:
-        """The name of the hardware, and how the node is doing."""
+    def _report(self) -> tuple[str, NodeReport]:
+        """Return the hardware id and the report for the diagnostics."""
 
     def _stop(self) -> None:
         with self._lifecycle_lock:
@@ -170,13 +176,13 @@ class ManagedNode(LifecycleNode, ABC):
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _warn_of_unknown_parameters(self, with_quality_of_service: bool) -> None:
-        unknown = unknown_parameters(self, with_quality_of_service)
-        if unknown:
-            self._problems.report(Problem.PARAMETERS, "; ".join(unknown))
+    def _warn_of_parameters(self, with_quality_of_service: bool) -> None:
+        warnings = unknown_parameters(self, with_quality_of_service) + deprecated_parameters(self, self.CONFIGS)
+        if warnings:
+            self._problems.report(Problem.PARAMETERS, "; ".join(warnings))
 
     def _close(self, stack: ExitStack) -> None:
-        """Take down all that is on a stack, whatever fails."""
+        """Release everything on a stack, even if a part fails."""
         self._guarded(stack.close, "taking the node down")()
 
     def _take_down(
@@ -190,7 +196,7 @@ class ManagedNode(LifecycleNode, ABC):
             return TransitionCallbackReturn.ERROR
 
     def _guarded(self, call: Callable, what: str) -> Callable:
-        """The call, with a report in place of an exception, which would end the executor and so the process."""
+        """Wrap a call: an exception, which would end the executor and the process, is reported."""
 
         has_failed = False
 
@@ -210,7 +216,7 @@ class ManagedNode(LifecycleNode, ABC):
     def _transition(
         self, name: str, work: Callable[[], None], state: str, undo: Callable[[], Any]
     ) -> TransitionCallbackReturn:
-        """Run a transition, or log why it failed and undo it; rclpy would swallow an exception without a word."""
+        """Run a transition, or log its failure and undo it; rclpy would drop the exception silently."""
         try:
             with self._lifecycle_lock:
                 work()
@@ -256,12 +262,12 @@ class ManagedNode(LifecycleNode, ABC):
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
-    def _own_report(self) -> tuple[str, Report]:
+    def _own_report(self) -> tuple[str, NodeReport]:
         try:
             return self._report()
         except Exception as error:
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=60.0)
-            return "", Report(DiagnosticStatus.ERROR, _fault("the report of the node", error), {})
+            return "", NodeReport(DiagnosticStatus.ERROR, _fault("the report of the node", error), {})
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         is_fixed = self.state != "unconfigured"
@@ -278,14 +284,14 @@ def _fault(what: str, error: Exception) -> str:
 
 
 class RosLogHandler(logging.Handler):
-    """Sends records to an rclpy logger. rclpy ties a severity to a line of code, hence a line for each."""
+    """Forwards Python log records to an rclpy logger. rclpy binds a severity to a line of code, hence one line each."""
 
     def __init__(self, ros_logger: Any) -> None:
         super().__init__()
         self._ros_logger = ros_logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log one record with the severity nearest to its own."""
+        """Log one record with the nearest severity."""
         text = self.format(record)
         if record.levelno >= logging.ERROR:
             self._ros_logger.error(text)

@@ -1,4 +1,4 @@
-"""ROS parameters out of configuration dataclasses, and back: name, default, description and range live there once."""
+"""ROS parameters from configuration dataclasses: names, defaults, descriptions and ranges are defined there only."""
 
 from __future__ import annotations
 
@@ -44,12 +44,15 @@ def declare_config(node: Node, config_class: type[Config], prefix: str = "") -> 
                 f"parameter {name} must be {info.type.__name__}{_range_text(info)} ({info.description}), "
                 f"got {given!r} ({type(given).__name__}){example}"
             ) from error
+        if info.former_name:
+            description = ParameterDescriptor(description=f"deprecated: use {name}")
+            node.declare_parameter(prefix + info.former_name, "", description)
 
 
 def read_config(
     node: Node, config_class: type[ConfigType], prefix: str = "", changes: Iterable[Parameter] = ()
 ) -> ConfigType:
-    """The configuration that the parameters now hold, with ``changes`` put in place of what they held.
+    """Return the configuration that the parameters hold, with ``changes`` applied.
 
     Raises ``ConfigError`` for a value out of its range or choices.
     """
@@ -59,13 +62,17 @@ def read_config(
         name = prefix + info.name
         try:
             values[info.name] = changed[name] if name in changed else node.get_parameter(name).value
+            if info.former_name and values[info.name] == info.default:
+                former = prefix + info.former_name
+                given = changed[former] if former in changed else node.get_parameter(former).value
+                values[info.name] = given or info.default
         except ParameterNotDeclaredException as error:
             raise ConfigError(f"parameter {name} was not declared; call declare_config first") from error
     return config_class.from_mapping(values)
 
 
 def unknown_parameters(node: Node, with_quality_of_service: bool = False) -> list[str]:
-    """A warning for each parameter that was given at the start and has no effect, with the nearest known name.
+    """Return a warning for each given parameter without effect, with the nearest known name.
 
     ``with_quality_of_service`` includes ``qos_overrides``, which are known once publishers and subscriptions exist.
     rclpy has no public access to parameters that were given and not declared.
@@ -81,8 +88,18 @@ def unknown_parameters(node: Node, with_quality_of_service: bool = False) -> lis
     return warnings
 
 
+def deprecated_parameters(node: Node, configs: Iterable[tuple[str, type[Config]]]) -> list[str]:
+    """Return a warning for each parameter that is set by its former name; ``configs`` are (prefix, class)."""
+    return [
+        f"the parameter {prefix}{info.former_name} is deprecated; use {prefix}{info.name}"
+        for prefix, config_class in configs
+        for info in fields_of(config_class)
+        if info.former_name and node.get_parameter(prefix + info.former_name).value
+    ]
+
+
 def prefixed(config: ConfigType, *frames: str) -> ConfigType:
-    """The configuration with its ``frame_prefix`` before these frames; an empty name stays empty."""
+    """Return the configuration with its ``frame_prefix`` prepended to these frames; an empty name stays empty."""
     names = {frame: getattr(config, frame) for frame in frames}
     return replace(config, **{frame: config.frame_prefix + name for frame, name in names.items() if name})
 
@@ -93,22 +110,29 @@ def reason_to_refuse(
     changes: Sequence[Parameter],
     live: Collection[str] | None,
 ) -> str:
-    """Why parameters must not be changed so, or nothing; ``configs`` are (prefix, class).
+    """Return the reason why a change of parameters is invalid, or an empty text; ``configs`` are (prefix, class).
 
-    ``live`` names the settings that take effect at once; the others are fixed while it is given. ``None``: none is.
+    ``live`` contains the settings that take effect at once; all others are fixed then. With ``None`` no setting is
+    fixed.
     """
     try:
         for prefix, config_class in configs:
             read_config(node, config_class, prefix, changes)
     except ConfigError as error:
         return str(error)
-    settings = {prefix + info.name for prefix, config_class in configs for info in fields_of(config_class)}
+    settings = {
+        prefix + name
+        for prefix, config_class in configs
+        for info in fields_of(config_class)
+        for name in (info.name, info.former_name)
+        if name
+    }
     fixed = [change.name for change in changes if live is not None and change.name in settings - set(live)]
-    return f"{', '.join(fixed)} is read when the node is configured; clean the node up first" if fixed else ""
+    return f"{', '.join(fixed)} is read when the node is configured; clean up the node first" if fixed else ""
 
 
 def descriptor_of(info: ParameterInfo) -> ParameterDescriptor:
-    """What ``ros2 param describe`` shows of a field."""
+    """Return the descriptor of a field, as ``ros2 param describe`` shows it."""
     descriptor = ParameterDescriptor(name=info.name, description=info.description)
     if info.choices is not None:
         descriptor.additional_constraints = "one of: " + ", ".join(info.choices)

@@ -1,4 +1,4 @@
-"""What is wrong at a node just now: said once in the log, and in the diagnostics for as long as it lasts."""
+"""Current problems of a node: logged once each, and in the diagnostics while they last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_TEXT = 1000
 
 
 class Problem(enum.Enum):
-    """What a problem is about; there is at most one of each at a time."""
+    """Kind of a problem; at most one problem of each kind is present."""
 
     CAMERA = "camera"
     CAMERA_INFO = "camera info"
@@ -24,7 +24,7 @@ class Problem(enum.Enum):
     LOSS = "images lost on the way"
     IMAGE = "image"
     STAMP = "stamp"
-    MOUNTING = "mounting"
+    EXTRINSICS = "extrinsics"
     TF = "static transforms"
     SCALE = "scale"
     QOS = "quality of service"
@@ -55,13 +55,13 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?|[-+]?\b(inf|nan)\b")
 
 
 def shortened(text: str) -> str:
-    """The text without its middle, where it is very long: names and encodings of messages may be of any length."""
+    """Return a long text without its middle: names and encodings in messages may have any length."""
     half = _LONGEST_TEXT // 2
     return text if len(text) <= _LONGEST_TEXT else f"{text[:half]} … {text[-half:]}"
 
 
 class RefusedImageError(NodeError):
-    """An image cannot be tracked; the message says why and names the remedy."""
+    """An image cannot be tracked; the message contains the reason and the remedy."""
 
     def __init__(self, problem: Problem, message: str) -> None:
         super().__init__(shortened(message))
@@ -69,7 +69,7 @@ class RefusedImageError(NodeError):
 
 
 class ProblemLog:
-    """Keeps the present problems, for several threads. A text is logged the first time, whatever the numbers in it."""
+    """Thread-safe set of the present problems. A text is logged once, whatever numbers it contains."""
 
     def __init__(self, log_error: Callable[[str], object], log_warning: Callable[[str], object]) -> None:
         self._log_error = log_error
@@ -79,7 +79,7 @@ class ProblemLog:
         self._logged: set[str] = set()
 
     def report(self, problem: Problem, text: str, detail: str = "") -> None:
-        """State a problem, with its remedy; repeating it is cheap and silent. ``detail`` goes to the log only."""
+        """Add a problem with its remedy; repeating it is cheap and silent. ``detail`` goes to the log only."""
         text = shortened(text)
         with self._lock:
             self._present[problem] = text
@@ -94,18 +94,18 @@ class ProblemLog:
             log(f"{text}\n{detail}" if detail else text)
 
     def clear(self, *problems: Problem) -> None:
-        """State that these problems are over."""
+        """Remove problems that are over."""
         with self._lock:
             for problem in problems:
                 self._present.pop(problem, None)
 
-    def forget(self) -> None:
-        """Drop all problems, and log each again when it comes back: for a new run."""
+    def clear_all(self) -> None:
+        """Remove all problems, and log each one again if it returns: for a new run."""
         with self._lock:
             self._present.clear()
             self._logged.clear()
 
     def present(self) -> dict[Problem, str]:
-        """The problems of this moment."""
+        """Return the present problems."""
         with self._lock:
             return dict(self._present)

@@ -27,10 +27,10 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def end_with_parent() -> None:
-    """Let the kernel send SIGTERM to this process when its parent dies, by whatever signal, if the parent asks for it.
+    """Let the kernel send SIGTERM to this process when its parent dies, if the parent requested it.
 
-    Without that a node would outlive a killed launch or command line, and go on publishing. Ends this process if the
-    parent has died already. A parent with another process in between, such as a debugger, is not followed.
+    Otherwise a node would outlive a killed launch or command line and continue to publish. Ends this process if the
+    parent has already died. A parent with another process in between, such as a debugger, is not followed.
     """
     parent = os.environ.pop(PARENT_VARIABLE, "")
     if sys.platform != "linux" or not parent:
@@ -42,7 +42,7 @@ def end_with_parent() -> None:
 
 
 def describe_exit(code: int) -> str:
-    """How a process ended, as the end of a sentence about it."""
+    """Return a description of an exit code, as the end of a sentence."""
     if code >= 0:
         return f"ended with exit code {code}"
     with contextlib.suppress(ValueError):
@@ -56,17 +56,17 @@ def node_module(name: str) -> str:
 
 
 class NodeProcess:
-    """Runs a node's module while the ``with`` block lasts, its output in a file or, without one, in this process's.
+    """Context manager that runs a node in a process; its output goes to a file or to this process's output.
 
-    The node is in a process group of its own: Ctrl-C in a terminal reaches only this process, which passes it on.
+    The node has a process group of its own: Ctrl-C in a terminal reaches only this process, which forwards it.
     """
 
     def __init__(
         self, name: str, ros_args: Sequence[str], log_path: Path | None = None, *, grace_s: float = 10.0
     ) -> None:
-        """``name`` is that of the executable, such as ``vo_node``; ``ros_args`` are what follows ``--ros-args``.
+        """``name`` is the executable, such as ``vo_node``; ``ros_args`` follow ``--ros-args``.
 
-        At the end of the block the node is asked to stop. It is killed ``grace_s`` later, which may be infinite.
+        At the end of the block the node is requested to stop. It is killed ``grace_s`` later, which may be infinite.
         """
         self._name = name
         # The interpreter itself rather than an installed executable: the same code and environment, wherever it lies.
@@ -86,48 +86,48 @@ class NodeProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.ask_to_stop()
+        self.request_stop()
         try:
             self._process.wait(None if math.isinf(self._grace_s) else self._grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
-    def ask_to_stop(self) -> None:
-        """Send SIGTERM, if the process is still there: the first lets the node finish its work, the second does not."""
+    def request_stop(self) -> None:
+        """Send SIGTERM if the process exists: the first lets the node finish its work, the second does not."""
         self._process.send_signal(signal.SIGTERM)
 
-    def end_at_once(self) -> None:
-        """Let the node end with its work as it is, by a second signal; the two differ, or they would become one."""
+    def stop_now(self) -> None:
+        """End the node without finishing its work, by two different signals: equal ones would be merged."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._process.send_signal(number)
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """Process id."""
         return self._process.pid
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is gone."""
+        """True if the process has ended."""
         return self._process.poll() is not None
 
     def when_ended(self, call: Callable[[], None]) -> None:
-        """Call this from another thread once the process is gone."""
+        """Call a function from another thread once the process has ended."""
         threading.Thread(target=lambda: (self._process.wait(), call()), daemon=True).start()
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code of the process, or minus the number of the signal that killed it; None while it runs."""
+        """Exit code, or minus the number of the signal that killed the process; None while it runs."""
         return self._process.poll()
 
     def require_alive(self) -> None:
-        """Raise ``NodeError`` when the process has ended."""
+        """Raise ``NodeError`` if the process has ended."""
         if self.has_ended:
             raise NodeError(f"{self._name} ended early: it {describe_exit(self._process.returncode)}")
 
     def log_tail(self) -> str:
-        """The last lines that the process wrote, and where the others are; nothing where there is no file."""
+        """Return the last lines of the output and the path of the log file; empty without a file."""
         if self._log_path is None:
             return ""
         lines = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
@@ -154,7 +154,7 @@ class StopSignals:
         os.set_blocking(self._write_fd, False)
         self._thread = threading.Thread(target=self._serve, args=(self._read_fd,), name="signals", daemon=True)
         self._thread.start()
-        # Written to by the C handler, so a signal is seen while the main thread is in a long call, such as an import.
+        # Written by the C handler: a signal is noticed while the main thread is in a long call, such as an import.
         self._previous_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         has_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         handled = [number for number in _SIGNALS if number is not signal.SIGHUP or not has_nohup]

@@ -1,6 +1,6 @@
 """ROS contexts, background executors, and isolated ROS graphs.
 
-An isolated graph is limited to this machine, in a domain that nobody else uses.
+An isolated graph is limited to this machine, in an unused domain.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def _drop_failures_of_the_end(executor: Executor) -> None:
 
 
 def _spin(executor: Executor, stopping: threading.Event, failures: list[Exception]) -> None:
-    """Spin until told to stop; Jazzy's executors fail when they are shut down while they wait.
+    """Spin until stopped; Jazzy's executors raise if they are shut down while they wait.
 
-    They also fail when a node's publisher or subscription is destroyed by another thread while they gather what to wait
-    for. The next round does without it.
+    They also raise if another thread destroys a publisher or subscription while they collect entities. The next round
+    works without it.
     """
     try:
         while not stopping.is_set() and executor.context.ok():

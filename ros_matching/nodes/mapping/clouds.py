@@ -44,7 +44,7 @@ _GREY = 128
 
 
 def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
-    """A cloud with the fields x, y, z, rgb (packed into a float's bits, as RViz and PCL read it) and confidence."""
+    """Return a message with the fields x, y, z, rgb (packed into a float, as RViz and PCL read it) and confidence."""
     data = array("B", [0]) * (_POINT_STEP * len(cloud))  # becomes the memory of the message itself
     points = np.asarray(data).view("<f4").reshape(-1, len(_NAMES))
     for axis in range(3):  # nearly twice as fast as all at once
@@ -79,9 +79,9 @@ def _message(data: array, header: Header) -> PointCloud2:
 
 
 def cloud_from_msg(msg: PointCloud2) -> PointCloud:
-    """The points that are finite, in the message's order; grey where it has no rgb, confidence 1 where it has none.
+    """Return the finite points, in order; grey if the message has no rgb, confidence 1 if it has none.
 
-    Raises ``NodeError`` for a message without x, y, z, or whose data does not fit its layout.
+    Raises ``NodeError`` for a message without x, y, z, or with data that does not fit its layout.
     """
     rows = _rows(msg)
     missing = [name for name in "xyz" if name not in rows.dtype.names]
@@ -153,7 +153,7 @@ def _sensor_msgs_py() -> ModuleType | None:
 
 
 def check_cloud_file(file: str) -> None:
-    """Raise ``NodeError`` with the remedy for a file that no cloud can be written to, as far as its name shows."""
+    """Raise ``NodeError`` with the remedy for a file name that no cloud can be written to."""
     if not file:
         raise NodeError("no file is named; set the parameter cloud_file first (ros2 param set)")
     try:
@@ -163,10 +163,10 @@ def check_cloud_file(file: str) -> None:
 
 
 def save_cloud(cloud: PointCloud, file: str) -> str:
-    """Write a cloud as PLY or PCD, by the suffix; what was written where. Raises ``NodeError`` with the remedy."""
+    """Write a cloud as PLY or PCD, by the suffix; return a summary. Raises ``NodeError`` with the remedy."""
     check_cloud_file(file)
     if len(cloud) == 0:
-        raise NodeError("nothing has been mapped since the last beginning; there is nothing to save")
+        raise NodeError("nothing has been mapped since the last restart; there is nothing to save")
     try:
         path = output_path(file)
         write_cloud(path, cloud)
@@ -176,7 +176,7 @@ def save_cloud(cloud: PointCloud, file: str) -> str:
 
 
 class MapFile:
-    """The file that gets the map at the end of a run: written once, whichever thread comes first."""
+    """File of the map at the end of a run: written once, by whichever thread comes first."""
 
     def __init__(self, logger: RcutilsLogger, problems: ProblemLog) -> None:
         self._logger = logger
@@ -185,13 +185,13 @@ class MapFile:
         self._is_saved = False
         self.failure = ""
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Expect another map."""
         self._is_saved = False
         self.failure = ""
 
     def save(self, cloud: Callable[[], PointCloud], file: str) -> None:
-        """Write the map once, unless it is empty, and log that; ``failure`` says why it was not written."""
+        """Write the map once, unless it is empty; ``failure`` is the reason if that fails."""
         with self._lock:
             if self._is_saved:
                 return

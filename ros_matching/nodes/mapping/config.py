@@ -1,4 +1,4 @@
-"""The settings of ``mapping_node``; those of the mapper are beside it, as ROS parameters under ``mapping.``."""
+"""Settings of ``mapping_node``; those of the mapper are ROS parameters with the prefix ``mapping.``."""
 
 from __future__ import annotations
 
@@ -10,36 +10,34 @@ from ros_matching.networks import DEPTH_NETWORKS
 
 @dataclass(frozen=True)
 class MappingNodeConfig(Config):
-    """What ``mapping_node`` works with, how much of the machine it takes, and how much it publishes."""
+    """Settings of ``mapping_node``: network, load on the machine, and amount of published data."""
 
     network: str = parameter(DEPTH_NETWORKS[0], "the depth network", choices=DEPTH_NETWORKS)
-    weights: str = parameter("", "a file with the network's weights; empty takes those of the package")
-    device: str = parameter("auto", "where the network runs: auto, cpu, cuda or cuda:N")
+    weights: str = parameter("", "file with the weights of the network; empty takes those of the package")
+    device: str = parameter("auto", "device of the network: auto, cpu, cuda or cuda:N")
     autostart: bool = parameter(
         False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"
     )
     queue_length: int = parameter(
-        10, "keyframes that wait while one is mapped; beyond, the oldest is dropped", minimum=1, maximum=1000
+        10, "length of the keyframe queue; if it is full, the oldest is dropped", minimum=1, maximum=1000
     )
     threads: int = parameter(
         0, "CPU threads of the network; 0 leaves one core to the odometry and takes the others", minimum=0, maximum=1024
     )
-    niceness: int = parameter(
-        10, "by how much the mapping's threads give way to other processes, as nice(1)", minimum=0, maximum=19
-    )
+    niceness: int = parameter(10, "niceness of the mapping threads, as nice(1)", minimum=0, maximum=19)
     cloud_period_s: float = parameter(0.0, "dense_cloud is published at most this often, in seconds", minimum=0)
     cloud_max_points: int = parameter(
-        100_000, "points of a dense_cloud; of more, an even selection is sent", minimum=1, maximum=100_000_000
+        100_000, "most points of a dense_cloud; larger clouds are subsampled evenly", minimum=1, maximum=100_000_000
     )
     map_period_s: float = parameter(2.0, "map_cloud is published at most this often, in seconds", minimum=0.05)
     map_max_points: int = parameter(
-        500_000, "points of a map_cloud; of more, an even selection is sent", minimum=1, maximum=100_000_000
+        500_000, "most points of a map_cloud; larger clouds are subsampled evenly", minimum=1, maximum=100_000_000
     )
-    cloud_file: str = parameter("", "where ~/save_cloud writes, as PLY or PCD by the suffix; ~ is the home folder")
+    cloud_file: str = parameter("", "file for ~/save_cloud, PLY or PCD by the suffix; ~ is the home folder")
     save_at_end: bool = parameter(
-        False, "when the node is deactivated or shut down, map what still waits, and write the map to cloud_file"
+        False, "when the node is deactivated or shut down, map the waiting keyframes and write the map to cloud_file"
     )
 
 
 LIVE_SETTINGS = frozenset({"cloud_file", "save_at_end"})
-"""What may be set while the node is configured; the rest is read in the transition to configured."""
+"""Settings that may change while the node is configured; all others are read by the configure transition."""

@@ -16,7 +16,7 @@ from rclpy.subscription import Subscription
 
 from ros_matching.datatypes import Keyframe
 from ros_matching.msg import Keyframe as KeyframeMsg
-from ros_matching.nodes.common.endpoints import telling_incompatibility
+from ros_matching.nodes.common.endpoints import incompatibility_events
 from ros_matching.nodes.common.problems import Problem, ProblemLog
 from ros_matching.nodes.mapping.outputs import FrameNames
 
@@ -52,13 +52,13 @@ class KeyframeInput:
             self._node.destroy_subscription(subscription)
 
     def watch(self) -> None:
-        """Report when nobody sends keyframes, or several do. A robot that stands still has none to send: no problem."""
+        """Report a topic with no publisher or several. A robot at rest sends no keyframes, which is no problem."""
         count = self._node.count_publishers(self.topic)
         if count > 1:
             self._problems.report(
                 Problem.PUBLISHERS,
-                f"{count} publishers send keyframes on {self.topic}, and the map is of one camera; stop or remap all "
-                "but one (ros2 topic info -v names them)",
+                f"{count} publishers send keyframes on {self.topic}, and the map is built from one camera; stop "
+                "or remap all but one (ros2 topic info -v names them)",
             )
         else:
             self._problems.clear(Problem.PUBLISHERS)
@@ -67,7 +67,7 @@ class KeyframeInput:
         else:
             self._problems.report(
                 Problem.INPUT,
-                f"nobody publishes {self.topic}; start vo_node (vo.launch.py, ros-matching run), or remap `{_TOPIC}`",
+                f"{self.topic} has no publisher; start vo_node (vo.launch.py, ros-matching run), or remap `{_TOPIC}`",
             )
 
     def _subscribe(self, message_type: type, topic: str, callback: Callable) -> Subscription:
@@ -76,7 +76,7 @@ class KeyframeInput:
             topic,
             callback,
             QoSProfile(depth=self._queue_length),
-            event_callbacks=telling_incompatibility(self._node, topic, self._problems),
+            event_callbacks=incompatibility_events(self._node, topic, self._problems),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
@@ -86,17 +86,17 @@ _MOST_MISSING = 10_000  # keyframes between two; a longer step of their ids is a
 
 @dataclass(frozen=True)
 class OrderedKeyframe:
-    """A keyframe and the names of its frames."""
+    """A keyframe with the names of its frames."""
 
     keyframe: Keyframe
     frames: FrameNames
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a keyframe leads to: those to map now, after a new start for the reason ``restart``, if any.
+class OrderResult:
+    """Result of ``KeyframeOrder.take``: keyframes to map now, after a restart if ``restart`` has a reason.
 
-    ``refused`` is a keyframe that is left out, for the reason ``refusal``.
+    ``refused`` is a dropped keyframe, ``refusal`` the reason.
     """
 
     to_map: tuple[OrderedKeyframe, ...] = ()
@@ -106,46 +106,46 @@ class Turn:
 
 
 class KeyframeOrder:
-    """Puts keyframes in order: their ids and stamps rise, in one frame and one scale.
+    """Checks the order of keyframes: rising ids and stamps, in one frame and one scale.
 
-    One that does not go on from the last waits for the next. If that goes on from it, both are mapped: after a new
-    start, or without one where they go on from the last but one, which means that the last was odd. If the next goes on
-    from the last instead, the one that waited is refused.
+    A keyframe that does not continue the last one waits for the next one. If the next one continues it, both are
+    mapped: after a restart, or without one if they continue the keyframe before the last, which then was the odd one.
+    If the next one continues the last instead, the waiting one is refused.
     """
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """Any keyframe may come next."""
+        """Accept any keyframe next."""
         self._before: OrderedKeyframe | None = None
         self._last: OrderedKeyframe | None = None
         self._waiting: OrderedKeyframe | None = None
 
     @property
     def last(self) -> OrderedKeyframe | None:
-        """The last keyframe that is in order."""
+        """Last keyframe in order."""
         return self._last
 
-    def take(self, new: OrderedKeyframe) -> Turn:
-        """Take the next keyframe."""
+    def take(self, new: OrderedKeyframe) -> OrderResult:
+        """Add the next keyframe."""
         waited, self._waiting = self._waiting, None
-        why = "" if self._last is None else break_between(self._last, new)
+        why = "" if self._last is None else discontinuity(self._last, new)
         if not why:
-            refusal = "" if waited is None else break_between(self._last, waited)
+            refusal = "" if waited is None else discontinuity(self._last, waited)
             self._before, self._last = self._last, new
-            return Turn((new,), refused=waited, refusal=refusal)
-        if waited is None or break_between(waited, new):
+            return OrderResult((new,), refused=waited, refusal=refusal)
+        if waited is None or discontinuity(waited, new):
             self._waiting = new
-            return Turn(refused=waited, refusal="" if waited is None else break_between(self._last, waited))
-        goes_on = self._before is not None and not break_between(self._before, waited)
-        why = "" if goes_on else break_between(self._last, waited)
+            return OrderResult(refused=waited, refusal="" if waited is None else discontinuity(self._last, waited))
+        goes_on = self._before is not None and not discontinuity(self._before, waited)
+        why = "" if goes_on else discontinuity(self._last, waited)
         self._before, self._last = waited, new
-        return Turn((waited, new), restart=why)
+        return OrderResult((waited, new), restart=why)
 
 
-def break_between(last: OrderedKeyframe, new: OrderedKeyframe) -> str:
-    """Why a keyframe does not go on from another; empty where it does."""
+def discontinuity(last: OrderedKeyframe, new: OrderedKeyframe) -> str:
+    """Return the reason why a keyframe does not continue another; empty if it does."""
     before, after = last.keyframe, new.keyframe
     if after.id <= before.id:
         return f"keyframe {after.id} came after {before.id}, so the odometry has started again"

@@ -24,8 +24,8 @@ from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
-from ros_matching.nodes.common.diagnostics import Report
-from ros_matching.nodes.common.endpoints import offer
+from ros_matching.nodes.common.diagnostics import NodeReport
+from ros_matching.nodes.common.endpoints import create_service
 from ros_matching.nodes.common.executable import run_node
 from ros_matching.nodes.common.managed_node import ManagedNode
 from ros_matching.nodes.common.parameters import read_config
@@ -41,21 +41,21 @@ from ros_matching.nodes.vo.trajectory_record import part_path
 
 
 class MappingServices:
-    """Answers for a node. ``in_worker`` calls with the pipeline, in the thread that alone may touch it.
+    """Services of the node. ``in_worker`` calls a function with the pipeline in the worker's thread.
 
-    It waits for the keyframe at work, so the services have a callback group of their own.
+    It waits for the keyframe in progress, so the services have a callback group of their own.
     """
 
     def __init__(self, node: Node, in_worker: Callable[[Callable[[MappingPipeline], Any]], Any]) -> None:
         self._node = node
         self._in_worker = in_worker
         group = MutuallyExclusiveCallbackGroup()
-        offer(node, Trigger, "~/save_cloud", lambda _: self._save_cloud(), group)
-        offer(node, Trigger, "~/clear", lambda _: self._clear(), group)
+        create_service(node, Trigger, "~/save_cloud", lambda _: self._save_cloud(), group)
+        create_service(node, Trigger, "~/clear", lambda _: self._clear(), group)
 
     def _clear(self) -> str:
         self._in_worker(lambda pipeline: pipeline.clear("~/clear was called"))
-        return "the map begins anew with the next keyframe"
+        return "the map restarts with the next keyframe"
 
     def _save_cloud(self) -> str:
         file = read_config(self._node, MappingNodeConfig).cloud_file
@@ -68,7 +68,7 @@ _REPORT_PERIOD_S = 5.0
 
 
 class MappingNode(ManagedNode):
-    """The node; ``load`` takes the place of the real mapper in tests."""
+    """The node; tests replace the mapper by ``load``."""
 
     NAME = "mapping_node"
     TITLE = "dense mapping"
@@ -105,8 +105,8 @@ class MappingNode(ManagedNode):
                 statistics=self._statistics,
                 problems=self._problems,
                 corrections=self._corrections,
-                say=self.get_logger().warning,
-                keep=self._keep,
+                log=self.get_logger().warning,
+                save_before_restart=self._save_before_restart,
             )
         )
         self._worker = Worker(
@@ -114,40 +114,40 @@ class MappingNode(ManagedNode):
             self._on_worker_error,
             "mapping_worker",
             queue_length=self._config.queue_length,
-            prepare=lambda: give_way(self._config),
-            chore=self._publish_map,
-            chore_period_s=self._config.map_period_s,
+            on_start=lambda: lower_priority(self._config),
+            periodic_task=self._publish_map,
+            task_period_s=self._config.map_period_s,
         )
-        self._configured.callback(self._forget)
+        self._configured.callback(self._release)
         self.get_logger().info(f"configured with the network {self._config.network}")
 
     def _activate(self) -> None:
-        self._map_file.renew()
+        self._map_file.reset()
         self._active.callback(self._finish)
         self._input = KeyframeInput(
             self, self._config.queue_length, self._problems, self._on_keyframe, self._on_corrections
         )
         self._active.callback(self._input.destroy)
-        self.get_logger().info(f"active, listening to {self._input.topic}")
+        self.get_logger().info(f"active, subscribed to {self._input.topic}")
 
     def close(self) -> str:
-        """Map what waits, as far as it is to be saved, and free all; return why the map is not saved, or nothing."""
+        """Map waiting keyframes if the map is to be saved, and release everything; return the reason of a failure."""
         super().close()
         return self._map_file.failure
 
     def close_at_once(self) -> str:
-        """Save the map as it is, without the keyframes that wait; return why it is not saved, or nothing."""
+        """Save the map without the waiting keyframes; return the reason of a failure, or an empty text."""
         pipeline = self._pipeline
         if pipeline is not None and self.state == "active" and read_config(self, MappingNodeConfig).save_at_end:
             self._map_file.save(pipeline.cloud, read_config(self, MappingNodeConfig).cloud_file)
         return self._map_file.failure
 
     def _finish(self) -> None:
-        """Map what waits for later keyframes, while the publishers are open, and save the map if wished."""
+        """Map the keyframes that wait for later ones, while the publishers are open, and save the map if configured."""
         config = read_config(self, MappingNodeConfig)
         if config.save_at_end:
             self._guarded(self._drain, "mapping the keyframes that wait")()
-        self._guarded(lambda: self._statistics.count_dropped(self._worker.forget()), "dropping keyframes")()
+        self._guarded(lambda: self._statistics.count_dropped(self._worker.cancel()), "dropping keyframes")()
         self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.finish()), "mapping the last keyframes")()
         if self.context.ok():
             self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.publish_map()), "publishing the map")()
@@ -155,33 +155,33 @@ class MappingNode(ManagedNode):
             self._map_file.save(lambda: self._in_worker(lambda pipeline: pipeline.cloud()), config.cloud_file)
 
     def _drain(self) -> None:
-        """Map the keyframes that wait, and report every few seconds how many are left."""
+        """Map the waiting keyframes, and log every few seconds how many are left."""
         if self._worker.is_idle:
             return
         self.get_logger().info(f"keyframes to map before the map is saved: {self._worker.waiting + 1}")
         while not self._worker.drain(_REPORT_PERIOD_S):
             self.get_logger().info(f"keyframes left to map: {self._worker.waiting + 1}")
 
-    def _keep(self, cloud: PointCloud) -> None:
-        """Save the map before a new start, which is not the end, to a file of its own."""
+    def _save_before_restart(self, cloud: PointCloud) -> None:
+        """Save the map before a restart to a file of its own."""
         config = read_config(self, MappingNodeConfig)
         if config.save_at_end and len(cloud) > 0:
             if self._parts_kept >= _MOST_PARTS:
-                raise NodeError(f"{_MOST_PARTS} maps are kept by now; find out why the odometry starts again and again")
+                raise NodeError(f"{_MOST_PARTS} maps have been saved; find out why the odometry restarts repeatedly")
             self._parts_kept += 1
             file = str(part_path(Path(config.cloud_file), self._parts_kept)) if config.cloud_file else ""
             self.get_logger().info(f"saved {save_cloud(cloud, file)}")
 
-    def _forget(self) -> None:
+    def _release(self) -> None:
         self._worker.stop()
         self._worker = self._pipeline = None
 
     def _in_worker(self, action: Callable[[MappingPipeline], Any]) -> Any:
-        """Call with the pipeline in the worker's thread, and return the outcome."""
+        """Call a function with the pipeline in the worker's thread, and return its result."""
         worker, pipeline = self._worker, self._pipeline
         if worker is None or pipeline is None:
             raise self._not_configured()
-        return worker.run(lambda: action(pipeline)).result()
+        return worker.call(lambda: action(pipeline)).result()
 
     def _on_keyframe(self, msg: KeyframeMsg) -> None:
         worker = self._worker
@@ -203,7 +203,7 @@ class MappingNode(ManagedNode):
         self._check_file()
 
     def _check_file(self) -> None:
-        """Report a file that cannot be written long before the end, when the map would be lost."""
+        """Report an unwritable file early, before the map would be lost at the end."""
         config = read_config(self, MappingNodeConfig)
         try:
             if config.save_at_end:
@@ -212,13 +212,13 @@ class MappingNode(ManagedNode):
         except NodeError as error:
             self._problems.report(Problem.FILE, f"the map cannot be saved at the end: {error}")
 
-    def _report(self) -> tuple[str, Report]:
+    def _report(self) -> tuple[str, NodeReport]:
         waiting = 0 if self._worker is None else self._worker.waiting
         return self._config.device, mapping_report(self._statistics, waiting, self._config.queue_length)
 
 
-def give_way(config: MappingNodeConfig) -> None:
-    """Let the calling thread, and those of the network that it starts, take less of the machine than the odometry."""
+def lower_priority(config: MappingNodeConfig) -> None:
+    """Lower the priority of the calling thread and of the network threads that it starts below the odometry."""
     thread = threading.get_native_id()  # on Linux, each thread has a niceness of its own
     niceness = os.getpriority(os.PRIO_PROCESS, thread) + config.niceness
     os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
@@ -228,7 +228,7 @@ def give_way(config: MappingNodeConfig) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node in a process of its own; the exit code, see ``run_node``."""
+    """Run the node in this process and return the exit code, see ``run_node``."""
     return run_node(MappingNode, args, lambda: MultiThreadedExecutor(num_threads=2))
 
 

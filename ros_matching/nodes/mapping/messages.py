@@ -1,4 +1,4 @@
-"""The messages of ``mapping_node``, from nouns and to nouns: pure functions without a node."""
+"""Messages of ``mapping_node`` from and to data types: pure functions without a node."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _STATES = {number: state for state, number in SCALES.items()}
 
 
 def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
-    """The keyframe, its image viewed rather than copied; raises ``NodeError`` for one that cannot be used.
+    """Return the keyframe, whose image is a view of the message; ``NodeError`` for an invalid one.
 
-    Sizes are compared before memory is taken.
+    Sizes are compared before memory is allocated.
     """
     camera = camera_from_msg(msg.camera_info)
     width, height = image_size_from_msg(msg.image)
@@ -64,13 +64,13 @@ def _sparse_points(msg: KeyframeMsg, most: int) -> np.ndarray:
 
 
 def depth_to_msgs(depth_map: DepthMap, camera_header: Header) -> tuple[Image, CameraInfo]:
-    """The depth as a 32FC1 image, NaN where it is unknown (REP-118), and its camera."""
+    """Return the depth as a 32FC1 image, NaN where unknown (REP-118), and its camera."""
     depth = depth_map.depth.astype(np.float32, copy=False)
     return image_to_msg(depth, camera_header, "32FC1"), camera_to_msg(depth_map.camera, camera_header)
 
 
 def depth_pose_to_msg(keyframe: Keyframe, header: Header) -> PoseStamped:
-    """Where the depth's camera stood, by the pose that the depth was made with."""
+    """Return the camera pose that the depth was estimated with."""
     return PoseStamped(header=header, pose=pose_to_msg(keyframe.world_from_camera))
 
 

@@ -1,4 +1,4 @@
-"""What ``mapping_node`` publishes."""
+"""Publishers of ``mapping_node``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 @dataclass(frozen=True)
 class FrameNames:
-    """The fixed frame that the keyframes are posed in, and the camera's optical frame."""
+    """Fixed frame of the keyframe poses, and optical frame of the camera."""
 
     fixed: str
     camera: str
 
 
 class MappingOutputs:
-    """The publishers of the node. What is costly to build is built only while somebody subscribes to it."""
+    """Publishers of the node. Costly messages are built only while there is a subscriber."""
 
     def __init__(self, node: LifecycleNode, config: MappingNodeConfig) -> None:
         self._node = node
@@ -48,13 +48,13 @@ class MappingOutputs:
         self._map_is_new = False
 
     def destroy(self) -> None:
-        """Take the publishers off the node."""
+        """Remove the publishers from the node."""
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = []
 
     def publish(self, result: MappingResult, frames: FrameNames) -> None:
-        """Publish the depth and the cloud of a keyframe that was mapped."""
+        """Publish depth and cloud of a mapped keyframe."""
         self._map_is_new = True
         if not self._node.context.ok():
             return  # the process is being ended, and works off what it still has
@@ -71,12 +71,12 @@ class MappingOutputs:
             )
         self._map_is_new = True
 
-    def renew_map(self) -> None:
-        """Let the map be published again, as it has changed."""
+    def mark_map_changed(self) -> None:
+        """Publish the map again at the next occasion."""
         self._map_is_new = True
 
     def publish_map(self, cloud: Callable[[], PointCloud], stamp_ns: int, frames: FrameNames) -> None:
-        """Publish the map if it has changed since, and somebody listens; who comes later gets the last one."""
+        """Publish the map if it has changed and has a subscriber; later subscribers get the last message."""
         if not (self._map_is_new and self._map_cloud.get_subscription_count()):
             return
         self._map_is_new = False

@@ -35,7 +35,7 @@ class PoseCorrections:
         self._waiting: dict[int, np.ndarray] = {}
 
     def receive(self, path: Path) -> None:
-        """Take a message of ``keyframe_path``, of which the newest poses; ``NodeError`` for a pose that cannot be."""
+        """Store the newest poses of a ``keyframe_path`` message; ``NodeError`` for an invalid pose."""
         newest = path.poses[-_MOST_WAITING:]
         poses = {stamp_ns_from_msg(pose.header.stamp): pose_from_msg(pose.pose) for pose in newest}
         with self._lock:
@@ -52,8 +52,8 @@ class PoseCorrections:
                 return {}
             return {stamp_ns: self._waiting.pop(stamp_ns) for stamp_ns in stamps_ns if stamp_ns in self._waiting}
 
-    def forget(self) -> None:
-        """Drop all: another run may repeat the stamps."""
+    def clear(self) -> None:
+        """Remove all poses: another run may repeat the stamps."""
         with self._lock:
             self._waiting = {}
 
@@ -62,27 +62,27 @@ _MOST_CORRECTED = 1000
 
 
 class Mapper(Protocol):
-    """What the pipeline needs of ``ros_matching.mapping.DenseMapper``."""
+    """Interface of ``ros_matching.mapping.DenseMapper`` that the pipeline uses."""
 
     def add(self, keyframe: Keyframe) -> MappingResult:
-        """Take the next keyframe."""
+        """Add the next keyframe."""
 
     def move(self, poses: Mapping[int, np.ndarray]) -> None:
-        """Correct poses."""
+        """Correct poses of keyframes."""
 
     def finish(self) -> list[MappingResult]:
-        """Map what still waits."""
+        """Map the waiting keyframes."""
 
     def cloud(self) -> PointCloud:
-        """The whole map."""
+        """Return the whole map."""
 
     def clear(self) -> None:
-        """Start anew."""
+        """Empty the map."""
 
 
 @dataclass(frozen=True)
 class ReceivedKeyframe:
-    """A keyframe message and when it came, by ``time.perf_counter``."""
+    """A keyframe message and its arrival time, by ``time.perf_counter``."""
 
     msg: KeyframeMsg
     received_s: float
@@ -90,19 +90,19 @@ class ReceivedKeyframe:
 
 @dataclass(frozen=True)
 class MappingParts:
-    """What the pipeline works with."""
+    """Parts that the pipeline connects."""
 
     mapper: Mapper
     outputs: MappingOutputs
     statistics: MappingStatistics
     problems: ProblemLog
     corrections: PoseCorrections
-    say: Callable[[str], object]  # for events, such as a new start
-    keep: Callable[[PointCloud], object] = lambda cloud: None  # the map before a new start that nobody asked for
+    log: Callable[[str], object]  # for events, such as a restart
+    save_before_restart: Callable[[PointCloud], object] = lambda cloud: None
 
 
 class MappingPipeline:
-    """Maps keyframes one by one, in the thread of the worker: no two of its methods but ``cloud`` may run at once."""
+    """Maps keyframes one by one in the worker's thread; only ``cloud`` may be called from other threads."""
 
     def __init__(self, parts: MappingParts) -> None:
         self._parts = parts
@@ -112,7 +112,7 @@ class MappingPipeline:
         self._ids: dict[int, int] = {}  # of the keyframes that may still be corrected, by stamp
 
     def process(self, received: ReceivedKeyframe) -> None:
-        """Map one keyframe, or those whose turn it is, and publish what came out."""
+        """Map one keyframe, or those that are in order now, and publish the results."""
         parts = self._parts
         try:
             keyframe = keyframe_from_msg(received.msg)
@@ -126,59 +126,59 @@ class MappingPipeline:
             parts.statistics.count_refused()
             parts.problems.report(Problem.KEYFRAME, f"keyframe {turn.refused.keyframe.id} is left out: {turn.refusal}")
         if turn.restart:
-            self.begin_again(turn.restart)
+            self.restart(turn.restart)
         for item in turn.to_map:
             self._map(item, received.received_s)
 
     def finish(self) -> None:
-        """Map the keyframes that waited for later ones, of which there will be none."""
-        for result in self._survive(self._parts.mapper.finish):
+        """Map the keyframes that wait for later ones."""
+        for result in self._run_mapper(self._parts.mapper.finish):
             self._take(result)
 
     def publish_map(self) -> None:
-        """Publish the whole map, where there is something new to tell."""
+        """Publish the whole map if it has changed."""
         if self._last is not None:
             self._parts.outputs.publish_map(self._parts.mapper.cloud, self._last.frame.stamp_ns, self._frames)
 
     def cloud(self) -> PointCloud:
-        """The whole map; from any thread."""
+        """Return the whole map; from any thread."""
         return self._parts.mapper.cloud()
 
     def clear(self, why: str) -> None:
-        """Empty the map, and take any keyframe next."""
+        """Empty the map, and accept any keyframe next."""
         self._order.restart()
-        self._empty(why)
+        self._clear_map(why)
 
-    def begin_again(self, why: str) -> None:
-        """Empty the map, whose points are kept first where the map is to be saved at the end."""
+    def restart(self, why: str) -> None:
+        """Empty the map, after it was saved if it is to be saved at the end."""
         try:
-            self._parts.keep(self._parts.mapper.cloud())
+            self._parts.save_before_restart(self._parts.mapper.cloud())
         except Exception as error:
-            text = f"the map before a new start was not saved ({type(error).__name__}: {error})"
+            text = f"the map before a restart was not saved ({type(error).__name__}: {error})"
             self._parts.problems.report(Problem.OUTPUT, text, traceback.format_exc())
-        self._empty(why)
+        self._clear_map(why)
 
-    def _empty(self, why: str) -> None:
+    def _clear_map(self, why: str) -> None:
         self._parts.mapper.clear()
-        self._parts.corrections.forget()
+        self._parts.corrections.clear()
         self._ids = {}
         self._last = None
-        self._parts.outputs.renew_map()
+        self._parts.outputs.mark_map_changed()
         self._parts.statistics.count_restart()
         self._parts.problems.clear(Problem.KEYFRAME)
-        self._parts.say(f"{why}: the map begins anew")
+        self._parts.log(f"{why}: the map was restarted")
 
     def _map(self, item: OrderedKeyframe, received_s: float) -> None:
         parts = self._parts
         if self._last is not None:
             parts.statistics.count_missed(max(0, item.keyframe.id - self._last.id - 1))
         self._last, self._frames = item.keyframe, item.frames
-        for result in self._survive(lambda: self._add(item.keyframe)):
+        for result in self._run_mapper(lambda: self._add(item.keyframe)):
             self._take(result)
             parts.statistics.count_latency((time.perf_counter() - received_s) * 1e3, dict(result.stage_ms))
 
     def _add(self, keyframe: Keyframe) -> list[MappingResult]:
-        """Map a keyframe where it is by now, and move those before to where they are."""
+        """Map a keyframe at its corrected pose, and move earlier keyframes to theirs."""
         stamp_ns = keyframe.frame.stamp_ns
         self._ids[stamp_ns] = keyframe.id
         if len(self._ids) > _MOST_CORRECTED:
@@ -187,23 +187,23 @@ class MappingPipeline:
         keyframe = replace(keyframe, world_from_camera=poses.pop(stamp_ns, keyframe.world_from_camera))
         if poses:
             self._parts.mapper.move({self._ids[stamp_ns]: pose for stamp_ns, pose in poses.items()})
-            self._parts.outputs.renew_map()
+            self._parts.outputs.mark_map_changed()
         return [self._parts.mapper.add(keyframe)]
 
-    def _survive(self, work: Callable[[], list[MappingResult]]) -> list[MappingResult]:
-        """Map, and survive a failure of the mapper: its state cannot be trusted then, so it starts anew."""
+    def _run_mapper(self, work: Callable[[], list[MappingResult]]) -> list[MappingResult]:
+        """Run the mapper. After a failure its state is undefined, so it is restarted."""
         try:
             results = work()
         except Exception as error:
             text = f"the mapper failed ({type(error).__name__}: {error}); please report this"
             self._parts.problems.report(Problem.MAPPER, text, traceback.format_exc())
-            self.begin_again("the mapper failed")
+            self.restart("the mapper failed")
             return []
         self._parts.problems.clear(Problem.MAPPER)
         return results
 
     def _take(self, result: MappingResult) -> None:
-        """Count and publish what became of a keyframe."""
+        """Count and publish the result of a keyframe."""
         self._parts.statistics.count_result(result)
         if result.status is MappingStatus.REFUSED:
             text = f"keyframe {result.keyframe_id} is not mapped: {result.reason}"

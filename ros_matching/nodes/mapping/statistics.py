@@ -5,11 +5,11 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ros_matching.mapping import MappingResult, MappingStatus
-from ros_matching.nodes.common.diagnostics import Report, Statistics, rates, timings
+from ros_matching.nodes.common.diagnostics import NodeReport, Statistics, rates, timings
 
 
 class MappingStatistics(Statistics):
-    """What became of the keyframes."""
+    """Counts of received, mapped, refused and dropped keyframes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,36 +20,36 @@ class MappingStatistics(Statistics):
         self.last: MappingResult | None = None
 
     def count_dropped(self, count: int) -> None:
-        """Keyframes were dropped that waited."""
+        """Count waiting keyframes that were dropped."""
         with self._lock:
             self.dropped += count
 
     def count_missed(self, count: int) -> None:
-        """Keyframes have not come, as the ids of those that came tell."""
+        """Count keyframes that did not arrive, by the gaps between ids."""
         with self._lock:
             self.missed += count
 
     def count_restart(self) -> None:
-        """The map was begun anew."""
+        """Count a restart of the map."""
         with self._lock:
             self.restarts += 1
             self.last = None
 
     def count_refused(self) -> None:
-        """A message could not be used."""
+        """Count an unusable message."""
         with self._lock:
             self.refused += 1
 
     def count_result(self, result: MappingResult) -> None:
-        """The mapper has said what became of a keyframe."""
+        """Count a result of the mapper."""
         with self._lock:
             self.last = result
             self.mapped += result.status is MappingStatus.MAPPED
             self.refused += result.status is MappingStatus.REFUSED
 
 
-def mapping_report(statistics: MappingStatistics, waiting: int, queue_length: int) -> Report:
-    """How the mapping is doing; rates and timings are since the last call."""
+def mapping_report(statistics: MappingStatistics, waiting: int, queue_length: int) -> NodeReport:
+    """Return the report of the mapping; rates and timings are since the last call."""
     window, last = statistics.take_window(), statistics.last
     counts = {
         "keyframes received": str(statistics.received),
@@ -58,11 +58,11 @@ def mapping_report(statistics: MappingStatistics, waiting: int, queue_length: in
         "keyframes dropped": str(statistics.dropped),
         "keyframes missed": str(statistics.missed),
         "queue": f"{waiting} of {queue_length}",
-        "maps begun anew": str(statistics.restarts),
+        "restarts of the map": str(statistics.restarts),
     }
     message = "waiting for the first keyframe" if last is None else _message(last)
     mapping = {} if last is None else _mapping(last)
-    return Report(DiagnosticStatus.OK, message, {**rates(window), **counts, **timings(window), **mapping})
+    return NodeReport(DiagnosticStatus.OK, message, {**rates(window), **counts, **timings(window), **mapping})
 
 
 def _message(last: MappingResult) -> str:

@@ -1,4 +1,4 @@
-"""When a replay may publish its next frame: at the pace of a clock, or as fast as its consumer."""
+"""Pace of a replay: by the stamps of the frames, or as fast as the consumer answers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ros_matching.errors import NodeError
 
 
 class Pace(Protocol):
-    """Decides when the next frame goes out; ``stop`` may be called from any thread."""
+    """Interface that decides when the next frame is published; ``stop`` may be called from any thread."""
 
     def wait(self, stamp_ns: int | None) -> bool:
-        """Block until the frame of this stamp may go out, or with ``None`` until the last one is done with.
+        """Block until the frame with this stamp is due, or with ``None`` until the last one is processed.
 
-        Returns False when stopped meanwhile.
+        Returns False if stopped.
         """
 
     def stop(self) -> None:
-        """End every wait, now and in future."""
+        """End every wait, now and later."""
 
 
 class RealTimePace:
-    """Frames go out at the distances of their stamps, divided by ``rate``.
+    """Publishes frames at the intervals of their stamps, divided by ``rate``.
 
-    ``largest_lag_s`` is by how much a frame was late at worst: a source may be slower to read than its camera was.
+    ``largest_lag_s`` is the largest delay of a frame: a source may be slower to read than its camera was.
     """
 
     def __init__(self, rate: float) -> None:
@@ -35,7 +35,7 @@ class RealTimePace:
         self._stopped = threading.Event()
 
     def wait(self, stamp_ns: int | None) -> bool:
-        """Sleep until the frame is due; a late one goes out at once. After the end, the next frame starts anew."""
+        """Sleep until the frame is due; a late one goes out at once. After the end, the next frame starts a new run."""
         if stamp_ns is None:
             self._origin = None
             return not self._stopped.is_set()
@@ -48,12 +48,12 @@ class RealTimePace:
         return not self._stopped.wait(max(remaining_s, 0.0))
 
     def stop(self) -> None:
-        """End every wait, now and in future."""
+        """End every wait, now and later."""
         self._stopped.set()
 
 
 class ConsumerPace:
-    """The next frame goes out when the consumer has acknowledged the last one."""
+    """Publishes the next frame when the consumer has acknowledged the last one."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -74,14 +74,14 @@ class ConsumerPace:
             return not self._stopped
 
     def acknowledge(self, stamp_ns: int) -> None:
-        """Take the consumer's answer to the frame of this stamp; an answer to any other frame changes nothing."""
+        """Acknowledge the frame with this stamp; other stamps are ignored."""
         with self._changed:
             if stamp_ns == self._pending:
                 self._pending = None
                 self._changed.notify_all()
 
     def stop(self) -> None:
-        """End every wait, now and in future."""
+        """End every wait, now and later."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

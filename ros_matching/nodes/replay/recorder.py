@@ -1,4 +1,4 @@
-"""Records what ``vo_node`` says about each image, as anyone else on the network could."""
+"""Recorder of the results that ``vo_node`` publishes for each image."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tf2_msgs.msg import TFMessage
 
 from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError
-from ros_matching.evaluation.trajectory.run_report import TRACKING, FrameRecord, RunRecorder, UnitRecord
+from ros_matching.evaluation.trajectory.run_report import TRACKING, FrameRecord, RunRecorder, ScaleRecord
 from ros_matching.geometry.se3 import invert
 from ros_matching.msg import VoStatus
 from ros_matching.nodes.common import conversions
 from ros_matching.nodes.common.extrinsics import StaticTransforms
 from ros_matching.nodes.vo.messages import SCALES
 
-# Nothing may be missed while this process is busy, so the queues are deep.
+# Deep queues: no message may be lost while this process is busy.
 _QOS = QoSProfile(depth=1000)
 _LATCHED_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 _STATES = {VoStatus.INITIALIZING: "initializing", VoStatus.TRACKING: TRACKING, VoStatus.LOST: "lost"}
-_UNITS = {number: state.value for state, number in SCALES.items()}
+_SCALES = {number: state.value for state, number in SCALES.items()}
 
 
 class RecorderNode(Node):
@@ -37,24 +37,24 @@ class RecorderNode(Node):
         self._indices: dict[int, int] = {}  # by stamp, as all here
         self._statuses: dict[int, VoStatus] = {}
         self._odometry: dict[int, Odometry] = {}
-        self._truth: dict[int, np.ndarray] = {}
+        self._ground_truth: dict[int, np.ndarray] = {}
         self._static_transforms = StaticTransforms()
         self._changed = threading.Condition()
         self.create_subscription(VoStatus, "vo_status", self._on_status, _QOS)
         self.create_subscription(Odometry, "odom", self._on_odometry, _QOS)
-        self.create_subscription(PoseStamped, "ground_truth_pose", self._on_truth, _QOS)
+        self.create_subscription(PoseStamped, "ground_truth_pose", self._on_ground_truth, _QOS)
         self.create_subscription(
             TFMessage, "/tf_static", lambda msg: self._static_transforms.update(msg.transforms), _LATCHED_QOS
         )
 
     @property
     def expected(self) -> int:
-        """How many frames were announced."""
+        """Number of announced frames."""
         return len(self._indices)
 
     @property
     def progress(self) -> str:
-        """The latest status in words."""
+        """Latest status as text."""
         with self._changed:
             latest = next(reversed(self._statuses.values()), None)
         return "" if latest is None else f"{_STATES[latest.state]}, {latest.inliers} inliers"
@@ -64,9 +64,9 @@ class RecorderNode(Node):
         self._indices[frame.stamp_ns] = frame.index
 
     def wait_until_complete(self, quiet_s: float) -> bool:
-        """Block until the last announced frame has its status, and all that were tracked their poses.
+        """Block until the last announced frame has its status and all tracked frames have their poses.
 
-        False when no message at all came for ``quiet_s``: something was lost on the way.
+        Returns False if no message arrived for ``quiet_s``: some were lost.
         """
         with self._changed:
             while not self._is_complete():
@@ -75,12 +75,12 @@ class RecorderNode(Node):
         return True
 
     def fill(self, recorder: RunRecorder) -> None:
-        """Give ``recorder`` what was collected on the announced frames; those that were dropped have nothing.
+        """Add the collected results of the announced frames to ``recorder``; dropped frames have none.
 
-        Raises ``NodeError`` when the mount of the camera, which the poses need, is not on /tf_static.
+        Raises ``NodeError`` if /tf_static lacks the camera's extrinsics, which the poses need.
         """
-        for stamp_ns, pose in self._truth.items():
-            recorder.add_truth(stamp_ns, pose)
+        for stamp_ns, pose in self._ground_truth.items():
+            recorder.add_ground_truth(stamp_ns, pose)
         for stamp_ns, index in self._indices.items():
             if stamp_ns in self._statuses:
                 recorder.add(self._record(index, stamp_ns))
@@ -90,7 +90,7 @@ class RecorderNode(Node):
         odometry = self._odometry.get(stamp_ns)
         state, reason = _STATES[status.state], status.reason
         if state == TRACKING and odometry is None:
-            state, reason = "lost", "its odometry message was lost on the way"
+            state, reason = "lost", "its odometry message was lost"
         return FrameRecord(
             index=index,
             stamp_ns=stamp_ns,
@@ -99,17 +99,17 @@ class RecorderNode(Node):
             world_from_camera=self._world_from_camera(odometry, status) if state == TRACKING else None,
             latency_ms=status.latency_ms,
             stage_ms=dict(zip(status.stage_names, status.stage_ms, strict=True)),
-            unit=UnitRecord(_UNITS[status.scale], status.scale_source, status.scale_sigma, status.scale_reason),
+            scale=ScaleRecord(_SCALES[status.scale], status.scale_source, status.scale_sigma, status.scale_reason),
             maps=status.maps,
             map_id=status.map_id,
         )
 
     def _world_from_camera(self, odometry: Odometry, status: VoStatus) -> np.ndarray:
-        """The camera's pose (4, 4) in its own first frame, from the robot's pose in its first frame."""
+        """Return the camera pose (4, 4) in its first frame, from the robot pose in its first frame."""
         base_frame, camera_frame = odometry.child_frame_id, status.header.frame_id
         base_from_camera = self._static_transforms.lookup(base_frame, camera_frame)
         if base_from_camera is None:
-            raise NodeError(f"/tf_static does not say where {camera_frame} sits on {base_frame}")
+            raise NodeError(f"/tf_static has no extrinsics {base_frame} -> {camera_frame}")
         return invert(base_from_camera) @ conversions.pose_from_msg(odometry.pose.pose) @ base_from_camera
 
     def _is_complete(self) -> bool:
@@ -129,5 +129,5 @@ class RecorderNode(Node):
             self._odometry[conversions.stamp_ns_from_msg(msg.header.stamp)] = msg
             self._changed.notify_all()
 
-    def _on_truth(self, msg: PoseStamped) -> None:
-        self._truth[conversions.stamp_ns_from_msg(msg.header.stamp)] = conversions.pose_from_msg(msg.pose)
+    def _on_ground_truth(self, msg: PoseStamped) -> None:
+        self._ground_truth[conversions.stamp_ns_from_msg(msg.header.stamp)] = conversions.pose_from_msg(msg.pose)

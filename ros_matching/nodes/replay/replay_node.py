@@ -1,7 +1,7 @@
-"""``replay_node`` publishes any frame source as a camera driver would, with its ground truth and its time.
+"""``replay_node`` publishes any frame source like a camera driver, with ground truth and clock.
 
-A plain node, not a lifecycle one: like ``ros2 bag play`` it does one thing from start to end, and its process ends with
-it. It starts when a subscriber is there; with ``wait_for_consumer``, when the consumer is active.
+It is a plain node, not a lifecycle node: like ``ros2 bag play``, its process ends with the source. It starts when a
+subscriber exists, and with ``wait_for_consumer`` when the consumer is active.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ from ros_matching.msg import VoStatus
 from ros_matching.nodes.common import conversions
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL
 from ros_matching.nodes.common.lifecycle import LifecycleClient
-from ros_matching.nodes.common.parameters import declare_config, prefixed, read_config, unknown_parameters
+from ros_matching.nodes.common.parameters import (
+    declare_config,
+    deprecated_parameters,
+    prefixed,
+    read_config,
+    unknown_parameters,
+)
 from ros_matching.nodes.common.process import StopSignals, end_with_parent
 from ros_matching.nodes.common.spinning import ros_context, spinning
 from ros_matching.nodes.replay.pacing import ConsumerPace, RealTimePace
@@ -48,17 +54,17 @@ _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _ZERO_SHIFT_NS = 1_000_000_000
 
 _POLL_S = 0.02
-_SAY_WAITING_S = 5.0
-_WORTH_SAYING_LAG_S = 0.1
+_LOG_WAITING_S = 5.0
+_REPORTED_LAG_S = 0.1
 
 
 @dataclass(frozen=True)
 class ReplayConfig(Config):
-    """What is replayed, and how."""
+    """Settings of the replay."""
 
-    source: str = parameter("", "what to replay: a folder, video, bag or scene, as for `ros-matching track`")
+    source: str = parameter("", "source to replay: a folder, video, bag or scene, as for `ros-matching track`")
     rate: float = parameter(1.0, "speed, as a multiple of real time", minimum=0.001, maximum=1000.0)
-    loop: bool = parameter(False, "begin again at the end; stamps and /clock jump back then")
+    loop: bool = parameter(False, "restart at the end; stamps and /clock then jump back")
     wait_for_consumer: bool = parameter(False, "replay as fast as the consumer answers (vo_status), in place of `rate`")
     consumer: str = parameter("vo_node", "name of the lifecycle node that wait_for_consumer waits for")
     consumer_timeout_s: float = parameter(60.0, "seconds without an answer that end the replay", minimum=0.1)
@@ -71,16 +77,16 @@ class ReplayConfig(Config):
     base_frame: str = parameter(
         "base_link", "frame whose origin carries the camera, looking along x, for /tf_static; empty: publish none"
     )
-    truth_frame: str = parameter("ground_truth", "frame of the true poses")
-    frame_prefix: str = parameter("", "put before the names of the three frames, as in robot1/base_link")
+    ground_truth_frame: str = parameter("ground_truth", "frame of the ground-truth poses", former_name="truth_frame")
+    frame_prefix: str = parameter("", "prefix of the three frames, as in robot1/base_link")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_frames(self, "camera_frame", "truth_frame", may_be_empty=["base_frame"])
+        check_frames(self, "camera_frame", "ground_truth_frame", may_be_empty=["base_frame"])
 
 
 class ReplayNode(Node):
-    """Publishes the frames of a source; ``play`` does it while another thread spins the node."""
+    """Publishes the frames of a source; ``play`` runs while another thread spins the node."""
 
     def __init__(
         self,
@@ -89,14 +95,14 @@ class ReplayNode(Node):
         on_publish: Callable[[Frame], None] = lambda frame: None,
         **node_options: Any,
     ) -> None:
-        """``source`` is taken in place of the one that the parameter names; ``on_publish`` gets every frame as sent.
+        """``source`` replaces the source that the parameter names; ``on_publish`` gets every published frame.
 
-        Raises ``SourceError`` when the source cannot be opened, ``ConfigError`` for a parameter out of its range.
+        Raises ``SourceError`` if the source cannot be opened, ``ConfigError`` for a parameter out of its range.
         """
         super().__init__("replay_node", **node_options)
         declare_config(self, ReplayConfig)
-        self.config = prefixed(read_config(self, ReplayConfig), "camera_frame", "base_frame", "truth_frame")
-        for text in unknown_parameters(self):
+        self.config = prefixed(read_config(self, ReplayConfig), "camera_frame", "base_frame", "ground_truth_frame")
+        for text in unknown_parameters(self) + deprecated_parameters(self, [("", ReplayConfig)]):
             self.get_logger().warning(text)
         self._source = self._open_source() if source is None else source
         self._on_publish = on_publish
@@ -106,16 +112,16 @@ class ReplayNode(Node):
         if self.config.wait_for_consumer:
             self._pace = ConsumerPace(self.config.consumer_timeout_s)
             self.create_subscription(VoStatus, "vo_status", self._on_status, 10)
-            # Comes last: its first answer proves that the consumer's process knows all of the above.
+            # Created last: its first answer proves that the consumer's process knows all of the above.
             self._consumer = self._client(self.config.consumer)
         names = [name.strip() for name in self.config.wait_for.split(",")]
         self._awaited = {name: self._client(name) for name in names if name}
         self.context.on_shutdown(self.stop)
 
     def play(self) -> int:
-        """Publish the source to its end (with ``loop``, until stopped) and return the number of frames sent.
+        """Publish the source to its end (with ``loop``, until stopped) and return the number of published frames.
 
-        Raises ``NodeError`` when the consumer stops answering and ``SourceError`` when the source fails on the way.
+        Raises ``NodeError`` if the consumer stops answering and ``SourceError`` if the source fails.
         """
         count = 0
         if self._wait_for_start():
@@ -144,20 +150,20 @@ class ReplayNode(Node):
         image_type, image_topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         self._images = self.create_publisher(image_type, image_topic, _SENSOR_QOS)
         self._camera_infos = self.create_publisher(CameraInfo, "camera_info", _SENSOR_QOS)
-        self._truths = self.create_publisher(PoseStamped, "ground_truth_pose", 10)
+        self._ground_truth_poses = self.create_publisher(PoseStamped, "ground_truth_pose", 10)
         self._clock_ticks = self.create_publisher(Clock, "/clock", _CLOCK_QOS)
         if self.config.base_frame:
-            self._mounts = self.create_publisher(TFMessage, "/tf_static", _LATCHED_QOS)
-            self._mounts.publish(self._mount_msg())
+            self._static_transforms = self.create_publisher(TFMessage, "/tf_static", _LATCHED_QOS)
+            self._static_transforms.publish(self._extrinsics_msg())
 
-    def _mount_msg(self) -> TFMessage:
-        mount = TransformStamped(child_frame_id=self.config.camera_frame)
-        mount.header.frame_id = self.config.base_frame
-        mount.transform = conversions.transform_to_msg(BODY_FROM_OPTICAL)
-        return TFMessage(transforms=[mount])
+    def _extrinsics_msg(self) -> TFMessage:
+        extrinsics = TransformStamped(child_frame_id=self.config.camera_frame)
+        extrinsics.header.frame_id = self.config.base_frame
+        extrinsics.transform = conversions.transform_to_msg(BODY_FROM_OPTICAL)
+        return TFMessage(transforms=[extrinsics])
 
     def _wait_for_start(self) -> bool:
-        """Block until somebody takes the images, and what is waited for is active; False if stopped."""
+        """Block until the images have a subscriber and the required nodes are active; False if stopped."""
         for name, client in self._awaited.items():
             self.get_logger().info(f"waiting until {name} is active")
             if not client.wait_until_active(math.inf):
@@ -177,9 +183,9 @@ class ReplayNode(Node):
                     f"{self.config.consumer} is active but does not subscribe to {topics}; compare its parameter "
                     "`transport` and the remapping of its topics with those here"
                 )
-            if not warned and waited_s > _SAY_WAITING_S:
+            if not warned and waited_s > _LOG_WAITING_S:
                 warned = True
-                self.get_logger().warning(f"nobody subscribes to {topics} yet; waiting")
+                self.get_logger().warning(f"waiting for a subscriber of {topics}")
         return not self._stopped.is_set()
 
     def _warn_of_other_clocks(self) -> None:
@@ -204,7 +210,7 @@ class ReplayNode(Node):
         self._pace.wait(None)
         if self._source.faults:
             self.get_logger().warning(f"{self._source.name}: {fault_summary(self._source.faults)}")
-        if isinstance(self._pace, RealTimePace) and self._pace.largest_lag_s > _WORTH_SAYING_LAG_S:
+        if isinstance(self._pace, RealTimePace) and self._pace.largest_lag_s > _REPORTED_LAG_S:
             self.get_logger().warning(
                 f"frames were up to {self._pace.largest_lag_s:.2f} s late: the source is slower to read than "
                 f"{self.config.rate:g} times real time; lower `rate`"
@@ -215,16 +221,18 @@ class ReplayNode(Node):
         if first_stamp_ns > 0:
             return 0
         shift_ns = _ZERO_SHIFT_NS - first_stamp_ns
-        self.get_logger().info(f"stamps begin at {first_stamp_ns} ns, which is no time in ROS: {shift_ns} ns are added")
+        self.get_logger().info(
+            f"stamps begin at {first_stamp_ns} ns, which is not a valid time in ROS; {shift_ns} ns are added"
+        )
         return shift_ns
 
     def _publish(self, frame: Frame) -> None:
         header = conversions.header_to_msg(frame.stamp_ns, self.config.camera_frame)
         self._clock_ticks.publish(Clock(clock=header.stamp))
         if frame.true_world_from_camera is not None:
-            truth = PoseStamped(header=conversions.header_to_msg(frame.stamp_ns, self.config.truth_frame))
-            truth.pose = conversions.pose_to_msg(frame.true_world_from_camera)
-            self._truths.publish(truth)
+            ground_truth = PoseStamped(header=conversions.header_to_msg(frame.stamp_ns, self.config.ground_truth_frame))
+            ground_truth.pose = conversions.pose_to_msg(frame.true_world_from_camera)
+            self._ground_truth_poses.publish(ground_truth)
         self._camera_infos.publish(conversions.camera_to_msg(frame.camera, header))
         if self.config.transport == "compressed":
             self._images.publish(conversions.image_to_compressed_msg(frame.image, header, self.config.jpeg_quality))
@@ -237,10 +245,10 @@ class ReplayNode(Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Replay once, by the parameters; the exit code: 0 at the end or after a signal, 1 with an error.
+    """Replay once and return the exit code: 0 at the end or after a signal, 1 after an error.
 
-    There is nothing to save, so any but the first signal ends the process at once, and so does the first one as long
-    as the source is being opened.
+    There is nothing to save, so the second signal ends the process at once, as does the first one while the source is
+    being opened.
     """
     end_with_parent()
     try:

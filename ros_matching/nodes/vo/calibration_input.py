@@ -21,11 +21,10 @@ _NEEDED, _MOST_NEEDED = 3, 24
 
 
 class CalibrationInput:
-    """Keeps the last CameraInfo, written by one thread, and the undistorter made of it, used by another.
+    """Stores the last CameraInfo, written by one thread, and its undistorter, used by another.
 
-    A driver may repeat CameraInfo with every image or send it once, latched. Another calibration is taken when several
-    images in a row have come with it, or when the one in use does not fit the images: a single odd message changes
-    nothing.
+    A driver may repeat CameraInfo with every image or send it once, latched. Another calibration is used after several
+    images in a row with it, or if the current one does not fit the images: a single odd message changes nothing.
     """
 
     def __init__(self, config: VoConfig, problems: ProblemLog) -> None:
@@ -42,7 +41,7 @@ class CalibrationInput:
 
     @property
     def is_known(self) -> bool:
-        """Whether a CameraInfo has come."""
+        """True if a CameraInfo has arrived."""
         return self._info is not None
 
     def update(self, info: CameraInfo) -> None:
@@ -87,7 +86,7 @@ class CalibrationInput:
         return self._undistorter is not None and (camera.width, camera.height) == (width, height)
 
     def _read_camera(self, info: CameraInfo, width: int, height: int) -> None:
-        """Read ``info`` for images of this size; raises ``RefusedImageError`` where it is of no use for them."""
+        """Read ``info`` for images of this size; raises ``RefusedImageError`` if it does not fit them."""
         try:
             camera = camera_from_msg(info, self._config.rectified)
         except NodeError as error:
@@ -113,15 +112,15 @@ class CalibrationInput:
         if self._count > 1 and info_ns > 0 and age_s > self._config.camera_info_max_age_s:
             self._problems.report(
                 Problem.CAMERA_INFO_AGE,
-                f"CameraInfo was repeated, and then stopped: the last is older than the image by more than "
-                f"{self._config.camera_info_max_age_s:g} s; it is still used, but check the driver",
+                f"CameraInfo is no longer repeated: the last one is older than the image by more than "
+                f"{self._config.camera_info_max_age_s:g} s; it is still used; check the driver",
             )
         else:
             self._problems.clear(Problem.CAMERA_INFO_AGE)
 
 
 def _content(info: CameraInfo) -> tuple:
-    """All that a CameraInfo states of its camera, to be compared: NaN, too, equals itself here."""
+    """Return all camera data of a CameraInfo for comparison; NaN equals itself here."""
     roi, arrays = info.roi, (info.d, info.k, info.r, info.p)
     region = (roi.x_offset, roi.y_offset, roi.width, roi.height)
     numbers = tuple(np.asarray(values, dtype=np.float64).tobytes() for values in arrays)
@@ -133,24 +132,24 @@ Lookup = Callable[[str, str], "np.ndarray | None"]
 """target_from_source (4, 4) of two frames by /tf_static, or ``None``."""
 
 
-class PartnerCalibration:
-    """Keeps the last CameraInfo of both cameras; written by one thread, read by another."""
+class RightCameraCalibration:
+    """Stores the last CameraInfo of both cameras; written by one thread, read by another."""
 
     def __init__(self, rectified: bool, baseline_m: float, lookup: Lookup) -> None:
-        """``baseline_m`` is that of rectified images, where CameraInfo does not tell it; 0 for none."""
+        """``baseline_m`` is used for rectified images without a baseline in CameraInfo; 0 for none."""
         self._rectified = rectified
         self._baseline_m = baseline_m
         self._lookup = lookup
         self.camera_info: CameraInfo | None = None
-        self.partner_info: CameraInfo | None = None
+        self.right_info: CameraInfo | None = None
         self._made_of: CameraInfo | None = None
         self._undistorter: Undistorter | None = None
 
     def undistorter(self, width: int, height: int) -> Undistorter:
-        """That of the partner's images of this size; ``NodeError`` with the remedy without a usable CameraInfo."""
-        info = self.partner_info
+        """Return the undistorter of right images of this size; ``NodeError`` without a usable CameraInfo."""
+        info = self.right_info
         if info is None:
-            raise NodeError("no CameraInfo of the partner camera has come; remap `right/camera_info` to it")
+            raise NodeError("no CameraInfo of the right camera has arrived; remap `right/camera_info` to it")
         if self._undistorter is None or info is not self._made_of:
             try:
                 camera = camera_from_msg(info, self._rectified)
@@ -158,7 +157,7 @@ class PartnerCalibration:
                 if self._undistorter is None or self._undistorter.source != camera:
                     self._undistorter = Undistorter(camera)
             except RosMatchingError as error:
-                raise NodeError(f"the CameraInfo of the partner camera cannot be used: {error}") from error
+                raise NodeError(f"the CameraInfo of the right camera cannot be used: {error}") from error
             self._made_of = info
         self._require_size(self._undistorter.source, width, height)
         return self._undistorter
@@ -167,45 +166,45 @@ class PartnerCalibration:
     def _require_size(camera: Camera, width: int, height: int) -> None:
         if (camera.width, camera.height) != (width, height):
             raise NodeError(
-                f"the partner's image is {width}x{height}, its CameraInfo describes {camera.width}x{camera.height}; "
+                f"the right image is {width}x{height}, its CameraInfo describes {camera.width}x{camera.height}; "
                 "use the CameraInfo of this very image"
             )
 
-    def partner_from_camera(self, camera_frame: str, partner_frame: str) -> np.ndarray:
-        """The camera in the partner's axes (4, 4), by parameter, CameraInfo or TF; ``NodeError`` if none knows."""
+    def right_from_camera(self, camera_frame: str, right_frame: str) -> np.ndarray:
+        """Return ``right_from_camera`` (4, 4) by parameter, CameraInfo or TF; ``NodeError`` if none has it."""
         if self._baseline_m > 0:
             return pose_from(np.eye(3), np.array([-self._baseline_m, 0.0, 0.0]))
-        if self.camera_info is not None and self.partner_info is not None:
-            by_info = partner_from_infos(self.camera_info, self.partner_info, self._rectified)
+        if self.camera_info is not None and self.right_info is not None:
+            by_info = right_from_camera_infos(self.camera_info, self.right_info, self._rectified)
             if by_info is not None:
                 return by_info
-        by_tf = self._lookup(partner_frame, camera_frame)
+        by_tf = self._lookup(right_frame, camera_frame)
         if by_tf is None or not np.linalg.norm(by_tf[:3, 3]) > 0:
             raise NodeError(
-                f"it is not known where the partner camera ({partner_frame or 'no frame_id'}) sits beside the camera "
-                f"({camera_frame or 'no frame_id'}): P of its CameraInfo has no baseline and /tf_static no transform; "
-                "calibrate the pair, or set the parameter stereo_baseline_m"
+                f"the pose of the right camera ({right_frame or 'no frame_id'}) relative to the camera "
+                f"({camera_frame or 'no frame_id'}) is unknown: P of its CameraInfo has no baseline, and /tf_static "
+                "has no transform; calibrate the pair, or set the parameter stereo_baseline_m"
             )
         return by_tf
 
 
-def partner_from_infos(camera: CameraInfo, partner: CameraInfo, rectified: bool) -> np.ndarray | None:
-    """The camera in the partner's axes (4, 4), as a stereo calibration states it; ``None`` if both P are monocular.
+def right_from_camera_infos(camera: CameraInfo, right: CameraInfo, rectified: bool) -> np.ndarray | None:
+    """Return ``right_from_camera`` (4, 4) of a stereo calibration; ``None`` if both P are monocular.
 
-    P = [K' | K' t]: t takes rectified points of the first camera into those of this one; R rectifies the raw axes. Of
-    images that are rectified already R plays no part.
+    P = [K' | K' t]: t takes rectified points of the first camera into those of this one; R rectifies the raw axes. For
+    images that are already rectified, R has no effect.
     """
-    offset = _offset(partner) - _offset(camera)
+    offset = _offset(right) - _offset(camera)
     if not np.linalg.norm(offset) > 0:
         return None
     if rectified:
         return pose_from(np.eye(3), offset)
-    back = _rectification(partner).T
+    back = _rectification(right).T
     return pose_from(back @ _rectification(camera), back @ offset)
 
 
 def _offset(info: CameraInfo) -> np.ndarray:
-    """The baseline that P states, or zero. P must be finite: what a message holds need not be."""
+    """Return the baseline in P, or zero. P of a message may be non-finite."""
     p = np.reshape(info.p, (3, 4))
     is_usable = np.isfinite(p).all() and np.linalg.matrix_rank(p[:, :3]) == 3
     return np.linalg.solve(p[:, :3], p[:, 3]) if is_usable else np.zeros(3)

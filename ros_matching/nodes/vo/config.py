@@ -1,4 +1,4 @@
-"""The settings of ``vo_node``; those of the tracker are beside it, as ROS parameters under ``tracking.``."""
+"""Settings of ``vo_node``; those of the tracker are ROS parameters with the prefix ``tracking.``."""
 
 from __future__ import annotations
 
@@ -11,58 +11,61 @@ from ros_matching.matching.config import MatcherConfig
 
 @dataclass(frozen=True)
 class VoConfig(MatcherConfig):
-    """The matcher of ``vo_node``, its topics, its frames, and the lengths of what it keeps."""
+    """Settings of ``vo_node``: matcher, topics, frames, and lengths of buffers."""
 
     autostart: bool = parameter(
         False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"
     )
-    transport: str = parameter("raw", "which topic carries the pictures", choices=("raw", "compressed"))
+    transport: str = parameter(
+        "raw", "image topic: raw (sensor_msgs/Image) or compressed (CompressedImage)", choices=("raw", "compressed")
+    )
     rectified: bool = parameter(
-        False, "the pictures are rectified already (image_rect): P of CameraInfo holds, distortion is ignored"
+        False, "the images are already rectified (image_rect): use P of CameraInfo and no distortion"
     )
     camera_info_wait_s: float = parameter(
-        1.0, "how long the first picture waits for its CameraInfo, in seconds", minimum=0, maximum=60
+        1.0, "time that the first image waits for its CameraInfo, in seconds", minimum=0, maximum=60
     )
     camera_info_max_age_s: float = parameter(
-        2.0, "a repeated CameraInfo older than this against the picture is reported as stale, in seconds", minimum=0
+        2.0, "a repeated CameraInfo that is older than the image by more is reported as stale, in seconds", minimum=0
     )
     scale_sync_s: float = parameter(
         0.02,
-        "largest difference in time of a depth image or partner image from the picture it belongs to, in seconds",
+        "largest difference in time between an image and its depth image or right image, in seconds",
         minimum=0,
         maximum=1,
     )
     scale_wait_s: float = parameter(
         0.05,
-        "how long a picture waits for its depth image or partner image, if these come at all, in seconds",
+        "time that an image waits for its depth image or right image, if there are any, in seconds",
         minimum=0,
         maximum=1,
     )
     stereo_baseline_m: float = parameter(
         0.0,
-        "distance of the partner camera to the right of the camera, both rectified, in metres; 0 takes it from "
-        "CameraInfo, or from /tf_static",
+        "distance from the camera to the right camera, both rectified, in metres; 0 takes it from CameraInfo or "
+        "/tf_static",
         minimum=0,
     )
-    camera_mount: str = parameter(
+    camera_extrinsics: str = parameter(
         "tf",
-        "where the camera sits on the robot: tf takes base_frame -> camera from /tf_static; identity puts it at "
-        "the origin of base_frame, looking along its x axis",
+        "extrinsics of the camera: tf takes base_frame -> camera from /tf_static; identity places the camera at the "
+        "origin of base_frame, looking along its x axis",
         choices=("tf", "identity"),
+        former_name="camera_mount",
     )
-    odom_frame: str = parameter("odom", "the fixed frame: where base_frame was at the first keyframe")
+    odom_frame: str = parameter("odom", "the fixed frame: base_frame at the first keyframe")
     base_frame: str = parameter("base_link", "the robot's frame, x forward and z up")
-    camera_frame: str = parameter("", "the camera's optical frame, z forward; empty takes the frame_id of the pictures")
+    camera_frame: str = parameter("", "the camera's optical frame, z forward; empty takes the frame_id of the images")
     frame_prefix: str = parameter(
-        "", "put before odom_frame, base_frame and camera_frame, as in robot1/base_link; the frames of messages stay"
+        "", "prefix of odom_frame, base_frame and camera_frame, as in robot1/base_link; frames of messages stay"
     )
     publish_tf: bool = parameter(True, "publish the transform odom_frame -> base_frame on /tf")
-    path_length: int = parameter(1000, "poses that the path keeps, the newest", minimum=1, maximum=100_000)
+    path_length: int = parameter(1000, "number of poses in the path, the newest", minimum=1, maximum=100_000)
     path_period_s: float = parameter(0.5, "the path is published at most this often, in seconds", minimum=0)
-    trajectory_file: str = parameter("", "where ~/save_trajectory writes; ~ is the home folder")
-    trajectory_format: str = parameter("tum", "what ~/save_trajectory writes", choices=("tum", "kitti"))
+    trajectory_file: str = parameter("", "file for ~/save_trajectory; ~ is the home folder")
+    trajectory_format: str = parameter("tum", "file format of ~/save_trajectory", choices=("tum", "kitti"))
     trajectory_length: int = parameter(
-        200_000, "poses that are kept for ~/save_trajectory, the newest", minimum=1, maximum=100_000_000
+        200_000, "number of poses stored for ~/save_trajectory, the newest", minimum=1, maximum=100_000_000
     )
 
     def __post_init__(self) -> None:
@@ -73,4 +76,4 @@ class VoConfig(MatcherConfig):
 
 
 LIVE_SETTINGS = frozenset({"trajectory_file", "trajectory_format"})
-"""What may be set while the node is configured; the rest is read in the transition to configured."""
+"""Settings that may change while the node is configured; all others are read by the configure transition."""

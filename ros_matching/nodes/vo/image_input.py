@@ -56,7 +56,7 @@ class ImageInput:
         ``recent_loss``: how many of the recent images did not arrive, and how many there were.
         """
         for subscription in (self._images, self._camera_info):
-            subscription.follow()
+            subscription.match_publishers()
         publishers = self._images.publishers
         self._report(Problem.INPUT, is_silent and self._silence(publishers))
         self._report(Problem.PUBLISHERS, len(publishers) > 1 and self._crowd(publishers))
@@ -75,14 +75,14 @@ class ImageInput:
             f"it has {len(publishers)} publisher(s); check that they send (ros2 topic hz {topic}) and that their "
             "quality of service fits (ros2 topic info -v)"
             if publishers
-            else f"nobody publishes it; start the camera, or remap `{topic.rsplit('/', 1)[-1]}` to the camera's topic"
+            else f"it has no publisher; start the camera, or remap `{topic.rsplit('/', 1)[-1]}` to the camera's topic"
         )
-        return f"no image has come on {topic} for a while: {remedy}"
+        return f"no image has arrived on {topic} for a while: {remedy}"
 
     def _crowd(self, publishers: list[str]) -> str:
         return (
             f"{len(publishers)} publishers send images on {self._images.topic_name} ({', '.join(publishers)}), and the "
-            "odometry follows one camera; stop or remap all but one"
+            "odometry uses one camera; stop or remap all but one"
         )
 
     def _loss(self, missing: int, taken: int) -> str:
@@ -93,7 +93,7 @@ class ImageInput:
             remedy = f"remove qos_overrides.{images.topic_name}.subscription.reliability, or set it to reliable"
         else:
             remedy = (
-                "let their publisher offer reliable, send them compressed (parameter transport), or raise "
+                "let the publisher offer reliable, send compressed images (parameter transport), or raise "
                 "net.core.rmem_max"
             )
         return (
@@ -105,23 +105,23 @@ class ImageInput:
 _NEEDED, _MOST_NEEDED = 3, 24
 
 
-class Companions(Protocol):
-    """What comes with the images on other topics."""
+class AuxiliaryInput(Protocol):
+    """Messages on other topics that belong to an image."""
 
     def add_to(self, frame: Frame, undistorter: Undistorter, frame_id: str) -> Frame:
-        """The frame with what belongs to it; ``undistorter`` made it, of an image of the camera ``frame_id``."""
+        """Return the frame with its auxiliary data; ``undistorter`` made it from an image of ``frame_id``."""
 
 
 class FrameInput:
     """Decodes, checks and undistorts the images of one camera, in order of time."""
 
     def __init__(
-        self, calibration: CalibrationInput, problems: ProblemLog, companions: Companions, min_side_px: int = 1
+        self, calibration: CalibrationInput, problems: ProblemLog, auxiliary: AuxiliaryInput, min_side_px: int = 1
     ) -> None:
-        """``companions`` are what comes with the images; they are added to the frames."""
+        """``auxiliary`` messages are added to the frames."""
         self._calibration = calibration
         self._problems = problems
-        self._companions = companions
+        self._auxiliary = auxiliary
         self._min_side_px = min_side_px
         self._order = StampOrder()
         # Width, height and frame_id: two publishers on one topic differ in these.
@@ -131,9 +131,9 @@ class FrameInput:
         self._index = 0
 
     def check_stamp(self, msg: Image | CompressedImage, received_s: float) -> float:
-        """Take the stamp of the next image; by how many seconds time stays back, 0 where it goes forward.
+        """Check the stamp of the next image; return by how many seconds time has jumped back, 0 if it advances.
 
-        Raises ``RefusedImageError`` for a stamp that is not the next one's. Any stamp may come after ``restart``.
+        Raises ``RefusedImageError`` for a stamp out of order. Any stamp is accepted after ``restart``.
         """
         check = self._order.check(stamp_ns_from_msg(msg.header.stamp), received_s)
         if check.reason:
@@ -142,15 +142,15 @@ class FrameInput:
         return check.back_s
 
     def restart(self, any_stamp: bool = True) -> None:
-        """Count from zero again; any stamp may come next, unless the new time is known already."""
+        """Reset the frame counter; any stamp may come next, unless the new time is already known."""
         if any_stamp:
             self._order.restart()
         self._index = 0
 
     def frame(self, msg: Image | CompressedImage) -> Frame:
-        """The frame of a message; raises ``RefusedImageError`` with the remedy when the message cannot be tracked.
+        """Return the frame of a message; raises ``RefusedImageError`` with the remedy if it cannot be tracked.
 
-        Sizes are compared with CameraInfo by the header, before memory is taken for the pixels.
+        The size in the header is compared with CameraInfo before memory for the pixels is allocated.
         """
         try:
             width, height = image_size_from_msg(msg)
@@ -159,8 +159,8 @@ class FrameInput:
         if min(width, height) < self._min_side_px:
             raise RefusedImageError(
                 Problem.IMAGE,
-                f"the image is {width}x{height}, and the matcher needs {self._min_side_px} pixels or more a side; send "
-                "larger images, or choose another one with the parameter backend",
+                f"the image is {width}x{height}, and the matcher needs {self._min_side_px} pixels or more per side; "
+                "send larger images, or choose another one with the parameter matcher",
             )
         camera = (width, height, msg.header.frame_id)
         if self._cameras.last is not None:
@@ -176,16 +176,16 @@ class FrameInput:
             self._cameras.offer(camera)
         frame = Frame(self._index, stamp_ns, undistorter.undistort(image), undistorter.camera)
         self._index += 1
-        return self._companions.add_to(frame, undistorter, msg.header.frame_id)
+        return self._auxiliary.add_to(frame, undistorter, msg.header.frame_id)
 
     def _check_camera(self, camera: tuple[int, int, str]) -> None:
         last = self._cameras.last
         if self._cameras.offer(camera) is Step.ODD:
             raise RefusedImageError(
                 Problem.CAMERA,
-                f"the image is {_described(camera)}, those before are {_described(last)}: one camera is followed, and "
-                "another only when several images in a row are of it; check that one publisher alone sends images on "
-                "this topic (ros2 topic info -v), and remap the others away",
+                f"the image is {_described(camera)}, earlier ones are {_described(last)}; the odometry uses one "
+                "camera, and changes to another only after several images in a row; check that the topic has one "
+                "publisher (ros2 topic info -v), and remap the others",
             )
 
 

@@ -1,4 +1,4 @@
-"""The messages that ``vo_node`` publishes, built from a ``TrackingResult``: pure functions without a node."""
+"""Messages of ``vo_node`` from a ``TrackingResult``: pure functions without a node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ros_matching.nodes.common.conversions import (
     pose_to_msg,
     stamp_to_msg,
 )
-from ros_matching.nodes.common.extrinsics import Mounting, Twist
+from ros_matching.nodes.common.extrinsics import Extrinsics, Twist
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
 _STATES = {
@@ -38,7 +38,7 @@ SCALES = {
 
 
 def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
-    """The status of one image; the node adds its own counts and latency."""
+    """Return the status of one image; the node adds its counts and latency."""
     counts = result.counts
     return VoStatus(
         header=header,
@@ -63,7 +63,7 @@ def status_to_msg(result: TrackingResult, header: Header) -> VoStatus:
 
 
 def relative_pose_to_msg(result: TrackingResult, header: Header) -> PoseWithCovarianceStamped:
-    """The pose of this camera in the previous frame's camera; ``header`` has this stamp and the camera's frame."""
+    """Return the pose of this camera in the previous frame's camera; ``header`` has this stamp and the camera frame."""
     msg = PoseWithCovarianceStamped(header=header)
     msg.pose.pose = pose_to_msg(result.previous_from_current)
     msg.pose.covariance = covariance_to_msg(relative_covariance(result))
@@ -71,19 +71,19 @@ def relative_pose_to_msg(result: TrackingResult, header: Header) -> PoseWithCova
 
 
 def relative_covariance(result: TrackingResult) -> np.ndarray | None:
-    """That of ``previous_from_current`` in metres, as ROS takes it: the unit's uncertainty is in it."""
+    """Return the covariance of ``previous_from_current`` in metres for ROS, including the scale's uncertainty."""
     return result.with_scale_uncertainty(UNKNOWN_VARIANCE).relative_covariance
 
 
 def odometry_to_msg(
-    result: TrackingResult, mounting: Mounting, twist: Twist | None, header: Header, base_frame: str
+    result: TrackingResult, extrinsics: Extrinsics, twist: Twist | None, header: Header, base_frame: str
 ) -> Odometry:
-    """The robot in odom, and its velocity along its own axes; an unknown part has ``UNKNOWN_VARIANCE``."""
+    """Return the robot in odom and its velocity along its own axes; unknown parts have ``UNKNOWN_VARIANCE``."""
     pose = result.world_from_camera
     in_metres = result.with_scale_uncertainty(UNKNOWN_VARIANCE).covariance
-    covariance = None if in_metres is None else mounting.base_covariance(pose, in_metres)
+    covariance = None if in_metres is None else extrinsics.base_covariance(pose, in_metres)
     msg = Odometry(header=header, child_frame_id=base_frame)
-    msg.pose.pose = pose_to_msg(mounting.odom_from_base(pose))
+    msg.pose.pose = pose_to_msg(extrinsics.odom_from_base(pose))
     msg.pose.covariance = covariance_to_msg(covariance)
     msg.twist.covariance = covariance_to_msg(None if twist is None else twist.covariance)
     if twist is not None:
@@ -93,7 +93,7 @@ def odometry_to_msg(
 
 
 def odometry_transform(odometry: Odometry) -> TransformStamped:
-    """The link of TF that says the same as an odometry message."""
+    """Return the TF transform of an odometry message."""
     pose = odometry.pose.pose
     msg = TransformStamped(header=odometry.header, child_frame_id=odometry.child_frame_id)
     msg.transform.translation = Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z)
@@ -101,8 +101,8 @@ def odometry_transform(odometry: Odometry) -> TransformStamped:
     return msg
 
 
-def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, camera_frame: str) -> KeyframeMsg:
-    """A keyframe for mapping, with the camera's pose in odom."""
+def keyframe_to_msg(keyframe: Keyframe, extrinsics: Extrinsics, odom_frame: str, camera_frame: str) -> KeyframeMsg:
+    """Return a keyframe for mapping, with the camera pose in odom."""
     stamp = stamp_to_msg(keyframe.frame.stamp_ns)
     camera_header = Header(stamp=stamp, frame_id=camera_frame)
     sparse = np.column_stack([keyframe.sparse_points_px, keyframe.sparse_depths]).astype(np.float32)
@@ -110,7 +110,7 @@ def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, cam
         header=Header(stamp=stamp, frame_id=odom_frame),
         id=keyframe.id,
         map_id=keyframe.map_id,
-        pose=pose_to_msg(mounting.odom_from_camera(keyframe.world_from_camera)),
+        pose=pose_to_msg(extrinsics.odom_from_camera(keyframe.world_from_camera)),
         scale=SCALES[keyframe.scale],
         image=image_to_msg(keyframe.frame.image, camera_header),
         camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
@@ -118,12 +118,12 @@ def keyframe_to_msg(keyframe: Keyframe, mounting: Mounting, odom_frame: str, cam
     )
 
 
-def keyframe_path_to_msg(poses: Mapping[int, np.ndarray], mounting: Mounting, odom_header: Header) -> Path:
-    """The cameras ``world_from_camera`` (4, 4) of keyframes in odom, by their stamps in nanoseconds."""
+def keyframe_path_to_msg(poses: Mapping[int, np.ndarray], extrinsics: Extrinsics, odom_header: Header) -> Path:
+    """Return keyframe cameras in odom from ``world_from_camera`` (4, 4) by stamp in nanoseconds."""
     path = Path(header=odom_header)
     for stamp_ns, pose in poses.items():
         header = Header(stamp=stamp_to_msg(stamp_ns), frame_id=odom_header.frame_id)
-        path.poses.append(PoseStamped(header=header, pose=pose_to_msg(mounting.odom_from_camera(pose))))
+        path.poses.append(PoseStamped(header=header, pose=pose_to_msg(extrinsics.odom_from_camera(pose))))
     return path
 
 

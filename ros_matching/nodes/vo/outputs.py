@@ -21,7 +21,7 @@ from ros_matching.datatypes import Frame, Keyframe
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import VoStatus
 from ros_matching.nodes.common.conversions import header_to_msg, image_to_msg
-from ros_matching.nodes.common.extrinsics import Mounting, Twist
+from ros_matching.nodes.common.extrinsics import Extrinsics, Twist
 from ros_matching.nodes.vo import messages
 from ros_matching.nodes.vo.config import VoConfig
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
@@ -32,7 +32,7 @@ _TF = QoSProfile(depth=100)  # as tf2_ros
 
 
 class VoOutputs:
-    """The publishers of the node. What is costly to build is built only while somebody subscribes to it."""
+    """Publishers of the node. Costly messages are built only while there is a subscriber."""
 
     def __init__(self, node: LifecycleNode, config: VoConfig) -> None:
         self._node = node
@@ -56,13 +56,13 @@ class VoOutputs:
         self._path_stamp_ns: int | None = None
 
     def destroy(self) -> None:
-        """Take the publishers off the node."""
+        """Remove the publishers from the node."""
         for publisher in filter(None, self._publishers):
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = []
 
     def restart(self) -> None:
-        """Forget the path: the next pose starts anew."""
+        """Clear the path before the first pose of a new run."""
         self._poses.clear()
         self._keyframe_stamps_ns = {}
         self._last_stamp_ns = self._path_stamp_ns = None
@@ -72,63 +72,63 @@ class VoOutputs:
         result: TrackingResult,
         frame: Frame | None,
         header: Header,
-        mounting: Mounting | None,
+        extrinsics: Extrinsics | None,
         keyframe_poses: Mapping[int, np.ndarray] = MappingProxyType({}),
     ) -> None:
-        """Publish all but the status. ``header``: stamp of the image and camera frame; odom needs the mounting.
+        """Publish all but the status. ``header``: stamp of the image and camera frame; odom needs the extrinsics.
 
-        ``keyframe_poses`` are those of recent keyframes as they are now, where there is a new one.
+        ``keyframe_poses`` are the current poses of recent keyframes, given if there is a new keyframe.
         """
         if result.previous_from_current is not None:
             self._relative_pose.publish(messages.relative_pose_to_msg(result, header))
-        if mounting is not None:
+        if extrinsics is not None:
             if result.new_keyframes:
-                self._publish_keyframes(result.new_keyframes, keyframe_poses, header, mounting)
-            self._publish_in_odom(result, mounting)
+                self._publish_keyframes(result.new_keyframes, keyframe_poses, header, extrinsics)
+            self._publish_in_odom(result, extrinsics)
         if frame is not None:
             self._last_stamp_ns = result.stamp_ns
             if self._debug_image.get_subscription_count():
                 self._debug_image.publish(image_to_msg(draw_tracks(frame.image, result), header))
 
     def publish_status(self, status: VoStatus) -> None:
-        """Publish the status; it comes last of an image's messages, so who waits for it has had the others sent."""
+        """Publish the status, the last message of an image: a subscriber that waits for it has been sent the others."""
         self._status.publish(status)
 
     def _publish_keyframes(
-        self, keyframes: Sequence[Keyframe], poses: Mapping[int, np.ndarray], header: Header, mounting: Mounting
+        self, keyframes: Sequence[Keyframe], poses: Mapping[int, np.ndarray], header: Header, extrinsics: Extrinsics
     ) -> None:
-        """The corrected poses go first, so that who gets the keyframes can know them."""
+        """Publish corrected poses before the keyframes, so that a receiver of keyframes can know them."""
         stamps_ns = self._keyframe_stamps_ns | {keyframe.id: keyframe.frame.stamp_ns for keyframe in keyframes}
         self._keyframe_stamps_ns = {id: stamps_ns[id] for id in poses if id in stamps_ns}
         odom_frame = self._config.odom_frame
         if self._keyframe_path.get_subscription_count():
             stamped = {self._keyframe_stamps_ns[id]: poses[id] for id in self._keyframe_stamps_ns}
             odom_header = header_to_msg(keyframes[-1].frame.stamp_ns, odom_frame)
-            self._keyframe_path.publish(messages.keyframe_path_to_msg(stamped, mounting, odom_header))
+            self._keyframe_path.publish(messages.keyframe_path_to_msg(stamped, extrinsics, odom_header))
         if self._keyframe.get_subscription_count():
             for keyframe in keyframes:
-                self._keyframe.publish(messages.keyframe_to_msg(keyframe, mounting, odom_frame, header.frame_id))
+                self._keyframe.publish(messages.keyframe_to_msg(keyframe, extrinsics, odom_frame, header.frame_id))
 
-    def _publish_in_odom(self, result: TrackingResult, mounting: Mounting) -> None:
+    def _publish_in_odom(self, result: TrackingResult, extrinsics: Extrinsics) -> None:
         if result.world_from_camera is None:
             return
         odom_header = header_to_msg(result.stamp_ns, self._config.odom_frame)
-        twist = self._twist(result, mounting)
-        odometry = messages.odometry_to_msg(result, mounting, twist, odom_header, self._config.base_frame)
+        twist = self._twist(result, extrinsics)
+        odometry = messages.odometry_to_msg(result, extrinsics, twist, odom_header, self._config.base_frame)
         self._odom.publish(odometry)
         if self._tf is not None:
             self._tf.publish(TFMessage(transforms=[messages.odometry_transform(odometry)]))
         self._poses.append(PoseStamped(header=odom_header, pose=odometry.pose.pose))
         self._publish_path(result.stamp_ns, odom_header)
 
-    def _twist(self, result: TrackingResult, mounting: Mounting) -> Twist | None:
+    def _twist(self, result: TrackingResult, extrinsics: Extrinsics) -> Twist | None:
         if result.previous_from_current is None or self._last_stamp_ns is None:
             return None
         seconds = (result.stamp_ns - self._last_stamp_ns) * 1e-9
-        return mounting.twist(result.previous_from_current, messages.relative_covariance(result), seconds)
+        return extrinsics.twist(result.previous_from_current, messages.relative_covariance(result), seconds)
 
     def _publish_path(self, stamp_ns: int, header: Header) -> None:
-        """Send the whole path, which costs in proportion to its length, at a bounded rate only."""
+        """Publish the whole path at a bounded rate only: its cost is proportional to its length."""
         is_due = self._path_stamp_ns is None or (stamp_ns - self._path_stamp_ns) * 1e-9 >= self._config.path_period_s
         if is_due and self._path.get_subscription_count():
             self._path_stamp_ns = stamp_ns
@@ -149,9 +149,9 @@ _SHIFT = 4  # sub-pixel drawing: coordinates are in 1/16 pixel
 
 
 def draw_tracks(image: np.ndarray, result: TrackingResult) -> np.ndarray:
-    """A copy of ``image`` (H, W, 3) uint8 RGB with a line from each tracked point's place in the reference keyframe.
+    """Return a copy of ``image`` (H, W, 3) uint8 RGB with a line from each tracked point to its reference keypoint.
 
-    The points' colour tells the status; the text line below says it in words.
+    The colour of the points shows the status; the caption below states it as text.
     """
     canvas = image.copy()
     color = _COLORS[result.status]

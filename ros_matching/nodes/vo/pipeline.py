@@ -1,4 +1,4 @@
-"""The way of one image through ``vo_node``: message, frame, tracker, messages."""
+"""Pipeline of one image through ``vo_node``: message, frame, tracker, messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from ros_matching.datatypes import Camera, Frame
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
-from ros_matching.nodes.common.extrinsics import Mounting
+from ros_matching.nodes.common.extrinsics import Extrinsics
 from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImageError, shortened
 from ros_matching.nodes.vo.image_input import FrameInput
 from ros_matching.nodes.vo.messages import status_to_msg
@@ -29,27 +29,27 @@ _WARM_UP_SIZE = (240, 320, 3)
 
 
 class Tracker(Protocol):
-    """What the pipeline needs of ``ros_matching.visual_odometry.VisualOdometry``."""
+    """Interface of ``ros_matching.visual_odometry.VisualOdometry`` that the pipeline uses."""
 
     def track(self, frame: Frame) -> TrackingResult:
-        """Take the next frame."""
+        """Track the next frame."""
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
-        """The poses of recent keyframes as they are now, by id."""
+        """Return the current poses of recent keyframes by id."""
 
     def reset(self) -> None:
-        """Start anew."""
+        """Drop the map."""
 
 
 def warm_up(matcher: MatchingPipeline) -> None:
-    """Let the front end allocate and compile what it does on its first use, before the first picture comes."""
+    """Let the matcher allocate and compile before the first image arrives."""
     noise = np.random.default_rng(0).integers(0, 256, _WARM_UP_SIZE, dtype=np.uint8)
     matcher.match_images(noise, noise)
 
 
 @dataclass(frozen=True)
 class ReceivedImage:
-    """An image message and when it came, by ``time.perf_counter``."""
+    """An image message and its arrival time, by ``time.perf_counter``."""
 
     msg: Image | CompressedImage
     received_s: float
@@ -57,7 +57,7 @@ class ReceivedImage:
 
 @dataclass(frozen=True)
 class PipelineParts:
-    """What the pipeline works with; ``mounting`` gives that of a camera frame, or ``None`` until it is known."""
+    """Parts that the pipeline connects; ``extrinsics`` returns those of a camera frame, or ``None`` until known."""
 
     tracker: Tracker
     frames: FrameInput
@@ -65,15 +65,15 @@ class PipelineParts:
     trajectory: TrajectoryRecord
     statistics: VoStatistics
     problems: ProblemLog
-    mounting: Callable[[str], Mounting | None]
-    say: Callable[[str], object]  # for events, such as a reset
+    extrinsics: Callable[[str], Extrinsics | None]
+    log: Callable[[str], object]  # for events, such as a reset
     camera_frame: str = ""
 
 
 class VoPipeline:
-    """Tracks images one by one. Every image gets a status message, refused and paused ones too.
+    """Tracks images one by one. Every image gets a status message, also refused and paused ones.
 
-    ``process`` runs in the worker; the others may be called from any thread and wait for nothing.
+    ``process`` runs in the worker. The other methods may be called from any thread and do not block.
     """
 
     def __init__(self, parts: PipelineParts) -> None:
@@ -85,13 +85,13 @@ class VoPipeline:
         self.paused = False
 
     def process(self, image: ReceivedImage) -> None:
-        """Track one image and publish what came out."""
+        """Track one image and publish the results."""
         parts, msg = self._parts, image.msg
         frame, result = self._result(image)
         header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
         parts.statistics.count_result(result, was_tried=frame is not None)
         poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
-        parts.outputs.publish(result, frame, header, parts.mounting(header.frame_id), poses)
+        parts.outputs.publish(result, frame, header, parts.extrinsics(header.frame_id), poses)
         latency_ms = (time.perf_counter() - image.received_s) * 1e3
         parts.statistics.count_latency(latency_ms, result.stage_ms)
         status = status_to_msg(result, header)
@@ -100,41 +100,41 @@ class VoPipeline:
         parts.outputs.publish_status(status)
 
     def reset(self, why: str) -> None:
-        """Start anew before the next image, in time too; does not wait for the image at work."""
+        """Reset tracker and time before the next image; does not wait for the image in progress."""
         self._reset_requests.put(lambda: why)
 
     def reset_if(self, why: Callable[[], str]) -> None:
-        """As ``reset``, unless ``why`` returns nothing when the next image has come."""
+        """As ``reset``, unless ``why`` returns an empty text when the next image has arrived."""
         self._reset_requests.put(why)
 
     def save_trajectory(self, file: str, file_format: str) -> str:
-        """Write the camera's trajectory; returns what was written where, raises ``NodeError``."""
+        """Write the camera trajectory; returns a summary, raises ``NodeError``."""
         return self._parts.trajectory.save(file, file_format)
 
     def _result(self, image: ReceivedImage) -> tuple[Frame | None, TrackingResult]:
-        """The frame, or ``None`` when the image did not get as far as the tracker, and the result."""
+        """Return the frame, or ``None`` if the image did not reach the tracker, and the result."""
         msg, start_s = image.msg, time.perf_counter()
         try:
-            self._follow_time(image)
+            self._check_time(image)
             if self.paused:
-                return None, self._no_pose(msg, "paused; call ~/pause with data: false to go on")
+                return None, self._no_pose(msg, "paused; call ~/pause with data: false to continue")
             frame = self._parts.frames.frame(msg)
         except RefusedImageError as error:
             self._parts.problems.report(error.problem, str(error))
             self._parts.statistics.count_refusal(error.problem)
             return None, self._no_pose(msg, str(error))
         except Exception as error:
-            text = shortened(f"an image cannot be prepared ({type(error).__name__}: {error}); please report this")
+            text = shortened(f"an image cannot be converted ({type(error).__name__}: {error}); please report this")
             self._parts.problems.report(Problem.IMAGE, text, traceback.format_exc())
             self._parts.statistics.count_refusal(Problem.IMAGE)
             return None, self._no_pose(msg, text)
         input_ms = (time.perf_counter() - start_s) * 1e3
-        self._follow_camera(frame.camera, msg.header.frame_id)
+        self._check_camera_change(frame.camera, msg.header.frame_id)
         result = self._track(frame)
         return frame, replace(result, stage_ms={"input": input_ms, **result.stage_ms})
 
-    def _follow_time(self, image: ReceivedImage) -> None:
-        """Reset where that was asked for, or where time stays back; ``RefusedImageError`` for a single odd stamp."""
+    def _check_time(self, image: ReceivedImage) -> None:
+        """Reset if requested, or if time jumped back; ``RefusedImageError`` for a single odd stamp."""
         why = ""
         while not self._reset_requests.empty():
             why = self._reset_requests.get()() or why
@@ -143,11 +143,11 @@ class VoPipeline:
             self._parts.frames.restart()
         back_s = self._parts.frames.check_stamp(image.msg, image.received_s)
         if back_s > 0:
-            self._reset(f"the stamps of the images stay back by {back_s:.3f} s")
+            self._reset(f"the stamps of the images jumped back by {back_s:.3f} s")
             self._parts.frames.restart(any_stamp=False)
 
     def _track(self, frame: Frame) -> TrackingResult:
-        """Track. A failure of the tracker leaves a state that cannot be trusted, so it starts again then."""
+        """Track. After a failure the state of the tracker is undefined, so it is reset."""
         try:
             result = self._parts.tracker.track(frame)
         except Exception as error:
@@ -161,7 +161,7 @@ class VoPipeline:
             self._parts.trajectory.add(result.stamp_ns, result.world_from_camera)
         return result
 
-    def _follow_camera(self, camera: Camera, frame_id: str) -> None:
+    def _check_camera_change(self, camera: Camera, frame_id: str) -> None:
         if self._camera is not None and (camera, frame_id) != (self._camera, self._frame_id):
             old = self._camera
             self._reset(
@@ -179,4 +179,4 @@ class VoPipeline:
         self._parts.trajectory.begin_part()
         self._parts.outputs.restart()
         self._has_tracked = False
-        self._parts.say(f"{why}: the odometry starts anew")
+        self._parts.log(f"{why}: the odometry was reset")

@@ -21,9 +21,9 @@ from ros_matching.geometry.distortion import Undistorter
 from ros_matching.nodes.common.conversions import depth_from_msg, image_from_msg, image_size_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.common.endpoints import SensorSubscription
 from ros_matching.nodes.common.problems import Problem, ProblemLog
-from ros_matching.nodes.vo.calibration_input import PartnerCalibration
+from ros_matching.nodes.vo.calibration_input import RightCameraCalibration
 from ros_matching.nodes.vo.config import VoConfig
-from ros_matching.nodes.vo.extrinsics_input import MountingInput
+from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.scale import WheelOdometry
 
 
@@ -34,15 +34,15 @@ class _Stamped(Protocol):
 
 MessageType = TypeVar("MessageType", bound=_Stamped)
 
-_STAYS_BACK = 3
+_RESTART_COUNT = 3
 _MOST_BYTES = 2**28
 _ALIVE_S = 1.0  # a topic that was silent for longer is not waited for
 
 
 class StampedBuffer(Generic[MessageType]):
-    """The newest messages; ``put`` is called by one thread, ``find`` by another.
+    """Buffer of the newest messages; ``put`` is called by one thread, ``find`` by another.
 
-    A message without a time (zero or negative) is left out. A single odd stamp does no harm: it takes one place.
+    A message without a time (zero or negative stamp) is ignored. A single odd stamp only occupies one place.
     """
 
     def __init__(self, capacity: int = 10) -> None:
@@ -52,14 +52,14 @@ class StampedBuffer(Generic[MessageType]):
         self._behind = 0  # messages in a row that lie before the newest
 
     def put(self, msg: MessageType) -> None:
-        """Take a message. Where several in a row lie before the newest, as a replay sends them, that time is over."""
+        """Add a message. Several in a row before the newest one, as in a restarted replay, drop the later ones."""
         stamp_ns = _stamp_ns(msg)
         if stamp_ns <= 0:
             return
         with self._arrived:
             newest_ns = max(map(_stamp_ns, self._messages), default=stamp_ns)
             self._behind = self._behind + 1 if stamp_ns < newest_ns else 0
-            if self._behind >= _STAYS_BACK:
+            if self._behind >= _RESTART_COUNT:
                 earlier = [kept for kept in self._messages if _stamp_ns(kept) < stamp_ns]
                 self._messages = deque(earlier, maxlen=self._messages.maxlen)
                 self._behind = 0
@@ -70,7 +70,7 @@ class StampedBuffer(Generic[MessageType]):
             self._arrived.notify_all()
 
     def find(self, stamp_ns: int, tolerance_s: float, wait_s: float) -> MessageType | None:
-        """The message nearest to a stamp, within the tolerance; waits a little for it while the topic is alive."""
+        """Return the message nearest to a stamp, within the tolerance; wait for it briefly while the topic is alive."""
         tolerance_ns = round(tolerance_s * 1e9)
 
         def nearest() -> MessageType | None:
@@ -92,68 +92,67 @@ def _stamp_ns(msg: _Stamped) -> int:
 
 
 _IMAGES, _WHEELS = 5, 50  # messages that are kept while the executor is busy
-_PARTNER_IMAGES = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
+_RIGHT_IMAGES = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
 
 
 class ScaleInput:
-    """Depth images, the partner camera's images, or wheel odometry; only what the anchor needs is subscribed to.
+    """Subscriptions to depth images, right images or wheel odometry, as far as the scale source needs them.
 
-    Messages that cannot be used are reported once and left out: the tracker then reports that nothing measures the
-    scale.
+    Unusable messages are reported once and ignored: the tracker then reports that the scale is not measured.
     """
 
     def __init__(
-        self, node: Node, config: VoConfig, anchor: str, problems: ProblemLog, mounting: MountingInput
+        self, node: Node, config: VoConfig, scale_source: str, problems: ProblemLog, extrinsics: ExtrinsicsInput
     ) -> None:
-        """``anchor`` is that of ``ScaleConfig``."""
+        """``scale_source`` is that of ``ScaleConfig``."""
         self._node = node
         self._config = config
-        self._anchor = anchor
+        self._scale_source = scale_source
         self._problems = problems
-        self._mounting = mounting
+        self._extrinsics = extrinsics
         self._camera_frame = config.camera_frame
-        self._companions: StampedBuffer = StampedBuffer()
-        self._partner = PartnerCalibration(config.rectified, config.stereo_baseline_m, mounting.between)
+        self._buffer: StampedBuffer = StampedBuffer()
+        self._right_calibration = RightCameraCalibration(config.rectified, config.stereo_baseline_m, extrinsics.between)
         self._subscriptions: list[SensorSubscription] = []
         self.wheel_odometry = WheelOdometry()
 
     def base_from_camera(self) -> np.ndarray | None:
-        """The pose of the camera on the robot (4, 4), or ``None`` until it is known."""
-        mounting = self._mounting.mounting(self._camera_frame)
-        return None if mounting is None else mounting.base_from_camera
+        """Return the pose of the camera on the robot (4, 4), or ``None`` until it is known."""
+        extrinsics = self._extrinsics.extrinsics(self._camera_frame)
+        return None if extrinsics is None else extrinsics.base_from_camera
 
     def subscribe(self) -> None:
-        """Begin to listen."""
-        if self._anchor == "depth":
-            self._listen(Image, "depth/image", self._on_companion, _IMAGES)
-        elif self._anchor == "stereo":
-            self._listen(*_PARTNER_IMAGES[self._config.transport], self._on_companion, _IMAGES)
-            self._listen(CameraInfo, "right/camera_info", self._on_partner_info, 1)
-        elif self._anchor == "wheel":
-            self._listen(Odometry, "wheel_odom", self._on_wheel_odometry, _WHEELS)
+        """Create the subscriptions."""
+        if self._scale_source == "depth":
+            self._subscribe(Image, "depth/image", self._on_image, _IMAGES)
+        elif self._scale_source == "stereo":
+            self._subscribe(*_RIGHT_IMAGES[self._config.transport], self._on_image, _IMAGES)
+            self._subscribe(CameraInfo, "right/camera_info", self._on_right_info, 1)
+        elif self._scale_source == "wheel":
+            self._subscribe(Odometry, "wheel_odom", self._on_wheel_odometry, _WHEELS)
 
     def destroy(self) -> None:
-        """Take the subscriptions off the node."""
+        """Remove the subscriptions from the node."""
         for subscription in self._subscriptions:
             subscription.destroy()
         self._subscriptions = []
 
-    def follow(self) -> None:
-        """Ask for what the publishers offer by now."""
+    def match_publishers(self) -> None:
+        """Adapt the subscriptions to the offers of their publishers."""
         for subscription in self._subscriptions:
-            subscription.follow()
+            subscription.match_publishers()
 
     def take_camera_info(self, msg: CameraInfo) -> None:
-        """Take the newest CameraInfo of the camera itself, whose half of a stereo calibration it holds."""
-        self._partner.camera_info = msg
+        """Store the newest CameraInfo of the camera itself, which holds its half of a stereo calibration."""
+        self._right_calibration.camera_info = msg
 
     def add_to(self, frame: Frame, undistorter: Undistorter, frame_id: str) -> Frame:
-        """The frame with the depth or the partner's image of its time, if that has come and can be used."""
+        """Return the frame with the depth or right image of its time, if one has arrived and is usable."""
         self._camera_frame = self._config.camera_frame or frame_id
-        make = {"depth": self._with_depth, "stereo": self._with_partner}.get(self._anchor)
+        make = {"depth": self._with_depth, "stereo": self._with_right_image}.get(self._scale_source)
         if make is None:
             return frame
-        msg = self._companions.find(frame.stamp_ns, self._config.scale_sync_s, self._config.scale_wait_s)
+        msg = self._buffer.find(frame.stamp_ns, self._config.scale_sync_s, self._config.scale_wait_s)
         if msg is None:
             return frame
         try:
@@ -175,32 +174,32 @@ class ScaleInput:
             )
         return replace(frame, depth=undistorter.undistort_depth(depth_from_msg(msg)))
 
-    def _with_partner(self, frame: Frame, _: Undistorter, msg: Image | CompressedImage) -> Frame:
-        undistorter = self._partner.undistorter(*image_size_from_msg(msg))
+    def _with_right_image(self, frame: Frame, _: Undistorter, msg: Image | CompressedImage) -> Frame:
+        undistorter = self._right_calibration.undistorter(*image_size_from_msg(msg))
         image = image_from_msg(msg)
-        pose = self._partner.partner_from_camera(self._camera_frame, msg.header.frame_id)
+        pose = self._right_calibration.right_from_camera(self._camera_frame, msg.header.frame_id)
         return replace(frame, partner=StereoPartner(undistorter.undistort(image), undistorter.camera, pose))
 
-    def _on_companion(self, msg: Image | CompressedImage) -> None:
+    def _on_image(self, msg: Image | CompressedImage) -> None:
         if stamp_ns_from_msg(msg.header.stamp) <= 0:
             self._problems.report(
                 Problem.SCALE,
-                f"a {self._anchor} image carries no time (its stamp is zero or negative); have the "
+                f"a {self._scale_source} image has no time (its stamp is zero or negative); let the "
                 "driver set header.stamp to the time of exposure",
             )
         else:
-            self._companions.put(msg)
+            self._buffer.put(msg)
 
-    def _on_partner_info(self, msg: CameraInfo) -> None:
-        self._partner.partner_info = msg
+    def _on_right_info(self, msg: CameraInfo) -> None:
+        self._right_calibration.right_info = msg
 
     def _on_wheel_odometry(self, msg: Odometry) -> None:
         position, stamp_ns, reason = msg.pose.pose.position, stamp_ns_from_msg(msg.header.stamp), ""
         try:
             if stamp_ns <= 0:
-                reason = f"its stamp is no time ({stamp_ns} ns); have the driver set header.stamp"
+                reason = f"its stamp is not a time ({stamp_ns} ns); let the driver set header.stamp"
             elif not self.wheel_odometry.add(stamp_ns, np.array([position.x, position.y, position.z])):
-                reason = "its stamp or position jumped; several in a row that follow on each other would be taken"
+                reason = "its stamp or position jumped; several consistent messages in a row would be accepted"
         except RosMatchingError as error:
             reason = str(error)
         if reason:
@@ -208,7 +207,7 @@ class ScaleInput:
         else:
             self._problems.clear(Problem.SCALE)
 
-    def _listen(self, message_type: type, topic: str, callback: Callable, depth: int) -> None:
+    def _subscribe(self, message_type: type, topic: str, callback: Callable, depth: int) -> None:
         self._subscriptions.append(
             SensorSubscription(
                 self._node,

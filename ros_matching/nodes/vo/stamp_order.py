@@ -14,12 +14,12 @@ import numpy as np
 
 from ros_matching.succession import Step, Succession
 
-_LONG_NS = 1_000_000_000  # a step that no stamp need explain, or _LONG_STEPS usual ones
+_LONG_NS = 1_000_000_000  # largest step that is accepted at once, or _LONG_STEPS usual steps
 _LONG_STEPS = 10
 _FASTER = 2.0  # a step of the stamps that took half as long to arrive is a pause, in a replay at twice the speed too
 _REMEMBERED = 15
 _NEEDED, _MOST_NEEDED = 3, 12
-_SINGLE = "it is left out, and several in a row would be taken"
+_SINGLE = "it is dropped; several in a row would be accepted"
 
 
 class _Arrival(NamedTuple):
@@ -29,7 +29,7 @@ class _Arrival(NamedTuple):
 
 @dataclass(frozen=True)
 class StampCheck:
-    """What a stamp means: ``reason`` to refuse the image, or by how many seconds time stays back (a new start)."""
+    """Result of a check: the ``reason`` to refuse the image, or the seconds that time jumped back (a restart)."""
 
     reason: str = ""
     back_s: float = 0.0
@@ -38,8 +38,8 @@ class StampCheck:
 class StampOrder:
     """Checks the stamps of one topic's images, in order of arrival.
 
-    A stamp that is zero, negative, far ahead, or before the last is refused. Three in a row that follow on each other
-    are taken: after a gap where they lie ahead, as a new start where they lie back.
+    A stamp that is zero, negative, far ahead, or before the last one is refused. Three consecutive ones are accepted:
+    as a gap if they lie ahead, as a restart if they lie back.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class StampOrder:
         self._newest_ns: int | None = None  # of the images, refused ones too
 
     def restart(self) -> None:
-        """Forget the time that has passed: any stamp may come next."""
+        """Forget the elapsed time: any stamp may come next."""
         self._series.reset()
         self._steps_ns.clear()
         self._before_ns = self._newest_ns = None
 
     def check(self, stamp_ns: int, received_s: float) -> StampCheck:
-        """Take the next stamp and the time, by a steady clock, at which its image arrived."""
+        """Check the next stamp; ``received_s`` is the arrival time of its image by a steady clock."""
         if stamp_ns <= 0:
             return StampCheck(_NO_TIME if stamp_ns == 0 else _NEGATIVE.format(seconds=stamp_ns * 1e-9))
         check = self._check_order(_Arrival(stamp_ns, received_s))
@@ -73,7 +73,7 @@ class StampOrder:
         if ahead_ns == 0:
             return StampCheck(_REPEATED)
         if self._before_ns is not None and self._before_ns < new.stamp_ns < last.stamp_ns:
-            # Two images were swapped, or the last stamp was ahead: this one is no sign that time stays back.
+            # Two images were swapped, or the last stamp was ahead: time did not jump back.
             return StampCheck(_back(-ahead_ns))
         step = self._series.offer(new)
         if step is Step.ODD:
@@ -88,25 +88,25 @@ class StampOrder:
         return 0 < step_ns <= longest_ns
 
 
-_NO_TIME = "the image carries no time (its stamp is zero); have the driver set header.stamp to the time of exposure"
+_NO_TIME = "the image has no time (its stamp is zero); let the driver set header.stamp to the time of exposure"
 _NEGATIVE = (
-    "the stamp of the image is negative ({seconds:.3f} s); have the driver set header.stamp to the time of exposure"
+    "the stamp of the image is negative ({seconds:.3f} s); let the driver set header.stamp to the time of exposure"
 )
 _REPEATED = (
-    "an image came with the stamp of the one before; check that only one publisher sends images on this topic "
+    "the image repeats the stamp of the last one; check that only one publisher sends images on this topic "
     "(ros2 topic info -v) and that its stamps advance"
 )
 
 
 def _ahead(ns: int) -> str:
     return (
-        f"the stamp of the image is {ns * 1e-9:.3f} s ahead of the last one's: {_SINGLE} after a gap; check the clock "
+        f"the stamp of the image is {ns * 1e-9:.3f} s ahead of the last one: {_SINGLE} after a gap; check the clock "
         "of the driver"
     )
 
 
 def _back(ns: int) -> str:
-    return f"the stamp of the image is {ns * 1e-9:.3f} s before the last one's: {_SINGLE} for time that jumped back"
+    return f"the stamp of the image is {ns * 1e-9:.3f} s before the last one: {_SINGLE} as time that jumped back"
 
 
 _REMEMBERED_ARRIVALS = 50
@@ -118,9 +118,9 @@ _REGULAR = 0.15  # of a period: median distance of the steps from whole periods;
 
 
 class ArrivalMeter:
-    """Estimates the camera's period from the steps between stamps, and counts the images missing in longer steps.
+    """Estimates the camera's period from the steps between stamps, and counts missing images in longer steps.
 
-    ``missing`` is their number so far. A camera without a period, such as one triggered by events, misses none.
+    ``missing`` is their number. A camera without a period, such as one triggered by events, has no missing images.
     """
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class ArrivalMeter:
 
     @property
     def recent_loss(self) -> tuple[int, int]:
-        """How many of the recent images did not arrive, and how many there were."""
+        """Number of recent images that did not arrive, and number of recent images."""
         missing = int(self._recent.sum())
         return missing, missing + len(self._recent)
 

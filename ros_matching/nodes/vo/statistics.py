@@ -7,14 +7,14 @@ from collections import Counter
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ros_matching.msg import VoStatus
-from ros_matching.nodes.common.diagnostics import Report, Statistics, rates, timings
+from ros_matching.nodes.common.diagnostics import NodeReport, Statistics, rates, timings
 from ros_matching.nodes.common.problems import Problem
 from ros_matching.nodes.vo.stamp_order import ArrivalMeter
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
 
 class VoStatistics(Statistics):
-    """What became of the images."""
+    """Counts of received, missing, refused, tracked and lost images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,39 +26,39 @@ class VoStatistics(Statistics):
         self.last: TrackingResult | None = None
 
     def count_stamp(self, stamp_ns: int) -> None:
-        """An image of this stamp has arrived."""
+        """Count the stamp of an arrived image."""
         with self._lock:
             self._arrivals.add(stamp_ns)
 
     def count_pause(self) -> None:
-        """No image was asked for between the last and the next."""
+        """Ignore the gap between the last image and the next."""
         with self._lock:
             self._arrivals.pause()
 
     @property
     def missing(self) -> int:
-        """Images that did not arrive, by the gaps between the stamps."""
+        """Number of images that did not arrive, by the gaps between the stamps."""
         return self._arrivals.missing
 
     @property
     def recent_loss(self) -> tuple[int, int]:
-        """How many of the recent images did not arrive, and how many there were."""
+        """Number of recent images that did not arrive, and number of recent images."""
         with self._lock:
             return self._arrivals.recent_loss
 
     def count_refusal(self, problem: Problem) -> None:
-        """An image was refused for this reason."""
+        """Count a refused image."""
         with self._lock:
             self._refusals[problem] += 1
 
     @property
     def refusals(self) -> dict[Problem, int]:
-        """How many images were refused, by the reason."""
+        """Number of refused images by reason."""
         with self._lock:
             return dict(self._refusals)
 
     def count_result(self, result: TrackingResult, was_tried: bool) -> None:
-        """An image's result is known; ``was_tried`` is False when it did not reach the tracker."""
+        """Count a result; ``was_tried`` is False if the image did not reach the tracker."""
         with self._lock:
             self.last = result
             self.refused += not was_tried
@@ -76,11 +76,11 @@ class VoStatistics(Statistics):
             status.frames_lost = self.lost
 
 
-_LOST_REMEDY = "bring the camera back to what it saw last, or call ~/reset to start anew"
+_LOST_REMEDY = "move the camera back to a mapped view, or call ~/reset to start a new map"
 
 
-def vo_report(statistics: VoStatistics) -> Report:
-    """How the odometry is doing; rates and timings are since the last call."""
+def vo_report(statistics: VoStatistics) -> NodeReport:
+    """Return the report of the odometry; rates and timings are since the last call."""
     window, last = statistics.take_window(), statistics.last
     counts = {
         "frames received": str(statistics.received),
@@ -92,7 +92,7 @@ def vo_report(statistics: VoStatistics) -> Report:
         **{f"frames refused: {problem.value}": str(count) for problem, count in statistics.refusals.items()},
     }
     tracking = {} if last is None else _tracking(last)
-    return Report(*_verdict(last), {**rates(window), **counts, **timings(window), **tracking})
+    return NodeReport(*_verdict(last), {**rates(window), **counts, **timings(window), **tracking})
 
 
 def _verdict(last: TrackingResult | None) -> tuple[bytes, str]:
@@ -120,7 +120,7 @@ def _tracking(result: TrackingResult) -> dict[str, str]:
         "inliers": str(counts.inliers),
         "landmarks": str(counts.landmarks),
         "keyframes": str(counts.keyframes),
-        "maps begun": str(counts.maps),
+        "maps": str(counts.maps),
         "map": str(result.map_id),
         "rotation only": str(result.rotation_only),
         "parallax deg": f"{result.parallax_deg:.2f}",

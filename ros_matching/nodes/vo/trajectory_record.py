@@ -1,4 +1,4 @@
-"""The camera's path, for ``~/save_trajectory``: a part for each time that the odometry started."""
+"""Recorded camera trajectory for ``~/save_trajectory``: one part per start of the odometry."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _Part = list[tuple[int, np.ndarray]]
 
 
 def part_path(path: Path, number: int) -> Path:
-    """The file of an earlier part: ``t.part1.tum`` for ``t.tum``."""
+    """Return the file of an earlier part: ``t.part1.tum`` for ``t.tum``."""
     return path.with_name(f"{path.stem}.part{number}{path.suffix}")
 
 
 class TrajectoryRecord:
-    """Stamps and ``world_from_camera`` (4, 4) of tracked images, the newest ``length`` of them; for several threads.
+    """Stamps and ``world_from_camera`` (4, 4) of the newest ``length`` tracked images; thread-safe.
 
-    Each part has a world of its own, so each is written to a file of its own.
+    Each part has a world frame of its own, so each is written to a file of its own.
     """
 
     def __init__(self, length: int) -> None:
@@ -38,7 +38,7 @@ class TrajectoryRecord:
         self._parts: deque[deque[tuple[int, np.ndarray]]] = deque([deque()])
 
     def add(self, stamp_ns: int, world_from_camera: np.ndarray) -> None:
-        """Keep one pose."""
+        """Add one pose."""
         with self._lock:
             self._parts[-1].append((stamp_ns, world_from_camera))
             self._count += 1
@@ -46,13 +46,13 @@ class TrajectoryRecord:
                 self._drop_oldest()
 
     def begin_part(self) -> None:
-        """Let the next pose begin another part; what was kept stays."""
+        """Start another part with the next pose; earlier parts stay."""
         with self._lock:
             if self._parts[-1]:
                 self._parts.append(deque())
 
     def save(self, file: str, file_format: str) -> str:
-        """Write the poses as ``tum`` or ``kitti``; how many went where. Raises ``NodeError`` with the remedy."""
+        """Write the poses as ``tum`` or ``kitti``; return a summary. Raises ``NodeError`` with the remedy."""
         if not file:
             raise NodeError("no file is named; set the parameter trajectory_file first (ros2 param set)")
         with self._lock:

@@ -20,15 +20,15 @@ from std_srvs.srv import SetBool, Trigger
 from ros_matching import load_matcher
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
-from ros_matching.nodes.common.diagnostics import Report
-from ros_matching.nodes.common.endpoints import offer
+from ros_matching.nodes.common.diagnostics import NodeReport
+from ros_matching.nodes.common.endpoints import create_service
 from ros_matching.nodes.common.executable import run_node
 from ros_matching.nodes.common.managed_node import ManagedNode
 from ros_matching.nodes.common.parameters import prefixed, read_config
 from ros_matching.nodes.common.worker import Worker
 from ros_matching.nodes.vo.calibration_input import CalibrationInput
 from ros_matching.nodes.vo.config import LIVE_SETTINGS, VoConfig
-from ros_matching.nodes.vo.extrinsics_input import MountingInput
+from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
 from ros_matching.nodes.vo.outputs import VoOutputs
 from ros_matching.nodes.vo.pipeline import PipelineParts, ReceivedImage, Tracker, VoPipeline, warm_up
@@ -41,22 +41,22 @@ from ros_matching.visual_odometry import VisualOdometry
 
 
 class VoServices:
-    """Answers for a node; ``pipeline`` raises ``NodeError`` while it is unconfigured."""
+    """Services of the node; ``pipeline`` raises ``NodeError`` while it is unconfigured."""
 
     def __init__(self, node: Node, pipeline: Callable[[], VoPipeline]) -> None:
         self._node = node
         self._pipeline = pipeline
-        offer(node, Trigger, "~/reset", lambda _: self._reset())
-        offer(node, SetBool, "~/pause", lambda request: self._pause(request.data))
-        offer(node, Trigger, "~/save_trajectory", lambda _: self._save_trajectory())
+        create_service(node, Trigger, "~/reset", lambda _: self._reset())
+        create_service(node, SetBool, "~/pause", lambda request: self._pause(request.data))
+        create_service(node, Trigger, "~/save_trajectory", lambda _: self._save_trajectory())
 
     def _reset(self) -> str:
         self._pipeline().reset("~/reset was called")
-        return "the odometry starts anew with the next image"
+        return "the odometry is reset before the next image"
 
     def _pause(self, is_paused: bool) -> str:
         self._pipeline().paused = is_paused
-        return "paused" if is_paused else "going on"
+        return "paused" if is_paused else "running"
 
     def _save_trajectory(self) -> str:
         config = read_config(self._node, VoConfig)
@@ -66,11 +66,11 @@ class VoServices:
 _SILENCE_S = 3.0
 _LEAP = Duration(seconds=1)  # of the clock between two ticks
 _NEVER_NS = -(2**63)
-_BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick ahead goes on near where it was
+_BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick ahead continues near its last time
 
 
 class VoNode(ManagedNode):
-    """The node; ``load`` and ``make_tracker`` take the place of the real front end and tracker in tests."""
+    """The node; tests replace matcher and tracker by ``load`` and ``make_tracker``."""
 
     NAME = "vo_node"
     TITLE = "visual odometry"
@@ -98,16 +98,16 @@ class VoNode(ManagedNode):
     def _configure(self) -> None:
         config, tracking, scale = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
         self._config = prefixed(config, "odom_frame", "base_frame", "camera_frame")
-        self._configured.callback(self._forget)
-        self._matcher = self._load(self._config.backend, device=self._config.device, **self._config.options())
+        self._configured.callback(self._release)
+        self._matcher = self._load(self._config.matcher, device=self._config.device, **self._config.options())
         self._statistics = VoStatistics()
         self._calibration = CalibrationInput(self._config, self._problems)
-        mounting = MountingInput(self, self._config, self._problems)
-        self._configured.callback(mounting.destroy)
-        self._scale_input = ScaleInput(self, self._config, scale.anchor, self._problems, mounting)
+        extrinsics_input = ExtrinsicsInput(self, self._config, self._problems)
+        self._configured.callback(extrinsics_input.destroy)
+        self._scale_input = ScaleInput(self, self._config, scale.anchor, self._problems, extrinsics_input)
         outputs = VoOutputs(self, self._config)
         self._configured.callback(outputs.destroy)
-        self._before_leap_ns = _NEVER_NS  # the time before the clock last leapt ahead
+        self._before_leap_ns = _NEVER_NS  # the time before the last leap of the clock
         clock_jumps = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=_LEAP, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
             post_callback=self._on_clock_jump,
@@ -123,12 +123,12 @@ class VoNode(ManagedNode):
                 trajectory=TrajectoryRecord(self._config.trajectory_length),
                 statistics=self._statistics,
                 problems=self._problems,
-                mounting=mounting.mounting,
-                say=self.get_logger().warning,
+                extrinsics=extrinsics_input.extrinsics,
+                log=self.get_logger().warning,
                 camera_frame=self._config.camera_frame,
             )
         )
-        self.get_logger().info(f"configured with the front end {self._matcher.name}")
+        self.get_logger().info(f"configured with the matcher {self._matcher.name}")
 
     def _activate(self) -> None:
         warm_up(self._matcher)
@@ -140,7 +140,7 @@ class VoNode(ManagedNode):
         self._active.callback(self._input.destroy)
         self._active.callback(self._scale_input.destroy)
         self._scale_input.subscribe()
-        self.get_logger().info(f"active, listening to {' and '.join(self._input.topics)}")
+        self.get_logger().info(f"active, subscribed to {' and '.join(self._input.topics)}")
 
     def _scale_estimator(self, config: ScaleConfig) -> ScaleEstimator:
         return make_scale_estimator(
@@ -155,7 +155,7 @@ class VoNode(ManagedNode):
             raise self._not_configured()
         return self._pipeline
 
-    def _forget(self) -> None:
+    def _release(self) -> None:
         self._pipeline = self._matcher = None
 
     def _stop_worker(self) -> None:
@@ -173,7 +173,7 @@ class VoNode(ManagedNode):
         self._scale_input.take_camera_info(msg)
 
     def _on_clock_jump(self, jump: Any) -> None:
-        """Reset before the next image if the clock stays back: neither for one tick back, nor after one ahead."""
+        """Reset before the next image if the clock stays back: not for a single tick back, nor after one ahead."""
         clock, pipeline = self.get_clock(), self._pipeline
         now_ns = clock.now().nanoseconds
         before_ns = now_ns - jump.delta.nanoseconds
@@ -182,18 +182,18 @@ class VoNode(ManagedNode):
         elif pipeline is not None and not 0 <= now_ns - self._before_leap_ns <= _BACK_FROM_LEAP_NS:
             pipeline.reset_if(lambda: "the clock jumped back" if clock.now().nanoseconds < before_ns else "")
 
-    def _report(self) -> tuple[str, Report]:
+    def _report(self) -> tuple[str, NodeReport]:
         return self.get_parameter("camera_frame").value or "camera", vo_report(self._statistics)
 
     def _watch(self) -> None:
         last_s = max(self._statistics.last_activity_s, self._active_since_s)
         is_silent = self._worker.is_idle and time.monotonic() - last_s > _SILENCE_S
         self._input.watch(is_silent, self._statistics.recent_loss)
-        self._scale_input.follow()
+        self._scale_input.match_publishers()
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node in a process of its own; the exit code, see ``run_node``."""
+    """Run the node in this process and return the exit code, see ``run_node``."""
     return run_node(VoNode, args)
 
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from ros_matching.datatypes import Camera
 from ros_matching.evaluation.benchmark.benchmark_report import benchmark_measurement, write_benchmark
-from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest, contest_rows, losses
+from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns, benchmark_rows, losses
 from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
 from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.trajectory import Trajectory
@@ -21,7 +21,7 @@ SETTINGS = {"alignment": "sim3"}
 
 def ran(
     truth: Trajectory,
-    backend: str,
+    matcher: str,
     statuses: str,
     *,
     error: float = 0.0,
@@ -29,30 +29,32 @@ def ran(
     seed: int = 0,
     with_truth: bool = True,
     **more: object,
-) -> BackendRun:
+) -> BenchmarkRun:
     """A run with one letter a frame: i(nitializing), t(racking) or l(ost), and noise of that size on the poses."""
     noise = error * np.random.default_rng(seed).normal(size=(len(truth), 3))
-    recorder = RunRecorder("office", backend)
+    recorder = RunRecorder("office", matcher)
     for index, letter in enumerate(statuses):
         stamp_ns, pose = int(truth.stamps_ns[index]), truth.world_from_camera[index].copy()
         if with_truth:
-            recorder.add_truth(stamp_ns, truth.world_from_camera[index])
+            recorder.add_ground_truth(stamp_ns, truth.world_from_camera[index])
         pose[:3, 3] = scale * (pose[:3, 3] + noise[index])
         pose[:3, :3] = Rotation.from_rotvec(noise[index]).as_matrix() @ pose[:3, :3]
         world_from_camera = pose if letter == "t" else None
         times = {"latency_ms": 10.0 + index, "stage_ms": {"extract": 6.0, "match": 2.0}, "maps": 1 if index > 2 else 0}
         recorder.add(FrameRecord(index, stamp_ns, NAMES[letter], world_from_camera, **times))
-    return BackendRun(backend, recorder.report(), **more)
+    return BenchmarkRun(matcher, recorder.report(), **more)
 
 
-def row_of(rows: list[dict], backend: str) -> dict:
-    [row] = [row for row in rows if row["backend"] == backend]
+def row_of(rows: list[dict], matcher: str) -> dict:
+    [row] = [row for row in rows if row["matcher"] == matcher]
     return row
 
 
 def test_each_front_end_has_its_figures(truth):
-    contest = Contest("office", 60, (ran(truth, "a", "ii" + 56 * "t" + "ll", peak_mb=321.0), ran(truth, "b", 60 * "t")))
-    row = row_of(contest_rows([contest]), "a")
+    sequence_runs = SequenceRuns(
+        "office", 60, (ran(truth, "a", "ii" + 56 * "t" + "ll", peak_mb=321.0), ran(truth, "b", 60 * "t"))
+    )
+    row = row_of(benchmark_rows([sequence_runs]), "a")
     assert row["tracked"] == pytest.approx(56 / 60)
     assert (row["frames"], row["lost"], row["maps"], row["peak_mb"]) == (60, 2, 1, 321)
     assert row["ate"] == pytest.approx(0, abs=1e-9)
@@ -63,9 +65,9 @@ def test_each_front_end_has_its_figures(truth):
 
 def test_the_calibration_of_a_sequence_is_named_once(truth):
     used = UsedCalibration("K.txt", Camera(640, 480, 500.0, 500.0, 319.5, 239.5))
-    runs = (ran(truth, backend, 60 * "t") for backend in "ab")
+    runs = (ran(truth, matcher, 60 * "t") for matcher in "ab")
     runs = tuple(replace(run, report=replace(run.report, calibration=used)) for run in runs)
-    measurement = benchmark_measurement([Contest("office", 60, runs)], SETTINGS)
+    measurement = benchmark_measurement([SequenceRuns("office", 60, runs)], SETTINGS)
     assert measurement.markdown().count("office, calibration K.txt: 640x480, fx 500.00") == 1
     assert measurement.details[0]["calibration"]["origin"] == "K.txt"
 
@@ -77,24 +79,24 @@ def test_errors_over_common_frames_do_not_reward_who_gave_up(truth):
     poses[:, :3, 3] += noisy
     estimate = Trajectory(truth.stamps_ns, poses)
     runs = []
-    for backend, statuses in (("a", 60 * "t"), ("b", 40 * "t" + 20 * "l"), ("c", 10 * "t" + 50 * "l")):
-        recorder = RunRecorder("office", backend)
+    for matcher, statuses in (("a", 60 * "t"), ("b", 40 * "t" + 20 * "l"), ("c", 10 * "t" + 50 * "l")):
+        recorder = RunRecorder("office", matcher)
         for index, letter in enumerate(statuses):
-            recorder.add_truth(int(truth.stamps_ns[index]), truth.world_from_camera[index])
+            recorder.add_ground_truth(int(truth.stamps_ns[index]), truth.world_from_camera[index])
             pose = estimate.world_from_camera[index] if letter == "t" else None
             recorder.add(FrameRecord(index, int(truth.stamps_ns[index]), NAMES[letter], pose))
-        runs.append(BackendRun(backend, recorder.report()))
-    contest = Contest("office", 60, tuple(runs))
-    rows = contest_rows([contest])
-    a, b, c = (row_of(rows, backend) for backend in "abc")
+        runs.append(BenchmarkRun(matcher, recorder.report()))
+    sequence_runs = SequenceRuns("office", 60, tuple(runs))
+    rows = benchmark_rows([sequence_runs])
+    a, b, c = (row_of(rows, matcher) for matcher in "abc")
     assert a["ate"] > 3 * b["ate"]
     assert a["ate_common"] == pytest.approx(b["ate_common"]) == pytest.approx(b["ate"])
-    np.testing.assert_array_equal(contest.common_stamps_ns, truth.stamps_ns[:40])  # c tracked too few to count
+    np.testing.assert_array_equal(sequence_runs.common_stamps_ns, truth.stamps_ns[:40])  # c tracked too few to count
     assert np.isnan(c["ate_common"])
 
 
 def test_losses_are_named_and_only_those_of_the_first(truth):
-    contest = Contest(
+    sequence_runs = SequenceRuns(
         "office",
         60,
         (
@@ -103,50 +105,54 @@ def test_losses_are_named_and_only_those_of_the_first(truth):
             ran(truth, "quitter", 20 * "t" + 40 * "l"),  # perfect while it lasted
         ),
     )
-    [line] = losses(contest_rows([contest]))
+    [line] = losses(benchmark_rows([sequence_runs]))
     assert line.startswith("office: ours is behind in share tracked (0.9333, better 1); ATE (")
     assert "quitter" not in line
-    ahead = Contest("office", 60, (ran(truth, "ours", 60 * "t", error=0.01), ran(truth, "other", 60 * "t", error=0.05)))
-    assert losses(contest_rows([ahead])) == []
+    ahead = SequenceRuns(
+        "office", 60, (ran(truth, "ours", 60 * "t", error=0.01), ran(truth, "other", 60 * "t", error=0.05))
+    )
+    assert losses(benchmark_rows([ahead])) == []
 
 
 def test_repeats_are_summed_up_by_their_medians(truth):
-    contests = [
-        Contest("office", 60, (ran(truth, "a", 60 * "t", error=error, seed=5),)) for error in (0.01, 0.02, 0.09)
+    sequences = [
+        SequenceRuns("office", 60, (ran(truth, "a", 60 * "t", error=error, seed=5),)) for error in (0.01, 0.02, 0.09)
     ]
-    singles = [contest_rows([contest])[0]["ate"] for contest in contests]
-    [row] = contest_rows(contests)
+    singles = [benchmark_rows([sequence_runs])[0]["ate"] for sequence_runs in sequences]
+    [row] = benchmark_rows(sequences)
     assert row["ate"] == pytest.approx(singles[1])
     assert (row["ate_least"], row["ate_most"]) == (pytest.approx(min(singles)), pytest.approx(max(singles)))
 
 
 def test_a_front_end_that_could_not_run_has_its_reason_below_the_table(truth, tmp_path):
     nothing = RunRecorder("office", "peer").report()
-    contest = Contest("office", 60, (ran(truth, "a", 60 * "t"), BackendRun("peer", nothing, "needs torchvision")))
-    text = benchmark_measurement([contest], SETTINGS).markdown()
+    sequence_runs = SequenceRuns(
+        "office", 60, (ran(truth, "a", 60 * "t"), BenchmarkRun("peer", nothing, "needs torchvision"))
+    )
+    text = benchmark_measurement([sequence_runs], SETTINGS).markdown()
     [line] = [line for line in text.splitlines() if line.startswith("| office") and "peer" in line]
     assert [cell.strip() for cell in line.split("|")[3:-1] if cell.strip()] == ["60"]  # the frames, and no figure
     assert "peer, on office: needs torchvision" in text
 
 
 def test_everything_is_written(truth, tmp_path):
-    contests = [
-        Contest(name, 60, (ran(truth, "a", 60 * "t"), ran(truth, "b+c", "ii" + 58 * "t", error=0.02)))
+    sequences = [
+        SequenceRuns(name, 60, (ran(truth, "a", 60 * "t"), ran(truth, "b+c", "ii" + 58 * "t", error=0.02)))
         for name in ("office", "kitchen, every 3rd")
     ]
-    written = write_benchmark(contests, benchmark_measurement(contests, SETTINGS), tmp_path)
+    written = write_benchmark(sequences, benchmark_measurement(sequences, SETTINGS), tmp_path)
     assert [path.name for path in written] == [
         "benchmark.md", "benchmark.json", "office.png", "kitchen_every_3rd.png",
     ]  # fmt: skip
     assert (tmp_path / "kitchen_every_3rd" / "b+c" / "trajectory.tum").exists()
     content = json.loads((tmp_path / "benchmark.json").read_text())
-    assert [row["backend"] for row in content["tables"][0]["rows"]] == ["a", "b+c"] * 2
+    assert [row["matcher"] for row in content["tables"][0]["rows"]] == ["a", "b+c"] * 2
     assert [detail["tracked"] for detail in content["details"]] == [60, 58] * 2
     assert min(cv2.imread(str(tmp_path / "office.png")).shape[:2]) > 500
 
 
 def test_without_truth_the_times_are_drawn_all_the_same(truth, tmp_path):
-    contest = Contest("office", 60, (ran(truth, "a", 60 * "t", with_truth=False),))
-    measurement = benchmark_measurement([contest], SETTINGS)
+    sequence_runs = SequenceRuns("office", 60, (ran(truth, "a", 60 * "t", with_truth=False),))
+    measurement = benchmark_measurement([sequence_runs], SETTINGS)
     assert "a, on office: no ground truth" in measurement.markdown()
-    assert write_benchmark([contest], measurement, tmp_path)[-1].stat().st_size > 5000
+    assert write_benchmark([sequence_runs], measurement, tmp_path)[-1].stat().st_size > 5000

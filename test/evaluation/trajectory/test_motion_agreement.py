@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from ros_matching.errors import EvaluationError
-from ros_matching.evaluation.benchmark.benchmark_runs import BackendRun, Contest
+from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns
 from ros_matching.evaluation.benchmark.covariance_table import covariance_table
 from ros_matching.evaluation.trajectory.consistency import run_consistency
 from ros_matching.evaluation.trajectory.motion_agreement import (
     MotionNoise,
     agreement,
-    noise_of_truth,
+    ground_truth_noise,
     noisy_consistency,
 )
 from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
@@ -70,7 +70,7 @@ def test_honest_runs_differ_by_what_both_say_whatever_their_units(make_truth):
 def test_the_noise_of_the_truth_is_told_from_that_of_the_runs(make_truth):
     truth = make_truth(400)
     a, b, sensor = run(truth, 0.4, 1), run(truth, 3.0, 2), shaken(truth, 0.008, 0.3)
-    found = noise_of_truth(a, b, sensor)
+    found = ground_truth_noise(a, b, sensor)
     assert found.translation == pytest.approx(0.008 * np.sqrt(2), rel=0.15)
     assert found.rotation_deg == pytest.approx(0.3 * np.sqrt(2), rel=0.15)
     assert run_consistency(a, sensor)["relative"].mean_nees > 50
@@ -79,7 +79,7 @@ def test_the_noise_of_the_truth_is_told_from_that_of_the_runs(make_truth):
 
 def test_a_perfect_truth_has_hardly_any_noise(make_truth):
     truth = make_truth(400)
-    found = noise_of_truth(run(truth, 1.0, 1), run(truth, 1.0, 2), truth)
+    found = ground_truth_noise(run(truth, 1.0, 1), run(truth, 1.0, 2), truth)
     assert found.translation < 5e-4
     assert found.rotation_deg < 0.03
 
@@ -88,7 +88,7 @@ def test_runs_that_share_too_little_are_refused(make_truth):
     truth = make_truth(40)
     a, b = run(truth, 1.0, 1), run(truth, 1.0, 2)
     with pytest.raises(EvaluationError, match="at least 10 motions that two front ends both know, got 4"):
-        noise_of_truth(a[:5], b, truth)
+        ground_truth_noise(a[:5], b, truth)
     with pytest.raises(EvaluationError, match="needs errors, got none"):
         agreement(a[:20], b[20:])
 
@@ -98,22 +98,22 @@ def test_noise_is_told_in_the_unit_of_the_estimate():
     np.testing.assert_allclose(np.sqrt(covariance.diagonal()), [0.01] * 3 + [np.radians(1)] * 3)
 
 
-def backend_run(name: str, records: list[FrameRecord], truth: Trajectory | None) -> BackendRun:
+def backend_run(name: str, records: list[FrameRecord], truth: Trajectory | None) -> BenchmarkRun:
     recorder = RunRecorder("office", name)
     for record in records:
         recorder.add(record)
     if truth is not None:
         for stamp_ns, pose in zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True):
-            recorder.add_truth(stamp_ns, pose)
-    return BackendRun(name, recorder.report())
+            recorder.add_ground_truth(stamp_ns, pose)
+    return BenchmarkRun(name, recorder.report())
 
 
 def test_a_benchmark_tells_whether_covariances_are_right(make_truth):
     truth = make_truth(200)
     sensor = shaken(truth, 0.008, 0.3)
     runs = backend_run("a", run(truth, 0.4, 1), sensor), backend_run("b", run(truth, 3.0, 2), sensor)
-    rows = covariance_table([Contest("office", 200, runs)]).rows
-    told = {(row["backend"], row["against"]): row for row in rows}
+    rows = covariance_table([SequenceRuns("office", 200, runs)]).rows
+    told = {(row["matcher"], row["against"]): row for row in rows}
     assert told["a", "the truth"]["nees"] > 50
     for key in (("a", "b"), ("a", "the noisy truth"), ("b", "the noisy truth")):
         assert told[key]["nees"] == pytest.approx(6, rel=0.25)
@@ -124,6 +124,6 @@ def test_a_benchmark_tells_whether_covariances_are_right(make_truth):
 def test_without_truth_front_ends_are_still_held_to_each_other(make_truth):
     truth = make_truth(100)
     runs = backend_run("a", run(truth, 0.4, 1), None), backend_run("b", run(truth, 3.0, 2), None)
-    [row] = covariance_table([Contest("office", 100, runs)]).rows
-    assert (row["backend"], row["against"]) == ("a", "b")
-    assert covariance_table([Contest("office", 100, runs[:1])]) is None
+    [row] = covariance_table([SequenceRuns("office", 100, runs)]).rows
+    assert (row["matcher"], row["against"]) == ("a", "b")
+    assert covariance_table([SequenceRuns("office", 100, runs[:1])]) is None

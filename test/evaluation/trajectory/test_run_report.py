@@ -15,12 +15,12 @@ from ros_matching.datatypes import Camera, DistortionModel
 from ros_matching.errors import DataTypeError, EvaluationError
 from ros_matching.evaluation.trajectory.report_files import report_values, summary_table, write_report
 from ros_matching.evaluation.trajectory.run_plot import view_axes
-from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder, RunReport, UnitRecord
+from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder, RunReport, ScaleRecord
 from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.trajectory import Trajectory, read_tum
 
 KEYS = {
-    "source", "calibration", "depth_warning", "backend", "frames", "tracked", "initializing", "lost", "dropped",
+    "source", "calibration", "depth_warning", "matcher", "frames", "tracked", "initializing", "lost", "dropped",
     "faults", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
     "alignment", "alignment_note", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "nees", "versions",
@@ -36,7 +36,7 @@ def recorded(truth: Trajectory, statuses: str, *, scale: float = 0.5, with_truth
         zip(statuses, truth.stamps_ns.tolist(), truth.world_from_camera, strict=False)
     ):
         if with_truth:
-            recorder.add_truth(stamp_ns, pose)
+            recorder.add_ground_truth(stamp_ns, pose)
         estimate = pose.copy()
         estimate[:3, 3] *= scale
         recorder.add(
@@ -70,13 +70,13 @@ def test_the_report_names_the_calibration(truth):
 @pytest.mark.parametrize(
     ("scale", "unit", "doubt", "warning"),
     [
-        (0.2, UnitRecord("metric", "depth", 0.01), "", "depth_scale=1000 instead of 5000"),
-        (0.21, UnitRecord("metric", "depth", 0.01), "", "depth_scale=1000 instead of 5000"),
-        (0.5, UnitRecord("metric", "depth", 0.01), "", "depth_scale=2500 instead of 5000"),
-        (0.95, UnitRecord("metric", "depth", 0.01), "multiples", None),
-        (0.2, UnitRecord("metric", "wheel", 0.01), "", None),
-        (0.2, UnitRecord(), "", None),
-        (1.0, UnitRecord(), "multiples of 5", "multiples of 5"),
+        (0.2, ScaleRecord("metric", "depth", 0.01), "", "depth_scale=1000 instead of 5000"),
+        (0.21, ScaleRecord("metric", "depth", 0.01), "", "depth_scale=1000 instead of 5000"),
+        (0.5, ScaleRecord("metric", "depth", 0.01), "", "depth_scale=2500 instead of 5000"),
+        (0.95, ScaleRecord("metric", "depth", 0.01), "multiples", None),
+        (0.2, ScaleRecord("metric", "wheel", 0.01), "", None),
+        (0.2, ScaleRecord(), "", None),
+        (1.0, ScaleRecord(), "multiples of 5", "multiples of 5"),
     ],
 )
 def test_depth_in_another_unit_than_the_ground_truth_is_reported(truth, scale, unit, doubt, warning):
@@ -84,9 +84,9 @@ def test_depth_in_another_unit_than_the_ground_truth_is_reported(truth, scale, u
     recorder = RunRecorder("office", "sift")
     recorder.set_calibration(replace(KINECT, depth_doubt=doubt))
     for record in recorded(truth, 30 * "t", scale=scale).report().records:
-        recorder.add(replace(record, unit=unit))
+        recorder.add(replace(record, scale=scale))
     for stamp_ns, pose in zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True):
-        recorder.add_truth(stamp_ns, pose)
+        recorder.add_ground_truth(stamp_ns, pose)
     report = recorder.report()
     found = values_of(report)["depth_warning"]
     assert (found is None) if warning is None else (warning in found)
@@ -121,7 +121,7 @@ def test_the_order_in_which_frames_arrive_does_not_matter(truth):
     order = np.random.default_rng(1).permutation(60)
     for row in order:
         shuffled.add(report.records[row])
-        shuffled.add_truth(int(truth.stamps_ns[row]), truth.world_from_camera[row])
+        shuffled.add_ground_truth(int(truth.stamps_ns[row]), truth.world_from_camera[row])
     assert values_of(shuffled.report()) == values_of(report)
 
 
@@ -282,7 +282,7 @@ recorder = RunRecorder("office", "sift")
 for i in range(9):
     pose = np.eye(4)
     pose[:3, 3] = i, i * i, i * i * i
-    recorder.add_truth(i, pose)
+    recorder.add_ground_truth(i, pose)
     recorder.add(FrameRecord(i, i, "tracking", pose))
 report = recorder.report()
 assert report.evaluation.ate_rmse < 1e-6

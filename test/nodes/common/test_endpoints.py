@@ -82,7 +82,7 @@ def test_it_asks_for_what_was_sent_before_only_if_all_offer_that(subscribe):
 def test_an_override_holds(subscribe, override, offered):
     subscription, came, peer, _ = subscribe(reliability=override)
     assert_arrives(peer.create_publisher(String, "/topic", offered), came, "sent")
-    subscription.follow()
+    subscription.match_publishers()
     assert subscription.is_overridden
     assert subscription.is_reliable == (override == "reliable")
 
@@ -99,5 +99,5 @@ def test_it_is_quiet_once_destroyed(subscribe):
     subscription.destroy()
     subscription.destroy()
     peer.create_publisher(String, "/topic", BEST_EFFORT)
-    subscription.follow()
+    subscription.match_publishers()
     assert not subscription.is_reliable

@@ -12,7 +12,7 @@ from geometry_msgs.msg import TransformStamped
 from ros_matching.errors import NodeError
 from ros_matching.geometry.se3 import exp_so3, invert, local, pose_from, retract
 from ros_matching.nodes.common.conversions import transform_to_msg
-from ros_matching.nodes.common.extrinsics import IDENTITY, Mounting, StaticTransforms
+from ros_matching.nodes.common.extrinsics import IDENTITY, Extrinsics, StaticTransforms
 
 pytestmark = pytest.mark.ros
 
@@ -86,24 +86,24 @@ def test_the_identity_mounting_looks_along_x_with_z_up():
 
 
 def test_the_robot_starts_at_the_origin_and_moves_as_it_does():
-    mounting = Mounting(BODY_FROM_CAMERA)
-    np.testing.assert_allclose(mounting.odom_from_base(np.eye(4)), np.eye(4), atol=1e-12)
+    extrinsics = Extrinsics(BODY_FROM_CAMERA)
+    np.testing.assert_allclose(extrinsics.odom_from_base(np.eye(4)), np.eye(4), atol=1e-12)
     odom_from_base = pose_from(exp_so3([0.0, 0.0, 0.7]), np.array([1.0, 2.0, 0.0]))
     world_from_camera = invert(BODY_FROM_CAMERA) @ odom_from_base @ BODY_FROM_CAMERA
-    np.testing.assert_allclose(mounting.odom_from_base(world_from_camera), odom_from_base, atol=1e-12)
-    np.testing.assert_allclose(mounting.odom_from_camera(world_from_camera), odom_from_base @ BODY_FROM_CAMERA)
+    np.testing.assert_allclose(extrinsics.odom_from_base(world_from_camera), odom_from_base, atol=1e-12)
+    np.testing.assert_allclose(extrinsics.odom_from_camera(world_from_camera), odom_from_base @ BODY_FROM_CAMERA)
 
 
 def test_the_covariance_of_the_robot_is_that_of_samples():
     random = np.random.default_rng(3)
-    mounting = Mounting(BODY_FROM_CAMERA)
+    extrinsics = Extrinsics(BODY_FROM_CAMERA)
     pose = pose_from(exp_so3([0.4, 0.1, -0.8]), np.array([0.5, -1.0, 2.0]))
     root = random.normal(size=(6, 6)) * 2e-3
     covariance = root @ root.T
     samples = retract(pose, random.multivariate_normal(np.zeros(6), covariance, size=20_000))
     moved = BODY_FROM_CAMERA @ samples @ invert(BODY_FROM_CAMERA)
-    sampled = np.cov(local(mounting.odom_from_base(pose), moved).T)
-    predicted = mounting.base_covariance(pose, covariance)
+    sampled = np.cov(local(extrinsics.odom_from_base(pose), moved).T)
+    predicted = extrinsics.base_covariance(pose, covariance)
     assert np.abs(predicted - sampled).max() < 0.05 * np.abs(sampled).max()
 
 
@@ -113,8 +113,8 @@ def test_a_constant_twist_is_found_again():
     for _ in range(1000):  # the robot's own axes turn with it
         motion = motion @ pose_from(exp_so3(angular * seconds / 1000), linear * seconds / 1000)
     camera_motion = invert(BODY_FROM_CAMERA) @ motion @ BODY_FROM_CAMERA
-    twist = Mounting(BODY_FROM_CAMERA).twist(camera_motion, np.eye(6) * 1e-6, seconds)
+    twist = Extrinsics(BODY_FROM_CAMERA).twist(camera_motion, np.eye(6) * 1e-6, seconds)
     np.testing.assert_allclose(twist.linear, linear, atol=1e-3)
     np.testing.assert_allclose(twist.angular, angular, atol=1e-6)
     assert (np.linalg.eigvalsh(twist.covariance) > 1e-6).all()
-    assert Mounting(BODY_FROM_CAMERA).twist(camera_motion, None, seconds).covariance is None
+    assert Extrinsics(BODY_FROM_CAMERA).twist(camera_motion, None, seconds).covariance is None

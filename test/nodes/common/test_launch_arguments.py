@@ -32,7 +32,7 @@ def test_values_reach_the_parameters_in_their_types():
     values = {
         "backend": "orb",
         "device": "cuda:1",
-        "camera_mount": "identity",
+        "camera_extrinsics": "identity",
         "transport": "compressed",
         "scale": "height",
         "camera_height_m": "1",
@@ -42,7 +42,7 @@ def test_values_reach_the_parameters_in_their_types():
         "autostart": True,
         "backend": "orb",
         "device": "cuda:1",
-        "camera_mount": "identity",
+        "camera_extrinsics": "identity",
         "transport": "compressed",
         "scale.anchor": "height",
         "scale.camera_height_m": 1.0,

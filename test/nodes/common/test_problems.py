@@ -22,7 +22,7 @@ def test_what_keeps_no_pose_from_coming_is_a_warning():
     errors: list[str] = []
     warnings: list[str] = []
     problems = ProblemLog(errors.append, warnings.append)
-    problems.report(Problem.MOUNTING, "where is the camera?")
+    problems.report(Problem.EXTRINSICS, "where is the camera?")
     problems.report(Problem.TRACKER, "it broke")
     assert (errors, warnings) == (["it broke"], ["where is the camera?"])
 
@@ -33,7 +33,7 @@ def test_a_new_text_replaces_the_old_and_a_new_run_logs_again():
     problems.report(Problem.STAMP, "late")
     problems.report(Problem.STAMP, "early")
     assert problems.present() == {Problem.STAMP: "early"}
-    problems.forget()
+    problems.clear_all()
     assert problems.present() == {}
     problems.report(Problem.STAMP, "early")
     assert lines == ["late", "early", "early"]

@@ -106,8 +106,8 @@ def test_an_errand_goes_ahead_of_what_waits_and_never_beside_the_work(worker, ga
     worker.submit(0)
     assert gate.began.acquire(timeout=10)
     worker.submit(1)
-    done = worker.run(lambda: list(gate.done))
-    failed = worker.run(lambda: 1 / 0)
+    done = worker.call(lambda: list(gate.done))
+    failed = worker.call(lambda: 1 / 0)
     assert not done.done()
     gate.may_end.release()
     assert done.result(timeout=10) == [0]
@@ -118,7 +118,7 @@ def test_an_errand_goes_ahead_of_what_waits_and_never_beside_the_work(worker, ga
 def test_after_the_end_an_errand_is_refused(worker):
     worker.stop()
     with pytest.raises(NodeError, match="taken down"):
-        worker.run(lambda: None).result(timeout=10)
+        worker.call(lambda: None).result(timeout=10)
 
 
 def test_forgetting_waits_for_the_item_at_work_alone(worker, gate):
@@ -126,16 +126,16 @@ def test_forgetting_waits_for_the_item_at_work_alone(worker, gate):
     assert gate.began.acquire(timeout=10)
     worker.submit(1)
     threading.Timer(0.05, gate.may_end.release).start()
-    assert worker.forget() == 1
+    assert worker.cancel() == 1
     assert (gate.done, worker.is_idle) == ([0], True)
 
 
 def test_the_thread_is_prepared_first():
     seen = []
     worker = Worker(
-        seen.append, lambda error: None, "test", prepare=lambda: seen.append(threading.current_thread().name)
+        seen.append, lambda error: None, "test", on_start=lambda: seen.append(threading.current_thread().name)
     )
-    worker.run(lambda: None).result(timeout=10)
+    worker.call(lambda: None).result(timeout=10)
     worker.stop()
     assert seen == ["test"]
 
@@ -152,11 +152,11 @@ def test_draining_waits_for_all(worker, gate):
 def test_a_chore_is_done_in_between_and_at_rest_and_may_fail(errors):
     done = []
 
-    def chore() -> None:
-        done.append("chore")
+    def periodic_task() -> None:
+        done.append("periodic_task")
         raise ValueError("no broom")
 
-    worker = Worker(done.append, errors.append, "test", chore=chore, chore_period_s=0.02)
+    worker = Worker(done.append, errors.append, "test", periodic_task=periodic_task, task_period_s=0.02)
     while len(errors) < 3:
         threading.Event().wait(0.01)
     worker.submit("item")
@@ -170,7 +170,7 @@ def test_a_chore_has_its_turn_however_much_waits():
     done = []
     worker = Worker(
         lambda item: threading.Event().wait(0.02), None, "test", queue_length=100,
-        chore=lambda: done.append(worker.waiting), chore_period_s=0.1,
+        periodic_task=lambda: done.append(worker.waiting), task_period_s=0.1,
     )  # fmt: skip
     for item in range(50):
         worker.submit(item)

@@ -39,14 +39,14 @@ class Talker(Node):
         super().__init__("talker", **node_options)
         self._statuses = self.create_publisher(VoStatus, "vo_status", 10)
         self._odometry = self.create_publisher(Odometry, "odom", 10)
-        self._truth = self.create_publisher(PoseStamped, "ground_truth_pose", 10)
+        self._ground_truth = self.create_publisher(PoseStamped, "ground_truth_pose", 10)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._mounts = self.create_publisher(TFMessage, "/tf_static", latched)
+        self._static_transforms = self.create_publisher(TFMessage, "/tf_static", latched)
 
     def publish_mount(self) -> None:
         mount = TransformStamped(child_frame_id="eye", transform=conversions.transform_to_msg(BASE_FROM_CAMERA))
         mount.header.frame_id = "robot"
-        self._mounts.publish(TFMessage(transforms=[mount]))
+        self._static_transforms.publish(TFMessage(transforms=[mount]))
 
     def status(self, stamp_ns: int, state: int, reason: str = "") -> None:
         header = conversions.header_to_msg(stamp_ns, "eye")
@@ -61,7 +61,7 @@ class Talker(Node):
 
     def truth(self, stamp_ns: int, pose: np.ndarray) -> None:
         header = conversions.header_to_msg(stamp_ns, "ground_truth")
-        self._truth.publish(PoseStamped(header=header, pose=conversions.pose_to_msg(pose)))
+        self._ground_truth.publish(PoseStamped(header=header, pose=conversions.pose_to_msg(pose)))
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_a_robot_brings_its_own_weights(context, tmp_path):
         "variant": "lite",
         "precision": "float32",
         "max_keypoints": 400,
-        "camera_mount": "identity",
+        "camera_extrinsics": "identity",
     }
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     node, peer = VoNode(context=context, parameter_overrides=overrides), VoPeer(context)

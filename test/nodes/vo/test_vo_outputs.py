@@ -135,11 +135,11 @@ def test_nobody_gets_what_nobody_asked_for(start_vo, monkeypatch):
 
 
 def test_odom_waits_for_the_mounting_and_says_so(start_vo):
-    _, _, peer = start_vo(camera_mount="tf")
+    _, _, peer = start_vo(camera_extrinsics="tf")
     peer.send_frame(0)
     assert peer.send_frame(1).state == VoStatus.TRACKING
     assert len(peer.received["relative_pose"]) == 1
-    assert "camera_mount" in peer.diagnosis("base_link -> eye").message
+    assert "camera_extrinsics" in peer.diagnosis("base_link -> eye").message
     assert not any(peer.received[topic] for topic in ("odom", "/tf", "path", "keyframe"))
 
     link = TransformStamped(header=header_to_msg(0, "base_link"), child_frame_id=CAMERA_FRAME)
@@ -147,7 +147,7 @@ def test_odom_waits_for_the_mounting_and_says_so(start_vo):
     peer.static_transforms.publish(TFMessage(transforms=[link]))
     number = 2
     while not peer.received["odom"]:
-        assert number < 200, "the mounting was not taken"
+        assert number < 200, "the extrinsics was not taken"
         peer.send_frame(number)
         number += 1
     world_from_camera = np.linalg.matrix_power(RELATIVE, number - 1)
@@ -157,7 +157,7 @@ def test_odom_waits_for_the_mounting_and_says_so(start_vo):
 
 
 def test_a_frame_name_is_needed_for_the_mounting(start_vo):
-    _, _, peer = start_vo(camera_mount="tf")
+    _, _, peer = start_vo(camera_extrinsics="tf")
     msg, info = frame_messages(0)
     msg.header.frame_id = ""
     peer.send(msg, info)

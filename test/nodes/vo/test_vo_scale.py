@@ -33,7 +33,7 @@ from ros_matching.nodes.common.conversions import (
 )
 from ros_matching.nodes.common.spinning import spinning
 from ros_matching.nodes.vo import scale_input
-from ros_matching.nodes.vo.calibration_input import partner_from_infos
+from ros_matching.nodes.vo.calibration_input import right_from_camera_infos
 from ros_matching.nodes.vo.scale_input import StampedBuffer
 from ros_matching.nodes.vo.vo_node import VoNode
 
@@ -122,7 +122,7 @@ def test_the_partner_image_goes_with_the_picture_by_the_calibration(start_vo):
     peer.send_frame(0)
     partner = tracker.frames[0].partner
     np.testing.assert_array_equal(partner.image, picture(1000))
-    np.testing.assert_allclose(partner.partner_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
+    np.testing.assert_allclose(partner.right_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
 
 
 def test_a_partner_of_unknown_place_is_told(start_vo):
@@ -149,8 +149,8 @@ def test_a_stereo_calibration_of_raw_images_is_understood():
     left.r = rectified_from_left.reshape(9)
     right.r = (rectified_from_left @ right_from_left[:3, :3].T).reshape(9)
     right.p[3] = -right.p[0] * np.linalg.norm(left_from_right_center)
-    np.testing.assert_allclose(partner_from_infos(left, right, rectified=False), right_from_left, atol=1e-12)
-    assert partner_from_infos(left, left, rectified=False) is None
+    np.testing.assert_allclose(right_from_camera_infos(left, right, rectified=False), right_from_left, atol=1e-12)
+    assert right_from_camera_infos(left, left, rectified=False) is None
 
 
 def test_wheel_odometry_is_kept_and_bad_messages_are_survived(start_vo):
@@ -238,7 +238,7 @@ def test_the_buffer_is_bounded_in_bytes_too(monkeypatch):
 
 def test_depth_over_topics_makes_the_odometry_metric(context):
     """The real tracker on rendered images: the motion between the first and last metric pose is right within 2 %."""
-    overrides = {"scale.anchor": "depth", "backend": "sift", "camera_mount": "identity", "scale_wait_s": 1.0}
+    overrides = {"scale.anchor": "depth", "backend": "sift", "camera_extrinsics": "identity", "scale_wait_s": 1.0}
     node = VoNode(context=context, parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
     peer = VoPeer(context)
     assert node.bring_up()
