@@ -83,25 +83,25 @@ def test_nodes_come_up_and_the_replay_ends_the_launch(source, mapping):
     code, output = end_of(start(arguments | topics))
     assert code == 0, output
     assert "[robot.replay_node]: replayed 3 frames" in output, output
-    assert "configured with the front end" in output
+    assert "configured" in output
     assert ("[robot.mapping_node]: active, listening to /robot/keyframe" in output) == (mapping == "true"), output
 
 
 def test_two_robots_in_one_graph_end_with_the_last_replay(source):
-    common = {"source": source, "wait_for_consumer": "true", "backend": "orb", "clock_topic": "clock"}
+    common = {"source": source, "wait_for_consumer": "true", "matcher": "orb", "clock_topic": "clock"}
     robots = [common | {"namespace": name, "frame_prefix": f"{name}/"} for name in ("robot1", "robot2")]
     code, output = end_of(start(*robots))
     assert code == 0, output
     for name in ("robot1", "robot2"):
         assert f"[{name}.replay_node]: replayed 3 frames" in output, output
     assert "another node publishes" not in output
-    assert "starts anew" not in output
+    assert "reset" not in output
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"backend": "magic"}, "unknown matcher 'magic'"),
+        ({"matcher": "magic"}, "magic"),
         ({"source": "/nowhere"}, "there is no file or folder /nowhere"),
         ({"source": "scene:room", "rate": "0"}, "rate"),
         ({"params_file": "/nowhere.yaml"}, "params_file"),
@@ -114,7 +114,7 @@ def test_what_cannot_start_ends_the_launch_with_the_reason_last(arguments, words
 
 
 def test_a_killed_node_ends_the_launch():
-    launch = start({"backend": "orb"})
+    launch = start({"matcher": "orb"})
     line = read_until(launch, "process started with pid")
     os.kill(int(line.split("[")[-1].split("]")[0]), signal.SIGKILL)
     code, output = end_of(launch)
@@ -123,7 +123,7 @@ def test_a_killed_node_ends_the_launch():
 
 
 def test_an_interrupt_during_the_replay_is_no_failure():
-    launch = start({"source": "scene:room?frames=3000", "backend": "orb"})
+    launch = start({"source": "scene:room?frames=3000", "matcher": "orb"})
     read_until(launch, "replaying")
     launch.send_signal(signal.SIGINT)
     code, output = end_of(launch)

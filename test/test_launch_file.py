@@ -130,8 +130,13 @@ def test_two_robots_in_one_launch_keep_their_own_arguments_and_end_together(laun
 
 
 def test_a_misspelt_argument_is_warned_of(launch_file, caplog):
-    launch_file._start(context(bakend="orb"))
-    assert "backend is meant" in caplog.text
+    launch_file._start(context(macher="orb"))
+    assert "mean matcher" in caplog.text
+
+
+def test_a_former_name_is_warned_of(launch_file, caplog):
+    launch_file._start(context(backend="orb"))
+    assert "use matcher" in caplog.text
 
 
 def test_the_document_lists_every_argument():

@@ -234,7 +234,8 @@ def engine() -> Iterator[Finding]:
     from ros_matching.matching import load_matcher
 
     try:
-        yield Finding(OK, f"inference engine of PoSFeat on the CPU: {load_matcher('posfeat', device='cpu').extractor.engine}")
+        engine_name = load_matcher("posfeat", device="cpu").extractor.engine
+        yield Finding(OK, f"inference engine of PoSFeat on the CPU: {engine_name}")
     except RosMatchingError as error:
         yield Finding(MISSING, f"PoSFeat cannot be run: {error}")
 

@@ -20,7 +20,9 @@ _MEASURES = {
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Declare the subcommand."""
-    parser = subparsers.add_parser("evaluate", help="measure front ends and networks on data held out of training")
+    parser = subparsers.add_parser(
+        "evaluate", help="evaluate matchers and networks on data that is not used for training"
+    )
     measures = parser.add_subparsers(dest="measure", metavar="MEASURE", required=True)
     for name, (add_measure_parser, _) in _MEASURES.items():
         add_measure_parser(measures, name)

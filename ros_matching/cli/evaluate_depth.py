@@ -30,7 +30,7 @@ _DEPTH_DESCRIPTION = f"""\
 How near depth maps from several views with true poses are to those of a depth sensor: the mean relative error, the
 fractions of all known pixels within 1, 2 and 5 percent, and how many have an estimate at all. Without --source, on the
 frames of {DEPTH_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation ("ncc") and
-OpenCV's semi-global matching on rectified pairs ("sgbm") stand beside them.
+OpenCV's semi-global matching on rectified pairs ("sgbm") are the baselines.
 """
 
 

@@ -178,5 +178,7 @@ def load_matcher(name: str, args: argparse.Namespace) -> MatchingPipeline:
 
 def _is_part(weights: Path, matcher: str) -> bool:
     """Return True for a folder, or a file with weights of one of the networks of a matcher."""
+    from ros_matching.matching.learned import has_stage_of
+    from ros_matching.networks.checkpoint import read_card
 
     return weights.is_dir() or has_stage_of(matcher, read_card(weights).network)

@@ -12,10 +12,10 @@ from ros_matching.cli.options import hides_progress
 _DESCRIPTION = """\
 Train a network and write into DIR:
   best.safetensors  the weights that validated best, with their card
-  checkpoint.pt     where --resume goes on
+  checkpoint.pt     state for --resume
   training.csv      loss and other numbers
   validation.csv    validations
-Ctrl-C stops; --resume goes on from the last checkpoint. For several GPUs or machines:
+Ctrl-C stops; --resume continues from the last checkpoint. For several GPUs or machines:
   torchrun --standalone --nproc-per-node N -m ros_matching.cli.main train RECIPE ...
 """
 
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="images to train on (default: $ROS_MATCHING_DATA)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: training/RECIPE)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to begin from")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    parser.add_argument("--resume", action="store_true", help="continue the run in DIR")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="train.KEY=VALUE")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, distinguishable for colour-blind readers.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#7f7f7f"
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}
@@ -59,7 +59,7 @@ _LINE_CHARACTERS = 6  # as wide as the line before a name in the legend
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram: lines as (x, y) by name, all against the same axes."""
+    """One diagram: lines as (x, y) by name."""
 
     title: str
     x_label: str
@@ -86,7 +86,7 @@ def plot_panels(panels: Sequence[Panel], path: str | Path) -> None:
             handles |= _draw_panel(figure.add_subplot(grid[divmod(number, columns)]), panel, names)
         legend = figure.add_subplot(grid[-1, :])
         legend.set_axis_off()
-        # Names may be wider than the picture; they shall not squeeze the diagrams.
+        # Names may be wider than the figure; they must not shrink the diagrams.
         legend.legend(handles.values(), handles.keys(), loc="center", ncol=names_per_row, frameon=False).set_in_layout(
             False
         )

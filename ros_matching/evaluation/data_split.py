@@ -1,7 +1,6 @@
-"""What no training may touch: the one place that says which frames and photos are for validation.
+"""Data split: frames and photos for validation, which are never used for training.
 
-The last fifth of the frames of every real sequence, in the order of their names, and all of ``lund_door``; of the
-photos every tenth, in the order of their paths. Frames next to each other look alike, so a sequence is cut once.
+This file is the only place that defines the split.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from ros_matching.io.images import IMAGE_SUFFIXES
 
 NEVER_TRAINED = frozenset({"lund_door"})
 PARTS = ("held-out", "training", "all")
-_HELD_OUT_PHOTO = 10  # every how many-th
+_HELD_OUT_PHOTO = 10  # every tenth photo
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs of frames of one sequence, ``gaps`` frames apart; ``rotation_only`` where the truth is too noisy for more.
+    """Pairs of frames of one sequence, ``gaps`` frames apart; ``rotation_only`` if translations are too noisy.
 
     Every ``step``-th frame begins a pair for each gap. ``part`` of the frames, one of ``PARTS``: those that training
     leaves alone, which figures are reported on; those it may use, to choose settings on; or all.
@@ -84,7 +83,7 @@ def validation_photos(folder: str | Path, count: int | None = None) -> list[Path
     if count is None:
         return photos
     if not 1 <= count <= len(photos):
-        raise EvaluationError(f"{count} photos were asked for; there are 1 to {len(photos)} held out in {folder}")
+        raise EvaluationError(f"{count} photos were requested; there are 1 to {len(photos)} held out in {folder}")
     return [photos[number * len(photos) // count] for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""The results of a measurement as Markdown, JSON and a picture of curves."""
+"""Results of a measurement as Markdown, JSON and a plot of curves."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the key of its values in the rows, its heading, and how a number is written.
-
-    ``scale`` multiplies numbers for reading only, as 100 does for a share in percent.
-    """
+    """A column of a table: the key of its values in the rows, its heading, and the number format."""
 
     key: str
     heading: str
@@ -33,7 +30,7 @@ class Column:
     scale: float = 1
 
     def text(self, value: object) -> str:
-        """A value as it stands in the table; unknown (``None`` or NaN) is empty."""
+        """Return a value as text; unknown (``None`` or NaN) is empty."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return ""
         return format(self.scale * value, self.form) if self.form else str(value)
@@ -73,10 +70,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a measurement gave: tables to read, panels to look at, and the settings that it was made with.
-
-    ``details`` are the single results behind the tables, which only JSON holds.
-    """
+    """Result of a measurement: tables, panels, and the settings of the measurement."""
 
     name: str
     settings: Mapping[str, Any]
@@ -85,7 +79,7 @@ class Measurement:
     details: Sequence[Mapping[str, Any]] = ()
 
     def markdown(self) -> str:
-        """All tables under their titles, with their notes below them."""
+        """Return all tables under their titles, with their notes."""
         parts = [(table.title, table.markdown(), table.note) for table in self.tables]
         return "\n\n".join(text for part in parts for text in part if text)
 
@@ -93,10 +87,10 @@ class Measurement:
 def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Path]:
     """Write NAME.md, NAME.json and NAME.png into a folder (made if absent); the paths written.
 
-    The picture is left out with a logged warning where matplotlib is missing.
+    The plot is left out with a logged warning without matplotlib.
     """
     folder = Path(out_dir)
-    markdown, values, picture = (folder / f"{measurement.name}{suffix}" for suffix in (".md", ".json", ".png"))
+    markdown, values, plot = (folder / f"{measurement.name}{suffix}" for suffix in (".md", ".json", ".png"))
     write_atomic(markdown, measurement.markdown() + "\n")
     content = {
         "measurement": measurement.name,
@@ -107,15 +101,15 @@ def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Pat
     }
     write_atomic(values, json.dumps(_jsonable(content), indent=2) + "\n")
     if not measurement.panels:
-        picture.unlink(missing_ok=True)  # an earlier run's
+        plot.unlink(missing_ok=True)  # an earlier run's
         return [markdown, values]
     try:
-        plot_panels(measurement.panels, picture)
+        plot_panels(measurement.panels, plot)
     except MissingDependencyError as error:
-        picture.unlink(missing_ok=True)
-        _LOGGER.warning("%s is not drawn: %s", picture.name, error)
+        plot.unlink(missing_ok=True)
+        _LOGGER.warning("%s is not drawn: %s", plot.name, error)
         return [markdown, values]
-    return [markdown, values, picture]
+    return [markdown, values, plot]
 
 
 def _jsonable(value: Any) -> Any:

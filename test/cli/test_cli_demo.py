@@ -84,7 +84,7 @@ def test_trajectory_over_ros_equals_the_offline_one(recording, tmp_path):
     ours, orb = comparison["tables"][0]["rows"]
     assert ours["tracked"] == pytest.approx(offline_report["tracked"] / FRAMES)
     assert ours["ate"] == pytest.approx(offline_report["ate_rmse"], rel=1e-6)
-    assert (orb["backend"], orb["frames"]) == ("orb", FRAMES)
+    assert (orb["matcher"], orb["frames"]) == ("orb", FRAMES)
     assert 100 < ours["peak_mb"] < 2000
     stages = ours["stage_ms"]  # as vo_status tells them
     assert 0 < stages["extract"] < sum(stages.values()) <= ours["ms"]
@@ -92,7 +92,7 @@ def test_trajectory_over_ros_equals_the_offline_one(recording, tmp_path):
 
 
 def test_nothing_tracked_is_exit_code_1(recording, tmp_path):
-    demo = run_demo("--source", recording, "--stop", 1, "--backend", "orb", *ALONE, "--out", tmp_path, "--quiet")
+    demo = run_demo("--source", recording, "--stop", 1, "--matcher", "orb", *ALONE, "--out", tmp_path, "--quiet")
     assert demo.returncode == 1
     assert "no frame was tracked" in demo.stderr
     assert demo.stdout == ""
@@ -102,7 +102,7 @@ def test_nothing_tracked_is_exit_code_1(recording, tmp_path):
 
 def test_realtime_counts_every_frame_once(recording, tmp_path):
     run_demo(
-        "--source", f"{recording}?fps=200", "--stop", 12, "--backend", "orb", *ALONE, "--realtime", "--out", tmp_path
+        "--source", f"{recording}?fps=200", "--stop", 12, "--matcher", "orb", *ALONE, "--realtime", "--out", tmp_path
     )
     report = report_of(tmp_path)
     assert 1 <= report["frames"] <= 12
@@ -130,7 +130,7 @@ def test_interrupted_demo_reports_and_takes_its_node_along(tmp_path, how):
     """The source is rendered frame by frame and far from its end, whenever the signal comes."""
     log = tmp_path / "vo_node.log"
     demo = subprocess.Popen(
-        [*COMMAND, "demo", "--source", ENDLESS, "--backend", "orb", "--out", tmp_path],
+        [*COMMAND, "demo", "--source", ENDLESS, "--matcher", "orb", "--out", tmp_path],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -170,7 +170,7 @@ def test_run_ends_cleanly_when_told_to(how):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--backend", "magic"], 1, "unknown matcher 'magic'"),
+        (["--matcher", "magic"], 1, "magic"),
         (["--source", "/nowhere/at/all"], 2, "/nowhere/at/all"),
         (["--source", ENDLESS, "--rate", "0"], 2, "rate"),
         (["--rate", "fast", "--source", ENDLESS], 2, "rate must be a number"),
@@ -186,7 +186,7 @@ def test_run_that_cannot_start_ends_with_the_reason_last(options, code, words):
 
 
 def test_run_has_the_options_of_the_launch_file(recording):
-    options = ["--namespace", "robot1", "--frame-prefix", "robot1/", "--clock-topic", "clock", "--backend", "orb"]
+    options = ["--namespace", "robot1", "--frame-prefix", "robot1/", "--clock-topic", "clock", "--matcher", "orb"]
     options += ["--image-topic", "eye/image_raw", "--wait-for-consumer", "--source", f"{recording}?stop=3"]
     ran = subprocess.run(
         [*COMMAND, "run", *options], capture_output=True, text=True, timeout=TIMEOUT_S, env=os.environ | isolation()
@@ -199,7 +199,7 @@ def test_run_has_the_options_of_the_launch_file(recording):
 @pytest.fixture
 def mapping_run(tmp_path):
     """A run with a map that replays for ever, as the leader of a process group."""
-    options = ["--source", ENDLESS, "--backend", "orb", "--cloud", tmp_path / "map.ply"]
+    options = ["--source", ENDLESS, "--matcher", "orb", "--cloud", tmp_path / "map.ply"]
     options += ["--ros-args", "-p", "mapping.planes:=16", "-p", "mapping.levels:=1"]  # quick
     process = subprocess.Popen(
         [*COMMAND, "run", *options],

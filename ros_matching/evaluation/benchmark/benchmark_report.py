@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 _SIZE_INCHES = (11, 11)
 _STAGE_SHADES = (1.0, 0.75, 0.55, 0.4, 0.28, 0.18)
-_SPREAD = 1.5  # of the truth's extent: what lies further off is cut
+_SPREAD = 1.5  # of the extent of the ground truth: points further away are cut off
 
 
 def plot_sequence(sequence_runs: SequenceRuns, path: str | Path) -> None:
-    """Draw a sequence_runs into an image file: views from above and the side, position errors, times by stage.
+    """Draw the runs of a sequence into an image file: views from above and the side, position errors, times by stage.
 
-    Without a truth the trajectories have no common world, and the views and errors are left out. Raises
-    ``MissingDependencyError`` when matplotlib is not installed.
+    Without ground truth the trajectories have no common world, and the views and errors are left out. Raises
+    ``MissingDependencyError`` if matplotlib is not installed.
     """
     save_figure(path, _SIZE_INCHES, lambda figure: _draw(figure, sequence_runs))
 
@@ -94,7 +94,7 @@ def _by_record(report: RunReport, values: np.ndarray) -> np.ndarray:
 
 
 def _draw_stages(axes: Axes, runs: list[BenchmarkRun], colors: dict[str, str]) -> None:
-    """A bar for each front end, the stages one after another, each with its name where there is room for it."""
+    """Draw a bar for each matcher with its stages, named if there is room."""
     longest = max((run.report.ms_per_frame for run in runs), default=1.0)
     for row, run in enumerate(runs):
         start = 0.0
@@ -116,14 +116,14 @@ NAME = "benchmark"
 
 _LOGGER = logging.getLogger(__name__)
 _NOTE = """\
-tracked: share of all frames that have a pose; lost: frames after the first map that have none; maps: begun, as a loss
-may end in a new one. ATE: RMSE of the positions after one {alignment} alignment, also as a share of the path, and over
-the frames in common: those that all have tracked who tracked half of them or more. RPE: RMSE of the motion from one
+tracked: fraction of all frames with a pose; lost: frames without a pose after the first map; maps: number of maps, as a
+loss may end in a new one. ATE: RMSE of the positions after one {alignment} alignment, also relative to the path, and
+over common frames: those tracked by all runs that tracked at least half of them. RPE: RMSE of the motion from one
 tracked frame to the next. Lengths are in the unit of the ground truth."""
-_TIMES_NOTE = "Milliseconds a frame, means over all frames; 95 %: that share of them took no longer. MB: peak memory."
+_TIMES_NOTE = "Milliseconds per frame, means over all frames; 95 %: percentile. MB: peak memory."
 _FIGURES = (
     Column("sequence", "sequence"),
-    Column("matcher", "front end"),
+    Column("matcher", "matcher"),
     Column("frames", "frames", ".0f"),
     Column("tracked", "tracked %", ".1f", 100),
     Column("lost", "lost", ".0f"),
@@ -142,9 +142,9 @@ _FIGURES = (
 def benchmark_measurement(
     sequences: Sequence[SequenceRuns], settings: Mapping[str, Any], *, name: str = NAME, conditions: str = ""
 ) -> Measurement:
-    """The tables of figures, covariances and times, and every run as detail.
+    """Return the tables of figures, covariances and times, and every run as detail.
 
-    ``conditions`` tells what was timed, and how.
+    ``conditions`` describes the timing.
     """
     rows = benchmark_rows(sequences)
     stages = dict.fromkeys(stage for row in rows for stage in row["stage_ms"])
@@ -178,7 +178,7 @@ def benchmark_measurement(
 
 
 def _calibrations(sequences: Sequence[SequenceRuns]) -> list[str]:
-    """The calibration that each sequence was undistorted with, a line each."""
+    """Return the calibration of each sequence, one line each."""
     used = {
         (sequence_runs.sequence, run.report.calibration) for sequence_runs in sequences for run in sequence_runs.runs
     }
@@ -186,7 +186,7 @@ def _calibrations(sequences: Sequence[SequenceRuns]) -> list[str]:
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is to be said of front ends that failed or could not be evaluated, each thing once."""
+    """Return the notes on runs that failed or could not be evaluated, each once."""
     where: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["note"]:
@@ -195,10 +195,10 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def write_benchmark(sequences: Sequence[SequenceRuns], measurement: Measurement, out_dir: str | Path) -> list[Path]:
-    """Write the tables and pictures into a folder, and every run into SEQUENCE/FRONT END below it; the former's paths.
+    """Write tables and plots into a folder, and every run into SEQUENCE/MATCHER; return the paths of the former.
 
-    Of a sequence that was run repeatedly the first run is drawn and written. Pictures are left out with a logged
-    warning where matplotlib is missing.
+    For a repeated sequence the first run is drawn and written. Plots are left out with a logged warning without
+    matplotlib.
     """
     folder = Path(out_dir)
     written = write_measurement(measurement, folder)

@@ -1,4 +1,4 @@
-"""Several front ends in the same tracker on the same frames: who got how far, how accurately, and how fast."""
+"""Runs of several matchers in the same tracker on the same frames: tracked frames, accuracy and time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ros_matching.evaluation.trajectory.trajectory_errors import evaluate_trajec
 from ros_matching.io.trajectory import Trajectory
 
 _COMPARED = {
-    "tracked": "share tracked",
+    "tracked": "fraction tracked",
     "ate": "ATE",
     "ate_common": "ATE over common frames",
     "rpe_trans": "RPE",
     "rpe_rot_deg": "RPE in degrees",
 }
-_COMMON_FRACTION = 0.5  # of the frames; who tracked fewer does not take part in the comparison over common frames
+_COMMON_FRACTION = 0.5  # of the frames; runs with fewer tracked frames are not compared over common frames
 
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """What became of one front end on a sequence.
+    """Run of one matcher on a sequence.
 
-    ``matcher`` is what it was called by; ``failure`` says why it did not get to the end, ``report`` how far it came;
-    ``peak_mb`` is the most memory that it took, NaN when unknown.
+    ``matcher`` is its label; ``report`` contains the results up to the end or a failure, whose reason is ``failure``;
+    ``peak_mb`` is the peak memory, NaN when unknown.
     """
 
     matcher: str
@@ -40,7 +40,7 @@ class BenchmarkRun:
 
 @dataclass(frozen=True)
 class SequenceRuns:
-    """The front ends' runs over the same ``frames`` of one sequence."""
+    """Runs of several matchers over the same ``frames`` of one sequence."""
 
     sequence: str
     frames: int
@@ -48,7 +48,7 @@ class SequenceRuns:
 
     @cached_property
     def common_stamps_ns(self) -> np.ndarray:
-        """The frames (F,) that all have tracked who tracked half of them or more; of one alone there are none."""
+        """Frames (F,) tracked by every run that is compared; empty with fewer than two such runs."""
         tracked = [run.report.trajectory.stamps_ns for run in self.runs if self.is_compared(run)]
         if len(tracked) < 2:
             return np.zeros(0, dtype=np.int64)
@@ -58,7 +58,7 @@ class SequenceRuns:
         return common
 
     def common_ate(self, run: BenchmarkRun) -> float:
-        """The ATE of a run over the common frames, aligned by these alone; NaN where there is none."""
+        """Return the ATE of a run over the common frames, aligned by these only; NaN without any."""
         report, stamps_ns = run.report, self.common_stamps_ns
         if report.evaluation is None or not self.is_compared(run) or not stamps_ns.size:
             return float("nan")
@@ -70,40 +70,40 @@ class SequenceRuns:
             return float("nan")
 
     def is_compared(self, run: BenchmarkRun) -> bool:
-        """Whether a run tracked so much that its errors can be compared with those of others."""
+        """Return True if a run tracked enough frames to compare its errors with those of others."""
         return run.report.trajectory is not None and run.report.count(TRACKING) >= _COMMON_FRACTION * self.frames
 
 
 def benchmark_rows(sequences: Iterable[SequenceRuns]) -> list[dict[str, Any]]:
-    """The figures of every front end on every sequence, a row each; of repeated sequences their medians.
+    """Return the figures of every matcher on every sequence, one row each; medians over repeats.
 
-    ``tracked`` is a share of all frames; unknown is NaN; lengths are in the unit of the truth. ``ate_least`` and
-    ``ate_most`` are those of the repeats, where there are any.
+    ``tracked`` is a fraction of all frames; unknown is NaN; lengths are in the unit of the ground truth. ``ate_least``
+    and ``ate_most`` are the extremes over the repeats, if any.
     """
     rows = []
     for sequence, repeats in _by_sequence(sequences).items():
-        for place, run in enumerate(repeats[0].runs):
-            singles = [_figures(sequence_runs, sequence_runs.runs[place]) for sequence_runs in repeats]
+        for i, run in enumerate(repeats[0].runs):
+            singles = [_figures(sequence_runs, sequence_runs.runs[i]) for sequence_runs in repeats]
             rows.append({"sequence": sequence, "matcher": run.matcher} | _medians(singles))
     return rows
 
 
 def losses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where the first front end of every sequence is behind the best of the others, in words, a line each.
+    """Return one line for each sequence on which the first matcher is worse than the best of the others.
 
-    Errors are compared with those of the front ends alone that tracked half of the frames or more.
+    Errors are compared only with matchers that tracked at least half of the frames.
     """
     lines = []
     for sequence in dict.fromkeys(row["sequence"] for row in rows):
         first, *others = (row for row in rows if row["sequence"] == sequence)
-        behind = [_behind(key, name, first, others) for key, name in _COMPARED.items()]
-        if any(behind):
-            lines.append(f"{sequence}: {first['matcher']} is behind in {'; '.join(filter(None, behind))}")
+        worse = [_worse(key, name, first, others) for key, name in _COMPARED.items()]
+        if any(worse):
+            lines.append(f"{sequence}: {first['matcher']} is worse in {'; '.join(filter(None, worse))}")
     return lines
 
 
-def _behind(key: str, name: str, first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
-    """By what figure a row is behind the best of others; empty where it is not."""
+def _worse(key: str, name: str, first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Return the figure by which a row is worse than the best of others; empty if it is not."""
     more_is_better = key == "tracked"
     rivals = [row for row in others if np.isfinite(row[key]) and (more_is_better or row["tracked"] >= _COMMON_FRACTION)]
     if not rivals or not np.isfinite(first[key]):
@@ -145,7 +145,7 @@ def _figures(sequence_runs: SequenceRuns, run: BenchmarkRun) -> dict[str, Any]:
 
 
 def _medians(singles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One row of several: the medians of numbers, of stage times too, and the first note."""
+    """Return one row for several: the medians of numbers, also of stage times, and the first note."""
     numbers = {key for key in singles[0] if key not in ("stage_ms", "note")}
     row = {key: _median([single[key] for single in singles]) for key in singles[0] if key in numbers}
     stages = dict.fromkeys(stage for single in singles for stage in single["stage_ms"])

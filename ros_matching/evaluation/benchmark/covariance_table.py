@@ -1,4 +1,4 @@
-"""Whether the covariances of a benchmark's front ends are right: against the truth, and against each other."""
+"""Consistency of the covariances of a benchmark, against the ground truth and between matchers."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from ros_matching.evaluation.trajectory.motion_agreement import (
 
 _COLUMNS = (
     Column("sequence", "sequence"),
-    Column("matcher", "front end"),
+    Column("matcher", "matcher"),
     Column("against", "against"),
     Column("motions", "motions", ".0f"),
     Column("nees", "mean NEES", ".2f"),
     Column("low", "from", ".2f"),
     Column("high", "to", ".2f"),
     Column("within", "inside %", ".1f", 100),
-    Column("noise", "noise of truth", ".4f"),
+    Column("noise", "noise of ground truth", ".4f"),
     Column("noise_deg", "deg", ".3f"),
 )
 _NOTE = """\
-Normalised estimation error squared of the motions from frame to frame: 6 is right, more promises too much. From, to:
-95 % bounds of its mean. Inside: share in the 95 % region. The true poses of real sequences are noisy. Two front ends on
-the same frames differ by what both their covariances say, and tell how noisy the truth is, on each axis of a motion;
-with that in the covariance it can be judged against the truth again."""
+Normalised estimation error squared of the motions from frame to frame: 6 is correct, more is optimistic. From, to: 95 %
+bounds of its mean. Inside: fraction in the 95 % region. The true poses of real sequences are noisy. Two matchers on the
+same frames differ according to both covariances, which yields the noise of the ground truth on each axis of a motion;
+with this noise in the covariance, it is compared with the ground truth again."""
 
 
 def covariance_table(sequences: Sequence[SequenceRuns]) -> Table | None:
-    """The table, of the first run of each sequence; ``None`` where there is too little to judge any covariance by."""
+    """Return the table for the first run of each sequence; ``None`` without enough data."""
     first: dict[str, SequenceRuns] = {}
     for sequence_runs in sequences:
         first.setdefault(sequence_runs.sequence, sequence_runs)
@@ -48,21 +48,23 @@ def covariance_table(sequences: Sequence[SequenceRuns]) -> Table | None:
 def _rows(sequence_runs: SequenceRuns) -> Iterator[dict[str, Any]]:
     runs = [run for run in sequence_runs.runs if sequence_runs.is_compared(run)]
     for run in runs:
-        yield from _row(run, "the truth", lambda run: run_consistency(run.report.records, run.report.truth)["relative"])
+        yield from _row(
+            run, "ground truth", lambda run: run_consistency(run.report.records, run.report.truth)["relative"]
+        )
     for a, b in combinations(runs, 2):
         yield from _row(a, b.matcher, lambda run, other=b: agreement(run.report.records, other.report.records))
         noise = _ground_truth_noise(a, b)
         if noise is not None:
             for run in (a, b):
                 yield from _row(
-                    run, "the noisy truth", lambda run, noise=noise: _with_ground_truth_noise(run, noise), noise
+                    run, "noisy ground truth", lambda run, noise=noise: _with_ground_truth_noise(run, noise), noise
                 )
 
 
 def _row(
     run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consistency], noise: MotionNoise | None = None
 ) -> Iterator[dict[str, Any]]:
-    """One row, or none where there is too little to judge by."""
+    """Yield one row, or none without enough data."""
     try:
         found = judge(run)
     except EvaluationError:

@@ -56,7 +56,7 @@ class PlaneSweep:
         return DepthMap(depth, np.clip(best, 0, 1), reference.frame.camera)
 
     def _score(self, target: _Patches, images: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> np.ndarray:
-        """The correlation (H, W), averaged over the sources that see the pixel; NaN where none does."""
+        """Return the correlation (H, W), averaged over the sources that observe the pixel; NaN without any."""
         height, width = target.image.shape
         total, count = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
         for image, matrix in zip(images, matrices, strict=True):
@@ -70,7 +70,7 @@ class PlaneSweep:
 
 
 class _Homographies:
-    """Reference pixels to source pixels over planes that face the reference."""
+    """Homographies from reference to source pixels over planes that face the reference."""
 
     def __init__(self, reference: Keyframe, source: Keyframe) -> None:
         motion = invert(source.world_from_camera) @ reference.world_from_camera
@@ -91,7 +91,7 @@ class _Patches:
         self._mean, self._variance = self._statistics(image)
 
     def correlation(self, other: np.ndarray) -> np.ndarray:
-        """That of the windows of another image, (H, W) in [-1, 1]; NaN where that is unknown or one has no texture."""
+        """Return the correlation with the windows of another image, (H, W) in [-1, 1]; NaN without texture."""
         unknown = np.isnan(other)
         other = np.where(unknown, 0, other)
         mean, variance = self._statistics(other)
@@ -110,7 +110,7 @@ class _Patches:
 
 
 def _grey(view: Keyframe) -> np.ndarray:
-    """Grey levels as float32, of zero mean: differences of squares then keep their digits."""
+    """Return zero-mean grey levels as float32: differences of squares keep their precision."""
     grey = cv2.cvtColor(view.frame.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return grey - grey.mean()
 
@@ -122,14 +122,14 @@ _SPECKLE = 100, 2  # pixels of a patch that is dropped, disparities that it may 
 _DISPARITIES = 16  # their number has to be a multiple of this
 _MAX_DISPARITIES = 512
 _SUBPIXELS = 16  # OpenCV's fixed-point disparities
-_MIN_ACROSS = 0.5  # share of the baseline across the view: pairs along it cannot be rectified
+_MIN_ACROSS = 0.5  # fraction of the baseline across the view: pairs along it cannot be rectified
 
 
 class SemiGlobalMatching:
     """Depth of keyframes from all pairs with their sources."""
 
     def estimate(self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]) -> DepthMap:
-        """The depth map at the full image size, NaN where no pair matches; the confidence is the share that does."""
+        """Return the depth map at full image size, NaN without a match; confidence: fraction of matching pairs."""
         near, far = depth_range
         if not sources or not 0 < near < far:
             raise GeometryError(
@@ -145,7 +145,7 @@ class SemiGlobalMatching:
 
 
 def _pair_depth(reference: Keyframe, source: Keyframe, depth_range: tuple[float, float]) -> np.ndarray:
-    """Depth (H, W) of the reference from one pair."""
+    """Return the depth (H, W) of the reference from one pair."""
     camera = reference.frame.camera
     height, width = camera.height, camera.width
     center = (invert(reference.world_from_camera) @ source.world_from_camera)[:3, 3]  # of the source
@@ -175,7 +175,7 @@ def _pair_depth(reference: Keyframe, source: Keyframe, depth_range: tuple[float,
 
 
 def _rectified_axes(center: np.ndarray) -> np.ndarray | None:
-    """The rotation (3, 3) that turns the x axis along the baseline; ``None`` where that runs along the view."""
+    """Return the rotation (3, 3) of the x axis to the baseline; ``None`` for a baseline along the view."""
     length = np.linalg.norm(center)
     if not length > 0 or np.linalg.norm(center[:2]) < _MIN_ACROSS * length:
         return None
@@ -187,7 +187,7 @@ def _rectified_axes(center: np.ndarray) -> np.ndarray | None:
 
 
 def _canvas(matrix: np.ndarray, rotation: np.ndarray, width: int, height: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """The calibration matrix and size of rectified images that hold the whole reference."""
+    """Return calibration matrix and size of rectified images that contain the whole reference."""
     corners = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1.0]]).T
     rays = rotation @ np.linalg.inv(matrix) @ corners
     focal = float(np.sqrt(matrix[0, 0] * matrix[1, 1]))
@@ -199,7 +199,7 @@ def _canvas(matrix: np.ndarray, rotation: np.ndarray, width: int, height: int) -
 
 
 def _disparity(image0: np.ndarray, image1: np.ndarray, nearest: float, farthest: float) -> np.ndarray:
-    """Disparities (H, W) float32 from image 0 to image 1, NaN where there is none."""
+    """Return disparities (H, W) float32 from image 0 to image 1, NaN where unknown."""
     low, high = sorted((nearest, farthest))
     first = int(np.floor(low)) - 1
     count = -(-int(np.ceil(high) + 2 - first) // _DISPARITIES) * _DISPARITIES

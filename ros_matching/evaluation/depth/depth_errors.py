@@ -20,7 +20,7 @@ from ros_matching.evaluation.depth.depth_views import DepthViews
 from ros_matching.evaluation.measurement import Column, Measurement, Table
 
 INLIER_PERCENT = (1, 2, 5)
-GRID_PX = 4  # every how manieth pixel is looked at, from the first
+GRID_PX = 4  # spacing of the evaluated pixels
 
 Estimate = Callable[[Keyframe, Sequence[Keyframe], tuple[float, float]], DepthMap]
 
@@ -30,9 +30,9 @@ class DepthReport:
     """The errors over all pixels of all views.
 
     ``abs_rel`` is the mean of |estimate - truth| / truth over the pixels that have an estimate, ``median_rel`` the
-    median. ``inliers`` maps percentages to the share of ALL known pixels whose estimate is so near; a missing estimate
-    is none. ``completeness`` is the share of the known pixels that have an estimate. ``confident_abs_rel`` is
-    ``abs_rel`` over the half of the estimates that each map is most confident of.
+    median. ``inliers`` maps percentages to the fraction of ALL known pixels with a smaller error; a missing estimate is
+    no inlier. ``completeness`` is the fraction of the known pixels that have an estimate. ``confident_abs_rel`` is
+    ``abs_rel`` over the half of the estimates with the highest confidence in each map.
     """
 
     views: int
@@ -46,7 +46,7 @@ class DepthReport:
 
 
 def evaluate_depth(estimate: Estimate, views: Sequence[DepthViews]) -> DepthReport:
-    """Run an estimator on every set of views and measure it; raises ``EvaluationError`` without any."""
+    """Evaluate an estimator on every set of views; raises ``EvaluationError`` without any."""
     if not views:
         raise EvaluationError("depth needs at least one set of views, got none")
     errors, confident, seconds = [], [], 0.0
@@ -61,7 +61,7 @@ def evaluate_depth(estimate: Estimate, views: Sequence[DepthViews]) -> DepthRepo
 
 
 def relative_errors(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """|estimate - truth| / truth (P,), NaN without an estimate, and its confidence, at the grid's known depths."""
+    """Return |estimate - truth| / truth (P,), NaN without an estimate, and its confidence, at known depths."""
     ratio, confidence = depth_ratios(estimate, frame)
     return np.abs(ratio - 1), confidence
 
@@ -86,7 +86,7 @@ def depth_ratios(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.ndarr
 
 
 def most_confident(errors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """The half of the known errors with the highest confidence."""
+    """Return the half of the known errors with the highest confidence."""
     known = np.flatnonzero(np.isfinite(errors))
     order = np.argsort(-confidence[known], kind="stable")
     return errors[known[order[: (len(known) + 1) // 2]]]
@@ -113,7 +113,7 @@ def depth_report(errors: np.ndarray, confident: np.ndarray, views: int, ms_per_v
 
 
 _NOTE = """\
-abs-rel: mean of |estimate - sensor| / sensor where there is an estimate; within: share of all pixels that the sensor
+abs-rel: mean of |estimate - sensor| / sensor where there is an estimate; within: fraction of all pixels that the sensor
 knows."""
 _COLUMNS = (
     Column("sequence", "sequence"),
@@ -129,14 +129,14 @@ _COLUMNS = (
 
 
 def depth_measurement(reports: Mapping[str, DepthReport], sequence: str, settings: Mapping[str, Any]) -> Measurement:
-    """A table of all estimators on one sequence, and the share of its pixels over the error."""
+    """Return a table of all estimators on one sequence, and the fraction of pixels over the error."""
     rows = [_row(sequence, name, report) for name, report in reports.items()]
     percents = np.array([0, *INLIER_PERCENT], dtype=float)
     lines = {
         name: (percents, np.array([0, *(report.inliers[percent] for percent in INLIER_PERCENT)]))
         for name, report in reports.items()
     }
-    panel = Panel(sequence, "relative error [%]", "share of the known pixels", lines)
+    panel = Panel(sequence, "relative error [%]", "fraction of the known pixels", lines)
     return Measurement("depth", settings, [Table("Depth against a sensor's", _COLUMNS, rows, _NOTE)], [panel])
 
 

@@ -1,6 +1,6 @@
 """Keyframe sets of a posed sequence with sensor depth: what depth estimators are measured on.
 
-A set is a reference and its sources, all with true poses. The depth range that an estimator is told is that of sparse
+A set is a reference and its sources, all with true poses. The depth range given to an estimator is that of sparse
 points, as a tracker would have them: the sensor depth at the reference's corners.
 """
 
@@ -25,17 +25,19 @@ _MIN_CORNERS = 20
 
 @dataclass(frozen=True)
 class DepthViewsConfig(Config):
-    """Which sets are taken. Baselines are in the unit of the poses."""
+    """Settings of the sets of views. Baselines are in the unit of the poses."""
 
     width: int = parameter(512, "pixels across that are cut from the middle of the images", minimum=32)
     height: int = parameter(320, "pixels down that are cut from the middle of the images", minimum=32)
     sources: int = parameter(4, "source views of a set", minimum=1, maximum=32)
-    step: int = parameter(2, "every how manieth frame is a reference", minimum=1)
+    step: int = parameter(2, "frames from one reference to the next", minimum=1)
     min_baseline: float = parameter(0.05, "least distance of a source from the reference", minimum=0.0)
     max_baseline: float = parameter(0.25, "greatest distance of a source from the reference", minimum=0.0)
     max_angle_deg: float = parameter(30.0, "greatest rotation between a source and the reference", minimum=0.0)
-    range_quantile: float = parameter(0.02, "share of sparse depths below and above the range", minimum=0, maximum=0.4)
-    range_margin: float = parameter(0.1, "by which share the range is widened on both ends", minimum=0, maximum=0.9)
+    range_quantile: float = parameter(
+        0.02, "fraction of sparse depths below and above the range", minimum=0, maximum=0.4
+    )
+    range_margin: float = parameter(0.1, "relative margin of the range at both ends", minimum=0, maximum=0.9)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +49,7 @@ class DepthViewsConfig(Config):
 
 @dataclass(frozen=True)
 class DepthViews:
-    """One set: the ``reference``, whose frame has the sensor depth, its ``sources``, and the range of sparse depths."""
+    """A set: ``reference``, whose frame has sensor depth, its ``sources``, and the range of sparse depths."""
 
     reference: Keyframe
     sources: tuple[Keyframe, ...]
@@ -77,7 +79,7 @@ def depth_views(frames: Sequence[Frame], config: DepthViewsConfig = DepthViewsCo
 
 
 def cropped(frame: Frame, width: int, height: int) -> Frame:
-    """The middle of a frame; the offset is even, for sensors that know every second pixel."""
+    """Return the middle of a frame; the offset is even, for sensors with depth at every second pixel."""
     camera = frame.camera
     if camera.width < width or camera.height < height:
         raise EvaluationError(
@@ -91,7 +93,7 @@ def cropped(frame: Frame, width: int, height: int) -> Frame:
 
 
 def sparse_depths(frame: Frame) -> np.ndarray:
-    """Known depths (S,) at the frame's corners (Shi and Tomasi), or beside them."""
+    """Return known depths (S,) at or next to corners of the frame (Shi and Tomasi)."""
     grey = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
     corners = cv2.goodFeaturesToTrack(grey, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE_PX)
     if corners is None:
@@ -111,7 +113,7 @@ def sparse_depths(frame: Frame) -> np.ndarray:
 
 
 def depth_range(depths: np.ndarray, config: DepthViewsConfig = DepthViewsConfig()) -> tuple[float, float]:
-    """The nearest and farthest depth to search, from sparse ones (S,): robust quantiles with a margin."""
+    """Return the nearest and farthest depth to search, from sparse ones (S,): robust quantiles with a margin."""
     near, far = np.quantile(depths, [config.range_quantile, 1 - config.range_quantile])
     return float(near / (1 + config.range_margin)), float(far * (1 + config.range_margin))
 

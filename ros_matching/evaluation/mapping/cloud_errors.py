@@ -1,7 +1,7 @@
 """How near a point cloud is to the true surface: accuracy, completeness, F-score.
 
-As in Tanks and Temples (Knapitsch et al., SIGGRAPH 2017): precision is the share of the estimated points within a
-distance of the truth, recall that of the true points within it of the estimate, and F their harmonic mean.
+As in Tanks and Temples (Knapitsch et al., SIGGRAPH 2017): precision is the fraction of the estimated points within a
+distance of the ground truth, recall that of the true points within it of the estimate, and F their harmonic mean.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ros_matching.errors import EvaluationError
 from ros_matching.geometry.se3 import transform
 
 THRESHOLD_PERCENT = (1, 2)
-_VOXELS_ACROSS = 500  # points nearer together than this share of the scene count as one, in both clouds
+_VOXELS_ACROSS = 500  # points closer than this fraction of the scene count as one, in both clouds
 _SIZE_QUANTILE = 0.02  # on either side of each axis: a few far points do not make a scene large
 
 
 @dataclass(frozen=True)
 class CloudReport:
-    """The errors of a cloud; lengths in the unit of the truth.
+    """The errors of a cloud; lengths in the unit of the ground truth.
 
-    ``accuracy`` is the median distance from an estimated point to the truth, ``gap`` that from a true point to the
-    estimate. ``precision``, ``recall`` and ``f_score`` are by percentages of ``scene_size``, the diagonal of the box
-    that holds the truth but for its outermost points.
+    ``accuracy`` is the median distance from an estimated point to the ground truth, ``gap`` that from a true point to
+    the estimate. ``precision``, ``recall`` and ``f_score`` are by percentages of ``scene_size``, the diagonal of the
+    box that contains the ground truth except its outermost points.
     """
 
     points: int
@@ -41,7 +41,7 @@ class CloudReport:
 
 
 def evaluate_cloud(points: np.ndarray, truth: np.ndarray) -> CloudReport:
-    """Compare points (N, 3) with those of the true surface (M, 3); raises ``EvaluationError`` where one has none."""
+    """Compare points (N, 3) with those of the true surface (M, 3); raises ``EvaluationError`` if one is empty."""
     if not len(points) or not len(truth):
         raise EvaluationError(f"clouds to compare need points, got {len(points)} estimated and {len(truth)} true ones")
     low, high = np.quantile(truth, [_SIZE_QUANTILE, 1 - _SIZE_QUANTILE], axis=0)
@@ -67,7 +67,7 @@ def evaluate_cloud(points: np.ndarray, truth: np.ndarray) -> CloudReport:
 
 
 def true_cloud(frames: Sequence[Frame], step_px: int = 4) -> np.ndarray:
-    """The points (N, 3), in the world, that frames with true pose and depth see at every so manieth pixel."""
+    """Return the points (N, 3), in the world, of every ``step_px``-th pixel of frames with true pose and depth."""
     parts = [np.zeros((0, 3))]
     for frame in frames:
         if frame.depth is None or frame.true_world_from_camera is None:
@@ -81,7 +81,7 @@ def true_cloud(frames: Sequence[Frame], step_px: int = 4) -> np.ndarray:
 
 
 def thinned(points: np.ndarray, voxel_size: float) -> np.ndarray:
-    """One of the points (N, 3) in each voxel."""
+    """Return one of the points (N, 3) in each voxel."""
     voxels = np.floor(points / voxel_size).astype(np.int64)
     _, rows = np.unique(voxels, axis=0, return_index=True)
     return points[rows]

@@ -30,19 +30,19 @@ from ros_matching.io.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class Similarity:
-    """Coordinates of the truth from those of an estimate: ``scale``, then the transform ``pose`` (4, 4)."""
+    """Similarity from an estimate to the ground truth: ``scale``, then the transform ``pose`` (4, 4)."""
 
     scale: float
     pose: np.ndarray
 
     def apply(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3) where the truth has them."""
+        """Return points (N, 3) in ground-truth coordinates."""
         return transform(self.pose, self.scale * points)
 
 
 @dataclass(frozen=True)
 class MappingReport:
-    """A run of the mapper. ``depth`` and ``cloud`` are ``None`` where ``note`` says why."""
+    """Report of a mapping run. ``depth`` and ``cloud`` are ``None`` for the reason in ``note``."""
 
     keyframes: int
     mapped: int
@@ -60,7 +60,7 @@ class MappingReport:
 class MappingRecorder:
     """Collects the keyframes of a run, and reports on them.
 
-    ``is_aligned`` says that the poses are the true ones; others are brought onto them by a similarity first.
+    ``is_aligned`` states that the poses are true; others are first aligned to the ground truth by a similarity.
     """
 
     def __init__(self, *, is_aligned: bool) -> None:
@@ -82,7 +82,7 @@ class MappingRecorder:
         reason: str,
         stage_ms: Mapping[str, float],
     ) -> None:
-        """Take the outcome of a keyframe: its depth map, or the reason why it has none."""
+        """Add the result of a keyframe: its depth map, or the reason why it has none."""
         self._stamps.append(frame.stamp_ns)
         self._estimates.append(world_from_camera)
         self._ground_truths.append(frame.true_world_from_camera)
@@ -96,11 +96,11 @@ class MappingRecorder:
             self._ratios.append(depth_ratios(depth_map, frame))
 
     def add_time(self, stage_ms: Mapping[str, float]) -> None:
-        """Take time that was spent while no keyframe was finished."""
+        """Add time spent without a finished keyframe."""
         self._stage_ms.update(stage_ms)
 
     def report(self, cloud: PointCloud) -> MappingReport:
-        """Report on all keyframes and the cloud that they made."""
+        """Return the report of all keyframes and their cloud."""
         similarity, note = self._similarity()
         depth = cloud_report = None
         if similarity is not None:
@@ -125,13 +125,13 @@ class MappingRecorder:
         )
 
     def _depth_ratio(self, similarity: Similarity | None) -> float:
-        """The median ratio of the maps' depth to that of the depth images, NaN where one of them is unknown."""
+        """Return the median ratio of mapped depth to depth images, NaN if unknown."""
         ratios = np.concatenate([np.zeros(0), *(ratio for ratio, _ in self._ratios)])
         known = ratios[np.isfinite(ratios)]
         return similarity.scale * float(np.median(known)) if similarity is not None and known.size else float("nan")
 
     def _similarity(self) -> tuple[Similarity | None, str]:
-        """How the estimate's world lies in the true one, or why that is unknown."""
+        """Return the similarity from the estimate to the true world, or the reason why it is unknown."""
         if self._is_aligned:
             return Similarity(1.0, np.eye(4)), ""
         posed = [row for row, truth in enumerate(self._ground_truths) if truth is not None]
@@ -188,17 +188,17 @@ _CLOUD = (
     *(Column(f"f{percent}", f"F {percent} %", ".1f", 100) for percent in THRESHOLD_PERCENT),
 )
 _DEPTH_NOTE = """\
-abs-rel: mean of |estimate - truth| / truth where there is an estimate; within: share of all pixels that the sensor
+abs-rel: mean of |estimate - truth| / truth where there is an estimate; within: fraction of all pixels that the sensor
 knows."""
 _CLOUD_NOTE = """\
-accuracy, completeness: median distance from estimate to truth, and from truth to estimate, in the truth's unit;
+accuracy, completeness: median distance from estimate to ground truth, and back, in the unit of the ground truth;
 precision, recall, F: within so many percent of the scene's size."""
 
 
 def mapping_measurement(
     reports: Mapping[str, MappingReport], source: str, settings: Mapping[str, Any], name: str = "cloud"
 ) -> Measurement:
-    """Tables of several runs over one source, by the name of what estimated depth."""
+    """Return tables of several runs over one source, by the name of the depth estimator."""
     rows = [_row(source, estimator, report) for estimator, report in reports.items()]
     tables = [Table("Keyframes", _RUN, rows)]
     if any(report.depth is not None for report in reports.values()):
@@ -224,11 +224,11 @@ def _row(source: str, name: str, report: MappingReport) -> dict[str, Any]:
     }
     if (depth := report.depth) is not None:
         row |= {"abs_rel": depth.abs_rel, "median_rel": depth.median_rel, "completeness": depth.completeness}
-        row |= {f"within{percent}": share for percent, share in depth.inliers.items()}
+        row |= {f"within{percent}": fraction for percent, fraction in depth.inliers.items()}
         if depth.completeness:
-            row |= {f"right{percent}": share / depth.completeness for percent, share in depth.inliers.items()}
+            row |= {f"right{percent}": fraction / depth.completeness for percent, fraction in depth.inliers.items()}
     if (cloud := report.cloud) is not None:
         row |= {"scene_size": cloud.scene_size, "accuracy": cloud.accuracy, "gap": cloud.gap}
         for key, fractions in (("precision", cloud.precision), ("recall", cloud.recall), ("f", cloud.f_score)):
-            row |= {f"{key}{percent}": share for percent, share in fractions.items()}
+            row |= {f"{key}{percent}": fraction for percent, fraction in fractions.items()}
     return row

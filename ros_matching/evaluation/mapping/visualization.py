@@ -21,15 +21,15 @@ _SHADING = 2.5  # how dark a neighbour makes that is nearer by e
 _RINGS_PX = (1, 2, 4)  # distance of the neighbours
 _EMPTY = np.iinfo(np.int64).max
 _ROW_BITS = 32
-_FOCAL_LENGTHS = (0.85, 3.0)  # the shortest and longest of an overview, in widths of the picture
-_SHARE_INSIDE = 0.99  # of the points, along each axis
-_FILLED = 0.9  # of the picture, by these
+_FOCAL_LENGTHS = (0.85, 3.0)  # the shortest and longest of an overview, in widths of the image
+_FRACTION_INSIDE = 0.99  # of the points, along each axis
+_FILLED = 0.9  # of the image, by these
 
 
 def draw_cloud(
     cloud: PointCloud, camera: Camera, world_from_camera: np.ndarray, point_size: float, near: float = 0.0
 ) -> np.ndarray:
-    """The cloud as the camera sees it, (H, W, 3) uint8 RGB.
+    """Return the image of a cloud from a camera, (H, W, 3) uint8 RGB.
 
     ``point_size`` is how large a point is in the world; what is nearer than ``near`` is left out.
     """
@@ -37,9 +37,9 @@ def draw_cloud(
     local = transform(invert(world_from_camera), np.asarray(cloud.points, np.float64))
     rows = np.flatnonzero(local[:, 2] > max(near, 1e-9))
     pixels, depth = large.project(local[rows]), local[rows, 2]
-    seen = _splat(pixels, depth, rows, large.fx * point_size / depth, (large.height, large.width))
-    row = seen & ((1 << _ROW_BITS) - 1)
-    covered = seen != _EMPTY
+    visible = _splat(pixels, depth, rows, large.fx * point_size / depth, (large.height, large.width))
+    row = visible & ((1 << _ROW_BITS) - 1)
+    covered = visible != _EMPTY
     row[~covered] = 0
     if not len(cloud):
         return np.full((camera.height, camera.width, 3), _BACKGROUND, np.uint8)
@@ -54,8 +54,8 @@ def overview(
 ) -> tuple[Camera, np.ndarray, float]:
     """A camera that looks at a cloud from behind those that saw it: camera, world_from_camera, nearest depth to show.
 
-    It stands back from their middle, and higher, so that what they saw is in the picture and walls behind them are not,
-    and has the focal length that fills the picture.
+    It is placed behind and above their centre, so that the image contains the observed scene, but no walls behind
+    them. Its focal length fills the image.
     """
     poses = np.asarray(world_from_cameras)
     middle = poses[len(poses) // 2]
@@ -77,17 +77,17 @@ def overview(
 
 
 def _filling_focal_length_px(points: np.ndarray, near: float, width: int, height: int) -> float:
-    """The one with which nearly all points (N, 3) beyond ``near`` are just inside the picture, within bounds."""
-    seen = points[points[:, 2] > near]
+    """Return the focal length that shows nearly all points (N, 3) beyond ``near``, within bounds."""
+    visible = points[points[:, 2] > near]
     widest, narrowest = _FOCAL_LENGTHS[0] * width, _FOCAL_LENGTHS[1] * width
-    if not len(seen):
+    if not len(visible):
         return widest
-    reach = np.quantile(np.abs(seen[:, :2] / seen[:, 2:]), _SHARE_INSIDE, axis=0)
+    reach = np.quantile(np.abs(visible[:, :2] / visible[:, 2:]), _FRACTION_INSIDE, axis=0)
     return float(np.clip(_FILLED * np.min((width / 2, height / 2) / np.maximum(reach, 1e-9)), widest, narrowest))
 
 
 def look_at(position: np.ndarray, target: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """The pose world_from_camera (4, 4) of a camera that looks at a target with ``down`` down in the image."""
+    """Return ``world_from_camera`` (4, 4) of a camera that looks at a target with ``down`` downwards in the image."""
     z = (target - position) / np.linalg.norm(target - position)
     x = np.cross(down, z)
     x /= np.linalg.norm(x)
@@ -120,7 +120,7 @@ def _splat(
 
 
 def _shade(log_depth: np.ndarray) -> np.ndarray:
-    """Brightness (H, W) in (0, 1] from logarithms of depth, infinite where there is nothing."""
+    """Return the brightness (H, W) in (0, 1] from logarithms of depth, infinite without a point."""
     height, width = log_depth.shape
     darkness, count = np.zeros((height, width)), 0
     for ring in _RINGS_PX:

@@ -51,10 +51,10 @@ REAL_LINES: Mapping[str, PairSet] = {
 
 @dataclass(frozen=True)
 class HardResult:
-    """One matcher on one pair of a line.
+    """Result of one matcher on one pair of a line.
 
-    ``correct`` is the fraction of its matches within ``CORRECT_PX`` of where ground truth puts them; NaN without
-    matches, and for real pairs, whose depth is not known. What moves by itself counts as not correct.
+    ``correct`` is the fraction of matches within ``CORRECT_PX`` of the ground truth; NaN without matches, and for real
+    pairs, whose depth is unknown. Matches on moving objects count as not correct.
     """
 
     line: str
@@ -63,7 +63,7 @@ class HardResult:
 
 
 def rendered_pairs(line: str) -> PairSet:
-    """The pairs of a source whose frames 2 k and 2 k + 1 belong together."""
+    """Return the pairs of a source whose frames 2 k and 2 k + 1 belong together."""
     return PairSet(line, (1,), part="all", step=2)
 
 
@@ -76,10 +76,9 @@ def evaluate_hard(
     exact_depth: bool,
     size_px: int = SIZE_PX,
 ) -> Iterator[HardResult]:
-    """Run every matcher on the pairs of a line, one pair after the other.
+    """Evaluate every matcher on the pairs of a line, one pair after the other.
 
-    ``exact_depth`` where the depth of the source is that of the ground truth. Raises ``EvaluationError`` where there
-    is no pair.
+    ``exact_depth`` states that the depth of the source is ground truth. Raises ``EvaluationError`` without pairs.
     """
     for pair in matched_pairs(matchers, source, pair_set, size_px=size_px):
         correct = correct_fraction(pair) if exact_depth else np.nan
@@ -87,9 +86,10 @@ def evaluate_hard(
 
 
 def correct_fraction(pair: MatchedPair, within_px: float = CORRECT_PX) -> float:
-    """The fraction of matches that fit ground-truth depth and pose; NaN without matches.
+    """Return the fraction of matches that fit ground-truth depth and pose; NaN without matches.
 
-    A keypoint at an edge may be of the thing or of what is behind it: the better of the four depths around it counts.
+    A keypoint at an edge may belong to the object or to its background: the best of the four surrounding depths
+    counts.
     """
     if len(pair.matches) == 0 or pair.depth0 is None:
         return np.nan
@@ -119,7 +119,7 @@ Groups = dict[str, dict[str, list[HardResult]]]
 
 
 def hard_measurement(results: Sequence[HardResult], settings: Mapping[str, Any]) -> Measurement:
-    """A table for each pose estimator, one of differences, and a recall curve for each line.
+    """Return a table for each pose estimator, a table of differences, and a recall curve for each line.
 
     Raises ``EvaluationError`` without results.
     """

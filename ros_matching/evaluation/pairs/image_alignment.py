@@ -34,7 +34,7 @@ _MOVE = 0.4
 
 @dataclass(frozen=True)
 class AlignmentPair:
-    """Image 1 (H, W, 3) uint8 shows the middle of a photo, image 0 the same after ``truth``, which aligns them."""
+    """Image 1 (H, W, 3) uint8 is the middle of a photo, image 0 the same after ``truth``, which aligns them."""
 
     model: str
     image0: np.ndarray
@@ -45,7 +45,7 @@ class AlignmentPair:
 def alignment_pairs(
     photos: Sequence[Path], models: Sequence[str], size: tuple[int, int], seed: int = 0
 ) -> Iterator[AlignmentPair]:
-    """One pair of each photo and model, of ``size`` (width, height); the same pairs for the same seed."""
+    """Yield one pair per photo and model, of ``size`` (width, height); the same pairs for the same seed."""
     for number, path in enumerate(photos):
         photo = read_image(path)
         for model in models:
@@ -54,7 +54,7 @@ def alignment_pairs(
 
 
 def alignment_pair(photo: np.ndarray, model: str, size: tuple[int, int], rng: np.random.Generator) -> AlignmentPair:
-    """A photo (H, W, 3) uint8 before and after a random transformation of that ``model``, one of ``MODELS``."""
+    """Return a photo (H, W, 3) uint8 before and after a random transformation of a ``model`` of ``MODELS``."""
     truth = random_transform(model, size, rng)
     width, height = size
     u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
@@ -64,7 +64,7 @@ def alignment_pair(photo: np.ndarray, model: str, size: tuple[int, int], rng: np
 
 
 def random_transform(model: str, size: tuple[int, int], rng: np.random.Generator) -> ImageTransform:
-    """A random transformation of that ``model`` between images of ``size`` (width, height)."""
+    """Return a random transformation of this ``model`` between images of ``size`` (width, height)."""
     region = (0.0, 0.0, size[0] - 1.0, size[1] - 1.0)
     return MODELS[model](region, rng)
 
@@ -133,7 +133,7 @@ Align = Callable[[np.ndarray, np.ndarray], "ImageTransform | None"]
 
 @dataclass(frozen=True)
 class AlignmentResult:
-    """One aligner on one pair: its ``error`` as a share of the image's sides, ``failed`` where it gave no transform.
+    """One aligner on one pair: its ``error`` as a fraction of the image's sides, ``failed`` without a transform.
 
     A failure has the error of leaving the image as it is.
     """
@@ -146,7 +146,7 @@ class AlignmentResult:
 
 
 def evaluate_alignment(aligners: Mapping[str, Align], pairs: Iterable[AlignmentPair]) -> Iterator[AlignmentResult]:
-    """Run every aligner, a function of two images, on every pair."""
+    """Evaluate every aligner, a function of two images, on every pair."""
     for pair in pairs:
         for name, align in aligners.items():
             began = time.perf_counter()
@@ -157,7 +157,7 @@ def evaluate_alignment(aligners: Mapping[str, Align], pairs: Iterable[AlignmentP
 
 
 def grid_error(transform: ImageTransform, pair: AlignmentPair) -> float:
-    """The mean distance over a grid of 20 x 20 points between where a transform and the truth take them.
+    """Return the mean distance between estimated and true positions of a grid of 20 x 20 points.
 
     Each coordinate is measured in sides of image 1: 0.01 is three pixels across of 300. Where a homography has no
     answer for a point, the point is a side away.
@@ -171,17 +171,17 @@ def grid_error(transform: ImageTransform, pair: AlignmentPair) -> float:
 
 
 def identity(image: np.ndarray) -> ImageTransform:
-    """The transform that leaves an image (H, W, 3) as it is."""
+    """Return the identity transform of an image (H, W, 3)."""
     return ImageTransform(np.eye(3), (0.0, 0.0, image.shape[1] - 1.0, image.shape[0] - 1.0))
 
 
 def leave(image0: np.ndarray, image1: np.ndarray) -> ImageTransform:
-    """The aligner that does nothing: what an error means."""
+    """Return the identity: the baseline without alignment."""
     return identity(image0)
 
 
 def homography_of(matcher: Matcher) -> Align:
-    """The aligner that fits a homography to a front end's matches by RANSAC."""
+    """Return the aligner that fits a homography to the matches of a matcher by RANSAC."""
 
     def align(image0: np.ndarray, image1: np.ndarray) -> ImageTransform | None:
         matches = matcher.match(matcher.extract(image0), matcher.extract(image1))
@@ -192,7 +192,7 @@ def homography_of(matcher: Matcher) -> Align:
 
 
 def alignment_measurement(results: Sequence[AlignmentResult], settings: Mapping[str, Any]) -> Measurement:
-    """A table of all aligners and models, and the share of the pairs over the error."""
+    """Return a table of all aligners and models, and the fraction of pairs over the error."""
     groups: dict[tuple[str, str], list[AlignmentResult]] = {}
     for result in results:
         groups.setdefault((result.model, result.aligner), []).append(result)
@@ -203,7 +203,7 @@ def alignment_measurement(results: Sequence[AlignmentResult], settings: Mapping[
     panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for (model, aligner), group in groups.items():
         panels.setdefault(model, {})[aligner] = _cumulative([result.error for result in group])
-    labels = "mean grid error [share of the side]", "share of the pairs"
+    labels = "mean grid error [fraction of the side]", "fraction of the pairs"
     table = Table("Alignment of photos after random transformations", _COLUMNS, rows, _NOTE)
     return Measurement("alignment", settings, [table], [Panel(name, *labels, lines) for name, lines in panels.items()])
 
@@ -239,8 +239,8 @@ def _aligners(results: Sequence[AlignmentResult]) -> list[str]:
 
 
 def _cumulative(errors: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Errors up to the end of the diagram, and the share of all that are not larger."""
+    """Return errors up to the end of the diagram, and the fraction of all that are not larger."""
     ordered = np.sort(errors)
     shown = ordered[ordered < _CURVE_END]
-    share = np.arange(len(shown) + 1) / len(ordered)
-    return np.concatenate([[0.0], shown, [_CURVE_END]]), np.append(share, share[-1])
+    fraction = np.arange(len(shown) + 1) / len(ordered)
+    return np.concatenate([[0.0], shown, [_CURVE_END]]), np.append(fraction, fraction[-1])

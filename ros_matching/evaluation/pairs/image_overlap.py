@@ -1,8 +1,7 @@
-"""What a front end takes for the overlap of two images, against what the depth of the first one says.
+"""Errors of estimated image overlaps against depth.
 
-The true overlap is the share of the points of the first image, where its depth is known, that project into the second;
-what hides them there does not count. Beside it stands what a tracker has without asking: the share of the keypoints of
-the first image that find a match.
+The true overlap is the fraction of the points of the first image, where its depth is known, that project into the
+second; occlusion is ignored. The baseline is the fraction of keypoints of the first image that have a match.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from ros_matching.io.source import FrameSource
 GAPS = (2, 5, 9, 14, 20, 30, 45)
 _STRIDE_PX = 6  # between the pixels whose depth is asked
 _NOTE = """\
-Error: mean distance of what was told from the true share. Rank: Spearman's correlation of the two. ms: a pair's time,
+Error: mean absolute error of the estimate. Rank: Spearman's correlation with the true overlap. ms: time of a pair,
 features excluded, of "overlap" with all other images of a first one at once."""
 _COLUMNS = (
     Column("sequence", "sequence"),
-    Column("matcher", "front end"),
-    Column("by", "told by"),
+    Column("matcher", "matcher"),
+    Column("by", "measure"),
     Column("pairs", "pairs", "d"),
     Column("error", "error", ".3f"),
     Column("rank", "rank", ".2f"),
@@ -54,10 +53,10 @@ class Matcher(Protocol):
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Of P pairs, the true overlaps (P,), those ``told`` (P,) by one measure, and the time that it took for a pair."""
+    """True overlaps (P,) of P pairs, the ``estimated`` ones (P,), and the time per pair."""
 
     true: np.ndarray
-    told: np.ndarray
+    estimated: np.ndarray
     ms: float
 
 
@@ -67,7 +66,7 @@ def _putative_matches(matcher: Matcher, features0: Features, features1: Features
 
 
 def true_overlap(frame: Frame, other: Frame) -> float:
-    """The share of a frame's known depths that lie inside another image; NaN where it knows none.
+    """Return the fraction of a frame's known depths that project into another image; NaN without known depths.
 
     Raises ``EvaluationError`` without depth or poses.
     """
@@ -88,10 +87,10 @@ def true_overlap(frame: Frame, other: Frame) -> float:
 def evaluate_overlap(
     matcher: Matcher, source: FrameSource, pair_set: PairSet, *, size_px: int = SIZE_PX
 ) -> Iterator[dict[str, Overlaps]]:
-    """Overlaps by measure, of each first frame of the pairs with all of its others, as they are done.
+    """Yield overlaps by measure, of each first frame of the pairs with all of its others.
 
-    Features are of images reduced to ``size_px`` on their longer side. Frames without depth are passed over as first
-    ones. Raises ``EvaluationError`` for a front end that tells none.
+    Features are of images reduced to ``size_px`` on their longer side. First frames without depth are skipped. Raises
+    ``EvaluationError`` for a matcher that does not estimate overlaps.
     """
     others: dict[int, list[int]] = {}
     for _, start, end in pair_set.pairs(len(source)):
@@ -103,20 +102,18 @@ def evaluate_overlap(
         if frames[start].depth is None:
             continue
         true = np.array([true_overlap(frames[start], frames[end]) for end in ends])
-        begun = time.perf_counter()
-        told = matcher.overlap_estimator.estimate(features[start], [features[end] for end in ends])
+        started = time.perf_counter()
+        estimated = matcher.overlap_estimator.estimate(features[start], [features[end] for end in ends])
         compared = time.perf_counter()
-        if told is None:
-            raise EvaluationError(
-                f"front end {matcher.name!r} tells no overlaps; take one with CNNGeometric, as posfeat+cnngeometric"
-            )
+        if estimated is None:
+            raise EvaluationError(f"the matcher {matcher.name!r} does not estimate overlaps; use posfeat+cnngeometric")
         counts = [len(_putative_matches(matcher, features[start], features[end])) for end in ends]
         matched = time.perf_counter()
         fractions = np.array(counts) / max(len(features[start]), 1)
         known = np.isfinite(true)
-        times_ms = [1e3 * seconds / len(ends) for seconds in (compared - begun, matched - compared)]
+        times_ms = [1e3 * seconds / len(ends) for seconds in (compared - started, matched - compared)]
         yield {
-            "overlap": Overlaps(true[known], told[known], times_ms[0]),
+            "overlap": Overlaps(true[known], estimated[known], times_ms[0]),
             "keypoints matched": Overlaps(true[known], fractions[known], times_ms[1]),
         }
 
@@ -124,9 +121,9 @@ def evaluate_overlap(
 def overlap_measurement(
     results: Mapping[str, Sequence[dict[str, Overlaps]]], sequence: str, settings: Mapping[str, Any]
 ) -> Measurement:
-    """A table of all front ends on one sequence, and what they told over what is true.
+    """Return a table of all matchers on one sequence, and estimated over true overlap.
 
-    Raises ``EvaluationError`` where there is no pair.
+    Raises ``EvaluationError`` without pairs.
     """
     rows, panels = [], []
     for matcher, found in results.items():
@@ -134,19 +131,21 @@ def overlap_measurement(
             raise EvaluationError(f"{sequence} has no pair of frames with depth; give other --gaps or another --source")
         lines = {}
         for measure in found[0]:
-            true, told = (np.concatenate([getattr(each[measure], side) for each in found]) for side in ("true", "told"))
+            true, estimated = (
+                np.concatenate([getattr(each[measure], side) for each in found]) for side in ("true", "estimated")
+            )
             rows.append(
                 {
                     "sequence": sequence,
                     "matcher": matcher,
                     "by": measure,
                     "pairs": len(true),
-                    "error": float(np.mean(np.abs(told - true))),
-                    "rank": float(spearmanr(told, true).statistic),
+                    "error": float(np.mean(np.abs(estimated - true))),
+                    "rank": float(spearmanr(estimated, true).statistic),
                     "ms": float(np.median([each[measure].ms for each in found])),
                 }
             )
             order = np.argsort(true)
-            lines[measure] = true[order], told[order]
-        panels.append(Panel(f"{sequence}, {matcher}", "true overlap", "told", lines))
+            lines[measure] = true[order], estimated[order]
+        panels.append(Panel(f"{sequence}, {matcher}", "true overlap", "estimated", lines))
     return Measurement("overlap", settings, [Table("Overlap of two images", _COLUMNS, rows, _NOTE)], panels)

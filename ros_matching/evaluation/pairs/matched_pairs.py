@@ -1,7 +1,7 @@
-"""Relative poses of real image pairs: how often a matcher leads to the right one.
+"""Matches of image pairs with known relative poses, and the errors of poses estimated from them.
 
-All matchers see the same images at the same size, and all pose estimators the same matches. Frames are read once and
-in order, and features are extracted once a frame, so that memory does not grow with the sequence.
+All matchers get the same images at the same size, all pose estimators the same matches. Frames are read once and in
+order, and features are extracted once per frame, so that memory does not grow with the sequence.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ RIGHT_PX = 2.0
 
 
 class Matcher(Protocol):
-    """What is asked of a front end here; ``MatchingPipeline`` has it."""
+    """Interface of a matcher for this evaluation; ``MatchingPipeline`` implements it."""
 
     def extract(self, image: np.ndarray) -> Features:
-        """Features of an image (H, W, 3) uint8 RGB."""
+        """Return the features of an image (H, W, 3) uint8 RGB."""
 
     def match(
         self, features0: Features, features1: Features, camera0: Camera | None = None, camera1: Camera | None = None
     ) -> Matches:
-        """Matches between two images' features."""
+        """Return the matches between the features of two images."""
 
 
 @dataclass(frozen=True)
 class MatchedPair:
-    """What a matcher makes of one pair of frames, and the truth.
+    """Matches of one pair of frames, with ground truth.
 
-    Cameras are those of the reduced images. ``camera1_from_camera0`` (4, 4) is the true motion, of whose translation
-    nothing is known where ``rotation_only``. ``extract_ms`` is for the second image. ``depth0`` (H, W), metres, NaN
-    unknown, is that of the first frame in its own size, where the source has it.
+    Cameras are those of the reduced images. ``camera1_from_camera0`` (4, 4) is the true motion, whose translation is
+    unknown if ``rotation_only``. ``extract_ms`` is for the second image. ``depth0`` (H, W), metres, NaN unknown, is
+    that of the first frame in its own size, if the source has depth.
     """
 
     matcher: str
@@ -63,17 +63,17 @@ class MatchedPair:
 
     @property
     def distance(self) -> float:
-        """The true distance between the cameras."""
+        """True distance between the cameras."""
         return float(np.linalg.norm(self.camera1_from_camera0[:3, 3]))
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """One matcher on one pair of frames.
+    """Result of one matcher on one pair of frames.
 
-    ``distance`` is the true one between the cameras. ``precision`` is the share of the matches within a few pixels of
-    the true epipolar geometry, NaN without matches or where the truth does not say. ``errors``, ``inliers`` and
-    ``pose_ms`` are by estimator.
+    ``distance`` is the true one between the cameras. ``precision`` is the fraction of matches within a few pixels of
+    the true epipolar geometry, NaN without matches or ground truth for it. ``errors``, ``inliers`` and ``pose_ms`` are
+    by estimator.
     """
 
     matcher: str
@@ -92,7 +92,7 @@ class PairResult:
 
 @dataclass(frozen=True)
 class _View:
-    """A frame with all matchers' features of it."""
+    """A frame with the features of all matchers."""
 
     index: int
     camera: Camera
@@ -110,7 +110,7 @@ def evaluate_pairs(
     size_px: int = SIZE_PX,
     estimators: Mapping[str, PoseEstimator] = POSE_ESTIMATORS,
 ) -> Iterator[PairResult]:
-    """The relative poses that every matcher leads to, by every estimator; see ``matched_pairs``."""
+    """Yield the result of every matcher on every pair with all estimators; see ``matched_pairs``."""
     for pair in matched_pairs(matchers, source, pair_set, size_px=size_px):
         yield pair_result(pair, estimators)
 
@@ -118,10 +118,10 @@ def evaluate_pairs(
 def matched_pairs(
     matchers: Mapping[str, Matcher], source: FrameSource, pair_set: PairSet, *, size_px: int = SIZE_PX
 ) -> Iterator[MatchedPair]:
-    """Run every matcher on the pairs of a source with true poses, images reduced to ``size_px`` on their longer side.
+    """Match the pairs of a source with true poses, images reduced to ``size_px`` on their longer side.
 
-    Gives every pair of frames for one matcher after the other; pairs without a true pose are left out. Raises
-    ``EvaluationError`` where none is left.
+    Yields every pair of frames for one matcher after the other; pairs without a true pose are skipped. Raises
+    ``EvaluationError`` if none is left.
     """
     pairs, found = pair_set.pairs(len(source)), False
     if not pairs:
@@ -146,7 +146,7 @@ def matched_pairs(
 
 
 def reduced(image: np.ndarray, size_px: int) -> np.ndarray:
-    """The image with its longer side reduced to ``size_px``; the image itself where it is not longer."""
+    """Return the image with its longer side reduced to ``size_px``; unchanged if it is not longer."""
     height, width = image.shape[:2]
     if max(height, width) <= size_px:
         return image
@@ -155,7 +155,7 @@ def reduced(image: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def _starts_by_end(pairs: list[tuple[int, int, int]]) -> dict[int, list[tuple[int, int]]]:
-    """The gaps and first frames of the pairs (gap, first, second), by their second frame."""
+    """Return gaps and first frames of the pairs (gap, first, second), by their second frame."""
     starts: dict[int, list[tuple[int, int]]] = {}
     for gap, start, end in pairs:
         starts.setdefault(end, []).append((gap, start))
@@ -199,7 +199,7 @@ def pair_result(
     *,
     right_px: float = RIGHT_PX,
 ) -> PairResult:
-    """The poses that the matches of a pair lead to; ``right_px`` from the epipolar geometry a match counts as right."""
+    """Return the pose errors of a matched pair; a match within ``right_px`` of the epipolar geometry is correct."""
     errors, inliers, pose_ms = {}, {}, {}
     for name, estimate in estimators.items():
         began = time.perf_counter()

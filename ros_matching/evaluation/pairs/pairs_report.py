@@ -1,4 +1,4 @@
-"""What was measured on image pairs, as tables and curves."""
+"""Tables and curves of the evaluation of image pairs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ AUC: with this package's pose; MAGSAC: with OpenCV's on the same matches; in per
 larger of rotation and direction error; ± is the standard deviation that the choice of pairs gives the figure before it.
 rot. and dir. are the median errors; right: matches within 2 px of the true epipolar geometry. Times are medians: of an
 image, of a pair, of a pose."""
-_HEADINGS = {"own": "AUC", "magsac": "MAGSAC"}  # of estimators whose name would not say it
+_HEADINGS = {"own": "AUC", "magsac": "MAGSAC"}  # headings of estimators
 
 
 def pairs_measurement(results: Sequence[PairResult], settings: Mapping[str, Any]) -> Measurement:
-    """Tables of all gaps together and of every gap, and the recall curves of every sequence by its first estimator."""
+    """Return tables over all gaps and by gap, and recall curves of every sequence by its first estimator."""
     figures = pair_figures(results)
     estimators = list(figures[0].poses)
     columns = _columns(estimators)
@@ -91,4 +91,4 @@ def _panel(sequence: str, results: Sequence[PairResult], estimator: str) -> Pane
         if result.sequence == sequence:
             errors.setdefault(result.matcher, []).append(result.errors[estimator].worst_deg)
     lines = {matcher: recall_curve(of_matcher, AUC_THRESHOLDS_DEG[-1]) for matcher, of_matcher in errors.items()}
-    return Panel(sequence, "pose error [deg]", "share of the pairs", lines)
+    return Panel(sequence, "pose error [deg]", "fraction of the pairs", lines)

@@ -20,10 +20,10 @@ _MIN_DISTANCE = 0.01  # of the median distance between the cameras of a gap: bel
 
 @dataclass(frozen=True)
 class PoseFigures:
-    """How good one estimator's poses are: ``auc`` in [0, 1] by threshold in degrees, median errors in degrees.
+    """Accuracy of the poses of one estimator: ``auc`` in [0, 1] by threshold in degrees, median errors in degrees.
 
-    ``auc_deviation`` is the standard deviation that the choice of pairs gives each ``auc``: differences below it say
-    nothing. ``inliers`` are means over all pairs and ``ms`` a median; ``translation_deg`` is NaN where not asked for.
+    ``auc_deviation`` is the standard deviation of each ``auc`` over the choice of pairs: smaller differences are not
+    significant. ``inliers`` are means over all pairs and ``ms`` a median; ``translation_deg`` is NaN if not evaluated.
     """
 
     auc: Mapping[int, float]
@@ -36,7 +36,7 @@ class PoseFigures:
 
 @dataclass(frozen=True)
 class PairFigures:
-    """One matcher on the pairs of one sequence with one gap, or with all of them together (``gaps``).
+    """Figures of one matcher on the pairs of one sequence with one gap, or with all gaps (``gaps``).
 
     ``matches`` and ``precision`` are means over the pairs, times are medians; ``poses`` are by estimator.
     """
@@ -53,9 +53,9 @@ class PairFigures:
 
 
 def pair_figures(results: Iterable[PairResult]) -> list[PairFigures]:
-    """The figures of all matchers, sequence by sequence: of all gaps together, then of every gap.
+    """Return the figures of all matchers by sequence: over all gaps, then for every gap.
 
-    Pairs are left out whose cameras are less than a hundredth of the gap's median distance apart.
+    Pairs are left out if their cameras are closer than a hundredth of the median distance of the gap.
     """
     by_sequence: dict[str, list[PairResult]] = {}
     for result in results:
@@ -74,7 +74,7 @@ def pair_figures(results: Iterable[PairResult]) -> list[PairFigures]:
 
 
 def pose_auc(errors_deg: Sequence[float] | np.ndarray, threshold_deg: float) -> float:
-    """The area under ``recall_curve`` as a share of what it could be (1: no error at all).
+    """Return the area under ``recall_curve`` relative to its maximum (1: no errors).
 
     Raises ``EvaluationError`` without errors.
     """
@@ -83,17 +83,17 @@ def pose_auc(errors_deg: Sequence[float] | np.ndarray, threshold_deg: float) -> 
 
 
 def auc_deviation(errors_deg: Sequence[float] | np.ndarray, threshold_deg: float) -> float:
-    """The standard deviation of ``pose_auc`` over the choice of pairs, by bootstrap (Efron 1979), always alike."""
+    """Return the standard deviation of ``pose_auc`` over the choice of pairs, by bootstrap (Efron 1979), seeded."""
     rng, errors = np.random.default_rng(0), np.asarray(errors_deg, dtype=np.float64)
     resampled = rng.choice(errors, (_RESAMPLES, errors.size))
     return float(np.std([pose_auc(sample, threshold_deg) for sample in resampled]))
 
 
 def recall_curve(errors_deg: Sequence[float] | np.ndarray, up_to_deg: float) -> tuple[np.ndarray, np.ndarray]:
-    """Errors from 0 to ``up_to_deg``, and the share of all errors that are not larger.
+    """Return errors from 0 to ``up_to_deg``, and the fraction of all errors that are not larger.
 
-    The share grows linearly from one error to the next, and stays as it is after the last one below ``up_to_deg``
-    (Sarlin et al., "SuperGlue", 2020, whose published figures are made so). Raises ``EvaluationError`` without errors.
+    The fraction grows linearly from one error to the next and stays constant after the last one below ``up_to_deg``,
+    as in Sarlin et al., "SuperGlue", 2020. Raises ``EvaluationError`` without errors.
     """
     errors = np.sort(np.asarray(errors_deg, dtype=np.float64))
     if errors.size == 0:
@@ -153,7 +153,7 @@ class Estimate:
 
 
 def auc_estimate(errors_deg: Sequence[float], threshold_deg: float) -> Estimate:
-    """``pose_auc`` of the errors; pairs are resampled. Raises ``EvaluationError`` without errors."""
+    """Return ``pose_auc`` of the errors with its bootstrap interval. Raises ``EvaluationError`` without errors."""
     errors = np.asarray(errors_deg, np.float64)
     value = pose_auc(errors, threshold_deg)
     samples = [pose_auc(errors[rows], threshold_deg) for rows in _resampled(len(errors))]
@@ -161,10 +161,10 @@ def auc_estimate(errors_deg: Sequence[float], threshold_deg: float) -> Estimate:
 
 
 def auc_difference(errors_deg: Sequence[float], others_deg: Sequence[float], threshold_deg: float) -> Estimate:
-    """``pose_auc`` of the errors minus that of others on the same pairs, in the same order; resampled together.
+    """Return the difference of ``pose_auc`` of two matchers on the same pairs, in the same order, resampled together.
 
-    What makes a pair hard for both then does not widen the interval. Raises ``EvaluationError`` without errors or
-    where their counts differ.
+    The common difficulty of a pair does not widen the interval. Raises ``EvaluationError`` without errors or for
+    different counts.
     """
     errors, others = (np.asarray(each, np.float64) for each in (errors_deg, others_deg))
     if errors.shape != others.shape:
@@ -181,5 +181,5 @@ def auc_difference(errors_deg: Sequence[float], others_deg: Sequence[float], thr
 
 
 def _resampled(count: int) -> np.ndarray:
-    """Rows (``RESAMPLES``, count), drawn with replacement."""
+    """Return rows (``RESAMPLES``, count), drawn with replacement."""
     return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))

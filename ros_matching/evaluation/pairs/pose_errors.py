@@ -1,4 +1,4 @@
-"""Relative poses from matches, by several estimators, and how far they are from the truth."""
+"""Relative poses from matches by several estimators, and their errors."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ PoseEstimator = Callable[[Matches, Camera, Camera], "Pose | None"]
 
 @dataclass(frozen=True)
 class PoseError:
-    """How far a relative pose is from the true one, in degrees; 180 each where none was found.
+    """Error of a relative pose in degrees; 180 each if there is no pose.
 
-    ``translation_deg`` is the angle between the directions, opposite ones being 180 degrees apart; NaN where it is not
-    asked for.
+    ``translation_deg`` is the angle between the directions, 180 degrees for opposite ones; NaN if not evaluated.
     """
 
     rotation_deg: float
@@ -34,12 +33,12 @@ class PoseError:
 
     @property
     def worst_deg(self) -> float:
-        """The larger of the two, which is what accuracy is counted by."""
+        """The larger of the two errors, used for accuracy."""
         return float(np.nanmax([self.rotation_deg, self.translation_deg]))
 
 
 def pose_error(camera1_from_camera0: np.ndarray | None, truth: np.ndarray, rotation_only: bool = False) -> PoseError:
-    """The error of an estimated pose (4, 4), or ``None`` where there is none, against the true one (4, 4)."""
+    """Return the error of an estimated pose (4, 4), or ``None`` without one, against the true one (4, 4)."""
     if camera1_from_camera0 is None:
         return PoseError(FAILED_DEG, np.nan if rotation_only else FAILED_DEG)
     rotation = rotation_angle_deg(camera1_from_camera0[:3, :3] @ truth[:3, :3].T)
@@ -48,13 +47,13 @@ def pose_error(camera1_from_camera0: np.ndarray | None, truth: np.ndarray, rotat
 
 
 def own_pose(matches: Matches, camera0: Camera, camera1: Camera) -> Pose | None:
-    """What ``MatchingPipeline.relative_pose`` estimates."""
+    """Return the pose of ``MatchingPipeline.relative_pose``."""
     pose = pose_of_matches(matches, camera0, camera1)
     return None if pose is None else (pose.camera1_from_camera0, pose.inliers)
 
 
 def magsac_pose(matches: Matches, camera0: Camera, camera1: Camera) -> Pose | None:
-    """OpenCV's MAGSAC (Barath 2020) with a threshold of one pixel, then the pose of its essential matrix."""
+    """Return the pose of an essential matrix by OpenCV's MAGSAC (Barath 2020), threshold one pixel."""
     if len(matches) < MIN_POINTS:
         return None
     rays = [

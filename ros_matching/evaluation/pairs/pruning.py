@@ -27,36 +27,36 @@ _RIGHT = 1e-2  # the root of 1e-4
 
 
 class Pruned(Protocol):
-    """What a pruner gives: the ``rows`` (K,) of the matches it keeps, and their ``essential`` matrix (3, 3)."""
+    """Result of a pruner: the ``rows`` (K,) of the matches it keeps, and their ``essential`` matrix (3, 3)."""
 
     rows: np.ndarray
     essential: np.ndarray
 
 
 class Pruner(Protocol):
-    """What is asked of a pruner here; ``NCMNetPruner`` has it."""
+    """Interface of a pruner for this evaluation; ``NCMNetPruner`` implements it."""
 
     def prune(self, matches: Matches, camera0: Camera, camera1: Camera) -> Pruned | None:
-        """The matches of two undistorted images that fit one motion; ``None`` where that cannot be told."""
+        """Return the matches of two undistorted images that fit one motion; ``None`` if there is no result."""
 
 
 class RansacPruner:
-    """A robust estimator of poses as a pruner, to compare learned ones with: it keeps its inliers."""
+    """A robust pose estimator as a pruner that keeps its inliers: the baseline of learned ones."""
 
     def __init__(self, estimate: PoseEstimator) -> None:
         self._estimate = estimate
 
     def prune(self, matches: Matches, camera0: Camera, camera1: Camera) -> _RansacPruned | None:
-        """The inliers of the pose; ``None`` where there is none."""
+        """Return the inliers of the pose; ``None`` without a pose."""
         pose = self._estimate(matches, camera0, camera1)
         return None if pose is None else _RansacPruned(np.flatnonzero(pose[1]), essential_from_pose(pose[0]), pose[0])
 
 
 class KeepAll:
-    """Prunes nothing: what the putative matches are worth."""
+    """No pruning: the baseline of putative matches."""
 
     def prune(self, matches: Matches, camera0: Camera, camera1: Camera) -> None:
-        """Nothing is known."""
+        """Return None: all matches are kept."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ AFTER: Mapping[str, PoseEstimator] = {"own": own_pose, "magsac": magsac_pose}
 
 
 def evaluate_pruning(pruners: Mapping[str, Pruner], pairs: Iterable[MatchedPair]) -> Iterator[PruningResult]:
-    """Run every pruner on the matches of every pair; pairs whose true direction is not known are left out."""
+    """Evaluate every pruner on the matches of every pair; pairs of unknown direction are left out."""
     for pair in pairs:
         if pair.rotation_only or pair.distance == 0:
             continue
@@ -108,7 +108,7 @@ def evaluate_pruning(pruners: Mapping[str, Pruner], pairs: Iterable[MatchedPair]
 
 
 def true_matches(pair: MatchedPair) -> np.ndarray:
-    """Which of the matches are right, (M,) bool."""
+    """Return the correct matches, (M,) bool."""
     rays0, rays1 = pair.camera0.unproject(pair.matches.points0), pair.camera1.unproject(pair.matches.points1)
     essential = essential_from_pose(pair.camera1_from_camera0)
     return symmetric_epipolar_distance_px(essential, rays0[:, :2], rays1[:, :2]) < _RIGHT
@@ -137,7 +137,7 @@ def _run(name: str, pruner: Pruner, pair: MatchedPair, right: np.ndarray) -> Pru
 
 
 def _pose(pruned: Pruned, pair: MatchedPair) -> np.ndarray | None:
-    """The pose (4, 4) that the essential matrix is of, by the kept matches; that of RANSAC is known already."""
+    """Return the pose (4, 4) of the essential matrix by the kept matches; that of RANSAC is already known."""
     if isinstance(pruned, _RansacPruned):
         return pruned.camera1_from_camera0
     inliers = np.zeros(len(pair.matches), dtype=bool)
@@ -156,7 +156,7 @@ _MAP_LIMITS_DEG = (5, 20)
 
 
 def mean_average_precision(errors_deg: Sequence[float] | np.ndarray, up_to_deg: int) -> float:
-    """The mean of the fractions of errors below 5, 10, ... up to ``up_to_deg`` degrees (Yi et al., 2018)."""
+    """Return the mean of the fractions of errors below 5, 10, ... up to ``up_to_deg`` degrees (Yi et al., 2018)."""
     errors = np.asarray(errors_deg, dtype=np.float64)
     if errors.size == 0:
         raise EvaluationError("no pair was measured, so there is no mean average precision")
@@ -164,7 +164,7 @@ def mean_average_precision(errors_deg: Sequence[float] | np.ndarray, up_to_deg: 
 
 
 def pruning_measurement(results: Sequence[PruningResult], settings: Mapping[str, Any]) -> Measurement:
-    """A table of all pruners on all sequences, and their recall curves."""
+    """Return a table of all pruners on all sequences, and their recall curves."""
     groups: dict[tuple[str, str], list[PruningResult]] = {}
     for result in results:
         groups.setdefault((result.sequence, result.pruner), []).append(result)
@@ -175,7 +175,7 @@ def pruning_measurement(results: Sequence[PruningResult], settings: Mapping[str,
     for (sequence, pruner), group in groups.items():
         errors = [result.after["own"].worst_deg for result in group]
         panels.setdefault(sequence, {})[pruner] = recall_curve(errors, AUC_THRESHOLDS_DEG[-1])
-    labels = "own pose's error on what is kept [deg]", "share of the pairs"
+    labels = "pose error on the remaining matches [deg]", "fraction of the pairs"
     return Measurement("pruning", settings, [table], [Panel(name, *labels, lines) for name, lines in panels.items()])
 
 

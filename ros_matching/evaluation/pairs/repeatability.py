@@ -23,7 +23,7 @@ _ROTATION_SIGMA_DEG = 15.0
 _SCALES = (0.6, 1.65)
 _JITTER = 0.2  # of the sides, by which a corner moves
 _SHIFT = 0.1  # of the sides
-_MIN_OVERLAP = 0.4  # of the first image, seen in the second one
+_MIN_OVERLAP = 0.4  # of the first image, visible in the second one
 _MARGIN_PX = 8  # from where the second image shows nothing: the edge there is no part of the scene
 _OVERSAMPLING = 2  # against aliasing where the homography makes the photo smaller
 _GAIN = (0.75, 1.25)
@@ -73,7 +73,7 @@ def warped_pair(image: np.ndarray, rng: np.random.Generator) -> WarpedPair:
 def random_homography(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """Rotation, scale, shift and perspective (3, 3) of an image's pixels, as a camera moved before a plane gives them.
 
-    Drawn again until the two views share at least 40 % of the image.
+    Redrawn until the two views overlap by at least 40 % of the image.
     """
     corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=np.float64)
     sides = np.array([width, height])
@@ -92,7 +92,7 @@ def random_homography(width: int, height: int, rng: np.random.Generator) -> np.n
 
 
 def _overlap(homography: np.ndarray, width: int, height: int, steps: int = 20) -> float:
-    """The share of image 0 that lies within image 1."""
+    """The fraction of image 0 that lies within image 1."""
     u, v = np.meshgrid(np.linspace(0, width - 1, steps), np.linspace(0, height - 1, steps))
     mapped = map_points(homography, np.column_stack([u.ravel(), v.ravel()]))
     return float(np.mean(inside(mapped, width, height)))
@@ -122,7 +122,7 @@ MMA_THRESHOLDS_PX = np.arange(1, 11)
 _REPEATED_PX = 3.0
 _SHOWN_PX = (1, 3, 5, 10)
 _NOTE = """\
-MMA: share of the matches within so many pixels, mean over the pairs; MMAscore: its mean over 1 to 10 px, weighted by
+MMA: fraction of the matches within so many pixels, mean over the pairs; MMAscore: its mean over 1 to 10 px, weighted by
 2 - 0.1 t; repeat.: keypoints that are found again within 3 px. Times are medians, of an image and of a pair."""
 
 
@@ -147,8 +147,8 @@ class FeatureResult:
 class FeatureFigures:
     """One matcher over all pairs.
 
-    ``mma`` (10,) is the mean matching accuracy at 1 to 10 px: the share of right matches, averaged over the pairs, a
-    pair without matches counting 0 (Mikolajczyk and Schmid 2005; Dusmanu et al., "D2-Net", 2019). Other figures are
+    ``mma`` (10,) is the mean matching accuracy at 1 to 10 px: the fraction of correct matches, averaged over the pairs,
+    0 for a pair without matches (Mikolajczyk and Schmid 2005; Dusmanu et al., "D2-Net", 2019). Other figures are
     means over the pairs, times medians.
     """
 
@@ -196,7 +196,7 @@ def features_measurement(results: Sequence[FeatureResult], settings: Mapping[str
 def repeatability(
     keypoints0: np.ndarray, keypoints1: np.ndarray, homography1_from_0: np.ndarray, within_px: float
 ) -> float:
-    """The share of both images' keypoints (N, 2) that have one of the other image nearby, seen in image 1.
+    """The fraction of both images' keypoints (N, 2) that have one of the other image nearby, in image 1.
 
     Both must be keypoints of what both images show (DeTone et al., "SuperPoint", 2018). NaN without any.
     """
@@ -281,7 +281,7 @@ def _row(figures: FeatureFigures) -> dict[str, Any]:
     return {
         "matcher": figures.matcher,
         "pairs": figures.pairs,
-        **{f"mma{limit}": float(share) for limit, share in zip(MMA_THRESHOLDS_PX, figures.mma, strict=True)},
+        **{f"mma{limit}": float(fraction) for limit, fraction in zip(MMA_THRESHOLDS_PX, figures.mma, strict=True)},
         "mma_score": figures.mma_score,
         "repeatability": figures.repeatability,
         "keypoints": figures.keypoints,

@@ -1,20 +1,19 @@
-"""Whether covariances tell the truth: the normalised estimation error squared (NEES) of poses against true ones.
+"""Consistency of pose covariances: normalised estimation error squared (NEES) against ground truth.
 
-``e^T cov^-1 e`` of an error with d degrees of freedom has the mean d where the covariance is right, more where it
-promises too much (Bar-Shalom, Li and Kirubarajan, "Estimation with Applications to Tracking and Navigation", 2001,
-section 5.4). The mean of N independent ones lies within chi-square quantiles of ``N d`` degrees of freedom over N.
+``e^T cov^-1 e`` of an error with d degrees of freedom has the mean d for a correct covariance, and a larger one for an
+optimistic covariance (Bar-Shalom, Li and Kirubarajan, "Estimation with Applications to Tracking and Navigation", 2001,
+section 5.4). The mean of N independent values lies within chi-square quantiles of ``N d`` degrees of freedom over N.
 
-Errors of a tracker are not independent in time. N is therefore the effective number: the number of poses over
-``1 + 2 sum_k rho_k``, with the autocorrelation rho of the NEES series as long as it is positive (Geyer, "Practical
-Markov chain Monte Carlo", 1992).
+Errors of a tracker are correlated in time. N is therefore the effective number: the number of poses over ``1 + 2 sum_k
+rho_k``, with the autocorrelation rho of the NEES series while it is positive (Geyer, "Practical Markov chain Monte
+Carlo", 1992).
 
-A monocular estimate has no scale. The errors are taken in the estimate's unit, to which the truth is scaled, once for
-each map, by the ratio of Umeyama's alignment (PAMI 1991) of the camera positions. Where an estimate says metres it is
-held to them: with any such poses, they alone are judged, and nothing is scaled. Relative poses are compared with the
-true motion between the two frames. World poses are compared after one of them has been laid onto its true one, which
-adds that pose's covariance to theirs: the pose known best, as a pose known badly would hide what is wrong with the
-others. All are in the unit of the first map; so a map begun after a loss is held to what its covariance says of the
-loss.
+A monocular estimate has no scale. The errors are computed in the unit of the estimate: the ground truth is scaled,
+once per map, by the ratio of Umeyama's alignment (PAMI 1991) of the camera positions. If some poses are metric, only
+they are evaluated, and nothing is scaled. Relative poses are compared with the true motion between the two frames.
+World poses are compared after an alignment of the pose with the smallest covariance to its true one, which adds its
+covariance to theirs; a pose with a large covariance would hide errors of the others. All world poses are in the unit
+of the first map, so the covariance of a map after a loss must include the uncertainty of the loss.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ MIN_POSES = 10
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """One tracked frame: estimated and true ``world_from_camera`` (4, 4), the covariances (6, 6), the map's number.
+    """One tracked frame: estimated and true ``world_from_camera`` (4, 4), covariances (6, 6), number of the map.
 
-    ``previous_from_current`` (4, 4) and covariances are ``None`` where they are unknown.
+    ``previous_from_current`` (4, 4) and the covariances are ``None`` when unknown.
     """
 
     world_from_camera: np.ndarray
@@ -58,11 +57,11 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class Consistency:
-    """How well N covariances of d degrees of freedom agree with the errors.
+    """Agreement of N covariances of d degrees of freedom with the errors.
 
     ``mean_nees`` should lie within ``bounds``, which hold for ``effective`` independent errors. ``axes`` (d,) is the
-    mean square of each error over its own variance, 1 where it is right. ``within`` is the share of the errors inside
-    their 95 % region.
+    mean square of each error over its variance, ideally 1. ``within`` is the fraction of errors inside their 95 %
+    region.
     """
 
     count: int
@@ -75,11 +74,11 @@ class Consistency:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether the mean lies within its bounds."""
+        """True if the mean lies within its bounds."""
         return self.bounds[0] <= self.mean_nees <= self.bounds[1]
 
     def values(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the figures for JSON."""
         return {
             "poses": self.count,
             "effective": round(self.effective, 1),
@@ -93,7 +92,7 @@ class Consistency:
 
 
 def nees(errors: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """``e^T cov^-1 e`` (N,) of errors (N, d) under covariances (N, d, d), whatever the units of the axes."""
+    """Return ``e^T cov^-1 e`` (N,) of errors (N, d) with covariances (N, d, d), for any units of the axes."""
     scale = 1.0 / np.sqrt(np.einsum("nii->ni", covariances))
     scaled = covariances * scale[:, :, None] * scale[:, None, :]
     whitened = np.linalg.solve(scaled, (errors * scale)[:, :, None])[:, :, 0]
@@ -101,7 +100,7 @@ def nees(errors: np.ndarray, covariances: np.ndarray) -> np.ndarray:
 
 
 def consistency(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> Consistency:
-    """Of errors (N, d) with covariances (N, d, d), as one or more series in order of time."""
+    """Return the consistency of errors (N, d) with covariances (N, d, d), in one or more series in order of time."""
     series = [(errors, covariances) for errors, covariances in series if len(errors)]
     if not series:
         raise EvaluationError("the consistency of covariances needs errors, got none; track a longer sequence")
@@ -124,7 +123,7 @@ def consistency(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> Consistency:
 
 
 def correlation_time(values: np.ndarray, mean: float) -> float:
-    """How many consecutive values (N,) of a series of known mean count as one, from 1 to N."""
+    """Return the number of consecutive values (N,) of a series with this mean that count as one, 1 to N."""
     centred = values - mean
     power = centred @ centred
     if not power > 0:
@@ -139,9 +138,9 @@ def correlation_time(values: np.ndarray, mean: float) -> float:
 
 
 def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Errors (M, 6) and covariances (M, 6, 6) of the motion since the previous frame, where it is known.
+    """Return errors (M, 6) and covariances (M, 6, 6) of the known motions since the previous frame.
 
-    ``scale`` turns the estimate's unit into the truth's.
+    ``scale`` converts the unit of the estimate to that of the ground truth.
     """
     errors, covariances = [], []
     for before, now in pairwise(poses):
@@ -154,7 +153,7 @@ def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.nda
 
 
 def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Errors (M, 6) and covariances (M, 6, 6) of all poses but the best known, which is laid onto its true pose."""
+    """Return errors (M, 6) and covariances (M, 6, 6) of all poses, aligned at the one with the least covariance."""
     known = [pose for pose in poses if _is_known(pose.covariance)]
     best = min(known, key=_spread, default=None)
     errors, covariances = [], []
@@ -170,19 +169,19 @@ def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarra
 
 
 def _spread(pose: PoseEstimate) -> float:
-    """How large a covariance is, whatever the units of its axes: the logarithm of its determinant."""
+    """Return the size of a covariance for any units of its axes: the logarithm of its determinant."""
     return float(np.linalg.slogdet(pose.covariance)[1])
 
 
 def scale_of(poses: Sequence[PoseEstimate]) -> float:
-    """What the estimate's unit is in the truth's, by the positions; NaN where the estimate does not move."""
+    """Return the scale from estimate to ground truth by the positions; NaN if the estimate does not move."""
     return scale_between(
         np.stack([pose.world_from_camera for pose in poses]), np.stack([pose.true_world_from_camera for pose in poses])
     )
 
 
 def scale_between(estimated: np.ndarray, true: np.ndarray) -> float:
-    """The same of two trajectories (N, 4, 4)."""
+    """Return the scale between two trajectories (N, 4, 4)."""
     estimated, true = (poses[:, :3, 3] - poses[:, :3, 3].mean(axis=0) for poses in (estimated, true))
     power = np.sum(estimated**2)
     if not power > 0:
@@ -193,22 +192,22 @@ def scale_between(estimated: np.ndarray, true: np.ndarray) -> float:
 
 
 def evaluate_consistency(poses: Sequence[PoseEstimate]) -> dict[str, Consistency]:
-    """``relative`` and ``world`` consistency of a run's tracked frames, in order of time.
+    """Return ``relative`` and ``world`` consistency of the tracked frames of a run, in order of time.
 
-    Raises ``EvaluationError`` with fewer than ten poses, or where the camera did not move.
+    Raises ``EvaluationError`` with fewer than ten poses, or if the camera did not move.
     """
     if len(poses) < MIN_POSES:
         raise EvaluationError(f"the consistency of covariances needs at least {MIN_POSES} poses, got {len(poses)}")
     poses = _metric_ones(poses) or poses
     parts = scaled_maps(poses)
     if not parts:
-        raise EvaluationError("the estimate does not move, so that its scale against the truth is not defined")
+        raise EvaluationError("the estimate does not move, so its scale to the ground truth is undefined")
     series = [relative_errors(part, scale) for part, scale in parts if len(part) >= MIN_POSES]
     return {"relative": consistency(series), "world": consistency([world_errors(poses, parts[0][1])])}
 
 
 def scaled_maps(poses: Sequence[PoseEstimate]) -> list[tuple[list[PoseEstimate], float]]:
-    """The poses of each map that moves in the same unit, in order of the maps' numbers, and what the unit is."""
+    """Return the poses of each moving map, in order of the map numbers, with their scale."""
     poses = _metric_ones(poses) or poses
     parts = [[p for p in poses if p.map_number == number] for number in sorted({p.map_number for p in poses})]
     scaled = [(part, 1.0 if part[0].is_metric else scale_of(part)) for part in parts]
@@ -216,14 +215,14 @@ def scaled_maps(poses: Sequence[PoseEstimate]) -> list[tuple[list[PoseEstimate],
 
 
 def run_consistency(records: Sequence[FrameRecord], truth: Trajectory | None) -> dict[str, Consistency]:
-    """The same of the records of a run, in order of time. Raises ``EvaluationError`` as above."""
+    """Return the consistency of the records of a run. Raises ``EvaluationError`` as ``evaluate_consistency``."""
     return evaluate_consistency(estimates_of(records, truth))
 
 
 def estimates_of(records: Sequence[FrameRecord], truth: Trajectory | None) -> list[PoseEstimate]:
-    """The poses of a run with the true ones that have exactly their stamps.
+    """Return the poses of a run that have ground truth with exactly the same stamp.
 
-    Truth between frames is not exact enough to hold a covariance to it.
+    Interpolated ground truth is not accurate enough for covariances.
     """
     poses = {} if truth is None else dict(zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True))
     return [

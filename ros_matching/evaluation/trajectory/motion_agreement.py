@@ -1,14 +1,14 @@
-"""How well two estimates of one camera's motions agree, and how noisy the truth is that both are held to.
+"""Agreement of two motion estimates of one camera, and the noise of the ground truth.
 
-The true poses of real sequences come from other sensors and have errors of their own. Where these are larger than the
-odometry's, errors against them say nothing of a covariance. Two checks remain, for two front ends on the same images:
+True poses of real sequences come from other sensors and have errors of their own. If these exceed the errors of the
+odometry, they cannot validate a covariance. Two checks remain for two matchers on the same images:
 
-* Their motions differ by an error whose covariance is the sum of both. This needs no truth. What both have in common,
-  as errors of the calibration, does not show.
-* Three estimates of one motion, with independent errors, tell the variance of each (the three-cornered hat; Gray and
-  Allan, "A method for estimating the frequency stability of an individual oscillator", 1974): that of the truth is
-  ``(<(a - t)^2> + <(b - t)^2> - <(a - b)^2>) / 2``. With it in the covariance, errors against the truth can be judged
-  again. What both front ends have in common counts as the truth's.
+* Their motions differ by an error with the sum of both covariances. This needs no ground truth. Common errors, as of
+  the calibration, are not visible.
+* Three estimates of one motion with independent errors yield the variance of each (three-cornered hat; Gray and Allan,
+  "A method for estimating the frequency stability of an individual oscillator", 1974). That of the ground truth is
+  ``(<(a - t)^2> + <(b - t)^2> - <(a - b)^2>) / 2``. With this noise included, errors against the ground truth can be
+  evaluated again. Common errors of both matchers count as noise of the ground truth.
 """
 
 from __future__ import annotations
@@ -38,21 +38,20 @@ Pairs = list[tuple[FrameRecord, FrameRecord]]
 
 @dataclass(frozen=True)
 class MotionNoise:
-    """Standard deviations, on each axis, of the motion between two consecutive true poses; lengths in their unit."""
+    """Standard deviations, per axis, of the motion between two consecutive true poses; lengths in their unit."""
 
     translation: float
     rotation_deg: float
 
     def covariance(self, unit: float) -> np.ndarray:
-        """(6, 6) over ``(dt, dr)``, for an estimate whose unit is so much of the truth's."""
+        """Return the covariance (6, 6) of ``(dt, dr)`` for an estimate with this scale to the ground truth."""
         return np.diag([(self.translation / unit) ** 2] * 3 + [np.radians(self.rotation_deg) ** 2] * 3)
 
 
 def agreement(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> Consistency:
-    """NEES of the differences between the motions of two runs over the same frames, in order of time.
+    """Return the NEES of the differences between the motions of two runs over the same frames, in order of time.
 
-    The second is scaled to the first, once for each pair of maps. Raises ``EvaluationError`` where they have no motion
-    in common.
+    The second run is scaled to the first, once per pair of maps. Raises ``EvaluationError`` without common motions.
     """
     series = []
     for pairs in _in_common(a, b):
@@ -66,15 +65,15 @@ def agreement(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> Consistency
 
 
 def ground_truth_noise(a: Sequence[FrameRecord], b: Sequence[FrameRecord], truth: Trajectory) -> MotionNoise:
-    """How noisy the motion between true poses is, by two runs over the same frames.
+    """Return the noise of the motion between true poses, from two runs over the same frames.
 
-    Raises ``EvaluationError`` where they have too few motions in common.
+    Raises ``EvaluationError`` with too few common motions.
     """
     by_a, by_b = _motion_errors(a, truth), _motion_errors(b, truth)
     common = sorted(by_a.keys() & by_b.keys())
     if len(common) < MIN_POSES:
         raise EvaluationError(
-            f"the noise of the truth needs at least {MIN_POSES} motions that two front ends both know, got "
+            f"the noise of the ground truth needs at least {MIN_POSES} motions common to two matchers, got "
             f"{len(common)}; track a longer sequence"
         )
     error_a, error_b = (np.stack([errors[stamp_ns] for stamp_ns in common]) for errors in (by_a, by_b))
@@ -84,7 +83,7 @@ def ground_truth_noise(a: Sequence[FrameRecord], b: Sequence[FrameRecord], truth
 
 
 def noisy_consistency(records: Sequence[FrameRecord], truth: Trajectory, noise: MotionNoise) -> Consistency:
-    """The consistency of a run's motions with a truth that has such noise."""
+    """Return the consistency of a run's motions with ground truth that has this noise."""
     series = []
     for part, unit in scaled_maps(estimates_of(records, truth)):
         errors, covariances = relative_errors(part, unit)
@@ -93,7 +92,7 @@ def noisy_consistency(records: Sequence[FrameRecord], truth: Trajectory, noise: 
 
 
 def _motion_errors(records: Sequence[FrameRecord], truth: Trajectory) -> dict[int, np.ndarray]:
-    """The errors (6,) of the motions against the truth, in its unit, by stamp."""
+    """Return the errors (6,) of the motions against the ground truth, in its unit, by stamp."""
     found = {}
     for part, unit in scaled_maps(estimates_of(records, truth)):
         for before, now in pairwise(part):

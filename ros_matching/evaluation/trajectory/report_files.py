@@ -1,4 +1,4 @@
-"""A ``RunReport`` as files and as a table for the terminal."""
+"""Files of a ``RunReport``, and its table for the terminal."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _LIBRARIES = ("numpy", "scipy", "torch", "evo")
 
 
 def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
-    """Write what there is of a run into a folder (made if absent), replacing an earlier run's files; the paths written.
+    """Write a run into a folder (created if absent), replacing files of an earlier run; return the paths.
 
-    ``trajectory.tum`` holds the camera poses of the tracked frames as estimated, not aligned; ``ground_truth.tum`` the
+    ``trajectory.tum`` contains the estimated camera poses of tracked frames, not aligned; ``ground_truth.tum`` the
     true ones; ``report.json`` the figures (``report_values``); ``trajectory.png`` both trajectories and the errors,
-    left out with a logged warning where matplotlib is missing.
+    left out with a logged warning without matplotlib.
     """
     from ros_matching.evaluation.trajectory.run_plot import plot_run
 
@@ -60,14 +60,14 @@ def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
 
 
 def report_values(report: RunReport) -> dict[str, Any]:
-    """The figures of a run, ready for JSON; unknown is ``None``, lengths are in the unit of the ground truth.
+    """Return the figures of a run for JSON; unknown is ``None``, lengths are in the unit of the ground truth.
 
-    ``path_length`` and the errors are over the tracked frames that have a true pose, after the ``alignment`` that
-    multiplied the estimate by ``scale``. ``unit`` is that of the estimate at the end of the run, before the alignment.
-    ``calibration`` is that of the source's images; ``depth_warning`` says why its depth images' unit may be wrong.
-    ``faults`` are the frames that the source could not deliver, or not whole, with the first reasons.
-    ``stage_ms`` are means over all frames, and so is ``ms_per_frame``. ``nees`` says how far covariances agree with
-    errors (``evaluation.consistency``), ``None`` where too few frames have a true pose of their own.
+    ``path_length`` and the errors are over tracked frames with ground truth, after the ``alignment`` that multiplied
+    the estimate by ``scale``. ``unit`` is the state of the map scale at the end of the run, before the alignment.
+    ``calibration`` is that of the source; ``depth_warning`` explains a doubtful unit of its depth images. ``faults``
+    are frames that the source could not deliver completely, with the first reasons. ``stage_ms`` and ``ms_per_frame``
+    are means over all frames. ``nees`` compares covariances with errors (``evaluation.trajectory.consistency``),
+    ``None`` if too few frames have ground truth.
     """
     evaluation = report.evaluation
     return {
@@ -117,15 +117,15 @@ def _nees(report: RunReport) -> dict[str, Any] | None:
 
 
 def summary_table(report: RunReport) -> str:
-    """The figures of a run as a short table of lines ``name  value``, and where tracking was lost."""
+    """Return the figures of a run as lines ``name value``, with the ranges of lost frames."""
     frames = len(report.records)
     rows = [
         ("source", report.source),
         ("matcher", report.matcher),
         ("frames", f"{frames}" + (" (interrupted)" if report.interrupted else "")),
-        ("tracked", _share(report.count(TRACKING), frames)),
-        ("initializing", _share(report.count(INITIALIZING), frames)),
-        ("lost", _share(report.count(LOST), frames) + _ranges(report.index_ranges(LOST))),
+        ("tracked", _fraction(report.count(TRACKING), frames)),
+        ("initializing", _fraction(report.count(INITIALIZING), frames)),
+        ("lost", _fraction(report.count(LOST), frames) + _ranges(report.index_ranges(LOST))),
     ]
     if report.dropped:
         rows.append(("dropped", f"{report.dropped}"))
@@ -133,7 +133,7 @@ def summary_table(report: RunReport) -> str:
         rows.append(("faulty frames", fault_summary(report.faults)))
     if report.calibration is not None:
         rows.insert(1, ("calibration", report.calibration.summary()))
-    rows.append(("unit", _unit(report)))
+    rows.append(("scale", _scale(report)))
     if warning := _depth_warning(report):
         rows.append(("warning", warning))
     rows += _error_rows(report)
@@ -150,28 +150,28 @@ def _error_rows(report: RunReport) -> list[tuple[str, str]]:
     scale = f"scale {evaluation.scale:.4g}" if math.isfinite(evaluation.scale) else "scale unknown"
     of_path = f" ({evaluation.ate_percent:.2f} % of the path)" if evaluation.path_length > 0 else ""
     note = f"; {evaluation.alignment_note}" if evaluation.alignment_note else ""
-    over_segments = f", one for {report.segments} stretches" if report.segments > 1 else ""
+    over_segments = f", one for {report.segments} segments" if report.segments > 1 else ""
     return [
-        ("path length", f"{evaluation.path_length:.3f}, in the ground truth's unit as all lengths here"),
+        ("path length", f"{evaluation.path_length:.3f}, in the unit of the ground truth, like all lengths here"),
         ("ATE RMSE", f"{evaluation.ate_rmse:.4f}{of_path}"),
         ("RPE per frame", f"{evaluation.rpe_trans:.4f}, {evaluation.rpe_rot_deg:.3f} deg (RMSE)"),
         ("alignment", f"{evaluation.alignment}, {scale}{over_segments}{note}"),
     ]
 
 
-def _unit(report: RunReport) -> str:
-    """The unit of lengths at the end, and how long it was metres."""
-    unit, tracked = report.scale, report.count(TRACKING)
-    words = unit.state.replace("_", " ")
-    if unit.source:
-        words += f" by {unit.source}, uncertain by {unit.sigma:.1%}"
+def _scale(report: RunReport) -> str:
+    """Return the state of the scale at the end, and the fraction of metric frames, as text."""
+    scale, tracked = report.scale, report.count(TRACKING)
+    words = scale.state.replace("_", " ")
+    if scale.source:
+        words += f" by {scale.source}, standard deviation {scale.sigma:.1%}"
     if metric := report.count_scale(ScaleState.METRIC):
-        words += f"; metric in {_share(metric, tracked)} of the tracked frames"
-    return words + (f"; {unit.reason}" if unit.reason else "")
+        words += f"; metric in {_fraction(metric, tracked)} of the tracked frames"
+    return words + (f"; {scale.reason}" if scale.reason else "")
 
 
 def _depth_warning(report: RunReport) -> str:
-    """Say why the unit of the depth images may be wrong: by the ground truth, or else by their own values."""
+    """Return the reason why the unit of the depth images may be wrong, by the ground truth or their values."""
     evaluation, calibration = report.evaluation, report.calibration
     if calibration is None or report.scale.source not in ("", "depth"):
         return ""
@@ -181,12 +181,12 @@ def _depth_warning(report: RunReport) -> str:
     return calibration.depth_doubt
 
 
-def _share(count: int, total: int) -> str:
+def _fraction(count: int, total: int) -> str:
     return f"{count} ({100.0 * count / total:.1f} %)" if total else f"{count}"
 
 
 def _ranges(ranges: list[tuple[int, int]], shown: int = 8) -> str:
-    """Frame ranges in words, the first few of them; empty when there are none."""
+    """Return the first frame ranges as text; empty without any."""
     if not ranges:
         return ""
     words = [f"{first}" if first == last else f"{first}-{last}" for first, last in ranges[:shown]]
@@ -199,7 +199,7 @@ def _known(value: float | None) -> float | None:
 
 
 def library_versions() -> dict[str, str | None]:
-    """The versions that the figures may depend on; OpenCV is asked by import, as its distribution has several names."""
+    """Return the versions of libraries that affect the figures; OpenCV by import, as its distributions differ."""
     import cv2
 
     known: dict[str, str | None] = {

@@ -1,4 +1,4 @@
-"""The picture of a run: where the camera was and was thought to be, the error, and the time taken."""
+"""Plot of a run: true and estimated trajectory, position error, and time per frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIZE_INCHES = (11, 9)
 def plot_run(report: RunReport, path: str | Path) -> None:
     """Draw a run into an image file (PNG, PDF or SVG by its suffix): views from above and the side, error, time.
 
-    Raises ``MissingDependencyError`` when matplotlib is not installed.
+    Raises ``MissingDependencyError`` if matplotlib is not installed.
     """
     save_figure(path, _SIZE_INCHES, lambda figure: _draw(figure, report))
 
@@ -52,7 +52,7 @@ def _draw(figure: Figure, report: RunReport) -> None:
 
 
 def draw_legend(legend: Axes, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, each label once."""
+    """Draw one legend for all panels, each label once."""
     entries: dict[str, Artist] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
@@ -75,9 +75,9 @@ def _title(report: RunReport) -> str:
 
 
 def _draw_views(top: Axes, side: Axes, report: RunReport) -> None:
-    """Both trajectories from above and from the side, in the truth's world where it is known."""
+    """Draw both trajectories from above and from the side, in the world of the ground truth if known."""
     estimate = report.evaluation.aligned if report.evaluation is not None else report.trajectory
-    # Without an alignment the two are in different worlds: the estimate alone is shown, or the truth when it is all.
+    # Without an alignment the two are in different worlds: only the estimate is shown, or else the ground truth.
     truth = report.truth if report.evaluation is not None or estimate is None else None
     shown = truth or estimate
     if shown is not None:
@@ -87,7 +87,7 @@ def _draw_views(top: Axes, side: Axes, report: RunReport) -> None:
                 _draw_ground_truth(view, truth, report, rows)
             if estimate is not None:
                 _draw_estimate(view, estimate, report, rows)
-    unit = "unit of the ground truth" if truth is not None else "unit of the map"
+    unit = "unit of the ground truth" if truth is not None else "map scale"
     top.set(title="from above", xlabel=f"along [{unit}]", ylabel="across")
     side.set(title="from the side", xlabel=f"along [{unit}]", ylabel="up")
     for view in (top, side):
@@ -95,10 +95,10 @@ def _draw_views(top: Axes, side: Axes, report: RunReport) -> None:
 
 
 def view_axes(trajectory: Trajectory) -> np.ndarray:
-    """The directions along, across and up (3, 3, rows) in which a trajectory is drawn.
+    """Return the directions along, across and up (3, 3, rows) in which a trajectory is drawn.
 
-    Up is against the mean of the cameras' y axes, as cameras are mostly held upright; along is the horizontal direction
-    in which the positions spread most.
+    Up is opposite to the mean of the cameras' y axes, as cameras are mostly held upright; along is the horizontal
+    direction of the largest spread of positions.
     """
     down = trajectory.world_from_camera[:, :3, 1].mean(axis=0)
     up = -down / np.linalg.norm(down) if np.linalg.norm(down) > 0.1 else np.array([0.0, 0.0, 1.0])

@@ -26,9 +26,10 @@ INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
 
 @dataclass(frozen=True)
 class ScaleRecord:
-    """What the unit of a frame's lengths is: the value of a ``ScaleState``, what tells it, and how surely.
+    """State of a frame's map scale: the value of a ``ScaleState``, the scale source and the uncertainty.
 
-    ``sigma`` is the relative uncertainty, infinite when unknown; ``reason`` says why it is not metric though asked for.
+    ``sigma`` is the relative standard deviation, infinite when unknown; ``reason`` explains a scale that is not metric
+    although a source is set.
     """
 
     state: str = ScaleState.UP_TO_SCALE.value
@@ -39,13 +40,13 @@ class ScaleRecord:
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """The outcome of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
+    """Result of one frame: ``world_from_camera`` (4, 4) if and only if ``status`` is ``tracking``.
 
-    ``index`` is the frame's number in its source; ``reason`` says why it was not tracked; ``latency_ms`` is the whole
-    time spent on it, NaN when unknown; ``maps`` were begun so far, ``map_id`` is that of the pose, 0 without one;
-    ``unit`` tells what its lengths are in. ``covariance`` (6, 6) is of the pose; ``previous_from_current`` (4, 4) with
-    ``relative_covariance`` (6, 6) is the motion since the frame before; ``None`` where unknown. What is known of the
-    unit's uncertainty is in the covariances.
+    ``index`` is the frame's number in its source; ``reason`` explains a frame without a pose; ``latency_ms`` is its
+    total time, NaN when unknown; ``maps`` is the number of maps so far, ``map_id`` that of the pose, 0 without one;
+    ``scale`` is the state of the map scale. ``covariance`` (6, 6) is that of the pose; ``previous_from_current`` (4,
+    4) with ``relative_covariance`` (6, 6) is the motion since the previous frame; ``None`` when unknown. The
+    covariances include the known uncertainty of the scale.
     """
 
     index: int
@@ -73,11 +74,11 @@ class FrameRecord:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run and its figures; ``evaluation.report`` writes and prints it.
+    """A run and its figures, written and printed by ``report_files``.
 
-    ``records`` are in order of time. ``trajectory`` holds the poses of the tracked frames (``None`` without any) and
-    ``truth`` all true poses known (``None`` without any); ``evaluation`` compares the two, and where there is none,
-    ``evaluation_note`` says why.
+    ``records`` are in order of time. ``trajectory`` contains the poses of tracked frames (``None`` without any),
+    ``truth`` all ground-truth poses (``None`` without any); ``evaluation`` compares the two, or ``evaluation_note``
+    has the reason why not.
     """
 
     source: str
@@ -93,38 +94,38 @@ class RunReport:
     calibration: UsedCalibration | None = None  # of the source, where it is known
 
     def count(self, status: str) -> int:
-        """How many frames ended with this status."""
+        """Return the number of frames with this status."""
         return sum(record.status == status for record in self.records)
 
     @property
     def maps(self) -> int:
-        """How many maps were begun: one, and one more for every loss that ended in a new map."""
+        """Number of maps: one, and one more after every loss that ended in a new map."""
         return max((record.maps for record in self.records), default=0)
 
     @property
     def latencies_ms(self) -> np.ndarray:
-        """The times spent on the frames, (N,), of those known."""
+        """Known times of the frames (N,)."""
         times = np.array([record.latency_ms for record in self.records], dtype=np.float64)
         return times[np.isfinite(times)]
 
     @property
     def scale(self) -> ScaleRecord:
-        """The unit of lengths at the end of the run."""
+        """State of the map scale at the end of the run."""
         return self.records[-1].scale if self.records else ScaleRecord()
 
     def count_scale(self, state: ScaleState) -> int:
-        """How many tracked frames have a unit in this state."""
+        """Return the number of tracked frames with the scale in this state."""
         return sum(record.status == TRACKING and record.scale.state == state.value for record in self.records)
 
     @property
     def ms_per_frame(self) -> float:
-        """The mean time spent on a frame; NaN when unknown."""
+        """Mean time per frame; NaN when unknown."""
         times = self.latencies_ms
         return float(times.mean()) if times.size else float("nan")
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """The mean time of each stage over all frames, also those that skipped it, so that stages add up to a frame."""
+        """Mean time of each stage over all frames, also those that skipped it: the stages add up to a frame."""
         totals: dict[str, float] = {}
         for record in self.records:
             for stage, milliseconds in record.stage_ms.items():
@@ -133,11 +134,11 @@ class RunReport:
 
     @property
     def segments(self) -> int:
-        """How many unbroken stretches of tracking there are."""
+        """Number of uninterrupted tracking segments."""
         return len(_segment_starts(self.records))
 
     def index_ranges(self, status: str) -> list[tuple[int, int]]:
-        """The first and last frame index (inclusive) of every unbroken stretch of frames with this status."""
+        """Return first and last frame index (inclusive) of every uninterrupted segment with this status."""
         ranges: list[tuple[int, int]] = []
         previous = None
         for record in self.records:
@@ -167,25 +168,26 @@ class RunRecorder:
         return len(self._records)
 
     def add(self, record: FrameRecord) -> None:
-        """Take the outcome of one frame."""
+        """Add the result of one frame."""
         self._records.append(record)
 
     def add_ground_truth(self, stamp_ns: int, world_from_camera: np.ndarray) -> None:
-        """Take one true pose (4, 4), of a frame or between frames."""
+        """Add one ground-truth pose (4, 4), of a frame or between frames."""
         self._ground_truth.append((stamp_ns, world_from_camera))
 
     def add_faults(self, faults: Sequence[FrameFault]) -> None:
-        """Take the faulty frames of the source, which never reached the odometry or not whole."""
+        """Add faulty frames of the source, which were not delivered or not completely."""
         self._faults += faults
 
     def set_calibration(self, calibration: UsedCalibration) -> None:
-        """Take the calibration that the source's images were undistorted with."""
+        """Set the calibration that the images of the source were undistorted with."""
         self._calibration = calibration
 
     def report(self, *, dropped: int = 0, interrupted: bool = False) -> RunReport:
-        """Report on what was collected. ``dropped`` counts frames that never reached the odometry.
+        """Return the report. ``dropped`` is the number of frames that did not reach the odometry.
 
-        A run that cannot be evaluated (no truth, too few poses, no evo) is reported without errors and with the reason.
+        A run that cannot be evaluated (no ground truth, too few poses, no evo) is reported without errors and with the
+        reason.
         """
         records = tuple(sorted(self._records, key=lambda record: record.stamp_ns))
         trajectory = _trajectory(
@@ -235,7 +237,7 @@ def _trajectory(poses: list[tuple[int, np.ndarray]]) -> Trajectory | None:
 
 
 def _segment_starts(records: tuple[FrameRecord, ...]) -> list[int]:
-    """The rows, among the tracked frames alone, that follow a frame that was not tracked, and the first."""
+    """Return the rows, among tracked frames, of the first frame of each tracking segment."""
     starts, row, previous = [], 0, ""
     for record in records:
         if record.status == TRACKING:
@@ -247,9 +249,9 @@ def _segment_starts(records: tuple[FrameRecord, ...]) -> list[int]:
 
 
 def peak_memory_mb(pid: int | None = None) -> float:
-    """The most memory that a process (this one without ``pid``) has held at a time, in MB; NaN where not known.
+    """Return the peak memory of a process (default: this one) in MB; NaN when unknown.
 
-    Linux alone tells it of another process, and of this one without what its parent held, as ``getrusage`` counts.
+    Available on Linux only, where it does not include the memory of the parent, unlike ``getrusage``.
     """
     status = Path(f"/proc/{os.getpid() if pid is None else pid}/status")
     for line in status.read_text().splitlines() if status.exists() else ():

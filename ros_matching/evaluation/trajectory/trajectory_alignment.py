@@ -1,8 +1,8 @@
-"""The transform that fits an estimated trajectory to the ground truth, also where positions do not determine it.
+"""Alignment of an estimated trajectory to ground truth, also for degenerate positions.
 
-Umeyama's closed form (PAMI 1991, computed by evo) needs positions that span a plane. On one exact straight line the
-rotation about that line is free, and on one point the whole rotation is. Neither changes a position error, so the free
-part is chosen by the orientations of the cameras, and ``Alignment.note`` says so.
+Umeyama's closed form (PAMI 1991, computed by evo) needs positions that span a plane. On an exact straight line the
+rotation about the line is free, on one point the whole rotation. Neither changes a position error, so the free part is
+determined by the camera orientations, and ``Alignment.note`` states this.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ NO_SCALE = "the estimate stands still, so that its scale is not determined"
 class Alignment:
     """Ground-truth coordinates ``scale * rotation @ p + translation`` of the estimate's points p.
 
-    ``scale`` is NaN where the estimate does not determine it (then no length was changed). ``note`` says what was not
-    determined, and is empty where everything was.
+    ``scale`` is NaN if the estimate does not determine it (then lengths are unchanged). ``note`` names what was not
+    determined, and is empty otherwise.
     """
 
     rotation: np.ndarray
@@ -40,17 +40,17 @@ class Alignment:
     note: str = ""
 
     def apply(self, world_from_camera: np.ndarray) -> np.ndarray:
-        """Poses (N, 4, 4) of the estimate in the coordinates of the ground truth."""
+        """Return poses (N, 4, 4) of the estimate in ground-truth coordinates."""
         scale = self.scale if np.isfinite(self.scale) else 1.0
         positions = scale * world_from_camera[:, :3, 3] @ self.rotation.T + self.translation
         return pose_from(self.rotation @ world_from_camera[:, :3, :3], positions)
 
 
 def align(estimate: np.ndarray, truth: np.ndarray, *, with_scale: bool) -> Alignment:
-    """The least-squares alignment of the positions of poses (N, 4, 4) with those of others, row by row.
+    """Return the least-squares alignment of the positions of poses (N, 4, 4) to those of others, row by row.
 
-    Raises ``EvaluationError`` when the scale is asked for and the best one would be zero: the ground truth stands still
-    while the estimate moves, or the two have nothing in common.
+    Raises ``EvaluationError`` if the scale is requested and the best one is zero: the ground truth does not move while
+    the estimate does, or the two are unrelated.
     """
     centre, true_centre = estimate[:, :3, 3].mean(axis=0), truth[:, :3, 3].mean(axis=0)
     offsets, true_offsets = estimate[:, :3, 3] - centre, truth[:, :3, 3] - true_centre
@@ -73,7 +73,7 @@ def align(estimate: np.ndarray, truth: np.ndarray, *, with_scale: bool) -> Align
 def _align_shapes(
     points: np.ndarray, true_points: np.ndarray, estimate: np.ndarray, truth: np.ndarray
 ) -> tuple[np.ndarray, float, str]:
-    """Rotation, scale and note for centred points (N, 3) of unit spread."""
+    """Return rotation, scale and note for centred points (N, 3) of unit spread."""
     from evo.core.geometry import umeyama_alignment
 
     covariance = true_points.T @ points / len(points)
@@ -96,19 +96,19 @@ def _no_scale(reason: str) -> EvaluationError:
 
 
 def _spread(offsets: np.ndarray, centre: np.ndarray) -> float:
-    """The RMS distance from the centre; 0 where it is no more than the rounding of the coordinates."""
+    """Return the RMS distance from the centre; 0 within the rounding of the coordinates."""
     spread = float(np.sqrt(np.mean(np.sum(offsets**2, axis=1))))
     return spread if spread > _POINT_TOLERANCE * np.linalg.norm(centre) else 0.0
 
 
 def _rotation_of_orientations(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) that brings the camera orientations closest to the true ones (chordal mean)."""
+    """Return the rotation (3, 3) that aligns camera orientations to the true ones (chordal mean)."""
     u, _, vt = np.linalg.svd(np.sum(truth[:, :3, :3] @ np.swapaxes(estimate[:, :3, :3], 1, 2), axis=0))
     return u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
 
 
 def _shortest_rotation(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) by the smallest angle of one unit vector onto another."""
+    """Return the rotation (3, 3) by the smallest angle from one unit vector to another."""
     axis, cosine = np.cross(start, end), float(np.dot(start, end))
     sine = float(np.linalg.norm(axis))
     if sine < 1e-12:  # parallel, or opposite: then half a turn about any perpendicular axis
@@ -118,9 +118,9 @@ def _shortest_rotation(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def _rotation_about(axis: np.ndarray, rotations: np.ndarray, true_rotations: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) about a unit axis that brings rotations (N, 3, 3) closest to the true ones.
+    """Return the rotation (3, 3) about a unit axis that aligns rotations (N, 3, 3) to the true ones.
 
-    The trace of R(angle) M is a + b cos(angle) + c sin(angle), which is largest at atan2(c, b).
+    The trace of R(angle) M is a + b cos(angle) + c sin(angle), with its maximum at atan2(c, b).
     """
     m = np.sum(rotations @ np.swapaxes(true_rotations, 1, 2), axis=0)
     sine_part = float(axis @ np.array([m[1, 2] - m[2, 1], m[2, 0] - m[0, 2], m[0, 1] - m[1, 0]]))

@@ -1,11 +1,11 @@
-"""How far an estimated trajectory is from the truth: ATE and RPE, computed by evo.
+"""Errors of an estimated trajectory against ground truth: ATE and RPE, computed by evo.
 
-ATE is the RMSE of the camera positions after one alignment of the whole estimate; RPE is the RMSE of the motion between
-consecutive poses (Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems", IROS 2012). The alignment is
-that of ``evaluation.trajectory_alignment``.
+ATE is the RMSE of the camera positions after one alignment of the whole estimate; RPE is the RMSE of the motion
+between consecutive poses (Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems", IROS 2012). The
+alignment is that of ``evaluation.trajectory.trajectory_alignment``.
 
-When tracking was lost and found again, all stretches share one alignment and one scale: a scale that changed on the way
-counts as error, as it would for a robot. RPE leaves out the pairs that span such a gap.
+If tracking was lost and recovered, all segments share one alignment and one scale: a change of scale counts as error,
+as it would for a robot. RPE leaves out pairs across such a gap.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ MIN_POSES = 3
 
 @dataclass(frozen=True)
 class TrajectoryReport:
-    """The errors of an estimate; lengths in the unit of the truth.
+    """Errors of an estimate; lengths in the unit of the ground truth.
 
-    ``path_length`` is the length of the truth over the ``matched`` poses, a gap counting as its chord, and
-    ``ate_percent`` is ``ate_rmse`` as a share of it. ``rpe_trans`` and ``rpe_rot_deg`` are over ``rpe_pairs`` pairs of
-    consecutive poses and NaN when there are none. ``scale`` is what the estimate was multiplied by, NaN where the
-    estimate stands still and determines none. ``alignment_note`` says what else the positions did not determine.
-    ``errors`` (M,) are the distances of the ``aligned`` estimate's positions from those of ``truth``, both reduced to
-    the matched poses.
+    ``path_length`` is the length of the ground truth over the ``matched`` poses, where a gap counts as its chord, and
+    ``ate_percent`` is ``ate_rmse`` relative to it. ``rpe_trans`` and ``rpe_rot_deg`` are over ``rpe_pairs`` pairs of
+    consecutive poses, NaN without any. ``scale`` is the factor applied to the estimate, NaN if the estimate does not
+    move. ``alignment_note`` names what else the positions did not determine. ``errors`` (M,) are the distances between
+    the positions of ``aligned`` and ``truth``, both reduced to the matched poses.
     """
 
     alignment: str
@@ -64,15 +63,14 @@ def evaluate_trajectory(
     max_difference_s: float = 0.01,
     segment_starts: Sequence[int] = (),
 ) -> TrajectoryReport:
-    """Compare an estimate with the truth, pose by pose where their stamps agree to ``max_difference_s``.
+    """Compare an estimate with ground truth, pose by pose if their stamps agree within ``max_difference_s``.
 
     ``alignment``: ``sim3`` (rotation, translation, scale; monocular), ``se3`` (no scale; metric), ``scale`` (scale
-    alone, about the origin) or ``none``. ``segment_starts`` are rows of the estimate that do not continue the row
-    before, as tracking was lost between them.
+    only, about the origin) or ``none``. ``segment_starts`` are rows of the estimate that follow a loss of tracking.
 
-    Positions on one line or point are aligned by what they determine; ``alignment_note`` names the rest. Raises
-    ``EvaluationError`` when fewer than three poses have a counterpart or no scale fits, and ``MissingDependencyError``
-    when evo is not installed.
+    Positions on a line or point are aligned as far as they determine it; ``alignment_note`` names the rest. Raises
+    ``EvaluationError`` if fewer than three poses have a counterpart or no scale fits, and ``MissingDependencyError``
+    if evo is not installed.
     """
     check_alignment(alignment)
     rows, truth_rows = _associate(estimate.stamps_ns, truth.stamps_ns, max_difference_s)
@@ -101,7 +99,7 @@ def evaluate_trajectory(
 
 
 def check_alignment(alignment: str) -> None:
-    """Raise ``EvaluationError`` when there is no such alignment."""
+    """Raise ``EvaluationError`` for an unknown alignment."""
     if alignment not in ALIGNMENTS:
         raise EvaluationError(f"alignment must be one of {', '.join(ALIGNMENTS)}, got {alignment!r}")
 
@@ -109,7 +107,7 @@ def check_alignment(alignment: str) -> None:
 def _associate(
     stamps_ns: np.ndarray, true_stamps_ns: np.ndarray, max_difference_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of both trajectories that belong together: each pose of the shorter one with its nearest of the other."""
+    """Return matching rows of both trajectories: each pose of the shorter one with the nearest of the other."""
     if min(len(stamps_ns), len(true_stamps_ns)) < MIN_POSES:
         raise EvaluationError(
             f"an evaluation needs at least {MIN_POSES} poses, got {len(stamps_ns)} estimated and "
@@ -137,13 +135,13 @@ def _span(stamps_ns: np.ndarray) -> str:
 
 
 def _continues(rows: np.ndarray, segment_starts: Sequence[int]) -> np.ndarray:
-    """(M-1,) bool: whether the next matched pose is of the same stretch of tracking as this one."""
+    """Return (M-1,) bool: True if the next matched pose belongs to the same tracking segment."""
     segment = np.searchsorted(np.sort(np.asarray(segment_starts, dtype=int)), rows, side="right")
     return segment[1:] == segment[:-1]
 
 
 def _align(estimate: np.ndarray, truth: np.ndarray, alignment: str) -> Alignment:
-    """The alignment of poses (N, 4, 4) with the true ones."""
+    """Return the alignment of poses (N, 4, 4) to the true ones."""
     if alignment == "none":
         return Alignment(np.eye(3), np.zeros(3), 1.0)
     found = align(estimate, truth, with_scale=alignment != "se3")
@@ -178,7 +176,7 @@ def _evo_path(poses: np.ndarray) -> PosePath3D:
 
 
 def _evo() -> ModuleType:
-    """The package ``evo.core``: its tools, which open settings in the home folder, are never imported."""
+    """Return the package ``evo.core``; evo.tools, which open settings in the home folder, are never imported."""
     try:
         import evo.core
         import evo.core.metrics

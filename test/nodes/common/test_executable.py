@@ -131,7 +131,7 @@ def test_a_map_that_cannot_be_saved_is_an_exit_code(mapping, tmp_path, signals):
 @pytest.mark.parametrize(
     ("node", "parameters", "words"),
     [
-        ("vo_node", ["autostart:=true", "backend:=magic"], "magic"),
+        ("vo_node", ["autostart:=true", "matcher:=magic"], "magic"),
         ("mapping_node", ["autostart:=true", "weights:=/nowhere.safetensors"], "/nowhere.safetensors"),
         ("replay_node", ["source:=/nowhere"], "/nowhere"),
         ("replay_node", ["source:=scene:room", "rate:=0.0"], "rate"),

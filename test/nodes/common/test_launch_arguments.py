@@ -30,7 +30,7 @@ def test_an_argument_that_is_empty_is_as_if_it_were_not_given():
 
 def test_values_reach_the_parameters_in_their_types():
     values = {
-        "backend": "orb",
+        "matcher": "orb",
         "device": "cuda:1",
         "camera_extrinsics": "identity",
         "transport": "compressed",
@@ -40,7 +40,7 @@ def test_values_reach_the_parameters_in_their_types():
     }
     expected = {
         "autostart": True,
-        "backend": "orb",
+        "matcher": "orb",
         "device": "cuda:1",
         "camera_extrinsics": "identity",
         "transport": "compressed",
@@ -51,6 +51,11 @@ def test_values_reach_the_parameters_in_their_types():
     parameters = planned(**values)["vo_node"].parameters
     assert parameters == expected
     assert type(parameters["scale.camera_height_m"]) is float
+
+
+def test_a_former_name_of_an_argument_still_works():
+    parameters = planned(backend="sift", camera_mount="tf", camera_extrinsics="identity")["vo_node"].parameters
+    assert parameters == {"autostart": True, "matcher": "sift", "camera_extrinsics": "identity"}
 
 
 @pytest.mark.parametrize(("name", "node"), [("vo_node", "VoNode"), ("mapping_node", "MappingNode")])
@@ -129,7 +134,7 @@ def test_a_value_that_cannot_be_used_is_an_error(values, words):
 
 
 def test_a_misspelt_argument_has_a_nearest_one():
-    assert misspelt(["bakend", "backend", "namespce", "gazebo"]) == {"bakend": "backend", "namespce": "namespace"}
+    assert misspelt(["macher", "matcher", "namespce", "gazebo"]) == {"macher": "matcher", "namespce": "namespace"}
 
 
 def test_every_argument_is_described_once():

@@ -55,7 +55,7 @@ def test_late_frame_goes_out_at_once_and_its_lag_is_known(clock):
     assert pace.largest_lag_s == pytest.approx(0.04)
 
 
-def test_second_pass_starts_anew(clock):
+def test_the_second_pass_restarts_the_clock(clock):
     pace = RealTimePace(1.0)
     pace.wait(0)
     clock.is_set = lambda: False

@@ -240,7 +240,7 @@ def test_an_image_too_small_for_the_matcher_is_no_failure_of_the_tracker(start_v
     assert not tracker.frames
 
 
-def test_time_that_jumps_back_starts_anew(start_vo):
+def test_a_jump_back_in_time_resets(start_vo):
     _, tracker, peer = start_vo()
     for number in (10, 11, 12):
         peer.send_frame(number)
@@ -256,7 +256,7 @@ def test_time_that_jumps_back_starts_anew(start_vo):
     )
 
 
-def test_a_camera_that_changes_starts_anew(start_vo):
+def test_a_changed_camera_resets(start_vo):
     _, tracker, peer = start_vo()
     for number in range(2):
         peer.send_frame(number)
@@ -276,7 +276,7 @@ def test_nobody_sends_pictures(start_vo, monkeypatch):
     assert "/image" in peer.diagnosis("no image has come").message
 
 
-def test_a_clock_that_jumps_back_starts_anew(start_vo):
+def test_a_clock_that_jumps_back_resets(start_vo):
     node, tracker, peer = start_vo(use_sim_time=True)
     clock = peer.create_publisher(Clock, "/clock", 10)
     wait_until(lambda: clock.get_subscription_count())

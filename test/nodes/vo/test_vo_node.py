@@ -116,13 +116,13 @@ def test_the_log_of_the_library_goes_to_ros(start_vo, capfd):
 
 def test_a_front_end_that_does_not_load_is_told(context, capfd):
     def load(name, device):
-        raise MatchingError(f"there is no front end {name!r}")
+        raise MatchingError(f"there is no matcher {name!r}")
 
-    node = VoNode(load=load, context=context, parameter_overrides=[Parameter("backend", value="magic")])
+    node = VoNode(load=load, context=context, parameter_overrides=[Parameter("matcher", value="magic")])
     assert not node.bring_up()
     assert node.state == "unconfigured"
     node.destroy_node()
-    assert "there is no front end 'magic'" in capfd.readouterr().err
+    assert "magic" in capfd.readouterr().err
 
 
 def test_a_transition_that_fails_leaves_nothing_behind(context, capfd):
@@ -206,7 +206,7 @@ def test_a_robot_brings_its_own_weights(context, tmp_path):
     for name in ("posfeat_lite", "ncnet_lite", "ncmnet_lite"):
         shutil.copy(WEIGHTS_FOLDER / f"{name}.safetensors", tmp_path)
     parameters = {
-        "backend": "posfeat+ncnet+ncmnet",
+        "matcher": "posfeat+ncnet+ncmnet",
         "weights": f"{tmp_path}:{tmp_path / 'posfeat_lite.safetensors'}",
         "variant": "lite",
         "precision": "float32",

@@ -106,33 +106,33 @@ def test_depth_images_that_cannot_be_used_are_told_once_and_survived(start_vo, s
     assert tracker.frames[2].depth is not None
 
 
-def partner_messages(number: int, baseline_m: float = BASELINE_M) -> tuple[Image, CameraInfo]:
+def right_messages(number: int, baseline_m: float = BASELINE_M) -> tuple[Image, CameraInfo]:
     header = header_to_msg(stamp_ns(number), "right_eye")
     info = camera_to_msg(CAMERA, header)
     info.p[3] = -info.p[0] * baseline_m
     return image_to_msg(picture(1000 + number), header), info
 
 
-def test_the_partner_image_goes_with_the_picture_by_the_calibration(start_vo):
+def test_the_right_image_belongs_to_the_image_of_its_stamp(start_vo):
     _, tracker, peer = start_vo(**{"scale.anchor": "stereo", "scale_wait_s": 1.0})
     images, infos = Beside(peer, Image, "right/image"), Beside(peer, CameraInfo, "right/camera_info")
-    image, info = partner_messages(0)
+    image, info = right_messages(0)
     infos.send(info)
     images.send(image)
     peer.send_frame(0)
     partner = tracker.frames[0].partner
     np.testing.assert_array_equal(partner.image, picture(1000))
-    np.testing.assert_allclose(partner.right_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
+    np.testing.assert_allclose(partner.partner_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
 
 
-def test_a_partner_of_unknown_place_is_told(start_vo):
+def test_unknown_extrinsics_of_the_right_camera_are_reported(start_vo):
     _, tracker, peer = start_vo(**{"scale.anchor": "stereo", "scale_wait_s": 1.0})
     images, infos = Beside(peer, Image, "right/image"), Beside(peer, CameraInfo, "right/camera_info")
-    image, info = partner_messages(0, baseline_m=0.0)
+    image, info = right_messages(0, baseline_m=0.0)
     infos.send(info)
     images.send(image)
     peer.send_frame(0)
-    assert "stereo_baseline_m" in peer.diagnosis("where the partner camera").message
+    assert "stereo_baseline_m" in peer.diagnosis("right camera").message
     assert tracker.frames[0].partner is None
 
 
@@ -238,7 +238,7 @@ def test_the_buffer_is_bounded_in_bytes_too(monkeypatch):
 
 def test_depth_over_topics_makes_the_odometry_metric(context):
     """The real tracker on rendered images: the motion between the first and last metric pose is right within 2 %."""
-    overrides = {"scale.anchor": "depth", "backend": "sift", "camera_extrinsics": "identity", "scale_wait_s": 1.0}
+    overrides = {"scale.anchor": "depth", "matcher": "sift", "camera_extrinsics": "identity", "scale_wait_s": 1.0}
     node = VoNode(context=context, parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
     peer = VoPeer(context)
     assert node.bring_up()
