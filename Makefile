@@ -1,8 +1,11 @@
 # make build   set everything up: .venv/bin/ros-matching, and the ROS messages in install/
 # make demo    replay a sequence through the ROS node; SEQUENCE=PATH takes one of yours, ARGS="..." adds options
 # make test    all tests; ARGS="..." adds options of pytest
+# make test-fast   the tests for daily work, under two minutes on two cores
+# make benchmarks  the tables of README.md and docs/benchmarks.md, in results/benchmarks; QUICK=1 for a short run,
+#                  ARGS="--only NAME" for some of them, ARGS=--update to replace the tables in the documents
 # make lint    formatting and lint, as CI checks them
-# make clean   remove all that make build made
+# make clean   remove everything that make build created
 #
 # A sourced ROS 2 environment (ROS_DISTRO is set) is used; otherwise ROS 2 Jazzy comes from PyPI into .venv.
 # PYTHON=python3.12 chooses the interpreter, TORCH="torch==2.13.0 --index-url URL" another build of PyTorch.
@@ -13,7 +16,7 @@ TORCH ?= torch==2.13.0
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: build demo test lint clean
+.PHONY: build demo test test-fast benchmarks lint clean
 
 ros := $(or $(ROS_DISTRO),pypi)
 from_pypi := $(filter pypi,$(ros))
@@ -28,6 +31,12 @@ demo: build
 
 test: build
 	$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-fast: build
+	$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
+
+benchmarks: build
+	$(python) resource/benchmarks.py $(if $(QUICK),--quick) $(ARGS)
 
 lint: .venv/.made
 	$(python) -m ruff format --check .
@@ -46,8 +55,8 @@ clean:
 	$(PYTHON) -m venv $(if $(from_pypi),,--system-site-packages) .venv
 	touch $@
 
-# PyTorch comes first, so that whatever else wants it finds it there and does not choose another build. The modules of
-# a sourced ROS (cv_bridge, the messages) are compiled for the NumPy beside them, so its major version must stay.
+# PyTorch is installed first, so that other packages do not choose another build. The modules of a sourced ROS
+# (cv_bridge, the messages) are compiled for its NumPy, so the major version must stay.
 .venv/.made: .venv/.made-for-$(ros) setup.py package.xml resource/ros-jazzy.txt
 	@echo "Installing the Python packages into .venv; the first time this takes some minutes."
 	$(pip) 'setuptools>=64,<80' wheel
