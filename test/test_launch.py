@@ -84,7 +84,7 @@ def test_nodes_come_up_and_the_replay_ends_the_launch(source, mapping):
     assert code == 0, output
     assert "[robot.replay_node]: replayed 3 frames" in output, output
     assert "configured" in output
-    assert ("[robot.mapping_node]: active, listening to /robot/keyframe" in output) == (mapping == "true"), output
+    assert ("[robot.mapping_node]: active, subscribed to /robot/keyframe" in output) == (mapping == "true"), output
 
 
 def test_two_robots_in_one_graph_end_with_the_last_replay(source):

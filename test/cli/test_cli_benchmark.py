@@ -54,7 +54,7 @@ def details(out: Path) -> list[dict]:
     return json.loads((out / "benchmark.json").read_text())["details"]
 
 
-def test_a_front_end_races_as_it_tracks_alone_and_one_that_cannot_run_says_why(recording, tmp_path, capsys):
+def test_a_matcher_runs_as_it_tracks_alone_and_a_failure_has_its_reason(recording, tmp_path, capsys):
     broken = f"posfeat={tmp_path / 'lost.safetensors'}"
     command = [recording, "--matcher", "sift", "--matcher", broken, "--out", tmp_path / "runner"]
     assert main(["benchmark", *map(str, command)]) == 0
@@ -95,13 +95,13 @@ def test_nobody_tracks_anything_is_exit_code_1(recording, tmp_path):
         (["--set", "tracking.min_inlier=3"], "has no setting min_inlier"),
     ],
 )
-def test_what_makes_no_sense_is_refused_at_once(recording, tmp_path, capsys, arguments, message):
+def test_invalid_options_are_refused_at_once(recording, tmp_path, capsys, arguments, message):
     assert benchmark(recording, *arguments, "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_front_end_that_nobody_knows_is_refused_at_once(recording, capsys):
+def test_an_unknown_matcher_is_refused_at_once(recording, capsys):
     with pytest.raises(SystemExit) as exit_info:
         benchmark(recording, "--matcher", "pigeon")
     assert exit_info.value.code == 2
@@ -110,12 +110,12 @@ def test_a_front_end_that_nobody_knows_is_refused_at_once(recording, capsys):
 
 def test_two_sources_of_one_name_are_refused(recording, tmp_path, capsys):
     assert benchmark(recording, recording, "--out", tmp_path / "out") == 2
-    assert "two sources are called 'room'" in capsys.readouterr().err
+    assert "'room'" in capsys.readouterr().err
 
 
-def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
-    """Killed on the way, as by a lack of memory."""
-    front_ends = [MatcherSpec("sift"), MatcherSpec("orb")]
+def test_a_killed_matcher_leaves_the_others_running(recording, tmp_path):
+    """Killed during the run, as by a lack of memory."""
+    matchers = [MatcherSpec("sift"), MatcherSpec("orb")]
 
     class Frames(list):
         faults = ()
@@ -131,9 +131,9 @@ def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
     class Bar:
         def update(self) -> None: ...
 
-    with BenchmarkRunner("room", front_ends, TrackingConfig()) as runner:
+    with BenchmarkRunner("room", matchers, TrackingConfig()) as runner:
         runner.run(Frames(open_source(str(recording))), Bar())
-        sequence_runs = runner.sequence_runs()
+        sequence_runs = runner.result()
     sift, orb = sequence_runs.runs
     assert sift.failure == "its process ended with exit code -9"
     assert len(sift.report.records) == 4
@@ -141,7 +141,7 @@ def test_a_front_end_that_dies_leaves_the_others_running(recording, tmp_path):
     assert len(orb.report.records) == FRAMES
 
 
-def test_a_contestant_that_is_closed_early_is_gone(recording):
+def test_a_closed_matcher_process_has_ended(recording):
     process = MatcherProcess(MatcherSpec("sift"), TrackingConfig())
     process.wait_until_ready()
     assert process.label == "sift"
@@ -149,7 +149,7 @@ def test_a_contestant_that_is_closed_early_is_gone(recording):
     assert process._process.exitcode == 0
 
 
-def test_ctrl_c_writes_what_was_done_and_leaves_no_process(recording, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_writes_the_results_and_leaves_no_process(recording, tmp_path, capsys, monkeypatch):
     class Frames(list):
         faults = ()
         name = "room"

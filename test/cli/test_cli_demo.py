@@ -192,7 +192,7 @@ def test_run_has_the_options_of_the_launch_file(recording):
         [*COMMAND, "run", *options], capture_output=True, text=True, timeout=TIMEOUT_S, env=os.environ | isolation()
     )
     assert ran.returncode == 0, ran.stderr
-    assert "[robot1.vo_node]: active, listening to /robot1/eye/image_raw and /robot1/camera_info" in ran.stderr
+    assert "subscribed to /robot1/eye/image_raw and /robot1/camera_info" in ran.stderr
     assert "[robot1.replay_node]: replayed 3 frames" in ran.stderr
 
 

@@ -16,7 +16,7 @@ class EngineConfig(Config):
     cylinders: int = parameter(4, "how many cylinders", minimum=1, maximum=16)
     stroke: float = parameter(8.5, "stroke in centimetres", minimum=1)
     turbo: bool = parameter(False, "whether there is a turbocharger")
-    fuel: str = parameter("petrol", "what it burns", choices=("petrol", "diesel"))
+    fuel: str = parameter("petrol", "kind of fuel", choices=("petrol", "diesel"), former_name="energy")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ SECTIONS = {"engine": EngineConfig, "wheel": WheelConfig}
 
 def test_without_overrides_the_defaults_hold():
     assert configs_from([], SECTIONS) == {"engine": EngineConfig(), "wheel": WheelConfig()}
+
+
+def test_a_former_name_still_works_with_a_warning(caplog):
+    assert configs_from(["engine.energy=diesel"], SECTIONS)["engine"].fuel == "diesel"
+    assert "fuel" in caplog.text
 
 
 def test_values_take_the_type_of_their_setting():
@@ -77,5 +82,5 @@ def test_a_bad_override_is_refused_with_what_was_expected(override, message):
 def test_settings_are_described_with_their_limits():
     lines = describe(SECTIONS).splitlines()
     assert lines[0] == "engine.cylinders  how many cylinders (default 4, at least 1, at most 16)"
-    assert lines[3] == "engine.fuel       what it burns (default petrol, one of petrol, diesel)"
+    assert lines[3] == "engine.fuel       kind of fuel (default petrol, one of petrol, diesel)"
     assert len(lines) == 5

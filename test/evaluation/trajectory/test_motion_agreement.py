@@ -114,10 +114,10 @@ def test_a_benchmark_tells_whether_covariances_are_right(make_truth):
     runs = backend_run("a", run(truth, 0.4, 1), sensor), backend_run("b", run(truth, 3.0, 2), sensor)
     rows = covariance_table([SequenceRuns("office", 200, runs)]).rows
     told = {(row["matcher"], row["against"]): row for row in rows}
-    assert told["a", "the truth"]["nees"] > 50
-    for key in (("a", "b"), ("a", "the noisy truth"), ("b", "the noisy truth")):
+    assert told["a", "ground truth"]["nees"] > 50
+    for key in (("a", "b"), ("a", "noisy ground truth"), ("b", "noisy ground truth")):
         assert told[key]["nees"] == pytest.approx(6, rel=0.25)
-    assert told["a", "the noisy truth"]["noise"] == pytest.approx(0.008 * np.sqrt(2), rel=0.2)
+    assert told["a", "noisy ground truth"]["noise"] == pytest.approx(0.008 * np.sqrt(2), rel=0.2)
     assert len(rows) == 5
 
 

@@ -117,7 +117,7 @@ def test_rpe_leaves_out_the_steps_over_a_lost_stretch(truth):
     assert spanning.rpe_trans == pytest.approx(1 / np.sqrt(44))
 
 
-def test_two_stretches_share_one_scale(truth):
+def test_two_segments_share_one_scale(truth):
     tracked = np.r_[0:25, 30:60]
     poses = truth.world_from_camera[tracked].copy()
     poses[25:, :3, 3] *= 2

@@ -88,7 +88,7 @@ def mapping(start, context, tmp_path):
     process = start("mapping_node", "autostart:=true", "save_at_end:=true", f"cloud_file:={tmp_path / 'map.ply'}")
     peer = MappingPeer(context)
     with spinning(SingleThreadedExecutor(context=context), peer):
-        read_until(process, "active, listening")
+        read_until(process, "active, subscribed")
         peer.settle()
         for number in range(3):
             peer.send(number)

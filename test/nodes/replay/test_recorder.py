@@ -124,5 +124,5 @@ def test_pose_without_a_mount_is_an_error(scene):
     talker.pose(STAMPS_NS[2], np.eye(4))
     talker.status(STAMPS_NS[2], VoStatus.TRACKING)
     assert recorder.wait_until_complete(QUIET_S)
-    with pytest.raises(NodeError, match="where eye sits on robot"):
+    with pytest.raises(NodeError, match="robot -> eye"):
         recorder.fill(RunRecorder("test", "sift"))

@@ -119,7 +119,7 @@ def test_no_camera_info_is_told(start_vo):
     _, tracker, peer = start_vo(camera_info_wait_s=0.1)
     for number in range(2):
         assert "camera_info" in peer.send(frame_messages(number)[0], None).reason
-    peer.diagnosis("no CameraInfo has come")
+    peer.diagnosis("CameraInfo")
     assert not tracker.frames
 
 
@@ -130,7 +130,7 @@ def test_a_calibration_that_stops_coming_is_told_and_used(start_vo):
     for number in (200, 201, 202):  # after a gap
         peer.send(frame_messages(number)[0], None)
     assert len(tracker.frames) == 3
-    assert peer.diagnosis("CameraInfo was repeated, and then stopped").level == DiagnosticStatus.WARN
+    assert peer.diagnosis("CameraInfo is no longer repeated").level == DiagnosticStatus.WARN
 
 
 def test_zero_stamps_and_repeated_stamps_are_told(start_vo):
@@ -138,11 +138,11 @@ def test_zero_stamps_and_repeated_stamps_are_told(start_vo):
     msg, info = frame_messages(0)
     msg.header = header_to_msg(0, CAMERA_FRAME)
     for _ in range(2):
-        assert "carries no time" in peer.send(msg, info).reason
-    peer.diagnosis("carries no time")
+        assert "has no time" in peer.send(msg, info).reason
+    peer.diagnosis("has no time")
     peer.send_frame(1)
     peer.images.publish(frame_messages(1)[0])
-    diagnosis = peer.diagnosis("stamp of the one before")
+    diagnosis = peer.diagnosis("repeats the stamp")
     assert figure(diagnosis, "frames refused: stamp") == "3"
     assert [frame.stamp_ns for frame in tracker.frames] == [stamp_ns(1)]
 
@@ -202,7 +202,7 @@ def test_two_cameras_on_one_topic_are_named_and_one_is_followed(start_vo, half, 
         peer.infos.publish(info)
         second.publish(msg)
         reason = peer.status_of(stamp_ns(number + 1)).reason
-        assert "one camera is followed" in reason or "CameraInfo" in reason
+        assert "one camera" in reason or "CameraInfo" in reason
     assert {frame.camera for frame in tracker.frames} == {CAMERA}
     assert tracker.resets == 0
     assert "/peer" in figure(peer.diagnosis(""), "problem: publishers")
@@ -236,7 +236,7 @@ def test_a_calibration_that_stays_another_one_starts_again(start_vo):
 def test_an_image_too_small_for_the_matcher_is_no_failure_of_the_tracker(start_vo, monkeypatch):
     monkeypatch.setattr("vo_peer.KnownMatcher.min_side_px", 50)
     _, tracker, peer = start_vo()
-    assert "64x48, and the matcher needs 50 pixels" in peer.send_frame(0).reason
+    assert "50 pixels" in peer.send_frame(0).reason
     assert not tracker.frames
 
 
@@ -245,7 +245,7 @@ def test_a_jump_back_in_time_resets(start_vo):
     for number in (10, 11, 12):
         peer.send_frame(number)
     for number in (1, 2):  # may be odd ones
-        assert "before the last one's" in peer.send_frame(number).reason
+        assert "before the last one" in peer.send_frame(number).reason
     assert peer.send_frame(3).state == VoStatus.INITIALIZING
     assert peer.send_frame(4).state == VoStatus.TRACKING
     assert tracker.resets == 1
@@ -273,7 +273,7 @@ def test_a_changed_camera_resets(start_vo):
 def test_nobody_sends_pictures(start_vo, monkeypatch):
     monkeypatch.setattr("ros_matching.nodes.vo.vo_node._SILENCE_S", 0.0)
     _, _, peer = start_vo()
-    assert "/image" in peer.diagnosis("no image has come").message
+    assert "/image" in peer.diagnosis("no image").message
 
 
 def test_a_clock_that_jumps_back_resets(start_vo):
@@ -330,6 +330,6 @@ def test_images_that_do_not_arrive_are_counted_and_the_remedy_is_named(start_vo)
     for number in (0, 1, 2, 4, 5, 8, 9, 10):
         status = peer.send_frame(number)
     assert (status.frames_received, status.frames_missing) == (8, 3)
-    diagnosis = peer.diagnosis("3 of the last 10 images of /image did not arrive")
+    diagnosis = peer.diagnosis("3 of the last 10 images")
     assert "qos_overrides./image.subscription.reliability" in diagnosis.message
     assert (diagnosis.level, figure(diagnosis, "frames missing")) == (DiagnosticStatus.WARN, "3")

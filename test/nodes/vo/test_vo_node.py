@@ -80,7 +80,7 @@ def test_the_life_of_the_node(start_vo):
     assert node._matcher.matched == 1  # the warm-up
     refused = node.set_parameters([Parameter("tracking.min_inliers", value=30)])[0]
     assert not refused.successful
-    assert "clean the node up first" in refused.reason
+    assert "clean up" in refused.reason
     assert not node.set_parameters([Parameter("trajectory_format", value="paper")])[0].successful
 
     assert node.trigger_deactivate() == SUCCESS
@@ -158,11 +158,20 @@ def test_frames_that_tf2_does_not_take_keep_the_node_from_starting(context, fram
         VoNode(context=context, parameter_overrides=[Parameter(name, value=value) for name, value in frames.items()])
 
 
+def test_former_names_of_parameters_still_work_with_a_warning(start_vo):
+    node, _, peer = start_vo(backend="orb", camera_mount="identity", camera_extrinsics="tf")
+    peer.send_frame(0)
+    warning = peer.diagnosis("deprecated").message
+    assert "use matcher" in warning
+    assert "use camera_extrinsics" in warning
+    assert (node._config.matcher, node._config.camera_extrinsics) == ("orb", "identity")
+
+
 def test_misspelt_parameters_are_warned_of(start_vo, capfd):
     topics = "qos_overrides./imgae.subscription.reliability"
     _, _, peer = start_vo(**{"tracking.min_inlier": 30, topics: "reliable"})
     peer.send_frame(0)
-    diagnosis = peer.diagnosis("there is no parameter tracking.min_inlier")
+    diagnosis = peer.diagnosis("tracking.min_inlier")
     assert "did you mean tracking.min_inliers?" in diagnosis.message
     assert topics in diagnosis.message
     assert "tracking.min_inlier," in capfd.readouterr().err
