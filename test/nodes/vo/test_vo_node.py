@@ -127,7 +127,7 @@ def test_a_front_end_that_does_not_load_is_told(context, capfd):
 
 def test_a_transition_that_fails_leaves_nothing_behind(context, capfd):
     class ColdMatcher(KnownMatcher):
-        def match(self, rgb0, rgb1):
+        def match_images(self, rgb0, rgb1):
             raise RuntimeError("too cold")
 
     node = VoNode(load=lambda name, device: ColdMatcher(), make_tracker=KnownTracker, context=context)
