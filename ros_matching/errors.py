@@ -1,6 +1,6 @@
 """The errors of ros_matching: one base, one child per area.
 
-Every message says what was expected, what came, and what to do about it. An expected failure of the method (a lost
+Every message states what was expected, what was given, and the remedy. An expected failure of the method (a lost
 track, too few matches) is a status or ``None``, never one of these.
 """
 
@@ -10,7 +10,7 @@ class RosMatchingError(Exception):
 
 
 class DataTypeError(RosMatchingError, ValueError):
-    """A noun of ``datatypes`` was given an array of the wrong shape, type or range."""
+    """A class of ``datatypes`` was given an array of the wrong shape, type or range."""
 
 
 class ConfigError(RosMatchingError, ValueError):
@@ -50,7 +50,7 @@ class EvaluationError(RosMatchingError):
 
 
 class TrainingError(RosMatchingError):
-    """A network cannot be trained as asked: data is missing, a run does not fit its checkpoint, or it diverged."""
+    """A network cannot be trained as requested: data is missing, a run does not fit its checkpoint, or it diverged."""
 
 
 class NodeError(RosMatchingError):

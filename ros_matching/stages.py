@@ -1,4 +1,4 @@
-"""How long each stage of the tracker takes."""
+"""Timing of the stages of tracking and mapping."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 class StageTimer:
     """Adds up milliseconds by stage: ``with stages("match"): ...``; ``take`` returns the sums and starts again.
 
-    A stage within another one counts for itself alone, so that the sums add up to the whole.
+    The time of a nested stage is not counted to the outer one, so that the sum of all stages is the total time.
     """
 
     def __init__(self) -> None:

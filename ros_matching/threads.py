@@ -1,6 +1,6 @@
-"""How the threads of libraries behave; set by executables before NumPy and PyTorch are imported.
+"""Thread settings of BLAS and OpenMP, for executables: set them before NumPy and PyTorch are imported.
 
-A library leaves such things to the program.
+A library does not change them by itself.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 
 _DEFAULTS = {
-    # The matrices of the tracker are small: with threads of OpenBLAS its bundle adjustment is no faster on idle cores,
-    # and two to five times slower beside other busy processes, which is how a robot runs it.
+    # The tracker's matrices are small: OpenBLAS threads do not speed up bundle adjustment on idle cores, and slow it
+    # down two to five times next to other busy processes, as on a robot.
     "OPENBLAS_NUM_THREADS": "1",
-    # OpenMP's threads, which run PyTorch, wait for each other in a loop, by default for milliseconds. Beside other busy
-    # processes a thread waits for one that is not running, and a frame takes ten times as long; a short loop costs
+    # OpenMP threads, used by PyTorch, busy-wait for each other, by default for milliseconds. Next to other busy
+    # processes they wait for a thread that is not running, and a frame takes ten times longer. A short busy-wait costs
     # nothing on idle cores.
     "GOMP_SPINCOUNT": "1000",
 }

@@ -6,7 +6,7 @@ Conventions, valid in the whole package:
 * Camera axes: x right, y down, z forward (REP-103 optical frame).
 * ``a_from_b`` is the 4x4 rigid transform that maps coordinates of frame b into frame a; it is also the pose of b in a.
 * SI units: metres, seconds, radians; names carry other units (``_px``, ``_deg``, ``_ns``, ``_ms``). Monocular lengths
-  are in the map's own unit unless ``ScaleState`` says otherwise.
+  are in the unit of the map unless ``ScaleState`` is ``METRIC``.
 * Unknown is NaN (in arrays) or ``None``, never 0 and never an identity pose.
 * Covariance of ``a_from_b`` is (6, 6) over ``(dt, dr)``: ``t = t_hat + dt`` and ``R = Exp(dr) @ R_hat``, both along the
   axes of frame a; translation first, as in ROS.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ros_matching.datatypes.arrays import concatenated
 from ros_matching.datatypes.camera import Camera, DistortionModel
 from ros_matching.datatypes.features import Features, ImageTransform, Matches, RelativePose, ScaleState
-from ros_matching.datatypes.frame import Frame, StereoPartner
+from ros_matching.datatypes.frame import Frame, RightImage
 from ros_matching.datatypes.keyframe import DepthMap, Keyframe, PointCloud
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = [
     "Matches",
     "PointCloud",
     "RelativePose",
+    "RightImage",
     "ScaleState",
-    "StereoPartner",
     "concatenated",
 ]

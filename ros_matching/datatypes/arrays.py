@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def concatenated(first: Array, second: Array) -> Array:
-    """The rows of both, NumPy arrays or torch tensors alike, on the device they are on."""
+    """Concatenate the rows of two NumPy arrays or two torch tensors, on their device."""
     if isinstance(first, np.ndarray):
         return np.concatenate([first, second])
     import torch

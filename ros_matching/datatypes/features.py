@@ -1,4 +1,4 @@
-"""Features of one image, and what relates two images: matches, a relative pose, an image transform."""
+"""Features of one image, and relations of two images: matches, a relative pose, an image transform."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ros_matching.errors import DataTypeError
 if TYPE_CHECKING:
     from ros_matching.datatypes.arrays import Array
 
-_USUAL_SIGMA_PX = 0.4  # of a point that nothing is known of: the middle of what refined ones have on real video
+_TYPICAL_STD_PX = 0.4  # of refined points on real video
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Features:
         return keypoints.astype(np.float64)
 
     def moved(self, points_px: np.ndarray) -> Features:
-        """The same features with their keypoints at other pixels (N, 2)."""
+        """Return the same features with keypoints at other pixels (N, 2)."""
         if isinstance(self.keypoints, np.ndarray):
             return replace(self, keypoints=points_px)
         import torch
@@ -67,9 +67,9 @@ class Matches:
     """Corresponding points of two images.
 
     ``points0`` and ``points1`` (M, 2) float64 pixels, ``scores`` (M,) in [0, 1]. ``indices0`` and ``indices1`` (M,) are
-    the rows of the keypoints in the two ``Features`` (a matcher may refine a point away from its keypoint).
-    ``std_px`` (M,) are the standard deviations of ``points1`` against ``points0`` along each axis, NaN where not
-    known, as all are unless given.
+    the rows of the keypoints in the two ``Features`` (a matcher may refine a point away from its keypoint). ``std_px``
+    (M,) are the standard deviations of ``points1`` relative to ``points0`` along each axis; NaN, the default, if
+    unknown.
     """
 
     points0: np.ndarray
@@ -93,29 +93,29 @@ class Matches:
 
     @property
     def weights(self) -> np.ndarray:
-        """Relative inverse variances (M,), by the scores and, where it is known, by how exact the points are."""
-        return self.scores * np.where(np.isnan(self.std_px), 1.0, (_USUAL_SIGMA_PX / self.std_px) ** 2)
+        """Relative inverse variances (M,), from the scores and, if known, the standard deviations."""
+        return self.scores * np.where(np.isnan(self.std_px), 1.0, (_TYPICAL_STD_PX / self.std_px) ** 2)
 
     def select(self, rows: np.ndarray) -> Matches:
-        """The matches of a boolean mask or of row numbers."""
+        """Return the matches of a boolean mask or of row numbers."""
         return Matches(*(getattr(self, field.name)[rows] for field in fields(Matches)))
 
     def joined(self, others: Matches) -> Matches:
-        """These matches and others of the same two images, in the order of the keypoints of the first."""
+        """Return these matches and others of the same images, sorted by the keypoints of image 0."""
         names = [field.name for field in fields(Matches)]
         columns = [np.concatenate([getattr(self, name), getattr(others, name)]) for name in names]
         return Matches(*columns).select(np.argsort(np.concatenate([self.indices0, others.indices0]), kind="stable"))
 
 
 class ScaleState(enum.Enum):
-    """What the unit of a length is; ``tracking.scale`` says when which holds."""
+    """The unit of the lengths of a map; see ``scale.scale_estimator``."""
 
     UP_TO_SCALE = "up_to_scale"  # arbitrary and drifting
-    ANCHORED = "anchored"  # set by an anchor and held since, but too uncertain to be called metres
+    ANCHORED = "anchored"  # set by a scale source, but too uncertain to be called metres
     METRIC = "metric"  # metres
 
     def shares_unit(self, later: ScaleState) -> bool:
-        """Whether lengths in this state can be compared with later ones of the same run."""
+        """Return True if lengths in this state have the same unit as later ones of the same run."""
         return self is later or ScaleState.UP_TO_SCALE not in (self, later)
 
 
@@ -143,7 +143,7 @@ _CONTROL_POINTS = np.array([(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Where the pixels of image 0 lie in image 1, as one mapping of the whole image.
+    """One mapping of the whole image 0 to image 1.
 
     ``image1_from_image0`` (3, 3) is an affine transformation or homography of pixels. Where there is a ``spline``
     (3, 3, 2), a thin-plate spline moves the points before: where the nine points of a regular grid (rows, columns) go,
@@ -175,7 +175,7 @@ class ImageTransform:
 
     @cached_property
     def _spline_coefficients(self) -> np.ndarray:
-        """What the basis functions are weighted with, (12, 2); the kernel's weights bend without force or moment."""
+        """The weights (12, 2) of the basis functions; those of the kernel have no net force or moment."""
         control = _spline_basis(_CONTROL_POINTS)
         system = np.block([[control], [control[:, 9:].T, np.zeros((3, 3))]])
         return np.linalg.solve(system, np.concatenate([self.spline.reshape(9, 2), np.zeros((3, 2))]))

@@ -1,4 +1,4 @@
-"""Images with what is known of them."""
+"""Camera frames: images with camera, stamp and optional measurements."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ros_matching.errors import DataTypeError
 
 
 @dataclass(frozen=True)
-class StereoPartner:
-    """What a second camera saw at the time of a ``Frame``: ``image`` (h, w, 3) uint8 RGB, undistorted.
+class RightImage:
+    """The image of the second camera of a stereo pair, at the time of a ``Frame``: (h, w, 3) uint8 RGB, undistorted.
 
-    ``partner_from_camera`` (4, 4), in metres, takes points of the frame's camera into this one.
+    ``right_from_camera`` (4, 4), in metres, takes points of the frame's camera into this one.
     """
 
     image: np.ndarray
     camera: Camera
-    partner_from_camera: np.ndarray
+    right_from_camera: np.ndarray
 
     def __post_init__(self) -> None:
-        check_image("StereoPartner", self.image, self.camera)
-        check_pose("StereoPartner.partner_from_camera", self.partner_from_camera)
-        if not np.linalg.norm(self.partner_from_camera[:3, 3]) > 0:
-            raise DataTypeError("StereoPartner.partner_from_camera has no baseline: its translation is zero")
+        check_image("RightImage", self.image, self.camera)
+        check_pose("RightImage.right_from_camera", self.right_from_camera)
+        if not np.linalg.norm(self.right_from_camera[:3, 3]) > 0:
+            raise DataTypeError("RightImage.right_from_camera has no baseline: its translation is zero")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One camera image, with what is known of it.
+    """One camera image with its measurements.
 
     ``image`` (H, W, 3) uint8 RGB. ``true_world_from_camera`` (4, 4), ``depth`` (H, W) float32 metres, NaN unknown and
-    registered to the image, and the ``partner`` of a stereo camera come along where the source has them; the tracker
+    registered to the image, and the ``right`` image of a stereo camera are present if the source has them; the tracker
     never reads the first, and the others for the scale alone (``tracking.scale``).
     """
 
@@ -44,7 +44,7 @@ class Frame:
     camera: Camera
     true_world_from_camera: np.ndarray | None = None
     depth: np.ndarray | None = None
-    partner: StereoPartner | None = None
+    right: RightImage | None = None
 
     def __post_init__(self) -> None:
         check_image(f"Frame {self.index}", self.image, self.camera)

@@ -15,7 +15,7 @@ from ros_matching.errors import DataTypeError
 
 @dataclass(frozen=True)
 class Keyframe:
-    """A frame kept for mapping, with the tracker's triangulated points seen in it.
+    """A frame kept for mapping, with the tracker's triangulated points observed in it.
 
     ``world_from_camera`` (4, 4) in the tracker's world and unit; ``sparse_points_px`` (S, 2) with ``sparse_depths``
     (S,) along z; ``sparse_point_ids`` (S,) int64, where known, is the same in all keyframes that observe the same

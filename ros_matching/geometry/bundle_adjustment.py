@@ -22,22 +22,24 @@ _NEGLIGIBLE_COST = 1e-12  # of one observation, square pixels: rounding
 
 @dataclass(frozen=True)
 class BundleConfig(Config):
-    """How a bundle adjustment runs."""
+    """Settings of a bundle adjustment."""
 
-    iterations: int = parameter(10, "most steps that are tried", minimum=1, maximum=1000)
+    iterations: int = parameter(10, "limit of steps that are tried", minimum=1, maximum=1000)
     loss: str = parameter("huber", "robust loss of the reprojection errors", choices=("huber", "cauchy"))
     loss_scale_px: float = parameter(1.5, "error from which the loss is robust, px", minimum=1e-3, maximum=1e3)
     initial_damping: float = parameter(1e-4, "Levenberg-Marquardt damping at the start", minimum=1e-7, maximum=1e3)
-    convergence: float = parameter(1e-4, "share of the cost below which a saving ends it", minimum=0.0, maximum=1.0)
+    convergence: float = parameter(
+        1e-4, "fraction of the cost; a step that saves less ends the adjustment", minimum=0.0, maximum=1.0
+    )
 
 
 @dataclass(frozen=True)
 class BundleProblem:
-    """Cameras, points and which camera sees which point where.
+    """Cameras, points, and the observations of points by cameras.
 
     ``camera_from_world`` (C, 4, 4); ``points`` (P, 3) in the world; observation o is of point ``point_index[o]`` in
-    camera ``camera_index[o]`` at ``points_px[o]``, with ``weights[o]`` its relative inverse variance; a camera sees a
-    point once. ``fixed_cameras`` (C,) bool stay where they are: one of them holds the world's pose, two its scale as
+    camera ``camera_index[o]`` at ``points_px[o]``, with ``weights[o]`` its relative inverse variance; a camera observes
+    a point once. ``fixed_cameras`` (C,) bool stay where they are: one of them holds the world's pose, two its scale as
     well. All cameras share ``camera``.
     """
 
@@ -76,7 +78,7 @@ class BundleResult:
     """The adjusted ``camera_from_world`` (C, 4, 4) and ``points`` (P, 3).
 
     ``errors_px`` (O,) are the reprojection errors at the end, infinite behind a camera; costs are robust, in square
-    pixels; ``iterations`` counts the steps tried; ``converged`` says that further steps would save nothing.
+    pixels; ``iterations`` counts the steps tried; ``converged`` is True if further steps would not reduce the cost.
     """
 
     camera_from_world: np.ndarray

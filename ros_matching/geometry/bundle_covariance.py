@@ -1,17 +1,17 @@
-"""How certain the result of a bundle adjustment is: the joint covariance of its cameras, and of the points given them.
+"""The joint covariance of the cameras of a bundle adjustment, and of the points given the cameras.
 
 At the optimum the cameras' steps c and the points' steps p have the information matrix ``[[U, W], [W^T, V]]``
-(Triggs et al., "Bundle Adjustment - A Modern Synthesis", 1999, section 6). The points go with the cameras as
+(Triggs et al., "Bundle Adjustment - A Modern Synthesis", 1999, section 6). The points depend on the cameras as
 
     p = -V^-1 W^T c + q,       cov(q) = sigma^2 V^-1,
 
-with q independent of c and from point to point. So what all points have in common, which no number of them averages
-out, comes from the cameras alone. For these the usual ``sigma^2 S^-1``, with ``S = U - W V^-1 W^T``, takes all
-observations for independent and equally noisy. They are not: a point is off in one view as it is in the next, and
-neighbours are wrong together, which makes the truth several times as uncertain. So the scores of the cost, added up
-over all views of all points of one place of the image, tell their covariance themselves (the sandwich ``S^-1 (sum_g s_g
-s_g^T) S^-1`` of clustered data; White 1980, Liang and Zeger 1986), raised by what places have in common
-(``geometry.places``).
+with q independent of c and between points. The error that all points have in common, which does not average out, is
+therefore that of the cameras alone. Their usual covariance, ``sigma^2 S^-1`` with ``S = U - W V^-1 W^T``, assumes
+independent and equally noisy observations. Real observations are correlated: the error of a point is similar in all
+views, and neighbouring points have similar errors. The true covariance is several times larger. It is estimated by the
+cluster-robust (sandwich) covariance ``S^-1 (sum_g s_g s_g^T) S^-1`` (White 1980, Liang and Zeger 1986). The score s_g
+is summed over all views of all points of one cell of the image, and the result is multiplied by the correlation between
+cells (``geometry.clustered_noise``).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
-from ros_matching.geometry.clustered_noise import PlaceSums, places_of
+from ros_matching.geometry.clustered_noise import ClusterSums, clusters_of
 from ros_matching.geometry.normal_equations import Linearisation, Observations, Residuals, jacobians
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
 from ros_matching.geometry.se3 import invert
 
 _WEIGHTS = {"huber": huber_weight, "cauchy": cauchy_weight}
-_FLAT = 1e-9  # share of the largest eigenvalue of the scaled information below which a direction is not observed
+_FLAT = 1e-9  # fraction of the largest eigenvalue of the scaled information below which a direction is not observed
 _MIN_POINT_CONDITION = 1e-10
 
 
@@ -36,17 +36,17 @@ class BundleCovariance:
     """Uncertainty of F free cameras and P points, in the order of the problem.
 
     ``free_cameras`` (F,) are the rows of the problem's cameras that were not fixed; ``cameras`` (6F, 6F) is the joint
-    covariance of their steps ``(v, w)`` of ``X -> Exp(w) X + v``; ``points_by_cameras`` (P, 3, 6F) says how the points
-    go with them and ``points`` (P, 3, 3) is what each point adds of its own. ``sigma_px`` is the noise of one
-    coordinate of an observation on average. Directions that nothing observes, such as the scale where
-    only one camera is fixed, have no variance: they are the gauge.
+    covariance of their steps ``(v, w)`` of ``X -> Exp(w) X + v``; ``points_by_cameras`` (P, 3, 6F) is the dependence of
+    the points on them, and ``points`` (P, 3, 3) the covariance of each point given the cameras. ``std_px`` is the noise
+    of one coordinate of an observation on average. Directions that nothing observes, such as the scale where only one
+    camera is fixed, have no variance: they are the gauge.
     """
 
     free_cameras: np.ndarray
     cameras: np.ndarray
     points_by_cameras: np.ndarray
     points: np.ndarray
-    sigma_px: float
+    std_px: float
 
     def rescaled(self, factor: float) -> BundleCovariance:
         """The same of the problem with all its lengths multiplied by ``factor``."""
@@ -60,17 +60,17 @@ class BundleCovariance:
 
 
 def step_lengths(factor: float, cameras: int) -> np.ndarray:
-    """By what the steps ``(v, w)`` of so many cameras, (6F,), are multiplied when lengths are by ``factor``."""
+    """The factors (6F,) of the steps ``(v, w)`` of F cameras when lengths are multiplied by ``factor``."""
     return np.tile([factor] * 3 + [1.0] * 3, cameras)
 
 
 def bundle_covariance(
-    problem: BundleProblem, config: BundleConfig | None = None, min_sigma_px: float = 0.0
+    problem: BundleProblem, config: BundleConfig | None = None, min_std_px: float = 0.0
 ) -> BundleCovariance:
     """The covariance of an adjusted problem, whose cameras and points are at the optimum.
 
     ``config`` is that of the adjustment, for its robust weights. The noise is never taken to be less than
-    ``min_sigma_px``.
+    ``min_std_px``.
     """
     config = config or BundleConfig()
     observations = Observations.of(problem)
@@ -80,7 +80,7 @@ def bundle_covariance(
     free, count = observations.free_cameras, len(problem.points)
     unknowns = 6 * len(free)
     freedom = max(2 * len(weight) - unknowns - 3 * count, 1)
-    sigma_px = max(min_sigma_px, float(np.sqrt(weight @ np.sum(residuals.residual**2, axis=0) / freedom)))
+    std_px = max(min_std_px, float(np.sqrt(weight @ np.sum(residuals.residual**2, axis=0) / freedom)))
     point_inverse = _inverses(linear.point_blocks)
     cross = _dense_cross(linear, count)
     by_cameras = -(point_inverse @ cross)
@@ -89,18 +89,20 @@ def bundle_covariance(
         block = slice(6 * slot, 6 * slot + 6)
         information[block, block] += linear.camera_blocks[slot]
     inverse = _observed_inverse(information, _scale_step(problem))
-    scores = _scores_by_place(linear, residuals, problem.camera_from_world, weight)
+    scores = _scores_by_cluster(linear, residuals, problem.camera_from_world, weight)
     cameras = scores.common_factor(inverse) * (inverse @ scores.squares() @ inverse)
-    # A fit hides from its residuals what it adapted to: the share of the unknowns in the number of places.
-    cameras += unknowns / scores.count * sigma_px**2 * inverse
-    return BundleCovariance(free, cameras, by_cameras, sigma_px**2 * point_inverse, sigma_px)
+    # Residuals are too small by the degrees of freedom of the fit: the ratio of unknowns to clusters.
+    cameras += unknowns / scores.count * std_px**2 * inverse
+    return BundleCovariance(free, cameras, by_cameras, std_px**2 * point_inverse, std_px)
 
 
-def _scores_by_place(linear: Linearisation, residuals: Residuals, poses: np.ndarray, weight: np.ndarray) -> PlaceSums:
-    """What the points of each place push the free cameras by, (6F,): the gradient of their cost.
+def _scores_by_cluster(
+    linear: Linearisation, residuals: Residuals, poses: np.ndarray, weight: np.ndarray
+) -> ClusterSums:
+    """The gradients (6F,) of the cost by the free cameras, summed over the points of each cluster.
 
-    At the optimum a point's own gradient is zero, so nothing is lost by its elimination. The place is that of the first
-    view.
+    At the optimum the gradient by a point is zero, so that its elimination changes nothing. A point belongs to the
+    cluster of its first observation.
     """
     observations = linear.observations
     by_camera, _ = jacobians(observations, residuals, poses)
@@ -110,11 +112,11 @@ def _scores_by_place(linear: Linearisation, residuals: Residuals, poses: np.ndar
     for slot, camera in enumerate(observations.free_cameras):
         part = slice(observations.starts[camera], observations.starts[camera + 1])
         np.add.at(scores[:, 6 * slot : 6 * slot + 6], observations.point_index[part], pushes[:, part].T)
-    return PlaceSums.of(scores, places_of(observations.points_px[:, first].T, observations.camera.width))
+    return ClusterSums.of(scores, clusters_of(observations.points_px[:, first].T, observations.camera.width))
 
 
 def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:
-    """W transposed as (P, 3, 6F): zero where a camera does not see a point."""
+    """W transposed as (P, 3, 6F): zero where a camera does not observe a point."""
     observations = linear.observations
     dense = np.zeros((count, 3, 6 * len(observations.free_cameras)))
     for slot, camera in enumerate(observations.free_cameras):
@@ -124,7 +126,7 @@ def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:
 
 
 def _inverses(blocks: np.ndarray) -> np.ndarray:
-    """Inverses (P, 3, 3) of symmetric blocks, their smallest eigenvalues held at a share of the largest."""
+    """Inverses (P, 3, 3) of symmetric blocks, their smallest eigenvalues limited to a fraction of the largest."""
     values, vectors = np.linalg.eigh(blocks)
     values = np.maximum(values, np.maximum(_MIN_POINT_CONDITION * values[:, -1:], 1e-300))
     return (vectors / values[:, None]) @ vectors.swapaxes(1, 2)
@@ -159,6 +161,6 @@ def _observed_inverse(information: np.ndarray, gauge: np.ndarray) -> np.ndarray:
 
 
 def _without(direction: np.ndarray) -> np.ndarray:
-    """The matrix (N, N) that takes out what vectors have along a direction (N,), nothing where that is zero."""
+    """The projection (N, N) that removes the component along a direction (N,); the identity if that is zero."""
     power = direction @ direction
     return np.eye(len(direction)) - (np.outer(direction, direction) / power if power > 0 else 0.0)

@@ -1,4 +1,4 @@
-"""What every routine of this folder asks of its points."""
+"""Checks of points, poses and weights that all routines of this folder share."""
 
 from __future__ import annotations
 

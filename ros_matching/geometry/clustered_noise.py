@@ -1,14 +1,10 @@
-"""Sums of squares over the points of an image whose errors are alike where they are near each other.
+"""Clustered noise: sums of squares over image points whose errors are correlated with those of their neighbours.
 
-Detectors find a thing twice, and blur, a rolling shutter or a surface at a wrong depth put whole surroundings off
-together. A sum of squares over single points takes them for independent, and promises too much. So points are added up
-by place first, the cells of a grid; and what that leaves is told by one factor: how much more sums over wider
-surroundings scatter than those of independent places would (the covariance of Conley, "GMM estimation with cross
-sectional dependence", 1999, against the one by cells). It is one number for all directions, as there are too few
-independent surroundings in an image to tell more.
-
-How far it reaches: the residuals of landmarks are correlated by 0.1 at a twentieth of the image's width and up to a
-fifth of it in real video (hololens_000, redkitchen), and not beyond a fortieth in rendered one.
+Blur, a rolling shutter, a surface at a wrong depth and repeated detections displace whole regions of an image together.
+A sum of squares over single points assumes independent errors and is too small. Points are therefore summed by clusters
+first, the cells of a grid. The correlation that remains between cells is a single factor: the ratio of the covariance
+of Conley ("GMM estimation with cross sectional dependence", 1999) to that of independent cells. An image contains too
+few independent regions to estimate it by direction.
 """
 
 from __future__ import annotations
@@ -19,26 +15,26 @@ from functools import lru_cache
 import numpy as np
 
 _COLUMNS = 40  # in a row of the image
-_REACH = 4.0  # standard deviation of the surroundings' weights, in columns
-_MAX_OVERLAP = 0.7  # of all surroundings with each other: beyond it the points lie too near each other to tell
+_RANGE = 4.0  # standard deviation of the weights of neighbouring cells, in columns
+_MAX_OVERLAP = 0.7  # of the neighbourhoods of all cells; beyond it the points are too close together for an estimate
 
 
-def places_of(points_px: np.ndarray, width: int) -> np.ndarray:
+def clusters_of(points_px: np.ndarray, width: int) -> np.ndarray:
     """Column and row (N, 2) of the grid's cells in which points (N, 2) of an image lie, whose pixels are square."""
     return np.maximum(points_px * (_COLUMNS / width), 0.0).astype(np.intp)
 
 
 @dataclass(frozen=True)
-class PlaceSums:
-    """Vectors added up by place: ``sums`` (R, C, D), and ``occupied`` (R, C) where there are any."""
+class ClusterSums:
+    """Vectors summed by cluster: ``sums`` (R, C, D) of the grid's cells, and ``occupied`` (R, C) bool."""
 
     sums: np.ndarray
     occupied: np.ndarray
 
     @classmethod
-    def of(cls, vectors: np.ndarray, places: np.ndarray) -> PlaceSums:
-        """Of vectors (N, D) at places (N, 2)."""
-        columns, rows = places.T
+    def of(cls, vectors: np.ndarray, clusters: np.ndarray) -> ClusterSums:
+        """Sum vectors (N, D) by their clusters (N, 2)."""
+        columns, rows = clusters.T
         shape = (int(rows.max(initial=0)) + 1, int(columns.max(initial=0)) + 1)
         cells = rows * shape[1] + columns
         size = shape[0] * shape[1]
@@ -47,19 +43,19 @@ class PlaceSums:
 
     @property
     def count(self) -> int:
-        """How many places there are."""
+        """The number of clusters."""
         return int(np.count_nonzero(self.occupied))
 
     def squares(self) -> np.ndarray:
-        """The sum (D, D) of the squares of all places."""
+        """The sum (D, D) of the squares of all clusters."""
         flat = self.sums.reshape(-1, self.sums.shape[2])
         return flat.T @ flat
 
     def common_factor(self, metric: np.ndarray) -> float:
-        """By what errors that neighbouring places have in common multiply ``squares``, at least 1.
+        """The factor of ``squares``, at least 1, for the errors that neighbouring clusters have in common.
 
-        ``metric`` (D, D) is what the squares are measured with, such as the inverse of their covariance. The vectors
-        are taken to add up to zero, as at the optimum of a cost.
+        ``metric`` (D, D) weights the squares, such as the inverse of their covariance. The vectors are assumed to sum
+        up to zero, as at the optimum of a cost.
         """
         rows, columns = self.occupied.shape
         around = np.tensordot(_weights(rows), self.sums, 1)  # (R, C, D)
@@ -74,6 +70,6 @@ class PlaceSums:
 
 @lru_cache(maxsize=32)
 def _weights(count: int) -> np.ndarray:
-    """How much cells of a line (count,) count as surroundings of each other."""
+    """The weights (count, count) of the cells of a line as neighbours of each other."""
     cells = np.arange(count)
-    return np.exp(-0.5 * ((cells[:, None] - cells) / _REACH) ** 2)
+    return np.exp(-0.5 * ((cells[:, None] - cells) / _RANGE) ** 2)

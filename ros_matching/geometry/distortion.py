@@ -26,7 +26,7 @@ _ZOOM_STEP, _ZOOM_STEPS = 1.02, 40
 
 
 def distort_points(points_px: np.ndarray, camera: Camera, pinhole: Camera | None = None) -> np.ndarray:
-    """Where the lens of ``camera`` images what a pinhole camera sees at pixels (N, 2).
+    """Convert pixels (N, 2) of a pinhole camera to those of the distorted ``camera``.
 
     The pinhole camera has the same intrinsics without distortion, unless ``pinhole`` is given.
     """
@@ -36,7 +36,7 @@ def distort_points(points_px: np.ndarray, camera: Camera, pinhole: Camera | None
 
 
 def undistort_points(points_px: np.ndarray, camera: Camera, pinhole: Camera | None = None) -> np.ndarray:
-    """Where a pinhole camera sees what the lens of ``camera`` images at pixels (N, 2); undoes ``distort_points``.
+    """Convert pixels (N, 2) of the distorted ``camera`` to those of a pinhole camera; inverse of ``distort_points``.
 
     NaN for pixels that no ray in front of the camera reaches through this lens.
     """
@@ -126,7 +126,7 @@ def _inscribed_rectangle(camera: Camera) -> tuple[float, float, float, float]:
         points = np.column_stack(np.broadcast_arrays(x, y)).astype(np.float64)
         return _undistort(points, camera)[:, axis]
 
-    # fmax and fmin skip NaN: a border pixel that sees beyond 90 degrees does not limit the view.
+    # fmax and fmin skip NaN: a border pixel beyond 90 degrees does not limit the view.
     left = np.fmax.reduce(side(0.0, along_y, 0), initial=-limit)
     right = np.fmin.reduce(side(camera.width - 1.0, along_y, 0), initial=limit)
     top = np.fmax.reduce(side(along_x, 0.0, 1), initial=-limit)
@@ -169,7 +169,7 @@ def _fov_factor(radius: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def _is_covered(columns: np.ndarray, rows: np.ndarray) -> bool:
-    """Whether maps (H, W) stay within an image of their own size, half a pixel of grace, and fold nowhere."""
+    """Return True if maps (H, W) stay within an image of their own size, half a pixel of grace, and fold nowhere."""
     height, width = columns.shape
     inside = (
         columns.min() >= -0.5 and columns.max() <= width - 0.5 and rows.min() >= -0.5 and rows.max() <= height - 0.5

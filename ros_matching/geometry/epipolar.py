@@ -52,8 +52,8 @@ def sampson_distance_px(fundamental: np.ndarray, points0: np.ndarray, points1: n
 def symmetric_epipolar_distance_px(fundamental: np.ndarray, points0: np.ndarray, points1: np.ndarray) -> np.ndarray:
     """Distances (N,) in pixels of matches (N, 2) from their epipolar lines, root of the sum of both images' squares.
 
-    Hartley and Zisserman, eq. 11.10, its square root. Infinite where a point is the epipole of its image but its
-    partner is not on the line, and 0 where both are epipoles.
+    Hartley and Zisserman, eq. 11.10, its square root. Infinite where a point is the epipole of its image but the
+    other is not on the line, and 0 where both are epipoles.
     """
     points0, points1 = as_correspondences(points0, points1)
     residual, line0, line1 = _epipolar_terms(fundamental, points0, points1)

@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 MIN_POINTS = 5
-_SIGMAS = 3.0  # a match that is farther off than so many of its standard deviations says nothing for a pose
-_MAX_AMBIGUITY = 0.8  # the second best of the four poses may have at most this share of the best one's points
+_STDS = 3.0  # a match with an error above so many standard deviations does not support a pose
+_MAX_AMBIGUITY = 0.8  # the second best of the four poses may have at most this fraction of the best one's points
 
 
 def pose_of_matches(matches: Matches, camera0: Camera, camera1: Camera) -> RelativePose | None:
@@ -58,11 +58,11 @@ def estimate_relative_pose(
 
     Five-point RANSAC, the one of four poses that has the points in front of both cameras, then robust refinement with
     ``weights`` (M,), relative inverse variances. Where most of the scene is a plane, RANSAC may choose an essential
-    matrix that explains as many matches and is far off; so the motions that a homography may stand for are refined
-    too, and what explains most matches in the end is taken; a match whose standard deviation is known counts the less
-    the more of those it is off (``std_px`` (M,), else NaN). ``None`` with fewer than five matches, or where the
-    matches do not single out a pose (too few agree, or too little parallax to tell front from behind). Where another
-    motion explains the matches nearly as well, the covariance says so.
+    matrix that explains as many matches and is wrong. Therefore the motions of a homography are refined too, and the
+    result is the motion with most support; matches of known standard deviation (``std_px`` (M,), else NaN) count less
+    the larger their error. ``None`` with fewer than five matches, or if they do not determine a pose (too few agree, or
+    too little parallax to distinguish front from behind). If another motion explains the matches nearly as well, the
+    covariance contains the difference.
     """
     estimate = estimate_essential(points0, points1, camera0, camera1, threshold_px)
     if estimate is None:
@@ -80,7 +80,7 @@ def estimate_relative_pose(
         return None
     std_px = np.full(len(points0), np.nan) if std_px is None else std_px
     best = max(poses, key=lambda pose: _support(pose, points0, points1, camera0, camera1, std_px))
-    return replace(best, covariance=best.covariance + sum(_doubt(best, pose) for pose in poses if pose is not best))
+    return replace(best, covariance=best.covariance + sum(_ambiguity(best, pose) for pose in poses if pose is not best))
 
 
 def _support(
@@ -91,17 +91,17 @@ def _support(
     camera1: Camera,
     std_px: np.ndarray,
 ) -> float:
-    """How many inliers a pose has, those with a known deviation by how well they fit."""
+    """The number of inliers of a pose, those of known standard deviation weighted by their error."""
     fundamental = fundamental_from_essential(essential_from_pose(pose.camera1_from_camera0), camera0, camera1)
-    deviation = sampson_distance_px(fundamental, points0, points1) / (_SIGMAS * std_px)
-    return float(np.sum(np.where(np.isnan(std_px), 1.0, np.maximum(1.0 - deviation**2, 0.0))[pose.inliers]))
+    error = sampson_distance_px(fundamental, points0, points1) / (_STDS * std_px)
+    return float(np.sum(np.where(np.isnan(std_px), 1.0, np.maximum(1.0 - error**2, 0.0))[pose.inliers]))
 
 
-def _doubt(best: RelativePose, rival: RelativePose) -> np.ndarray:
-    """What the covariance (6, 6) of a pose gains from another that explains the matches nearly as well.
+def _ambiguity(best: RelativePose, rival: RelativePose) -> np.ndarray:
+    """The covariance (6, 6) to add to a pose for a rival that explains the matches nearly as well.
 
-    The second moment of being wrong: the difference of the two, times the probability that the matches which only one
-    of them explains favour the best by chance (McNemar's test). A plane leaves two motions of which neither wins.
+    The outer product of their difference, times the probability that the matches explained by only one of them favour
+    the best by chance (McNemar's test). A plane leaves two equally good motions.
     """
     only_best = np.count_nonzero(best.inliers & ~rival.inliers)
     only_rival = np.count_nonzero(rival.inliers & ~best.inliers)
@@ -130,7 +130,7 @@ def estimate_essential(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The essential matrix (3, 3) of matched pixels (M, 2) and its inliers (M,) bool, by five-point RANSAC.
 
-    Inliers have a Sampson distance of at most ``threshold_px``. OpenCV's USAC seeds its samples itself, always alike.
+    Inliers have a Sampson distance of at most ``threshold_px``. OpenCV's USAC uses a fixed seed.
     ``None`` with fewer than five matches or inliers.
     """
     points0, points1 = as_correspondences(points0, points1)
@@ -183,6 +183,8 @@ def recover_pose(
 def poses_of_essential(essential: np.ndarray) -> list[np.ndarray]:
     """The four poses ``camera1_from_camera0`` (4, 4), of unit translation, that an essential matrix (3, 3) may be."""
     u, _, vt = np.linalg.svd(essential)
-    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    rotations = [rotation * np.sign(np.linalg.det(rotation)) for rotation in (u @ turn @ vt, u @ turn.T @ vt)]
+    quarter_turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    rotations = [
+        rotation * np.sign(np.linalg.det(rotation)) for rotation in (u @ quarter_turn @ vt, u @ quarter_turn.T @ vt)
+    ]
     return [pose_from(rotation, sign * u[:, 2]) for rotation in rotations for sign in (1.0, -1.0)]

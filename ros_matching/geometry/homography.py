@@ -58,7 +58,7 @@ def estimate_rotation(
 
 
 def rotation_homography(rotation1_from_0: np.ndarray, camera0: Camera, camera1: Camera) -> np.ndarray:
-    """The homography (3, 3) of pixels that a turn of the camera causes, ``K1 R K0^-1``."""
+    """The homography (3, 3) of pixels of a pure rotation of the camera, ``K1 R K0^-1``."""
     return camera1.matrix @ rotation1_from_0 @ np.linalg.inv(camera0.matrix)
 
 
@@ -85,7 +85,7 @@ def _sample(
 def _frames(rays_a: np.ndarray, rays_b: np.ndarray) -> np.ndarray:
     """Orthonormal frames (N, 3, 3), as columns, that two rays (N, 3) span; NaN for equal rays.
 
-    Sum and difference of unit vectors are orthogonal, so the error of both rays is shared.
+    Sum and difference of unit vectors are orthogonal, so the error is distributed over both rays.
     """
     a = rays_a / np.linalg.norm(rays_a, axis=1, keepdims=True)
     b = rays_b / np.linalg.norm(rays_b, axis=1, keepdims=True)
@@ -135,8 +135,8 @@ def estimate_homography(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The homography (3, 3) that takes pixels of image 0 to image 1, and its inliers (M,) bool.
 
-    Inliers are within ``threshold_px`` by ``transfer_errors_px``. OpenCV's USAC seeds its samples itself, always
-    alike. ``None`` with fewer than four matches or inliers, or where they do not determine it (all on a line).
+    Inliers are within ``threshold_px`` by ``transfer_errors_px``. OpenCV's USAC uses a fixed seed. ``None`` with fewer
+    than four matches or inliers, or where they do not determine it (all on a line).
     """
     points0, points1 = as_correspondences(points0, points1)
     if len(points0) < _MIN_POINTS_HOMOGRAPHY:
@@ -159,11 +159,12 @@ def decompose_homography(
     inliers: np.ndarray,
     threshold_px: float = 2.0,
 ) -> list[TwoViewGeometry]:
-    """The motions that a homography (3, 3) of a plane may stand for, best first.
+    """The possible motions of a homography (3, 3) of a plane, best first.
 
-    Of the four (Malis and Vargas 2007) those remain that see the plane of the ``inliers`` (M,) before both cameras;
-    two that do are told apart by points off the plane alone. Order is by triangulated matches, each of which agrees
-    with the motion within ``threshold_px``. Empty for a rotation, which has no direction of translation.
+    Of the four (Malis and Vargas 2007) those remain that have the plane of the ``inliers`` (M,) in front of both
+    cameras; two such motions can only be distinguished by points off the plane. Order is by triangulated matches, each
+    of which agrees with the motion within ``threshold_px``. Empty for a rotation, which has no direction of
+    translation.
     """
     points0, points1 = as_correspondences(points0, points1)
     if not inliers.any():

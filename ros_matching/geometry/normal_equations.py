@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ros_matching.geometry.bundle_adjustment import BundleProblem
 
 _MIN_DEPTH = 1e-9  # nearer than this, in the world's unit, counts as behind the camera
-_FLOOR = 1e-12  # share of the largest diagonal that keeps points without observations regular
+_FLOOR = 1e-12  # fraction of the largest diagonal that keeps points without observations regular
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Observations:
         )
 
     def residuals(self, poses: np.ndarray, points: np.ndarray) -> Residuals:
-        """Project points (P, 3) by poses (C, 4, 4) and compare with what was observed."""
+        """Project points (P, 3) by poses (C, 4, 4) and compare with the observations."""
         camera = self.camera
         local = np.empty((3, len(self.point_index)))
         seen = points[self.point_index].T
@@ -179,7 +179,7 @@ def jacobians(observations: Observations, residuals: Residuals, poses: np.ndarra
 
 
 def _damped(blocks: np.ndarray, damping: float) -> np.ndarray:
-    """Blocks (N, K, K) with their diagonals raised by a share of themselves and of the largest."""
+    """Blocks (N, K, K) with their diagonals raised by a fraction of themselves and of the largest."""
     damped = blocks.copy()
     diagonal = np.einsum("nii->ni", damped)
     diagonal += damping * diagonal + _FLOOR * max(diagonal.max(initial=0.0), 1e-300)

@@ -15,15 +15,15 @@ from ros_matching.geometry.se3 import pose_from
 MIN_POINTS = 4  # three leave up to four solutions
 _MIN_DEPTH = 1e-9  # nearer than this, in the world's unit, counts as behind the camera
 _PRIOR_NOISE_PX = 0.5  # of one coordinate of a point, before its residuals are known
-_CONVERGED_PX = 5e-3  # a step that moves the image by less than this changes nothing any more
-_DRAWN_IN = 0.25  # a step that moves the image by less than this share of the threshold: the start was good enough
+_CONVERGED_PX = 5e-3  # image motion of a step below which the refinement has converged
+_DRAWN_IN = 0.25  # image motion of a step, as a fraction of the threshold, below which the start is close enough
 _DAMPING = 1e-9  # relative; keeps a step finite where a motion is not observed, and is nothing elsewhere
 _MAX_CONDITION = 1e12  # of the scaled information matrix; beyond it some motion is not observed
-_MAX_SHARE = 0.05  # of what is known of the camera's position may come from one point
-_MIN_EXPLAINED = 0.5  # share of the points that a predicted pose must explain to be believed without RANSAC
-_MEDIAN_SIGMAS = 1.1774  # the median length of a two-dimensional normal error, in standard deviations of each axis
-_CUTOFF_SIGMAS = 5.0  # Tukey's loss with this keeps nearly all of the efficiency of least squares
-_MIN_CUTOFF_SHARE = 0.2  # of the usual cutoff, however well the points fit
+_MAX_FRACTION = 0.05  # of the information on the camera position that one point may have
+_MIN_EXPLAINED = 0.5  # fraction of the points that a predicted pose must explain to be accepted without RANSAC
+_MEDIAN_STDS = 1.1774  # the median length of a two-dimensional normal error, in standard deviations of each axis
+_CUTOFF_STDS = 5.0  # Tukey's loss with this keeps nearly all of the efficiency of least squares
+_MIN_CUTOFF_FRACTION = 0.2  # of the usual cutoff, however well the points fit
 _RANSAC_ITERATIONS = 500
 _RANSAC_CONFIDENCE = 0.9999
 
@@ -32,7 +32,7 @@ _RANSAC_CONFIDENCE = 0.9999
 class PnpEstimate:
     """A camera's pose from points: ``camera_from_world`` (4, 4) and ``inliers`` (N,) bool.
 
-    ``covariance`` (6, 6) is of ``world_from_camera``, over ``(dt, dr)`` as ``datatypes`` says. ``rmse_px`` is the root
+    ``covariance`` (6, 6) is of ``world_from_camera``, over ``(dt, dr)`` as in ``datatypes``. ``rmse_px`` is the root
     mean square distance of the inliers in the image.
     """
 
@@ -50,7 +50,7 @@ def estimate_pnp(
     initial: np.ndarray | None = None,
     weights: np.ndarray | None = None,
 ) -> PnpEstimate | None:
-    """The pose of a camera that sees world points (N, 3) at pixels (N, 2), some of them wrongly.
+    """Estimate the pose of a camera from world points (N, 3) observed at pixels (N, 2), some of them wrong.
 
     ``initial``, a predicted ``camera_from_world`` (4, 4), is refined first and taken if it explains half of the points;
     otherwise RANSAC with minimal samples of AP3P (Ke and Roumeliotis 2017) starts from nothing. Of its pose and the
@@ -116,16 +116,16 @@ def refine_pose(
 
 
 def tukey_cutoff_px(error: np.ndarray, threshold_px: float) -> float:
-    """The error from which a point has no say: where the noise (the median's) has no points any more.
+    """The error beyond which a point has no weight: the tail of the noise, estimated by the median.
 
-    Twice the threshold at most. Where the points fit far better than the threshold asks, wrong ones below it still
-    stand out.
+    At most twice the threshold; less if the points fit much better than the threshold, so that outliers below it are
+    rejected too.
     """
     inlying = error[error <= threshold_px]
     if not len(inlying):
         return 2.0 * threshold_px
-    sigma = np.median(inlying) / _MEDIAN_SIGMAS
-    return float(np.clip(_CUTOFF_SIGMAS * sigma, 2.0 * _MIN_CUTOFF_SHARE * threshold_px, 2.0 * threshold_px))
+    std = np.median(inlying) / _MEDIAN_STDS
+    return float(np.clip(_CUTOFF_STDS * std, 2.0 * _MIN_CUTOFF_FRACTION * threshold_px, 2.0 * threshold_px))
 
 
 def residuals_and_jacobian(
@@ -157,7 +157,7 @@ def residuals_and_jacobian(
 
 
 def _solve(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
-    """The Gauss-Newton step (6,); ``None`` where no point has a say."""
+    """The Gauss-Newton step (6,); ``None`` if no point has a weight."""
     weighted = (jacobian * weight).reshape(6, -1)
     information = weighted @ jacobian.reshape(6, -1).T
     diagonal = np.einsum("ii->i", information)
@@ -168,17 +168,17 @@ def _solve(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray) -> np
 
 
 def bounded_leverage(weight: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-    """The weights (N,), lowered so that no point alone decides on the camera's position.
+    """Limit the weights (N,) so that no single point determines the camera position.
 
-    A point's say grows with the square of its inverse depth (N,), in any unit. One landmark that is wrongly
-    triangulated close to the camera outweighs hundreds of others, which then miss their pixels by less than the
+    The information of a point grows with the square of its inverse depth (N,), in any unit. One landmark that is
+    wrongly triangulated close to the camera outweighs hundreds of others, which then miss their pixels by less than the
     threshold.
     """
     information = weight * inverse_depth**2
-    share = max(_MAX_SHARE, 2.0 / len(weight))
-    limit = share * information.sum()
-    for _ in range(3):  # lowering some lowers the sum, of which the limit is a share
-        limit = share * np.minimum(information, limit).sum()
+    fraction = max(_MAX_FRACTION, 2.0 / len(weight))
+    limit = fraction * information.sum()
+    for _ in range(3):  # lower weights lower the sum, and the limit is a fraction of it
+        limit = fraction * np.minimum(information, limit).sum()
     return weight * (limit / np.maximum(information, limit)) if limit > 0 else weight
 
 
@@ -208,7 +208,7 @@ def _evaluate(
     threshold_px: float,
     weights: np.ndarray,
 ) -> PnpEstimate | None:
-    """The estimate that a final pose stands for: inliers, their rmse, and the covariance from their information."""
+    """The estimate of a final pose: inliers, their rmse, and the covariance from their information."""
     residual, jacobian = residuals_and_jacobian(pose, points_world, points_px, camera)
     squared = residual[0] ** 2 + residual[1] ** 2
     inliers = squared <= threshold_px**2
@@ -224,14 +224,14 @@ def _evaluate(
     if covariance is None:
         return None
     # The camera moves against the points: world_from_camera gets dt = -R^T v and dr = -R^T w.
-    turn = np.zeros((6, 6))
-    turn[:3, :3] = turn[3:, 3:] = pose[:3, :3].T
+    to_world = np.zeros((6, 6))
+    to_world[:3, :3] = to_world[3:, 3:] = pose[:3, :3].T
     rmse_px = float(np.sqrt(squared[inliers].mean()))
-    return PnpEstimate(pose, inliers, variance * (turn @ covariance @ turn.T), rmse_px)
+    return PnpEstimate(pose, inliers, variance * (to_world @ covariance @ to_world.T), rmse_px)
 
 
 def _ransac(points_world: np.ndarray, points_px: np.ndarray, camera: Camera, threshold_px: float) -> np.ndarray | None:
-    """A ``camera_from_world`` (4, 4) from minimal samples; OpenCV seeds them itself, always alike."""
+    """A ``camera_from_world`` (4, 4) from minimal samples; OpenCV uses a fixed seed."""
     if len(points_world) < MIN_POINTS:
         return None
     found, rotation, translation, _ = cv2.solvePnPRansac(

@@ -1,4 +1,4 @@
-"""Robust refinement of a relative pose, and how certain it is."""
+"""Robust refinement of a relative pose, with its covariance."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ros_matching.geometry.two_view import two_view_geometry
 
 MIN_POINTS = 5
 _PRIOR_NOISE_PX = 0.5  # of a match, before its residuals are known
-_PRIOR_SIGMA_RAD = 1.0  # what is known of direction and rotation without any match
-_CONVERGED_SHARE = 1e-6  # of the cost; a step that saves less ends the refinement
+_PRIOR_STD_RAD = 1.0  # of direction and rotation, without any match
+_CONVERGED_FRACTION = 1e-6  # of the cost; a step that saves less ends the refinement
 _MAX_DAMPING = 1e6
-_MAX_LEVERAGE = 3.0  # parallax beyond this many times the median gives a match no more say on the direction
+_MAX_LEVERAGE = 3.0  # parallax beyond this many times the median does not increase the weight of a match
 
 
 def refine_relative_pose(
@@ -31,8 +31,8 @@ def refine_relative_pose(
 ) -> RelativePose | None:
     """The relative pose near ``camera1_from_camera0`` (4, 4) that minimises the robust Sampson error of all matches.
 
-    Levenberg-Marquardt over the direction of translation (2) and the rotation (3), with Tukey's loss, which leaves out
-    what is beyond twice ``threshold_px``, and bounded leverage. ``points0`` and ``points1`` (M, 2) are pixels,
+    Levenberg-Marquardt over the direction of translation (2) and the rotation (3), with Tukey's loss, which ignores
+    errors beyond twice ``threshold_px``, and bounded leverage. ``points0`` and ``points1`` (M, 2) are pixels,
     ``weights`` (M,) relative inverse variances. The
     inliers of the result are within ``threshold_px``; its covariance, of the direction and the rotation, comes from
     their information and spread. ``None`` where fewer than five matches agree.
@@ -61,7 +61,7 @@ def refine_relative_pose(
             if damping > _MAX_DAMPING:
                 break
             continue
-        converged = cost - new_cost <= _CONVERGED_SHARE * cost
+        converged = cost - new_cost <= _CONVERGED_FRACTION * cost
         pose, residual, jacobian, cost = candidate, new_residual, new_jacobian, new_cost
         damping *= 0.1
         if converged:
@@ -90,8 +90,8 @@ def sampson_residuals_and_jacobian(
     inverse = 1.0 / np.sqrt(np.maximum(squared, 1e-30))  # both points at their epipoles: residual 0
     residual = np.sum(y1 * line1, axis=0) * inverse
     # By the entries of E first: d(y1^T E y0) = y1 y0^T, and half of d(squared) = y1 scaled0^T + scaled1 y0^T.
-    share = residual * inverse
-    by_entry = y1[:, None] * (y0 - share * scaled0) - (share * scaled1)[:, None] * y0
+    correction = residual * inverse
+    by_entry = y1[:, None] * (y0 - correction * scaled0) - (correction * scaled1)[:, None] * y0
     return residual, derivatives.reshape(5, 9) @ (by_entry * inverse).reshape(9, -1)
 
 
@@ -154,7 +154,7 @@ def _covariance(
     residual, jacobian, weight = residual[near], jacobian[:, near], weight[near]
     weight = weight * (len(weight) / weight.sum())
     variance = tukey_variance(np.abs(residual), cutoff_px, weight, 1, 5, _PRIOR_NOISE_PX)
-    information = (jacobian * weight) @ jacobian.T / variance + np.eye(5) / _PRIOR_SIGMA_RAD**2
+    information = (jacobian * weight) @ jacobian.T / variance + np.eye(5) / _PRIOR_STD_RAD**2
     spread = np.zeros((6, 5))
     spread[:3, :2] = tangent_basis(pose[:3, 3])
     spread[3:, 2:] = np.eye(3)

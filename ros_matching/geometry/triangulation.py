@@ -20,10 +20,11 @@ def triangulate(
     points0: np.ndarray,
     points1: np.ndarray,
 ) -> np.ndarray:
-    """World points (N, 3) of corresponding pixels (N, 2) of two posed views.
+    """World points (N, 3) of corresponding pixels (N, 2) of two views of known poses.
 
     The pixels are first moved, by the least squared distance, onto the epipolar geometry (``correct_matches``), then
-    their rays meet exactly. NaN where they meet behind a camera or at infinity; cameras in the same place see no depth.
+    their rays meet exactly. NaN where they meet behind a camera or at infinity; cameras at the same position give no
+    depth.
     """
     points0, points1 = as_correspondences(points0, points1)
     world_from_camera0 = invert(as_pose("camera0_from_world", camera0_from_world))
@@ -86,7 +87,7 @@ def _ray_depths(
 
 
 def parallax_deg(points_world: np.ndarray, center0: np.ndarray, center1: np.ndarray) -> np.ndarray:
-    """The angles (N,) in degrees under which points (N, 3) see two camera centres (3,); NaN for unknown points."""
+    """Angles (N,) in degrees at points (N, 3) between the rays to two camera centres (3,); NaN for unknown points."""
     return angle_between_deg(points_world - center0, points_world - center1)
 
 

@@ -1,4 +1,4 @@
-"""What the relative pose of two views makes of their matches."""
+"""Inliers, points and parallax of the matches of two views, by their relative pose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIN_PARALLAX_PX = 1.0  # rays less apart than this meet behind the cameras as e
 
 @dataclass(frozen=True)
 class TwoViewGeometry:
-    """A relative pose with what it makes of the matches it was estimated from.
+    """A relative pose with the inliers, points and parallax of its matches.
 
     ``camera1_from_camera0`` (4, 4) with a translation of unit length; ``inliers`` (M,) bool; ``points`` (M, 3) in the
     coordinates of camera 0 and ``parallax_deg`` (M,), both NaN for outliers and where the rays do not meet in front of
@@ -38,7 +38,7 @@ def two_view_geometry(
     camera1: Camera,
     threshold_px: float = 1.0,
 ) -> TwoViewGeometry:
-    """What a known relative pose (4, 4) makes of matched pixels (M, 2).
+    """Triangulate matched pixels (M, 2) by a known relative pose (4, 4).
 
     Inliers have a Sampson distance of at most ``threshold_px``, and rays that do not clearly meet behind a camera.
     """
@@ -76,5 +76,5 @@ def min_parallax_deg(camera0: Camera, camera1: Camera) -> float:
 
 
 def mean_focal_px(camera0: Camera, camera1: Camera) -> float:
-    """The mean focal length of two cameras, which turns pixels into normalised coordinates."""
+    """The mean focal length of two cameras, which converts pixels to normalised coordinates."""
     return 0.25 * (camera0.fx + camera0.fy + camera1.fx + camera1.fy)

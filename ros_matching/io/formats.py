@@ -67,8 +67,8 @@ def open_source(
     permits a principal point far from the centre where the file states no image size. ``depth_scale`` is what a metre
     is in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
     the images of a bag, ``camera_info_topic`` their calibration, and ``truth_topic`` the poses of the camera in it.
-    ``stereo`` gives the frames of KITTI and EuRoC their partner's images. ``register_depth`` uses an image folder's
-    depth of a camera of its own, as if that were at the colour camera's place.
+    ``stereo`` adds the right camera's images to the frames of KITTI and EuRoC. ``register_depth`` uses an image
+    folder's depth of a camera of its own, as if that were at the colour camera's place.
 
     Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and
     ``CalibrationError`` (a ``SourceError``) when its calibration is missing or does not fit.

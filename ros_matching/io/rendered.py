@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from ros_matching.config import fields_of, parameter
-from ros_matching.datatypes import Camera, Frame, StereoPartner
+from ros_matching.datatypes import Camera, Frame, RightImage
 from ros_matching.errors import ConfigError, SourceError
 from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import UsedCalibration
@@ -96,9 +96,9 @@ class RenderedSource:
             rows = self._rows[first : first + per_batch]
             poses = self._path[rows]
             views = renderer.render(poses)
-            partners = self._partners(renderer, poses)
-            for row, pose, rgb, depth, partner in zip(
-                rows, poses, views.rgb.cpu(), views.depth.cpu(), partners, strict=True
+            right_images = self._right_images(renderer, poses)
+            for row, pose, rgb, depth, right in zip(
+                rows, poses, views.rgb.cpu(), views.depth.cpu(), right_images, strict=True
             ):
                 yield Frame(
                     index=row,
@@ -107,17 +107,17 @@ class RenderedSource:
                     camera=self._camera,
                     true_world_from_camera=pose,
                     depth=depth.numpy(),
-                    partner=partner,
+                    right=right,
                 )
 
-    def _partners(self, renderer: Renderer, poses: np.ndarray) -> list[StereoPartner] | list[None]:
+    def _right_images(self, renderer: Renderer, poses: np.ndarray) -> list[RightImage] | list[None]:
         """What the second camera sees, if there is one."""
         if self._config.baseline_m == 0:
             return [None] * len(poses)
-        camera_from_partner = np.eye(4)
-        camera_from_partner[0, 3] = self._config.baseline_m
-        views = renderer.render(poses @ camera_from_partner)
-        return [StereoPartner(rgb.numpy(), self._camera, invert(camera_from_partner)) for rgb in views.rgb.cpu()]
+        camera_from_right = np.eye(4)
+        camera_from_right[0, 3] = self._config.baseline_m
+        views = renderer.render(poses @ camera_from_right)
+        return [RightImage(rgb.numpy(), self._camera, invert(camera_from_right)) for rgb in views.rgb.cpu()]
 
     @cached_property
     def scene(self) -> Scene:

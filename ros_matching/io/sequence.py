@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Frame, StereoPartner
+from ros_matching.datatypes import Camera, Frame, RightImage
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.calibration import Calibration, UsedCalibration
@@ -38,16 +38,16 @@ class ImageRecord:
     image: Path | ArchivedFile
     true_world_from_camera: np.ndarray | None = None
     depth: Path | None = None
-    partner: Path | ArchivedFile | None = None  # the image of the stereo partner camera
+    right: Path | ArchivedFile | None = None  # the image of the stereo right camera
     calibration: Calibration | None = None  # of this image, where it is not that of the sequence
 
 
 @dataclass(frozen=True)
-class PartnerCamera:
-    """The second camera of a stereo pair; ``partner_from_camera`` (4, 4) takes points of the first into it."""
+class RightCamera:
+    """The second camera of a stereo pair; ``right_from_camera`` (4, 4) takes points of the first into it."""
 
     calibration: Calibration
-    partner_from_camera: np.ndarray
+    right_from_camera: np.ndarray
 
 
 class ImageSequence:
@@ -66,7 +66,7 @@ class ImageSequence:
         *,
         depth_units_per_metre: float = 1000.0,
         depth_calibration: Calibration | None = None,
-        partner: PartnerCamera | None = None,
+        right: RightCamera | None = None,
         faults: Sequence[FrameFault] = (),
     ) -> None:
         """``depth_calibration`` is that of depth images that are not registered to the images yet; see ``folder``.
@@ -89,8 +89,8 @@ class ImageSequence:
             if depth_calibration is None
             else depth_calibration.camera(*(depth_calibration.image_size or (width, height)))
         )
-        self._partner = partner
-        self._partner_undistorter: Undistorter | None = None  # made of the first image, by the thread that loads
+        self._right = right
+        self._right_undistorter: Undistorter | None = None  # made of the first image, by the thread that loads
         self._newest_undistorter: tuple[Calibration, Undistorter] | None = None  # of a record's own calibration
         self._known_faults = list(faults)
         self._faults: list[FrameFault] = []
@@ -190,7 +190,7 @@ class ImageSequence:
             camera=self.camera,
             true_world_from_camera=record.true_world_from_camera,
             depth=attempt(self._load_depth),
-            partner=attempt(self._load_partner),
+            right=attempt(self._load_right),
         )
         return Loaded(frame, tuple(faults))
 
@@ -224,21 +224,21 @@ class ImageSequence:
             return register_depth(depth, self._depth_camera, self.camera)
         return self._undistorter_of(record).undistort_depth(depth)
 
-    def _load_partner(self, record: ImageRecord) -> StereoPartner | None:
-        if record.partner is None or self._partner is None:
+    def _load_right(self, record: ImageRecord) -> RightImage | None:
+        if record.right is None or self._right is None:
             return None
-        path = record.partner
+        path = record.right
         image = read_image(path)
-        if self._partner_undistorter is None:
+        if self._right_undistorter is None:
             height, width = image.shape[:2]
-            self._partner_undistorter = Undistorter(self._partner.calibration.camera(width, height))
-        undistorter, source = self._partner_undistorter, self._partner_undistorter.source
+            self._right_undistorter = Undistorter(self._right.calibration.camera(width, height))
+        undistorter, source = self._right_undistorter, self._right_undistorter.source
         if image.shape[:2] != (source.height, source.width):
             raise SourceError(
                 f"{path} is {image.shape[1]}x{image.shape[0]}, but its camera began with "
                 f"{source.width}x{source.height}; all images must be of one size"
             )
-        return StereoPartner(undistorter.undistort(image), undistorter.camera, self._partner.partner_from_camera)
+        return RightImage(undistorter.undistort(image), undistorter.camera, self._right.right_from_camera)
 
 
 def _with_y_down(record: ImageRecord) -> ImageRecord:

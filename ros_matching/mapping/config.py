@@ -39,40 +39,45 @@ class ConsistencyConfig(Config):
 class MappingConfig(DepthConfig, ConsistencyConfig):
     """Settings of ``DenseMapper``. Lengths are in the unit of the map: metres if its scale is metric."""
 
-    views: int = parameter(5, "views that a depth map is made of, its own keyframe among them", minimum=2, maximum=16)
+    views: int = parameter(5, "views that a depth map is estimated from, including its own", minimum=2, maximum=16)
     window: int = parameter(16, "most recent keyframes among which views are chosen", minimum=2, maximum=200)
     delay: int = parameter(
         1,
-        "later keyframes that a depth map waits for, and then its filtering: a keyframe is mapped twice as many "
-        "keyframes later; 0 maps at once, from earlier views alone",
+        "later keyframes that depth estimation waits for, and filtering again: a keyframe is mapped after twice as "
+        "many; 0 maps at once, from earlier views only",
         minimum=0,
         maximum=16,
     )
     best_parallax_deg: float = parameter(
-        5.0, "angle between the viewing rays of two views that serves depth best, in degrees", minimum=0.1, maximum=45
+        5.0, "best angle between the viewing rays of two views for depth, in degrees", minimum=0.1, maximum=45
     )
     min_parallax_deg: float = parameter(
         0.5, "median angle below which a view has too small a baseline, in degrees", minimum=0.01, maximum=45
     )
     min_overlap: float = parameter(
-        0.3, "share of the keyframe's sparse points that a view has to see", minimum=0.01, maximum=1
+        0.3, "smallest fraction of the keyframe's sparse points that a view observes", minimum=0.01, maximum=1
     )
     min_sparse_points: int = parameter(
-        20, "sparse points that a depth range is taken from at least", minimum=2, maximum=10000
+        20, "smallest number of sparse points for a depth range", minimum=2, maximum=10000
     )
     range_quantile: float = parameter(
-        0.02, "share of the sparse depths that may lie below the range, and above it", minimum=0, maximum=0.4
+        0.02, "fraction of the sparse depths below the range, and above it", minimum=0, maximum=0.4
     )
-    range_margin: float = parameter(0.1, "by which share the range is widened on both ends", minimum=0, maximum=2)
+    range_margin: float = parameter(0.1, "fraction by which the range is widened at both ends", minimum=0, maximum=2)
     min_sightings: int = parameter(
-        1, "keyframes that have to see a voxel before the map's cloud shows it; 2 is cleaner", minimum=1, maximum=100
+        1, "keyframes that have to observe a voxel before the cloud contains it; 2 is cleaner", minimum=1, maximum=100
     )
     voxel_size: float = parameter(
-        0.0, "edge of the voxels of which each keeps one point; 0: 1/100 of the first depths", minimum=0, maximum=100
+        0.0,
+        "edge length of the voxels, which hold one point each; 0: 1/100 of the first depths",
+        minimum=0,
+        maximum=100,
     )
-    max_points: int = parameter(1_000_000, "points that the map holds; those seen least recently go", minimum=1000)
+    max_points: int = parameter(
+        1_000_000, "limit of points in the map; the least recently observed are removed", minimum=1000
+    )
     radius: float = parameter(
-        0.0, "distance from the newest keyframe beyond which points are forgotten; 0: none", minimum=0
+        0.0, "distance from the newest keyframe beyond which points are removed; 0: no limit", minimum=0
     )
 
     def __post_init__(self) -> None:

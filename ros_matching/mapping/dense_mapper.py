@@ -14,7 +14,7 @@ import numpy as np
 from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
 from ros_matching.geometry.checks import as_pose
 from ros_matching.mapping.config import MappingConfig
-from ros_matching.mapping.depth_consistency import filtered, points_seen
+from ros_matching.mapping.depth_consistency import depth_points, filter_depth
 from ros_matching.mapping.depth_pyramid import merge_levels
 from ros_matching.mapping.result import MappingCounts, MappingResult, MappingStatus
 from ros_matching.mapping.view_selection import choose_views, depth_range, sparse_points
@@ -23,21 +23,21 @@ from ros_matching.networks import DEPTH_NETWORKS
 from ros_matching.networks.pbs_mvsnet.estimator import DepthEstimator, DepthPyramid
 from ros_matching.stages import StageTimer
 
-_VOXELS_IN_DEPTH = 100  # where the configuration does not say how large voxels are
+_VOXELS_IN_DEPTH = 100  # default voxel size as a fraction of the first depths
 
 
 class PyramidEstimator(Protocol):
-    """What estimates depth at all levels of the pyramid, as ``networks.pbs_mvsnet.estimator.DepthEstimator`` does."""
+    """Estimates depth at all levels of the pyramid; see ``networks.pbs_mvsnet.estimator.DepthEstimator``."""
 
     def estimate_pyramid(
         self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]
     ) -> DepthPyramid:
-        """The depth maps of the reference, from coarse to fine."""
+        """Return the depth maps of the reference, from coarse to fine."""
 
 
 @dataclass(eq=False)
 class _View:
-    """A keyframe in the window, and how far it has come."""
+    """A keyframe in the window with its state of processing."""
 
     keyframe: Keyframe
     depth_range: tuple[float, float] | None = None
@@ -64,16 +64,16 @@ class DenseMapper:
         self._map_lock = threading.Lock()
 
     def add(self, keyframe: Keyframe) -> MappingResult:
-        """Take the next keyframe and map the one whose turn it is.
+        """Add a keyframe, and map the one that now has enough later keyframes.
 
-        Never raises for a keyframe that cannot be used: the result is REFUSED and says why. Keyframes are compared and
+        Never raises for an unusable keyframe: the result is REFUSED with a reason. Keyframes are compared and
         fused with those of the same ``map_id`` alone. An id that does not increase, of a tracker that was reset, and
-        another unit of length (``ScaleState.shares_unit``) begin everything anew: what was mapped before is forgotten.
+        another unit of length (``ScaleState.shares_unit``) clear the map and all keyframes first.
         """
         reason = _defect(keyframe, self.config)
         if reason:
             return self._result(_View(keyframe), MappingStatus.REFUSED, reason)
-        if self._views and not _goes_on(self._views[-1].keyframe, keyframe):
+        if self._views and not _continues(self._views[-1].keyframe, keyframe):
             self.clear()
         self._views.append(_View(keyframe))
         result = self._step(len(self._views) - 1 - self.config.delay)
@@ -81,15 +81,15 @@ class DenseMapper:
         return result or self._result(self._views[-1], MappingStatus.WAITING, f"for {later} later keyframes")
 
     def finish(self) -> list[MappingResult]:
-        """Map the keyframes that still wait for later ones, at the end of a sequence."""
+        """Map the keyframes that wait for later ones, at the end of a sequence."""
         count, delay = len(self._views), self.config.delay
         results = [self._step(row) for row in range(count - delay, count + delay)]
         return [result for result in results if result is not None]
 
     def move(self, poses: Mapping[int, np.ndarray]) -> None:
-        """Give keyframes corrected poses ``world_from_camera`` (4, 4), by their ids, and their points with them.
+        """Correct poses ``world_from_camera`` (4, 4) of keyframes by their ids; their points move with them.
 
-        Ids that it does not know are passed over. Raises ``GeometryError`` for a pose that is not finite.
+        Unknown ids are ignored. Raises ``GeometryError`` for a pose that is not finite.
         """
         poses = {id: as_pose(f"the pose of keyframe {id}", pose) for id, pose in poses.items()}
         for view in self._views:
@@ -102,7 +102,7 @@ class DenseMapper:
                 self._map.move(poses)
 
     def cloud(self) -> PointCloud:
-        """The whole map, one point for each voxel that ``min_sightings`` keyframes saw, in the world."""
+        """Return the whole map, one point per voxel that ``min_sightings`` keyframes have observed, in the world."""
         map = self._map
         if map is None:
             return PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
@@ -110,7 +110,7 @@ class DenseMapper:
             return map.cloud(self.config.min_sightings)
 
     def clear(self) -> None:
-        """Forget the map and all keyframes."""
+        """Remove the map and all keyframes."""
         self._views.clear()
         self._map = None
 
@@ -131,7 +131,7 @@ class DenseMapper:
         return self._finish(view)
 
     def _estimate(self, view: _View) -> None:
-        """The depth pyramid of a keyframe from its best neighbours, or why there is none."""
+        """Estimate the depth pyramid of a keyframe from its best neighbours, or set the reason if it has none."""
         if view.pyramid is not None:
             return
         others = [other for other in self._views if other is not view]
@@ -147,7 +147,7 @@ class DenseMapper:
             view.pyramid = self.estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
 
     def _neighbours(self, view: _View, others: Sequence[_View], count: int) -> tuple[list[_View], str]:
-        """Up to so many of the others that see what the view sees, the best first, and why there are none."""
+        """Return up to ``count`` of the others with enough overlap, best first, and the reason if there are none."""
         others = [other for other in others if other.keyframe.map_id == view.keyframe.map_id]
         with self._stages("select"):
             rows, reason = choose_views(view.keyframe, [other.keyframe for other in others], count, self.config)
@@ -163,26 +163,26 @@ class DenseMapper:
             return self._result(
                 view,
                 MappingStatus.REFUSED,
-                f"its depth can be compared with that of {len(others)} other keyframes only, and "
+                f"its depth can only be compared with that of {len(others)} other keyframes, and "
                 f"{self.config.min_consistent} have to agree",
             )
         with self._stages("filter"):
             view.pyramid = merge_levels(view.pyramid, [other.pyramid for other in others], self.config)
             maps = [(other.pyramid.finest, other.keyframe.world_from_camera) for other in others]
-            depth_map, counts = filtered(view.pyramid.finest, view.keyframe.world_from_camera, maps, self.config)
+            depth_map, counts = filter_depth(view.pyramid.finest, view.keyframe.world_from_camera, maps, self.config)
         with self._stages("fuse"):
             cloud = self._fuse(view, depth_map)
         counts = replace(counts, sources=view.sources)
         return self._result(view, MappingStatus.MAPPED, "", counts, depth_map=depth_map, cloud=cloud)
 
     def _fuse(self, view: _View, depth_map: DepthMap) -> PointCloud:
-        """Add a filtered depth map to the map; the points that are new."""
+        """Add a filtered depth map to the map; return its new points."""
         if self._map is None:
             size = self.config.voxel_size or float(np.median(view.keyframe.sparse_depths)) / _VOXELS_IN_DEPTH
             self._map = VoxelMap(size, self.config.max_points, self.config.radius)
-        seen = points_seen(depth_map, view.keyframe)
+        points = depth_points(depth_map, view.keyframe)
         with self._map_lock:
-            return self._map.insert(view.keyframe.id, view.keyframe.world_from_camera, seen, view.keyframe.map_id)
+            return self._map.insert(view.keyframe.id, view.keyframe.world_from_camera, points, view.keyframe.map_id)
 
     def _result(
         self,
@@ -217,10 +217,10 @@ def load_dense_mapper(
     weights: Path | str | None = None,
     network: str = DEPTH_NETWORKS[0],
 ) -> DenseMapper:
-    """A mapper on ``device``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+    """Load a mapper on ``device``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
 
-    ``weights`` is a file for ``network``, by default that of the package. Raises ``CheckpointError`` where weights are
-    missing or damaged, and ``ConfigError`` for a device that cannot be had.
+    ``weights`` is a file for ``network``, by default that of the package. Raises ``CheckpointError`` if weights are
+    missing or damaged, and ``ConfigError`` if the device is not available.
     """
     from ros_matching.networks.checkpoint import load_named, weights_file
     from ros_matching.networks.engines import torch_device
@@ -231,13 +231,13 @@ def load_dense_mapper(
     return DenseMapper(DepthEstimator(loaded.to(where), config), config)
 
 
-def _goes_on(last: Keyframe, keyframe: Keyframe) -> bool:
-    """Whether a keyframe comes of the same run as the last, in the same unit."""
+def _continues(last: Keyframe, keyframe: Keyframe) -> bool:
+    """Return True if a keyframe continues the run of the last, in the same unit."""
     return keyframe.id > last.id and last.scale.shares_unit(keyframe.scale)
 
 
 def _defect(keyframe: Keyframe, config: MappingConfig) -> str:
-    """Why a keyframe cannot be used at all; empty when it can."""
+    """Return the reason why a keyframe cannot be used; empty if it can."""
     if not np.isfinite(keyframe.world_from_camera).all():
         return "its pose is not finite"
     if not keyframe.frame.camera.is_pinhole:

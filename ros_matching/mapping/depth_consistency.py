@@ -25,10 +25,10 @@ from ros_matching.networks.pbs_mvsnet.warping import is_inside, normalized, pixe
 def reproject(
     depth: Tensor, intrinsics: Tensor, source_depth: Tensor, source_intrinsics: Tensor, source_from_reference: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where each reference pixel comes back to, p' (2, h, w), and at which depth, d' (h, w).
+    """Project reference pixels to the source and back; return pixels p' (2, h, w) and depths d' (h, w).
 
-    By its own depth it goes to the source, there takes the source's depth (bilinear), and by that returns. NaN where
-    it leaves the source's image or a depth on its way is unknown.
+    The way there uses the reference depth, the way back the source depth at that position (bilinear). NaN if the
+    position is outside the source image or a depth is unknown.
     """
     grid = pixel_grid(*depth.shape, like=depth)
     rotation, translation = source_from_reference[:3, :3], source_from_reference[:3, 3:]
@@ -40,7 +40,7 @@ def reproject(
 
 
 def is_consistent(depth: Tensor, pixels: Tensor, depths: Tensor, max_error_px: float, max_error: float) -> Tensor:
-    """Where a reprojection (``reproject``) agrees with the reference depth: (h, w) bool.
+    """Return (h, w) bool, True if a reprojection (``reproject``) agrees with the reference depth.
 
     ``|p' - p| < max_error_px`` (1) and ``|d' - d| < max_error * d`` (2).
     """
@@ -50,7 +50,7 @@ def is_consistent(depth: Tensor, pixels: Tensor, depths: Tensor, max_error_px: f
 
 
 def _sample(depth: Tensor, pixels: Tensor, z: Tensor) -> Tensor:
-    """Depths (n,) at pixels (2, n), bilinear; NaN outside, behind the camera, and beside an unknown depth."""
+    """Depths (n,) at pixels (2, n), bilinear; NaN outside, behind the camera, and next to an unknown depth."""
     inside = is_inside(pixels, depth.shape)
     u, v = torch.where(inside, pixels, 0)
     grid = normalized(u, v, torch.ones_like(z), *depth.shape)[None, None]
@@ -88,15 +88,15 @@ def agreement(
     return Agreement(count, total / (count + 1))
 
 
-def filtered(
+def filter_depth(
     depth_map: DepthMap,
     world_from_camera: np.ndarray,
     others: Sequence[tuple[DepthMap, np.ndarray]],
     config: ConsistencyConfig,
 ) -> tuple[DepthMap, MappingCounts]:
-    """The depths that are confident and consistent with enough of the others, (depth map, world_from_camera).
+    """Return the depths that are confident and consistent with enough others, (depth map, world_from_camera).
 
-    What stays is the mean of a depth and those of the views that agree with it, seen from here.
+    A kept depth is the mean of the depth and those of the consistent views, in this camera.
     """
     agreed = agreement(depth_map, world_from_camera, others, config.max_error_px, config.max_depth_error)
     confident = depth_map.confidence >= config.min_confidence
@@ -111,8 +111,8 @@ def filtered(
     return DepthMap(depth, np.where(kept, depth_map.confidence, 0), depth_map.camera), counts
 
 
-def points_seen(depth_map: DepthMap, keyframe: Keyframe) -> PointCloud:
-    """The known depths as points in the camera's coordinates, with the colours of the keyframe's image."""
+def depth_points(depth_map: DepthMap, keyframe: Keyframe) -> PointCloud:
+    """Return the known depths as points in camera coordinates, with the colours of the keyframe's image."""
     rows, columns = np.nonzero(np.isfinite(depth_map.depth))
     rays = depth_map.camera.unproject(np.column_stack([columns, rows]))
     u, v = np.rint(keyframe.frame.camera.project(rays)).astype(np.int64).T

@@ -1,7 +1,7 @@
-"""The multi-metric depth pyramid: what is confident and consistent at a coarse level repairs the finer ones.
+"""The multi-metric depth pyramid: confident, consistent depths of a coarse level replace unreliable finer ones.
 
-The same network runs on every level by itself. A coarse level sees large untextured parts whole, a fine one has the
-detail: where the fine depth is not confident and the coarse one is reliable, the coarse one takes its place.
+The same network runs on every level independently. A coarse level covers large untextured regions, a fine one has the
+detail. An unconfident fine depth is replaced by a reliable coarse one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REPLACED_CONFIDENCE = 0.5  # a fine depth below it is replaced
 
 
 def merge_levels(reference: DepthPyramid, sources: Sequence[DepthPyramid], config: ConsistencyConfig) -> DepthPyramid:
-    """The reference's pyramid with unconfident depths replaced, level by level, so that a replacement may go on up.
+    """The reference's pyramid with unconfident depths replaced, level by level, from coarse to fine.
 
     ``sources`` are pyramids of other views with as many levels, the best first; merged ones serve as well.
     """

@@ -1,4 +1,4 @@
-"""What mapping a keyframe came to."""
+"""The result of mapping a keyframe."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
 
 
 class MappingStatus(enum.Enum):
-    """Whether there is depth."""
+    """The outcome for a keyframe."""
 
     MAPPED = "mapped"
     WAITING = "waiting"  # for later keyframes
-    REFUSED = "refused"  # the keyframe cannot be mapped; ``reason`` says why
+    REFUSED = "refused"  # the keyframe cannot be mapped; see ``reason``
 
 
 @dataclass(frozen=True)
 class MappingCounts:
-    """``sources``: views beside the keyframe's own; ``depths``: known ones of the depth map before filtering, of which
-    ``confident`` and ``consistent`` (both) stayed; ``points``: points that are new in the map; ``map_points``: all.
+    """Numbers of a mapped keyframe.
+
+    ``sources``: other views that its depth is estimated from; ``depths``: known depths before filtering, of these
+    ``confident`` and ``consistent`` (both); ``points``: new points in the map; ``map_points``: all points.
     """
 
     sources: int = 0
@@ -33,7 +35,7 @@ class MappingCounts:
 
 @dataclass(frozen=True)
 class MappingResult:
-    """The outcome of one keyframe, which may be an earlier one than that just added.
+    """The outcome of one keyframe, possibly an earlier one than the last added.
 
     With ``MAPPED``: ``depth_map``, filtered, of a quarter of the image's size with a camera of its own, and ``cloud``,
     its points that are new to the map, in the world. ``stage_ms`` is the time spent since the last result.

@@ -1,8 +1,8 @@
-"""Which other keyframes the depth of one is estimated from: by overlap, baseline and viewing angle.
+"""Selection of source views for the depth of a keyframe, by overlap, baseline and viewing angle; and its depth range.
 
-A view is worth, at each sparse point that it sees, a Gaussian of the angle between its ray and the reference's about
-the best angle, as in MVSNet (Yao et al., ECCV 2018, section 4.1), but one that falls off more slowly below it: a view
-from near by sees what others do not. Views are chosen one after the other for what they add at each point.
+The score of a view at a sparse point is a Gaussian of the angle between its ray and that of the reference, around the
+best angle, as in MVSNet (Yao et al., ECCV 2018, section 4.1). Below the best angle it falls off more slowly, because
+close views observe points that others do not. Views are chosen greedily by the score they add.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from ros_matching.datatypes import Keyframe
 from ros_matching.geometry.se3 import angle_between_deg, invert, transform
 from ros_matching.mapping.config import MappingConfig
 
-_NARROW, _WIDE = 0.5, 2.0  # deviations below and above the best angle, relative to it
-_FURTHER = 0.5  # what the next best view of a point is worth, of what it is worth as the best
+_NARROW, _WIDE = 0.5, 2.0  # standard deviations below and above the best angle, relative to it
+_NEXT_BEST = 0.5  # factor of the score of each further view of a point
 _MAX_POINTS = 500
 
 
 @dataclass(frozen=True)
 class ViewScore:
-    """How well a keyframe sees what the reference sees.
+    """Scores of a view for the depth of a reference.
 
-    ``overlap`` is the share of the reference's sparse points inside its image, ``parallax_deg`` the median angle
-    between the viewing rays of these, and ``worth`` (S,) the Gaussian of each point's angle, 0 for those outside.
+    ``overlap`` is the fraction of the reference's sparse points inside its image, ``parallax_deg`` the median angle
+    between the viewing rays of these, and ``scores`` (S,) the Gaussian of each point's angle, 0 for those outside.
     """
 
     overlap: float
     parallax_deg: float
-    worth: np.ndarray
+    scores: np.ndarray
 
 
 def choose_views(
     reference: Keyframe, candidates: Sequence[Keyframe], count: int, config: MappingConfig
 ) -> tuple[list[int], str]:
-    """The rows of up to ``count`` candidates, the best first, and why there are none if there are none."""
+    """Return the rows of up to ``count`` candidates, best first, and the reason if there are none."""
     points = sparse_points(reference)
     scores = [score_view(reference, points, candidate, config) for candidate in candidates]
     seeing = [row for row, score in enumerate(scores) if score.overlap >= config.min_overlap]
     if not seeing:
         best = max((score.overlap for score in scores), default=0.0)
         return [], (
-            f"no other keyframe sees enough of what it sees: at most {100 * best:.0f} % of its sparse points, and "
+            f"too little overlap with other keyframes: they observe at most {100 * best:.0f} % of its points, and "
             f"{100 * config.min_overlap:.0f} % are needed"
         )
     usable = [row for row in seeing if scores[row].parallax_deg >= config.min_parallax_deg]
@@ -54,12 +54,12 @@ def choose_views(
             f"the baseline is too small: the parallax to other keyframes is at most {widest:.2f} degrees, and "
             f"{config.min_parallax_deg:g} are needed; move the camera sideways"
         )
-    order = _in_order_of_gain(np.stack([scores[row].worth for row in usable]), count)
+    order = _greedy_order(np.stack([scores[row].scores for row in usable]), count)
     return [usable[row] for row in order], ""
 
 
 def score_view(reference: Keyframe, points: np.ndarray, candidate: Keyframe, config: MappingConfig) -> ViewScore:
-    """How well the candidate complements the reference for depth at its sparse points (S, 3), in the world."""
+    """Score a candidate for the depth of the reference at its sparse points (S, 3), in the world."""
     camera = candidate.frame.camera
     pixels = camera.project(transform(invert(candidate.world_from_camera), points))
     with np.errstate(invalid="ignore"):
@@ -67,46 +67,46 @@ def score_view(reference: Keyframe, points: np.ndarray, candidate: Keyframe, con
     if not inside.any():
         return ViewScore(0.0, 0.0, np.zeros(len(points)))
     angles = angle_between_deg(points - reference.world_from_camera[:3, 3], points - candidate.world_from_camera[:3, 3])
-    deviation = angles / config.best_parallax_deg - 1
-    worth = np.exp(-0.5 * (deviation / np.where(deviation < 0, _NARROW, _WIDE)) ** 2)
-    return ViewScore(float(inside.mean()), float(np.median(angles[inside])), np.where(inside, worth, 0.0))
+    offset = angles / config.best_parallax_deg - 1
+    scores = np.exp(-0.5 * (offset / np.where(offset < 0, _NARROW, _WIDE)) ** 2)
+    return ViewScore(float(inside.mean()), float(np.median(angles[inside])), np.where(inside, scores, 0.0))
 
 
 def sparse_points(keyframe: Keyframe) -> np.ndarray:
-    """The sparse points (S, 3) in the world, some of them evenly where there are very many."""
+    """Return the sparse points (S, 3) in the world, evenly reduced to a limit."""
     known = np.flatnonzero(np.isfinite(keyframe.sparse_depths) & (keyframe.sparse_depths > 0))
     rows = known[:: -(-len(known) // _MAX_POINTS) or 1]
     rays = keyframe.frame.camera.unproject(keyframe.sparse_points_px[rows])
     return transform(keyframe.world_from_camera, rays * keyframe.sparse_depths[rows, None])
 
 
-def _in_order_of_gain(worth: np.ndarray, count: int) -> list[int]:
-    """Rows of ``worth`` (V, S), each the one that adds the most to those before.
+def _greedy_order(scores: np.ndarray, count: int) -> list[int]:
+    """Return rows of ``scores`` (V, S), each the one that adds most to those before.
 
-    A set of views is worth at a point what its best one is, and half of the second, and a quarter of the third.
+    The score of a set of views at a point is the best score, plus half of the second, a quarter of the third, ...
     """
     chosen: list[int] = []
-    while len(chosen) < min(count, len(worth)):
-        others = [row for row in range(len(worth)) if row not in chosen]
-        chosen.append(max(others, key=lambda row: _worth_of_set(worth[[*chosen, row]])))
+    while len(chosen) < min(count, len(scores)):
+        others = [row for row in range(len(scores)) if row not in chosen]
+        chosen.append(max(others, key=lambda row: _score_of_set(scores[[*chosen, row]])))
     return chosen
 
 
-def _worth_of_set(worth: np.ndarray) -> float:
-    best_first = -np.sort(-worth, axis=0)
-    return float((_FURTHER ** np.arange(len(worth)) @ best_first).sum())
+def _score_of_set(scores: np.ndarray) -> float:
+    best_first = -np.sort(-scores, axis=0)
+    return float((_NEXT_BEST ** np.arange(len(scores)) @ best_first).sum())
 
 
-_MIN_RATIO = 1.01  # between far and near: nearer together, all planes are one
+_MIN_RATIO = 1.01  # between far and near; below, all planes coincide
 
 
 def depth_range(
     reference: Keyframe, sources: Sequence[Keyframe], config: MappingConfig
 ) -> tuple[tuple[float, float] | None, str]:
-    """The nearest and farthest depth to search in the reference, or ``None`` and why.
+    """Return the nearest and farthest depth to search in the reference, or ``None`` and the reason.
 
-    The range spans all but the outermost quantiles of the sparse depths, with a margin. The sources' points count, too,
-    where the reference sees them: theirs may be of parts where it has none itself.
+    The range spans all but the outermost quantiles of the sparse depths, with a margin. Sparse points of the sources
+    inside the reference image count as well.
     """
     depths = np.concatenate([_depths_in(reference, view) for view in (reference, *sources)])
     if len(depths) < config.min_sparse_points:

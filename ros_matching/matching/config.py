@@ -30,7 +30,7 @@ class MatcherConfig(Config):
         "takes those of the package",
     )
     engine: str = parameter(
-        "auto", "what runs the learned networks; auto takes OpenVINO on a CPU that has it", choices=ENGINES
+        "auto", "inference engine of the learned networks; auto: OpenVINO on a CPU if installed", choices=ENGINES
     )
     precision: str = parameter("auto", "number format of the learned networks", choices=ENGINE_PRECISIONS)
     max_keypoints: int = parameter(
@@ -38,7 +38,7 @@ class MatcherConfig(Config):
     )
 
     def options(self) -> dict[str, Any]:
-        """The arguments of ``load_matcher``, besides name and device, that differ from its defaults."""
+        """Return the arguments of ``load_matcher``, except name and device, that differ from its defaults."""
         default = MatcherConfig()
         options: dict[str, Any] = {
             name: getattr(self, name)

@@ -1,15 +1,13 @@
-"""Photometric refinement of matches: the second point moves until its surroundings look like those of the first.
+"""Photometric refinement of matches: the second point moves until its patch looks like that of the first.
 
-Keypoints of two images are found independently, each with an error of its own; a learned detector's are a third of a
-pixel or more. The image itself tells better. A match's neighbours tell how its surroundings are turned, scaled and
-sheared from one image to the other (a local affinity); a patch around the first point is then aligned with the second
-image by Gauss-Newton steps on the translation alone (inverse compositional, Baker and Matthews 2004), indifferent to
-brightness and contrast.
+Keypoints of two images are detected independently, each with its own error. The refinement has two steps:
 
-How exact a point is then, the patches tell, far better than the match's score does: by how much they still differ, and
-by how steep the image is (the Cramer-Rao bound of the alignment). On hololens_000, from the surest eighth of the
-matches to the least sure one, the median distance from the epipolar line grows from 0.08 to 0.41 px; from the best
-eighth by score to the worst only from 0.13 to 0.26 px.
+1. A local affinity (rotation, scale and shear of the neighbourhood) is fitted to the neighbouring matches.
+2. The patch around the first point is aligned with the second image by Gauss-Newton steps on the translation (inverse
+   compositional, Baker and Matthews 2004), invariant to brightness and contrast.
+
+The standard deviation of a refined point follows from the remaining difference of the patches and the gradient of the
+image (the Cramer-Rao bound of the alignment).
 """
 
 from __future__ import annotations
@@ -32,9 +30,9 @@ from ros_matching.matching.parts import MatchRefiner
 _RADIUS_PX = 5
 _TINY = 1e-6
 # Standard deviations along an axis, fitted to distances from epipolar lines on training frames of real sequences.
-_ALIGNED_SHARE = 0.3  # of the bound, by neighbouring pixels of a patch that differ together
-_MODEL_SIGMA_PX = 0.2  # what calibration, rolling shutters and bent surfaces add, however well patches are aligned
-_KEYPOINT_SIGMA_PX = 0.9  # of points that could not be aligned
+_BOUND_FACTOR = 0.3  # of the bound, which assumes independent pixels
+_MODEL_STD_PX = 0.2  # by calibration, rolling shutter and curved surfaces, however well patches are aligned
+_KEYPOINT_STD_PX = 0.9  # of points that could not be aligned
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,12 @@ class RefinementConfig(Config):
     """Settings of the photometric refinement."""
 
     iterations: int = parameter(6, "Gauss-Newton steps", minimum=1, maximum=50)
-    neighbours: int = parameter(12, "matches that tell the local affinity", minimum=3, maximum=64)
-    max_shift_px: float = parameter(2.0, "a point that would move farther stays where it is", minimum=0, maximum=10)
-    min_correlation: float = parameter(0.8, "of the aligned patches; below, a point stays", minimum=-1, maximum=1)
-    sigma_px: float = parameter(3.0, "spread of the weights of a patch's pixels", minimum=0.5, maximum=20)
+    neighbours: int = parameter(12, "neighbouring matches that the local affinity is fitted to", minimum=3, maximum=64)
+    max_shift_px: float = parameter(2.0, "a point that would move farther is not refined", minimum=0, maximum=10)
+    min_correlation: float = parameter(
+        0.8, "correlation of the aligned patches below which a point is not refined", minimum=-1, maximum=1
+    )
+    patch_std_px: float = parameter(3.0, "standard deviation of the weights of a patch", minimum=0.5, maximum=20)
 
 
 class PhotometricRefiner(MatchRefiner):
@@ -68,19 +68,19 @@ class PhotometricRefiner(MatchRefiner):
 def refine(
     grey0: Tensor, grey1: Tensor, points0: Tensor, points1: Tensor, config: RefinementConfig = RefinementConfig()
 ) -> tuple[Tensor, Tensor]:
-    """``points1`` (M, 2) to a fraction of a pixel where ``points0`` (M, 2) appear; grey images (H, W) of any range.
+    """Refine ``points1`` (M, 2) of image 1 to the positions of ``points0`` (M, 2); grey images (H, W) of any range.
 
-    And their standard deviations (M,) in pixels, against ``points0`` and along each axis.
+    Returns them with their standard deviations (M,) in pixels, relative to ``points0`` and along each axis.
     """
     if len(points0) < 4:
-        return points1, torch.full_like(points1[:, 0], _KEYPOINT_SIGMA_PX)
+        return points1, torch.full_like(points1[:, 0], _KEYPOINT_STD_PX)
     align = _align_compiled if points0.device.type == "cpu" and _has_compiler() else _align
     found = align(grey0.float(), grey1.float(), points0, points1, config)
     good = (found.after >= config.min_correlation) & (found.after >= found.before) & found.is_textured
     good &= (found.points - points1).norm(dim=1) <= config.max_shift_px
     bound_px = ((1 - found.after).clamp(min=0) * found.variance).sqrt()
-    aligned_px = torch.hypot(_ALIGNED_SHARE * bound_px, torch.full_like(bound_px, _MODEL_SIGMA_PX))
-    return torch.where(good[:, None], found.points, points1), torch.where(good, aligned_px, _KEYPOINT_SIGMA_PX)
+    aligned_px = torch.hypot(_BOUND_FACTOR * bound_px, torch.full_like(bound_px, _MODEL_STD_PX))
+    return torch.where(good[:, None], found.points, points1), torch.where(good, aligned_px, _KEYPOINT_STD_PX)
 
 
 class _Aligned(NamedTuple):
@@ -99,7 +99,7 @@ class _Aligned(NamedTuple):
 
 def _align(grey0: Tensor, grey1: Tensor, points0: Tensor, points1: Tensor, config: RefinementConfig) -> _Aligned:
     affinity = local_affinities(points0, points1, config.neighbours)
-    patch = _Patch(grey0, points0, config.sigma_px)
+    patch = _Patch(grey0, points0, config.patch_std_px)
     moved, correlations = points1, []
     for _ in range(config.iterations):
         step, correlation = patch.step(grey1, moved, affinity)
@@ -112,13 +112,13 @@ def _align(grey0: Tensor, grey1: Tensor, points0: Tensor, points1: Tensor, confi
 def _align_compiled(
     grey0: Tensor, grey1: Tensor, points0: Tensor, points1: Tensor, config: RefinementConfig
 ) -> _Aligned:
-    """As ``_align``, a quarter of its time: see ``refinement_compiled``."""
+    """The same as ``_align``, compiled: see ``refinement_compiled``."""
     from ros_matching.matching import refinement_compiled
 
     images = [grey.contiguous().numpy() for grey in (grey0, grey1)]
     host0, host1 = (points.float().contiguous().numpy() for points in (points0, points1))
     affinities = refinement_compiled.local_affinities(host0, host1, _nearest(host0, config.neighbours))
-    weights = patch_weights(config.sigma_px, grey0).numpy()
+    weights = patch_weights(config.patch_std_px, grey0).numpy()
     moved, figures = refinement_compiled.align_patches(*images, host0, host1, affinities, weights, config.iterations)
     before, after, variance, is_textured = torch.from_numpy(figures).to(points1).unbind(dim=1)
     return _Aligned(torch.from_numpy(moved).to(points1), before, after, variance, is_textured > 0)
@@ -129,18 +129,17 @@ def _has_compiler() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def patch_weights(sigma_px: float, like: Tensor) -> Tensor:
-    """The weights (S, S) of the pixels of a patch, which add up to one, of the type and device of a tensor."""
+def patch_weights(std_px: float, like: Tensor) -> Tensor:
+    """Return Gaussian weights (S, S) of a patch with sum one, of the type and device of ``like``."""
     offsets = torch.arange(-_RADIUS_PX, _RADIUS_PX + 1, dtype=like.dtype, device=like.device)
-    weight = torch.exp(-(offsets[:, None].square() + offsets.square()) / (2 * sigma_px**2))
+    weight = torch.exp(-(offsets[:, None].square() + offsets.square()) / (2 * std_px**2))
     return weight / weight.sum()
 
 
 def local_affinities(points0: Tensor, points1: Tensor, neighbours: int, rounds: int = 4) -> Tensor:
-    """How the surroundings of each match map, (M, 2, 2), from its nearest neighbours among the matches.
+    """Fit the local affinity (M, 2, 2) of each match to its nearest neighbours among the matches.
 
-    Least squares with a prior of the identity that weighs as much as a few pixels do, reweighted from there on so that
-    false neighbours are left out.
+    Iteratively reweighted least squares with a weak prior of the identity, robust to wrong neighbours.
     """
     nearest = torch.from_numpy(_nearest(points0.cpu().numpy(), neighbours)).to(points0.device)
     from0, from1 = points0[nearest] - points0[:, None], points1[nearest] - points1[:, None]
@@ -156,31 +155,31 @@ def local_affinities(points0: Tensor, points1: Tensor, neighbours: int, rounds: 
 
 
 def _nearest(points: np.ndarray, neighbours: int) -> np.ndarray:
-    """The rows of the nearest others of each point, (M, K). A tree takes an eighth of the time of all distances."""
+    """Return the rows (M, K) of the nearest other points of each point."""
     count = min(neighbours + 1, len(points))  # each point is its own nearest
     return cKDTree(points).query(points, count)[1][:, 1:]
 
 
 class _Patch:
-    """The surroundings of points in the first image, and what is needed to align them."""
+    """Patches around points of the first image, with the gradient and Hessian of their alignment."""
 
-    def __init__(self, grey: Tensor, points: Tensor, sigma_px: float) -> None:
+    def __init__(self, grey: Tensor, points: Tensor, std_px: float) -> None:
         offsets = torch.arange(-_RADIUS_PX, _RADIUS_PX + 1, dtype=points.dtype, device=points.device)
         y, x = torch.meshgrid(offsets, offsets, indexing="ij")
         self._grid = torch.stack([x.flatten(), y.flatten()], dim=1)
-        self._weight = patch_weights(sigma_px, points).flatten()
-        self._levels, self._deviation = self._normalised(_sample(grey, points[:, None] + self._grid))
-        gradient = self._gradient(grey, points) / self._deviation[..., None]
+        self._weight = patch_weights(std_px, points).flatten()
+        self._levels, self._std = self._normalised(_sample(grey, points[:, None] + self._grid))
+        gradient = self._gradient(grey, points) / self._std[..., None]
         gradient = gradient - (self._weight[:, None] * gradient).sum(dim=1, keepdim=True)
         self._weighted = self._weight[:, None] * gradient
         hessian = self._weighted.mT @ gradient
         half_trace = (hessian[:, 0, 0] + hessian[:, 1, 1]) / 2
         smallest = half_trace - (half_trace.square() - _determinant(hessian)).clamp(min=0).sqrt()
-        self.is_textured = (self._deviation[:, 0] > _TINY) & (smallest > 1e-3)
+        self.is_textured = (self._std[:, 0] > _TINY) & (smallest > 1e-3)
         self._inverse = _inverse(hessian + 1e-4 * torch.eye(2, dtype=points.dtype, device=points.device))
 
     def _gradient(self, grey: Tensor, points: Tensor) -> Tensor:
-        """The gradient (M, K, 2) of the image at the patches' pixels, by differences of half a pixel each way."""
+        """Return the gradient (M, K, 2) of the image at the patches' pixels, by central differences of one pixel."""
         side = 2 * _RADIUS_PX + 1
         offsets = torch.arange(-_RADIUS_PX - 1, _RADIUS_PX + 1, dtype=points.dtype, device=points.device) + 0.5
         y, x = torch.meshgrid(self._grid[::side, 1], offsets, indexing="ij")
@@ -190,7 +189,7 @@ class _Patch:
         return torch.stack([along_x.flatten(1), along_y.flatten(1)], dim=2)
 
     def step(self, grey: Tensor, points: Tensor, affinity: Tensor) -> tuple[Tensor, Tensor]:
-        """How far the points (M, 2) are off, in pixels of the first image, and the correlation (M,) of the patches."""
+        """Return the displacement of points (M, 2), in pixels of the first image, and the patch correlation (M,)."""
         levels, _ = self._normalised(_sample(grey, points[:, None] + self._grid @ affinity.mT))
         difference = levels - self._levels
         correlation = (self._weight * levels * self._levels).sum(dim=1)
@@ -202,19 +201,19 @@ class _Patch:
         return self._inverse[:, 0, 0] + self._inverse[:, 1, 1]
 
     def _normalised(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Levels (M, K) with mean zero and deviation one, and that deviation (M, 1)."""
+        """Return grey levels (M, K) normalised to mean 0 and standard deviation 1, and their deviation (M, 1)."""
         levels = levels - (self._weight * levels).sum(dim=1, keepdim=True)
-        deviation = (self._weight * levels.square()).sum(dim=1, keepdim=True).sqrt()
-        return levels / deviation.clamp(min=_TINY), deviation
+        std = (self._weight * levels.square()).sum(dim=1, keepdim=True).sqrt()
+        return levels / std.clamp(min=_TINY), std
 
 
 def _determinant(matrices: Tensor) -> Tensor:
-    """Of (M, 2, 2)."""
+    """Determinants of matrices (M, 2, 2)."""
     return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
 
 
 def _inverse(matrices: Tensor) -> Tensor:
-    """Of regular (M, 2, 2): for so small ones the library takes ten times as long."""
+    """Inverses of regular matrices (M, 2, 2); the general routine is ten times slower."""
     adjugate = torch.stack(
         [matrices[:, 1, 1], -matrices[:, 0, 1], -matrices[:, 1, 0], matrices[:, 0, 0]], dim=1
     ).unflatten(1, (2, 2))

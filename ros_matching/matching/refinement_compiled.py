@@ -1,7 +1,7 @@
-"""The refinement of matches as one compiled loop over the matches, for images in host memory.
+"""The refinement of matches as one loop over the matches, compiled by Numba, for images in host memory.
 
-The same computation as in ``refinement``, which is written for tensors: there each step goes over all patches once for
-every operation, here a patch stays in the cache until it is done. Compiled by Numba at the first use, and cached.
+The same computation as in ``refinement``, which is written for tensors. There every operation passes over all patches;
+here a patch stays in the processor's cache until it is aligned. Compiled at the first use and cached on disk.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _TINY = np.float32(1e-6)
 _AFFINITY_ROUNDS = 4
 _PRIOR = np.float32(100.0)
 _SETTLED_PX = np.float32(1e-3)  # a patch that moved by less needs no further step
-# Sums may be taken in any order, so that several numbers are added at once; NaN stays what it is.
+# Reordered sums permit vectorisation; NaN is preserved.
 _compiled = functools.partial(numba.njit, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 @_compiled()
 def local_affinities(points0: np.ndarray, points1: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    """The map of the surroundings of each match, (M, 2, 2), from its ``nearest`` matches (M, K), by rows."""
+    """Fit the local affinity (M, 2, 2) of each match to its ``nearest`` matches (M, K), given by rows."""
     affinities = np.empty((len(points0), 2, 2), np.float32)
     for match in range(len(points0)):
         affinities[match] = _affinity(points0, points1, match, nearest[match])
@@ -104,7 +104,7 @@ def align_patches(
 
 @_compiled()
 def _read(grey: np.ndarray, x: np.float32, y: np.float32, out: np.ndarray) -> None:
-    """Fill ``out`` with the image at x, x + 1, ... and y, y + 1, ...; beyond its border, as at the border."""
+    """Fill ``out`` with the image at x, x + 1, ... and y, y + 1, ...; outside, the value at the border."""
     rows, columns = out.shape
     column, row = np.int64(np.floor(x)), np.int64(np.floor(y))
     if column < 0 or row < 0 or column + columns >= grey.shape[1] or row + rows >= grey.shape[0]:
@@ -130,13 +130,13 @@ def _prepare(
     gradient_x: np.ndarray,
     gradient_y: np.ndarray,
 ) -> tuple[np.float32, np.float32, np.float32, bool]:
-    """Normalise the template and fill its weighted gradient; the inverse Hessian xx, xy, yy, and the texture.
+    """Normalise the template, fill its weighted gradient; return the inverse Hessian xx, xy, yy and ``is_textured``.
 
     ``across`` and ``along`` are the image half a pixel to each side of the template's pixels.
     """
     side = len(across)
-    deviation = _normalise(template, weights)
-    scale = 1 / max(deviation, _TINY)
+    std = _normalise(template, weights)
+    scale = 1 / max(std, _TINY)
     for row in range(side):
         for column in range(side):
             gradient_x[row * side + column] = (across[row, column + 1] - across[row, column]) * scale
@@ -152,7 +152,7 @@ def _prepare(
         gradient_x[pixel], gradient_y[pixel] = weight * gx, weight * gy
     half_trace = (xx + yy) / 2
     smallest = half_trace - np.sqrt(max(half_trace * half_trace - (xx * yy - xy * xy), np.float32(0)))
-    is_textured = deviation > _TINY and smallest > np.float32(1e-3)
+    is_textured = std > _TINY and smallest > np.float32(1e-3)
     xx, yy = xx + np.float32(1e-4), yy + np.float32(1e-4)
     determinant = xx * yy - xy * xy
     return yy / determinant, -xy / determinant, xx / determinant, is_textured
@@ -170,7 +170,7 @@ def _read_mapped(
     reach_x = radius * (abs(affinity[0, 0]) + abs(affinity[0, 1]))
     reach_y = radius * (abs(affinity[1, 0]) + abs(affinity[1, 1]))
     inside = point[0] >= reach_x and point[1] >= reach_y
-    # By more than what rounding may add to the place of a pixel.
+    # The margin exceeds rounding errors of a position.
     inside = inside and point[0] + reach_x < grey.shape[1] - 1.01 and point[1] + reach_y < grey.shape[0] - 1.01
     x, y, a00, a01, a10, a11 = point[0], point[1], affinity[0, 0], affinity[0, 1], affinity[1, 0], affinity[1, 1]
     width = np.int32(grey.shape[1])
@@ -180,7 +180,7 @@ def _read_mapped(
         if inside:
             column, row = np.int32(px), np.int32(py)
             u, v = px - np.float32(column), py - np.float32(row)
-            first = np.uint64(row * width + column)  # without a sign: no test for places counted from the end
+            first = np.uint64(row * width + column)  # unsigned: no test for negative indices
             second = first + np.uint64(width)
             above = flat[first] + u * (flat[first + np.uint64(1)] - flat[first])
             below = flat[second] + u * (flat[second + np.uint64(1)] - flat[second])
@@ -193,7 +193,7 @@ def _read_mapped(
 def _compare(
     levels: np.ndarray, weights: np.ndarray, template: np.ndarray, gradient_x: np.ndarray, gradient_y: np.ndarray
 ) -> tuple[np.float32, np.float32, np.float32]:
-    """Normalise a patch; its correlation with the template, and the right side of the normal equations."""
+    """Normalise a patch; return its correlation with the template and the right side of the normal equations."""
     _normalise(levels, weights)
     correlation, bx, by = np.float32(0), np.float32(0), np.float32(0)
     for pixel in range(len(levels)):
@@ -206,23 +206,23 @@ def _compare(
 
 @_compiled()
 def _normalise(levels: np.ndarray, weights: np.ndarray) -> np.float32:
-    """Give levels (K,) mean zero and deviation one, in place; returns the deviation."""
+    """Normalise grey levels (K,) in place to mean 0 and standard deviation 1; return their standard deviation."""
     mean, square = np.float32(0), np.float32(0)
     for pixel in range(len(levels)):
         mean += weights[pixel] * levels[pixel]
     for pixel in range(len(levels)):
         levels[pixel] -= mean
         square += weights[pixel] * levels[pixel] * levels[pixel]
-    deviation = np.sqrt(square)
-    scale = max(deviation, _TINY)
+    std = np.sqrt(square)
+    scale = max(std, _TINY)
     for pixel in range(len(levels)):
         levels[pixel] /= scale
-    return deviation
+    return std
 
 
 @_compiled(inline="always")
 def _sample(grey: np.ndarray, x: np.float32, y: np.float32) -> np.float32:
-    """The image at a point; beyond its border, as at the border."""
+    """Return the image at a point; outside, the value at the border."""
     x = min(max(x, np.float32(0)), np.float32(grey.shape[1] - 1))
     y = min(max(y, np.float32(0)), np.float32(grey.shape[0] - 1))
     return _interpolate(grey, x, y)
@@ -230,7 +230,7 @@ def _sample(grey: np.ndarray, x: np.float32, y: np.float32) -> np.float32:
 
 @_compiled(inline="always")
 def _interpolate(grey: np.ndarray, x: np.float32, y: np.float32) -> np.float32:
-    """The image at a point inside of it, bilinearly."""
+    """Return the image at a point inside, by bilinear interpolation."""
     column, row = min(np.int32(x), grey.shape[1] - 2), min(np.int32(y), grey.shape[0] - 2)
     u, v = x - np.float32(column), y - np.float32(row)
     a, b = np.float32(grey[row, column]), np.float32(grey[row, column + 1])

@@ -31,7 +31,7 @@ import numpy as np
 
 from ros_matching.datatypes import Camera
 from ros_matching.geometry.bundle_covariance import step_lengths
-from ros_matching.geometry.clustered_noise import PlaceSums, places_of
+from ros_matching.geometry.clustered_noise import ClusterSums, clusters_of
 from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian, tukey_cutoff_px
 from ros_matching.geometry.robust import tukey_slope, tukey_weight
 
@@ -116,7 +116,7 @@ class Influences:
         push = residual * (tukey_weight(error, cutoff_px) / tukey_slope(error, cutoff_px, 2) / (1.0 - leverage))
         return cls(
             rows,
-            places_of(points_px[rows], camera.width),
+            clusters_of(points_px[rows], camera.width),
             np.einsum("nia,an->ni", gains, push, optimize=True),
             gains,
             np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3], optimize=True),
@@ -144,7 +144,7 @@ def _squared_by_place(influences: np.ndarray, places: np.ndarray) -> np.ndarray:
     """
     if not len(influences):
         return np.zeros((6, 6))
-    by_place = PlaceSums.of(influences, places)
+    by_place = ClusterSums.of(influences, places)
     squares = by_place.squares()
     common = by_place.common_factor(np.linalg.pinv(squares, rcond=1e-9, hermitian=True))
     return common * by_place.count / max(by_place.count - 7, 1) * squares

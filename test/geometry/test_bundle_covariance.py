@@ -63,7 +63,7 @@ def test_cameras_and_points_are_as_far_off_as_their_covariance_says():
         of_point = covariance.points[7] + by_cameras @ covariance.cameras @ by_cameras.T
         error = truth.points[7] - estimate.points[7]
         points.append(error @ np.linalg.solve(of_point, error))
-        sigmas.append(covariance.sigma_px)
+        sigmas.append(covariance.std_px)
     assert np.mean(sigmas) == pytest.approx(NOISE_PX, rel=0.03)
     for values, freedom in ((cameras, 18), (points, 3)):
         low, high = chi2.ppf([0.001, 0.999], freedom * TRIALS) / TRIALS
@@ -117,6 +117,6 @@ def test_the_scale_has_no_variance_where_points_hardly_have_a_depth():
 
 def test_the_noise_is_never_taken_to_be_less_than_asked():
     truth = true_problem(seed=3, fixed=2)
-    assert bundle_covariance(truth, min_sigma_px=0.2).sigma_px == 0.2
-    once, twice = (bundle_covariance(truth, min_sigma_px=sigma) for sigma in (0.2, 0.4))
+    assert bundle_covariance(truth, min_std_px=0.2).std_px == 0.2
+    once, twice = (bundle_covariance(truth, min_std_px=sigma) for sigma in (0.2, 0.4))
     np.testing.assert_allclose(4 * once.cameras, twice.cameras)

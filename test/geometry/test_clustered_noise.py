@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros_matching.geometry.clustered_noise import PlaceSums, places_of
+from ros_matching.geometry.clustered_noise import ClusterSums, clusters_of
 
 WIDTH, HEIGHT, POINTS = 640, 480, 400
 
@@ -34,7 +34,7 @@ def claimed_share(reach_px: float | None, common: bool) -> float:
         errors = own if reach_px is None else 0.8 * own + 0.6 * smooth_errors(rng, points_px, reach_px)
         jacobian = np.column_stack([np.ones(POINTS), points_px / WIDTH - 0.5])
         influences, fit = fitted(errors, jacobian)
-        sums = PlaceSums.of(influences, places_of(points_px, WIDTH))
+        sums = ClusterSums.of(influences, clusters_of(points_px, WIDTH))
         squares = sums.squares()
         claimed += squares * (sums.common_factor(np.linalg.inv(squares)) if common else 1.0)
         true += np.outer(fit, fit)
@@ -53,16 +53,16 @@ def test_errors_that_neighbours_share_count_as_fewer():
 
 def test_points_of_one_place_count_as_one():
     points_px = np.array([[3.0, 5.0], [4.0, 6.0], [300.0, 200.0]])
-    places = places_of(points_px, WIDTH)
+    places = clusters_of(points_px, WIDTH)
     np.testing.assert_array_equal(places[0], places[1])
-    sums = PlaceSums.of(np.array([[1.0], [2.0], [4.0]]), places)
+    sums = ClusterSums.of(np.array([[1.0], [2.0], [4.0]]), places)
     assert sums.count == 2
     assert sums.squares() == pytest.approx(3.0**2 + 4.0**2)
 
 
 def test_what_lies_outside_the_image_by_a_little_belongs_to_its_edge():
-    np.testing.assert_array_equal(places_of(np.array([[-0.4, -1.0]]), WIDTH), [[0, 0]])
+    np.testing.assert_array_equal(clusters_of(np.array([[-0.4, -1.0]]), WIDTH), [[0, 0]])
 
 
 def test_nothing_has_nothing_in_common():
-    assert PlaceSums.of(np.zeros((5, 2)), np.zeros((5, 2), np.intp)).common_factor(np.eye(2)) == 1.0
+    assert ClusterSums.of(np.zeros((5, 2)), np.zeros((5, 2), np.intp)).common_factor(np.eye(2)) == 1.0

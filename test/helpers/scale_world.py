@@ -63,14 +63,12 @@ def depth_image(local_map: LocalMap, view: LocalizedView, noise: float = 0.01, s
     return depth
 
 
-class PartnerWorld(PointWorld):
-    """Sees the landmarks of a view in the partner's camera at ``partner_from_camera`` (4, 4), in metres."""
+class RightCameraWorld(PointWorld):
+    """Sees the landmarks of a view in the right camera's camera at ``right_from_camera`` (4, 4), in metres."""
 
-    def __init__(
-        self, local_map: LocalMap, view: LocalizedView, partner_from_camera: np.ndarray, noise_px: float = 0.3
-    ):
+    def __init__(self, local_map: LocalMap, view: LocalizedView, right_from_camera: np.ndarray, noise_px: float = 0.3):
         self.compose()
-        self._pixels = CAMERA.project(transform(partner_from_camera, true_points(local_map, view)))
+        self._pixels = CAMERA.project(transform(right_from_camera, true_points(local_map, view)))
         self._pixels = self._pixels + np.random.default_rng(0).normal(0, noise_px, self._pixels.shape)
 
     def extract(self, image: np.ndarray) -> Features:

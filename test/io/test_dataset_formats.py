@@ -62,17 +62,15 @@ class TestKitti:
     def test_the_partner_camera(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path)
         source = open_source(f"{folder}?stereo=true")
-        assert all(frame.partner is None for frame in source)
+        assert all(frame.right is None for frame in source)
         assert [(fault.index, fault.skipped) for fault in source.faults] == [(i, False) for i in range(COUNT)]
         for index in range(COUNT):
             write_image(folder / "image_3" / f"{index:06d}.png", image(index + 1))
         frames = list(open_source(f"{folder}?stereo=true"))
-        partner = frames[2].partner
-        assert tuple(partner.image[5, 5]) == tuple(colour(3))
-        np.testing.assert_allclose(
-            partner.partner_from_camera, pose_from(np.eye(3), np.array([-0.54, 0, 0])), atol=1e-9
-        )
-        assert all(frame.partner is None for frame in open_source(folder))
+        right = frames[2].right
+        assert tuple(right.image[5, 5]) == tuple(colour(3))
+        np.testing.assert_allclose(right.right_from_camera, pose_from(np.eye(3), np.array([-0.54, 0, 0])), atol=1e-9)
+        assert all(frame.right is None for frame in open_source(folder))
 
     def test_without_truth(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path)
@@ -217,9 +215,9 @@ class TestEuroc:
         for index, name in zip((1, 3), names, strict=True):
             write_image(right / "data" / f"{name}.png", image(index + 1))
         frames = list(open_source(root, stereo=True))
-        assert [frame.partner is not None for frame in frames] == [False, True, False, True]
-        assert tuple(frames[1].partner.image[5, 5]) == tuple(colour(2))
-        np.testing.assert_allclose(frames[1].partner.partner_from_camera, right_from_left, atol=1e-9)
+        assert [frame.right is not None for frame in frames] == [False, True, False, True]
+        assert tuple(frames[1].right.image[5, 5]) == tuple(colour(2))
+        np.testing.assert_allclose(frames[1].right.right_from_camera, right_from_left, atol=1e-9)
 
     def test_the_truth_is_of_the_camera(self, tmp_path: Path) -> None:
         root = self.sequence(tmp_path / "MH_01_easy")

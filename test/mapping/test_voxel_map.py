@@ -39,10 +39,10 @@ def test_a_keyframe_keeps_the_most_confident_point_of_a_voxel():
 
 def test_sightings_of_a_voxel_are_averaged():
     voxels = VoxelMap(1.0, 100)
-    for owner, (x, color) in enumerate([(0.2, 10), (0.4, 20), (0.6, 30)]):
-        pose = pose_from(np.eye(3), np.array([0.0, 0.0, -owner]))
-        new = voxels.insert(owner, pose, cloud([x, 0.5, 0.5 + owner], color, 0.5 + 0.1 * owner))
-        assert len(new) == (owner == 0)
+    for keyframe, (x, color) in enumerate([(0.2, 10), (0.4, 20), (0.6, 30)]):
+        pose = pose_from(np.eye(3), np.array([0.0, 0.0, -keyframe]))
+        new = voxels.insert(keyframe, pose, cloud([x, 0.5, 0.5 + keyframe], color, 0.5 + 0.1 * keyframe))
+        assert len(new) == (keyframe == 0)
     found = voxels.cloud()
     np.testing.assert_allclose(found.points, [[0.4, 0.5, 0.5]], atol=1e-6)
     np.testing.assert_array_equal(found.colors, [[20, 20, 20]])
@@ -86,24 +86,24 @@ def test_points_of_two_maps_do_not_become_one():
 def test_moving_some_keyframes_is_as_if_they_had_been_there(seed):
     """But for which of two points that meet in a voxel stays."""
     rng = np.random.default_rng(seed)
-    poses = {owner: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for owner in range(6)}
-    seen = {owner: cloud(rng.uniform((-1, -1, 1), (1, 1, 3), (40, 3))) for owner in poses}
-    moved = {owner: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for owner in (1, 2, 4)}
+    poses = {keyframe: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for keyframe in range(6)}
+    seen = {keyframe: cloud(rng.uniform((-1, -1, 1), (1, 1, 3), (40, 3))) for keyframe in poses}
+    moved = {keyframe: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for keyframe in (1, 2, 4)}
     voxels, expected = VoxelMap(1e-4, 1000), VoxelMap(1e-4, 1000)
-    for owner in poses:
-        voxels.insert(owner, poses[owner], seen[owner])
-        expected.insert(owner, (poses | moved)[owner], seen[owner])
+    for keyframe in poses:
+        voxels.insert(keyframe, poses[keyframe], seen[keyframe])
+        expected.insert(keyframe, (poses | moved)[keyframe], seen[keyframe])
     voxels.move(moved)
     by_place = [np.array(sorted(found.cloud().points.tolist())) for found in (voxels, expected)]
     np.testing.assert_allclose(*by_place, atol=1e-9)
     assert (np.diff(voxels._table["voxel"]) > 0).all()
 
 
-def test_keyframes_without_points_are_forgotten():
+def test_keyframes_without_points_are_removed():
     voxels = VoxelMap(0.1, 1000, radius=2.0)
     for step in range(200):
         voxels.insert(step, pose_from(np.eye(3), np.array([step, 0, 0])), cloud([[0, 0, 1.0], [0.5, 0, 1.0]]))
-    assert len(voxels._owners) < 10
+    assert len(voxels._keyframes) < 10
 
 
 def test_the_least_recently_seen_points_go_first():

@@ -22,7 +22,7 @@ PITCH_DEG = 25.0
 
 @pytest.fixture(scope="module")
 def walk() -> list[Frame]:
-    """Across a room, with depth and a partner camera."""
+    """Across a room, with depth and a right camera."""
     return list(open_source("scene:room?frames=36&fps=6&width=240&height=180&path=handheld&seed=4&baseline_m=0.12"))
 
 
@@ -99,7 +99,7 @@ def test_depth_that_stops_or_is_noise_is_not_believed(walk):
 
 def test_swapped_stereo_images_are_not_believed(walk):
     swapped = [
-        replace(f, image=f.partner.image, partner=replace(f.partner, image=f.image), true_world_from_camera=None)
+        replace(f, image=f.right.image, right=replace(f.right, image=f.image), true_world_from_camera=None)
         for f in walk[:18]
     ]
     results = tracked(swapped, ScaleConfig(anchor="stereo"))

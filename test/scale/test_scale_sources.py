@@ -7,7 +7,7 @@ import pytest
 from point_world import CAMERA, cloud, walk
 from scale_world import (
     METRES,
-    PartnerWorld,
+    RightCameraWorld,
     add_keyframe,
     depth_image,
     view_of,
@@ -16,7 +16,7 @@ from scale_world import (
 )
 
 from ros_matching.atlas.local_map import LocalMap
-from ros_matching.datatypes import StereoPartner
+from ros_matching.datatypes import RightImage
 from ros_matching.errors import ConfigError, DataTypeError, TrackingError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from, transform
 from ros_matching.scale import ScaleConfig, WheelOdometry, make_scale_estimator
@@ -102,9 +102,9 @@ def test_depth_is_read_beside_holes_but_not_across_edges():
 
 def measured_by_stereo(true: np.ndarray, told: np.ndarray, noise_px: float = 0.3) -> ScaleMeasurement | NoMeasurement:
     local_map, _ = walked_map()
-    matcher = PartnerWorld(local_map, view_of(local_map), true, noise_px)
-    partner = StereoPartner(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA, told)
-    return StereoScaleSource(ScaleConfig(), matcher).measure(local_map, view_of(local_map, partner=partner))
+    matcher = RightCameraWorld(local_map, view_of(local_map), true, noise_px)
+    right = RightImage(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA, told)
+    return StereoScaleSource(ScaleConfig(), matcher).measure(local_map, view_of(local_map, right=right))
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["rectified", "turned"])
@@ -131,7 +131,7 @@ def test_a_baseline_too_short_for_the_scene_is_refused():
 
 def test_a_partner_without_a_baseline_is_no_partner():
     with pytest.raises(DataTypeError, match="no baseline"):
-        StereoPartner(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA, np.eye(4))
+        RightImage(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA, np.eye(4))
 
 
 def wheels(poses: np.ndarray, base_from_camera: np.ndarray = CENTRED, factor: float = 1.0) -> WheelOdometry:

@@ -28,12 +28,12 @@ from ros_matching.io.calibration.documents import parse_yaml
 from ros_matching.io.calibration.fields import numbers
 from ros_matching.io.listing import Listing, read_listing
 from ros_matching.io.poses import pose_or_none, rigid_transforms
-from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
+from ros_matching.io.sequence import ImageRecord, ImageSequence, RightCamera
 from ros_matching.io.source_format import SourceFormat
 from ros_matching.io.text import read_lines
 from ros_matching.io.trajectory import read_euroc
 
-PARTNERS = {"cam0": "cam1", "cam1": "cam0"}
+OTHER_CAMERAS = {"cam0": "cam1", "cam1": "cam0"}
 CAMERAS = ("cam0", "cam1")
 TRUTH = Path("state_groundtruth_estimate0", "data.csv")
 
@@ -63,12 +63,12 @@ def open_euroc(path: Path, *, calibration: Path | None = None, stereo: bool = Fa
         for index, stamp_ns, name, pose in zip(listing.indices, listing.stamps_ns, listing.names, poses, strict=True)
     ]
     name = f"{folder.parent.parent.name}_{folder.name}"
-    known, partner = sensor if calibration is None else read_calibration(calibration), None
+    known, right = sensor if calibration is None else read_calibration(calibration), None
     if stereo:
-        partner_folder = folder.parent / PARTNERS[folder.name]
-        partner = _partner(folder, sensor, partner_folder)
-        records = with_right_images(records, partner_folder)
-    return ImageSequence(name, records, known, partner=partner, faults=listing.faults)
+        right_folder = folder.parent / OTHER_CAMERAS[folder.name]
+        right = _right_camera(folder, sensor, right_folder)
+        records = with_right_images(records, right_folder)
+    return ImageSequence(name, records, known, right=right, faults=listing.faults)
 
 
 def read_images(folder: Path) -> Listing:
@@ -81,20 +81,20 @@ def with_right_images(records: Sequence[ImageRecord], folder: Path) -> list[Imag
     images = read_images(folder)
     by_stamp = dict(zip(images.stamps_ns, images.names, strict=True))
     return [
-        replace(record, partner=folder / "data" / by_stamp[record.stamp_ns]) if record.stamp_ns in by_stamp else record
+        replace(record, right=folder / "data" / by_stamp[record.stamp_ns]) if record.stamp_ns in by_stamp else record
         for record in records
     ]
 
 
-def _partner(folder: Path, sensor: Calibration, partner_folder: Path) -> PartnerCamera:
-    partner = read_calibration(partner_folder / "sensor.yaml")
-    for calibration, where in ((sensor, folder), (partner, partner_folder)):
+def _right_camera(folder: Path, sensor: Calibration, right_folder: Path) -> RightCamera:
+    right = read_calibration(right_folder / "sensor.yaml")
+    for calibration, where in ((sensor, folder), (right, right_folder)):
         if calibration.body_from_camera is None:
             raise CalibrationError(f"{where / 'sensor.yaml'} has no T_BS, which tells where the cameras sit")
     mountings = rigid_transforms(
-        np.stack([sensor.body_from_camera, partner.body_from_camera]), lambda row: f"{folder}, T_BS of camera {row}"
+        np.stack([sensor.body_from_camera, right.body_from_camera]), lambda row: f"{folder}, T_BS of camera {row}"
     )
-    return PartnerCamera(partner, invert(mountings[1]) @ mountings[0])
+    return RightCamera(right, invert(mountings[1]) @ mountings[0])
 
 
 def camera_folder(path: Path) -> Path:
@@ -150,15 +150,15 @@ def open_tum_vi(
         ImageRecord(index, stamp_ns, folder / "data" / name, pose_or_none(pose))
         for index, stamp_ns, name, pose in zip(listing.indices, listing.stamps_ns, listing.names, poses, strict=True)
     ]
-    partner = None
+    right = None
     if stereo:
-        other = PARTNERS[folder.name]
+        other = OTHER_CAMERAS[folder.name]
         records = with_right_images(records, folder.parent / other)
         other_known = read_calibration(CalibrationChoice(root / CHAIN, cam=other))
-        partner = PartnerCamera(other_known, _camera_from_imu(root / CHAIN, other) @ invert(camera_from_imu))
+        right = RightCamera(other_known, _camera_from_imu(root / CHAIN, other) @ invert(camera_from_imu))
     choice = CalibrationChoice(root / CHAIN, cam=folder.name)
     known = read_calibration(choice if calibration is None else calibration)
-    return ImageSequence(f"{root.name}_{folder.name}", records, known, partner=partner, faults=listing.faults)
+    return ImageSequence(f"{root.name}_{folder.name}", records, known, right=right, faults=listing.faults)
 
 
 def _camera_from_imu(path: Path, camera: str) -> np.ndarray:

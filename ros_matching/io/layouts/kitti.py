@@ -25,12 +25,12 @@ from ros_matching.io.calibration import Calibration, calibration_from_values, re
 from ros_matching.io.folder import read_times, rows_of_images, without_stamp
 from ros_matching.io.images import list_images
 from ros_matching.io.poses import pose_or_none, read_matrices
-from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
+from ros_matching.io.sequence import ImageRecord, ImageSequence, RightCamera
 from ros_matching.io.source_format import SourceFormat, stamps_at_rate
 from ros_matching.io.text import COMMAS_OR_SPACES, read_table
 from ros_matching.io.trajectory import read_kitti
 
-PARTNERS = {"image_0": "image_1", "image_1": "image_0", "image_2": "image_3", "image_3": "image_2"}
+OTHER_CAMERAS = {"image_0": "image_1", "image_1": "image_0", "image_2": "image_3", "image_3": "image_2"}
 CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # in order of preference: colour, then left
 
 
@@ -60,14 +60,14 @@ def open_kitti(path: Path, *, calibration: Path | None = None, stereo: bool = Fa
         for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
         if stamp_ns is not None
     ]
-    known, partner = k if calibration is None else read_calibration(calibration), None
+    known, right = k if calibration is None else read_calibration(calibration), None
     if stereo:
-        partner_folder = path.parent / PARTNERS[path.name]
-        records = [replace(record, partner=partner_folder / record.image.name) for record in records]
-        partner_k, camera0_from_partner = _projection(sequence / "calib.txt", f"P{PARTNERS[path.name][-1]}")
-        partner = PartnerCamera(partner_k, invert(camera0_from_partner) @ camera0_from_camera)
+        right_folder = path.parent / OTHER_CAMERAS[path.name]
+        records = [replace(record, right=right_folder / record.image.name) for record in records]
+        right_k, camera0_from_right = _projection(sequence / "calib.txt", f"P{OTHER_CAMERAS[path.name][-1]}")
+        right = RightCamera(right_k, invert(camera0_from_right) @ camera0_from_camera)
     faults = without_stamp(images, stamps_ns)
-    return ImageSequence(f"kitti_{sequence.name}", records, known, partner=partner, faults=faults)
+    return ImageSequence(f"kitti_{sequence.name}", records, known, right=right, faults=faults)
 
 
 def _projection(path: Path, key: str) -> tuple[Calibration, np.ndarray]:
@@ -125,20 +125,20 @@ def open_tutorial(
     stamps_ns = stamps_at_rate(len(images), FPS if fps is None else fps, str(path))
     records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
     projections = None if calibration is not None and not stereo else _projections(path / "calib.txt")
-    partner = None
+    right = None
     if stereo:
         if len(projections) < 2:
             raise CalibrationError(f"{path / 'calib.txt'} has one projection matrix; stereo needs a second line")
-        records = [replace(record, partner=path / "image_r" / record.image.name) for record in records]
+        records = [replace(record, right=path / "image_r" / record.image.name) for record in records]
         left, right = (_camera0_from_camera(projection) for projection in projections[:2])
-        partner = PartnerCamera(
+        right = RightCamera(
             calibration_from_values(f"{path / 'calib.txt'}, line 2", projections[1][:, :3]), invert(right) @ left
         )
     if calibration is not None:
         known = read_calibration(calibration)
     else:
         known = calibration_from_values(f"{path / 'calib.txt'}, line 1", projections[0][:, :3])
-    return ImageSequence(path.name, records, known, partner=partner)
+    return ImageSequence(path.name, records, known, right=right)
 
 
 def _projections(path: Path) -> np.ndarray:

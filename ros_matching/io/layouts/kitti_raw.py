@@ -22,13 +22,13 @@ from ros_matching.io.calibration import Calibration, calibration_from_values, re
 from ros_matching.io.folder import rows_of_images
 from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import pose_or_none, rigid_transforms
-from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
+from ros_matching.io.sequence import ImageRecord, ImageSequence, RightCamera
 from ros_matching.io.source_format import SourceFormat
 from ros_matching.io.text import numbers_by_name, read_lines, read_table
 from ros_matching.io.trajectory import Trajectory
 
 CAMERAS = ("image_02", "image_00", "image_03", "image_01")  # in order of preference: colour, then left
-PARTNERS = {"image_02": "image_03", "image_03": "image_02", "image_00": "image_01", "image_01": "image_00"}
+OTHER_CAMERAS = {"image_02": "image_03", "image_03": "image_02", "image_00": "image_01", "image_01": "image_00"}
 CAMERA_FILE, VELODYNE_FILE, IMU_FILE = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt", "calib_imu_to_velo.txt"
 _EARTH_RADIUS_M = 6378137.0
 _MAX_GAP_S = 0.25
@@ -56,14 +56,14 @@ def open_kitti_raw(path: Path, *, calibration: Path | None = None, stereo: bool 
     rig = _Rig(drive, (width, height))
     poses = _poses(drive, rig, camera, images, stamps_ns)
     records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
-    known, partner = rig.calibration(camera) if calibration is None else read_calibration(calibration), None
+    known, right = rig.calibration(camera) if calibration is None else read_calibration(calibration), None
     if stereo:
-        right = PARTNERS[camera]
-        records = [replace(record, partner=drive / right / "data" / record.image.name) for record in records]
-        partner = PartnerCamera(
-            rig.calibration(right), rig.camera_from_camera0(right) @ invert(rig.camera_from_camera0(camera))
+        other = OTHER_CAMERAS[camera]
+        records = [replace(record, right=drive / other / "data" / record.image.name) for record in records]
+        right = RightCamera(
+            rig.calibration(other), rig.camera_from_camera0(other) @ invert(rig.camera_from_camera0(camera))
         )
-    return ImageSequence(drive.name, records, known, partner=partner)
+    return ImageSequence(drive.name, records, known, right=right)
 
 
 def _drive_and_camera(path: Path) -> tuple[Path, str | None]:

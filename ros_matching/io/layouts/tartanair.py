@@ -19,7 +19,7 @@ from ros_matching.io.calibration import Calibration, read_calibration
 from ros_matching.io.folder import DEFAULT_FPS
 from ros_matching.io.images import image_file_size, list_images
 from ros_matching.io.poses import poses_from_quaternions
-from ros_matching.io.sequence import ImageRecord, ImageSequence, PartnerCamera
+from ros_matching.io.sequence import ImageRecord, ImageSequence, RightCamera
 from ros_matching.io.source_format import SourceFormat, stamps_at_rate
 from ros_matching.io.text import COMMAS_OR_SPACES, read_table
 
@@ -60,17 +60,17 @@ def open_tartanair(
     fixed = Calibration(
         "TartanAir's calibration", width / 2, width / 2, width / 2, height / 2, image_size=(width, height)
     )
-    partner = None
+    right = None
     if stereo:
         other = _CAMERAS[camera]
         names = {image.stem.split("_")[0]: image for image in list_images(folder / f"image_{other}")}
         if not names:
             raise SourceError(f"stereo needs the images of {folder / f'image_{other}'}, which are not there")
-        records = [replace(record, partner=names.get(record.image.stem.split("_")[0])) for record in records]
+        records = [replace(record, right=names.get(record.image.stem.split("_")[0])) for record in records]
         side = -BASELINE_M if camera in _LEFT else BASELINE_M
-        partner = PartnerCamera(fixed, pose_from(np.eye(3), np.array([side, 0.0, 0.0])))
+        right = RightCamera(fixed, pose_from(np.eye(3), np.array([side, 0.0, 0.0])))
     known = fixed if calibration is None else read_calibration(calibration)
-    return ImageSequence(f"{folder.parent.name}_{folder.name}", records, known, partner=partner)
+    return ImageSequence(f"{folder.parent.name}_{folder.name}", records, known, right=right)
 
 
 def _folder_and_camera(path: Path) -> tuple[Path, str | None]:

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from ros_matching.datatypes import Frame, StereoPartner
+from ros_matching.datatypes import Frame, RightImage
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.geometry.distortion import Undistorter
 from ros_matching.nodes.common.conversions import depth_from_msg, image_from_msg, image_size_from_msg, stamp_ns_from_msg
@@ -178,7 +178,7 @@ class ScaleInput:
         undistorter = self._right_calibration.undistorter(*image_size_from_msg(msg))
         image = image_from_msg(msg)
         pose = self._right_calibration.right_from_camera(self._camera_frame, msg.header.frame_id)
-        return replace(frame, partner=StereoPartner(undistorter.undistort(image), undistorter.camera, pose))
+        return replace(frame, right=RightImage(undistorter.undistort(image), undistorter.camera, pose))
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
         if stamp_ns_from_msg(msg.header.stamp) <= 0:

@@ -113,11 +113,11 @@ def test_depth_is_in_metres(layout: Callable, room: Sequence, tmp_path: Path) ->
 )
 def test_the_right_camera(layout: Callable, from_right: list[float], room: Sequence, tmp_path: Path) -> None:
     path = layout(tmp_path, room)
-    assert all(frame.partner is None for frame in open_source(path))
+    assert all(frame.right is None for frame in open_source(path))
     for frame in open_source(path, stereo=True):
-        np.testing.assert_allclose(frame.partner.partner_from_camera[:3, 3], from_right, atol=1e-9)
-        np.testing.assert_allclose(frame.partner.partner_from_camera[:3, :3], np.eye(3), atol=1e-9)
-        np.testing.assert_allclose(frame.partner.camera.matrix, room.k, atol=0.51)
+        np.testing.assert_allclose(frame.right.right_from_camera[:3, 3], from_right, atol=1e-9)
+        np.testing.assert_allclose(frame.right.right_from_camera[:3, :3], np.eye(3), atol=1e-9)
+        np.testing.assert_allclose(frame.right.camera.matrix, room.k, atol=0.51)
 
 
 @every_layout

@@ -120,9 +120,9 @@ def test_the_right_image_belongs_to_the_image_of_its_stamp(start_vo):
     infos.send(info)
     images.send(image)
     peer.send_frame(0)
-    partner = tracker.frames[0].partner
+    partner = tracker.frames[0].right
     np.testing.assert_array_equal(partner.image, picture(1000))
-    np.testing.assert_allclose(partner.partner_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
+    np.testing.assert_allclose(partner.right_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
 
 
 def test_unknown_extrinsics_of_the_right_camera_are_reported(start_vo):
@@ -133,7 +133,7 @@ def test_unknown_extrinsics_of_the_right_camera_are_reported(start_vo):
     images.send(image)
     peer.send_frame(0)
     assert "stereo_baseline_m" in peer.diagnosis("right camera").message
-    assert tracker.frames[0].partner is None
+    assert tracker.frames[0].right is None
 
 
 def test_a_stereo_calibration_of_raw_images_is_understood():
