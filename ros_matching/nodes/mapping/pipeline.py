@@ -114,6 +114,7 @@ class MappingPipeline:
     def process(self, received: ReceivedKeyframe) -> None:
         """Map one keyframe, or those that are in order now, and publish the results."""
         parts = self._parts
+        # Convert
         try:
             keyframe = keyframe_from_msg(received.msg)
         except NodeError as error:
@@ -121,13 +122,17 @@ class MappingPipeline:
             parts.problems.report(Problem.KEYFRAME, f"keyframe {received.msg.id} cannot be used: {error}")
             return
         frames = FrameNames(received.msg.header.frame_id, received.msg.image.header.frame_id)
-        turn = self._order.take(OrderedKeyframe(keyframe, frames))
-        if turn.refused is not None:
+        # Check the order
+        ordered = self._order.take(OrderedKeyframe(keyframe, frames))
+        if ordered.refused is not None:
             parts.statistics.count_refused()
-            parts.problems.report(Problem.KEYFRAME, f"keyframe {turn.refused.keyframe.id} is left out: {turn.refusal}")
-        if turn.restart:
-            self.restart(turn.restart)
-        for item in turn.to_map:
+            parts.problems.report(
+                Problem.KEYFRAME, f"keyframe {ordered.refused.keyframe.id} is left out: {ordered.refusal}"
+            )
+        if ordered.restart:
+            self.restart(ordered.restart)
+        # Map and publish
+        for item in ordered.to_map:
             self._map(item, received.received_s)
 
     def finish(self) -> None:

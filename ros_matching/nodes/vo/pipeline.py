@@ -87,11 +87,14 @@ class VoPipeline:
     def process(self, image: ReceivedImage) -> None:
         """Track one image and publish the results."""
         parts, msg = self._parts, image.msg
+        # Convert and track
         frame, result = self._result(image)
+        # Publish pose, odometry, TF and keyframes
         header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
         parts.statistics.count_result(result, was_tried=frame is not None)
         poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
         parts.outputs.publish(result, frame, header, parts.extrinsics(header.frame_id), poses)
+        # Publish the status, last
         latency_ms = (time.perf_counter() - image.received_s) * 1e3
         parts.statistics.count_latency(latency_ms, result.stage_ms)
         status = status_to_msg(result, header)
