@@ -51,7 +51,7 @@ def test_the_source_tree_comes_before_the_generated_messages(
     assert (site_packages / "ros_matching_overlay.py").is_file()
 
 
-def test_python_starts_anew_once(installed: ModuleType, starts: list[list[str]]) -> None:
+def test_python_restarts_once(installed: ModuleType, starts: list[list[str]]) -> None:
     os.environ["AMENT_PREFIX_PATH"] = "/opt/ros/jazzy"
     installed.enter("/overlay")
     installed.enter("/overlay")
@@ -60,9 +60,7 @@ def test_python_starts_anew_once(installed: ModuleType, starts: list[list[str]])
     assert starts == [sys.orig_argv]
 
 
-def test_the_ros_wheels_are_left_to_start_python_anew(
-    installed: ModuleType, starts: list[list[str]], tmp_path: Path
-) -> None:
+def test_the_ros_wheels_restart_python(installed: ModuleType, starts: list[list[str]], tmp_path: Path) -> None:
     (tmp_path / "ros_wheels_bootstrapper").mkdir()
     os.environ["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"  # inherited from a process of another environment
     installed.enter("/overlay")

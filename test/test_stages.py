@@ -29,7 +29,7 @@ def test_the_times_of_stages_add_up_to_the_whole(clock):
     assert sum(taken.values()) == pytest.approx(7)
 
 
-def test_the_times_of_one_name_are_summed_and_begin_anew_once_taken(clock):
+def test_the_times_of_one_name_are_summed_until_taken(clock):
     timer = StageTimer()
     for _ in range(3):
         with timer("match"):

@@ -31,7 +31,7 @@ def test_several_in_a_row_that_follow_on_each_other_are_a_new_start():
     assert steps(series, [900, 901, 902, 903]) == [ODD, ODD, NEW, NEXT]
 
 
-def test_odd_items_that_do_not_follow_on_each_other_are_no_new_start():
+def test_inconsistent_odd_items_do_not_restart():
     assert NEW not in steps(rising(), [1, 2, 900, -50, 700, -3, 500, 3])
 
 

@@ -82,7 +82,7 @@ def test_strides_are_sequences_of_their_own_and_a_repeat_begins_a_frame_later(re
     assert [row["sequence"] for row in rows] == ["room", "room, every 3rd"]
 
 
-def test_nobody_tracks_anything_is_exit_code_1(recording, tmp_path):
+def test_no_tracked_frame_is_exit_code_1(recording, tmp_path):
     assert benchmark(recording, "--stop", 1, "--matcher", "sift", "--out", tmp_path) == 1
     [run] = details(tmp_path)
     assert (run["frames"], run["tracked"]) == (1, 0)

@@ -86,7 +86,7 @@ def test_trajectory_over_ros_equals_the_offline_one(recording, tmp_path):
     assert ours["ate"] == pytest.approx(offline_report["ate_rmse"], rel=1e-6)
     assert (orb["matcher"], orb["frames"]) == ("orb", FRAMES)
     assert 100 < ours["peak_mb"] < 2000
-    stages = ours["stage_ms"]  # as vo_status tells them
+    stages = ours["stage_ms"]  # of vo_status
     assert 0 < stages["extract"] < sum(stages.values()) <= ours["ms"]
     assert report_of(tmp_path / "ros" / "orb")["frames"] == FRAMES
 
@@ -153,7 +153,7 @@ def test_run_replays_in_one_process_and_ends(recording):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_run_ends_cleanly_when_told_to(how):
+def test_run_ends_cleanly_after_a_signal(how):
     command = [*COMMAND, "run", "--ros-args", "-r", "image:=/eye/image_raw"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | isolation()

@@ -1,4 +1,4 @@
-"""`ros-matching doctor` finds what is missing, and says what to do."""
+"""`ros-matching doctor` reports missing parts with remedies."""
 
 from __future__ import annotations
 

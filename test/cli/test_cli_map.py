@@ -58,9 +58,9 @@ def test_true_poses_give_the_true_wall(sliding):
     assert found["abs_rel"] < 1e-4
     assert found["precision1"] == 1
     assert len(read_tum(folder / "keyframes.tum")) == found["keyframes"]
-    pictures = sorted((folder / "depth").glob("*.png"))
-    assert len(pictures) == -(-found["mapped"] // 2)
-    assert cv2.imread(str(pictures[0])).shape == (120, 320, 3)
+    images = sorted((folder / "depth").glob("*.png"))
+    assert len(images) == -(-found["mapped"] // 2)
+    assert cv2.imread(str(images[0])).shape == (120, 320, 3)
     assert "Cloud against the true surface" in (folder / "report.md").read_text()
 
 
@@ -100,20 +100,20 @@ def test_rerun_gets_what_is_mapped(sliding, tmp_path):
     assert sum(path.startswith("/world/points/") for path in paths) == report(folder)["mapped"]
 
 
-def test_rerun_that_is_not_installed_is_told(sliding, monkeypatch, capsys):
+def test_rerun_that_is_not_installed_is_reported(sliding, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rerun", None)
     code, _ = sliding("--poses", "truth", "--rerun")
     assert code == 2
     assert "pip install rerun-sdk" in capsys.readouterr().err
 
 
-def test_a_scale_anchor_needs_the_trackers_poses(sliding, capsys):
+def test_a_scale_source_needs_the_trackers_poses(sliding, capsys):
     code, _ = sliding("--poses", "truth", "--scale", "depth")
     assert code == 2
     assert "--wheel-odometry" in capsys.readouterr().err
 
 
-def test_poses_of_a_file_need_no_truth(sliding, tmp_path):
+def test_poses_of_a_file_need_no_ground_truth(sliding, tmp_path):
     truth = [(frame.stamp_ns, frame.true_world_from_camera) for frame in SlidingSource()]
     stamps, poses = zip(*truth[2:], strict=True)
     write_tum(tmp_path / "poses.tum", Trajectory(np.array(stamps), np.array(poses)))

@@ -40,7 +40,7 @@ PARAMETERS = {
 
 
 def recorded(command: list[str]) -> tuple[list[KeyframeMsg], list[Path], str]:
-    """The keyframes and their corrected poses that were sent while the command ran, and what it said."""
+    """Return the keyframes and corrected poses sent while the command ran, and its output."""
     isolate()
     keyframes: list[KeyframeMsg] = []
     paths: list[Path] = []

@@ -54,7 +54,7 @@ class FakeSource:
 
 
 class FakeOdometry:
-    """Knows the truth up to scale, but needs five frames to start and cannot see the frames in ``blind``."""
+    """Returns ground truth up to scale, after five frames, and is lost in the frames ``blind``."""
 
     blind: frozenset[int] = frozenset()
     config = None
@@ -151,7 +151,7 @@ def test_quiet_prints_nothing(track, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_truth_there_are_no_errors_to_report(track, capsys):
+def test_without_ground_truth_there_are_no_errors_to_report(track, capsys):
     code, report = track(FakeSource(with_truth=False))
     assert code == 0
     assert report["tracked"] == 35

@@ -49,7 +49,7 @@ def published(tmp_path) -> Path:
     return tmp_path / "tiny.pth.tar"
 
 
-def test_list_tells_the_provenance(weights, capsys):
+def test_list_reports_the_provenance(weights, capsys):
     assert main(["weights", "list", str(weights.parent)]) == 0
     text = capsys.readouterr().out
     for part in ("tiny.safetensors", "says hello", "greetings", "ros-matching train tiny", "Apache-2.0", "AUC@5: 0.75"):
@@ -92,7 +92,7 @@ def test_import_writes_weights_with_their_provenance(published, tmp_path, monkey
     assert main(["weights", "verify", "."]) == 0
 
 
-def test_import_does_not_overwrite_unasked(published, weights, capsys):
+def test_import_does_not_overwrite_by_default(published, weights, capsys):
     arguments = ["weights", "import", "tiny", str(published), "--out", str(weights)]
     assert main(arguments) == 2
     assert "--force" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def test_a_table_is_markdown_aligned_and_without_empty_columns():
     ]
 
 
-def test_a_measurement_is_written_as_markdown_json_and_picture(tmp_path):
+def test_a_measurement_is_written_as_markdown_json_and_plot(tmp_path):
     pytest.importorskip("matplotlib")
     lines = {f"line {number}": (np.arange(3.0), np.arange(3.0) * number) for number in range(12)}
     panels = [Panel(f"panel {number}", "x", "y", lines) for number in range(5)]
@@ -52,7 +52,7 @@ def test_a_measurement_is_written_as_markdown_json_and_picture(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_picture_bears_long_names_and_a_single_line(tmp_path):
+def test_a_plot_allows_long_names_and_a_single_line(tmp_path):
     pytest.importorskip("matplotlib")
     x = np.arange(3.0)
     for number, name in enumerate(["a", 40 * "long name "]):

@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
-from vo_peer import CAMERA, CAMERA_FRAME, MAP_NUMBER, picture, stamp_ns
+from vo_peer import CAMERA, CAMERA_FRAME, MAP_NUMBER, noise_image, stamp_ns
 
 from ros_matching.datatypes import DepthMap, Frame, Keyframe, PointCloud, ScaleState
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
@@ -44,7 +44,7 @@ def keyframe(number: int, scale: ScaleState = ScaleState.UP_TO_SCALE) -> Keyfram
     """The keyframe of a number: each is ``STEP`` away from the one before."""
     points = np.array([[10.0, 12.0], [30.5, 20.25], [40.0, 30.0]])
     pose = np.linalg.matrix_power(STEP, number)
-    frame = Frame(number, stamp_ns(number), picture(number), CAMERA)
+    frame = Frame(number, stamp_ns(number), noise_image(number), CAMERA)
     return Keyframe(number, frame, pose, points, np.array([2.0, 3.0, 4.0]), scale, map_id=MAP_NUMBER)
 
 
@@ -54,7 +54,7 @@ def keyframe_message(number: int, scale: ScaleState = ScaleState.UP_TO_SCALE) ->
 
 
 def depth_map(number: int) -> DepthMap:
-    """The depth that the known mapper says the keyframe of a number has; some of it is unknown."""
+    """Return the depth of the known mapper for the keyframe with this number; partly unknown."""
     depth = np.random.default_rng(number).uniform(1, 5, (DEPTH_CAMERA.height, DEPTH_CAMERA.width)).astype(np.float32)
     depth[0] = np.nan
     return DepthMap(depth, np.where(np.isnan(depth), 0, 0.9).astype(np.float32), DEPTH_CAMERA)

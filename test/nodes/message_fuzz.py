@@ -23,7 +23,7 @@ from rclpy.context import Context
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
-from vo_peer import CAMERA_FRAME, RELATIVE_COVARIANCE, frame_messages, picture, stamp_ns
+from vo_peer import CAMERA_FRAME, RELATIVE_COVARIANCE, frame_messages, noise_image, stamp_ns
 
 from ros_matching import load_matcher
 from ros_matching.datatypes import Camera, DistortionModel, Frame
@@ -127,7 +127,7 @@ def images(draw: Any, number: int) -> Image:
 def compressed_images(draw: Any, number: int) -> CompressedImage:
     header = header_to_msg(stamp_ns(number), CAMERA_FRAME)
     size = draw(st.sampled_from([(48, 64), (48, 64), (1, 1), (1, 640), (96, 128)]))
-    pixels = cv2.resize(picture(0), size[::-1])
+    pixels = cv2.resize(noise_image(0), size[::-1])
     msg = image_to_compressed_msg(pixels, header)
     if draw(st.booleans()):
         msg.data = cv2.imencode(draw(st.sampled_from([".png", ".webp", ".bmp", ".tiff"])), pixels)[1].tobytes()
@@ -354,7 +354,7 @@ def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int
         msg, info = frame_messages(number)
         if with_info:
             node._on_camera_info(info)
-        take_image(image_to_compressed_msg(picture(number), msg.header) if transport == "compressed" else msg)
+        take_image(image_to_compressed_msg(noise_image(number), msg.header) if transport == "compressed" else msg)
 
     kinds = {
         "image": (compressed_images if transport == "compressed" else images, take_image),

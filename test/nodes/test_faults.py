@@ -176,7 +176,7 @@ def test_callbacks_of_mapping_node(start_mapping, monkeypatch, part):
 
 
 @pytest.mark.parametrize("part", ["vo.vo_node.vo_report", "vo.image_input.ImageInput.watch"])
-def test_a_diagnosis_that_fails_says_so(start_vo, monkeypatch, part):
+def test_failing_diagnostics_are_reported(start_vo, monkeypatch, part):
     _, _, peer = start_vo()
     with monkeypatch.context() as patch:
         inject(patch, part, RuntimeError("injected"))
@@ -238,7 +238,7 @@ def test_a_fault_at_the_end_does_not_lose_the_map(start_mapping, monkeypatch, tm
     assert node.state == "inactive"
 
 
-def test_an_image_that_cannot_be_prepared_has_a_status_with_the_reason(start_vo, monkeypatch):
+def test_an_image_that_cannot_be_converted_has_a_status_with_the_reason(start_vo, monkeypatch):
     _, tracker, peer = start_vo()
     peer.send_frame(0)
     with monkeypatch.context() as patch:

@@ -130,7 +130,7 @@ class KnownTracker:
 
 
 class VoPeer(Peer):
-    """Publishes pictures as a camera does, and keeps all that vo_node publishes."""
+    """Publishes images like a camera, and stores all messages of vo_node."""
 
     def __init__(self, context, *, listen_to=tuple(OUTPUTS), latched_info: bool = False, compressed=False) -> None:
         super().__init__(context, "vo_node", {topic: OUTPUTS[topic] for topic in listen_to})
@@ -145,14 +145,14 @@ class VoPeer(Peer):
         self.wait_until_matched(self.images, self.infos)
 
     def send(self, msg: Any, info: CameraInfo | None) -> VoStatus:
-        """Publish a picture, with its CameraInfo if any, and wait for its status."""
+        """Publish an image, with its CameraInfo if any, and wait for its status."""
         if info is not None:
             self.infos.publish(info)
         self.images.publish(msg)
         return self.status_of(stamp_ns_from_msg(msg.header.stamp))
 
     def send_frame(self, number: int, camera: Camera = CAMERA, **changes: Any) -> VoStatus:
-        """Publish the picture of a number with its CameraInfo, and wait for its status."""
+        """Publish the image with this number and its CameraInfo, and wait for its status."""
         msg, info = frame_messages(number, camera)
         for name, value in changes.items():
             setattr(msg, name, value)
@@ -167,16 +167,16 @@ class VoPeer(Peer):
 
 
 def stamp_ns(number: int) -> int:
-    """The stamp of the picture of a number."""
+    """Return the stamp of the image with this number."""
     return START_NS + number * PERIOD_NS
 
 
-def picture(number: int, camera: Camera = CAMERA) -> np.ndarray:
-    """The picture of a number: noise."""
+def noise_image(number: int, camera: Camera = CAMERA) -> np.ndarray:
+    """Return the image with this number: noise."""
     return np.random.default_rng(number).integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
 
 
 def frame_messages(number: int, camera: Camera = CAMERA) -> tuple[Image, CameraInfo]:
-    """The picture of a number and its CameraInfo."""
+    """Return the image with this number and its CameraInfo."""
     header = header_to_msg(stamp_ns(number), CAMERA_FRAME)
-    return image_to_msg(picture(number, camera), header), camera_to_msg(camera, header)
+    return image_to_msg(noise_image(number, camera), header), camera_to_msg(camera, header)

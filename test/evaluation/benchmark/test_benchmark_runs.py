@@ -50,7 +50,7 @@ def row_of(rows: list[dict], matcher: str) -> dict:
     return row
 
 
-def test_each_front_end_has_its_figures(truth):
+def test_each_matcher_has_its_figures(truth):
     sequence_runs = SequenceRuns(
         "office", 60, (ran(truth, "a", "ii" + 56 * "t" + "ll", peak_mb=321.0), ran(truth, "b", 60 * "t"))
     )
@@ -125,7 +125,7 @@ def test_repeats_are_summed_up_by_their_medians(truth):
     assert (row["ate_least"], row["ate_most"]) == (pytest.approx(min(singles)), pytest.approx(max(singles)))
 
 
-def test_a_front_end_that_could_not_run_has_its_reason_below_the_table(truth, tmp_path):
+def test_a_matcher_that_could_not_run_has_its_reason_below_the_table(truth, tmp_path):
     nothing = RunRecorder("office", "peer").report()
     sequence_runs = SequenceRuns(
         "office", 60, (ran(truth, "a", 60 * "t"), BenchmarkRun("peer", nothing, "needs torchvision"))
@@ -152,7 +152,7 @@ def test_everything_is_written(truth, tmp_path):
     assert min(cv2.imread(str(tmp_path / "office.png")).shape[:2]) > 500
 
 
-def test_without_truth_the_times_are_drawn_all_the_same(truth, tmp_path):
+def test_without_ground_truth_the_times_are_drawn_all_the_same(truth, tmp_path):
     sequence_runs = SequenceRuns("office", 60, (ran(truth, "a", 60 * "t", with_truth=False),))
     measurement = benchmark_measurement([sequence_runs], SETTINGS)
     assert "a, on office: no ground truth" in measurement.markdown()

@@ -21,7 +21,7 @@ SHIFTS = (0.0, 0.08, -0.1, 0.15, -0.06, 0.2)
 
 @pytest.fixture(scope="module")
 def frames() -> list[Frame]:
-    """A textured wall that stands across the view at a depth of 2, seen from beside."""
+    """A textured wall across the view at a depth of 2, and a second view from the side."""
     rng = np.random.default_rng(0)
     wall = cv2.GaussianBlur(rng.integers(0, 256, (400, 600, 3), dtype=np.uint8), (0, 0), 1.5)
     wall = cv2.normalize(wall, None, 0, 255, cv2.NORM_MINMAX)

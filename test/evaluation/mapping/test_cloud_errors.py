@@ -12,7 +12,7 @@ def sheet(width: float = 10.0, step: float = 0.05, z: float = 0.0) -> np.ndarray
     return np.column_stack([x.ravel(), y.ravel(), np.full(x.size, z)])
 
 
-def test_the_truth_itself_is_perfect():
+def test_the_ground_truth_itself_is_perfect():
     report = evaluate_cloud(sheet(), sheet())
     assert report.accuracy == report.gap == 0
     assert report.f_score == {1: 1.0, 2: 1.0}

@@ -67,7 +67,7 @@ def test_an_unknown_scale_is_found_and_undone():
     assert report.cloud.precision[1] > 0.99
 
 
-def test_without_truth_the_report_says_so():
+def test_without_ground_truth_the_report_has_no_errors():
     recorder = MappingRecorder(is_aligned=False)
     recorder.add(frame(0, with_truth=False), np.eye(4), depth_map(WALL), "", {"depth": 1.0})
     report = recorder.report(cloud(wall()))
@@ -86,13 +86,13 @@ def test_nothing_at_all():
     assert report.cloud is None
 
 
-def test_a_depth_picture_is_red_near_and_blue_far_and_grey_unknown():
+def test_a_depth_image_is_red_near_and_blue_far_and_grey_unknown():
     depth = np.full((6, 8), np.nan, np.float32)
     depth[:3, :4], depth[3:, :4] = 1.0, 10.0
     camera = Camera(8, 6, 8.0, 8.0, 3.5, 2.5)
-    picture = draw_depth(DepthMap(depth, np.ones((6, 8)), camera), np.zeros((24, 32, 3), np.uint8))
-    assert picture.shape == (24, 64, 3)
-    near, far, unknown = picture[4, 36].astype(int), picture[20, 36].astype(int), picture[4, 60]
+    image = draw_depth(DepthMap(depth, np.ones((6, 8)), camera), np.zeros((24, 32, 3), np.uint8))
+    assert image.shape == (24, 64, 3)
+    near, far, unknown = image[4, 36].astype(int), image[20, 36].astype(int), image[4, 60]
     assert near[0] > near[2]
     assert far[2] > far[0]
     assert len(set(unknown.tolist())) == 1

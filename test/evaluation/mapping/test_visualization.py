@@ -41,7 +41,7 @@ def test_a_flat_surface_is_not_shaded_and_an_edge_is():
     assert image.min() < 150
 
 
-def test_an_empty_cloud_is_an_empty_picture():
+def test_an_empty_cloud_is_an_empty_image():
     empty = PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
     image = draw_cloud(empty, CAMERA, np.eye(4), point_size=0.1)
     assert (image == image[0, 0]).all()

@@ -39,7 +39,7 @@ def pair(model: str, seed: int = 0):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("seed", range(3))
-def test_the_truth_aligns_the_images(model, seed):
+def test_the_ground_truth_aligns_the_images(model, seed):
     made = pair(model, seed)
     assert made.image0.shape == made.image1.shape == (SIZE[1], SIZE[0], 3)
     v, u = np.mgrid[: SIZE[1], : SIZE[0]].reshape(2, -1)
@@ -52,7 +52,7 @@ def test_the_truth_aligns_the_images(model, seed):
     assert grid_error(made.truth, made) == 0
 
 
-def test_an_error_is_a_share_of_the_side():
+def test_an_error_is_a_fraction_of_the_side():
     made = pair("affine")
     shift = np.array([[1, 0, 0.1 * (SIZE[0] - 1)], [0, 1, 0], [0, 0, 1]])
     moved = replace(made.truth, image1_from_image0=shift @ made.truth.image1_from_image0)
@@ -80,7 +80,7 @@ def test_a_failure_counts_as_doing_nothing():
     assert failed.error == nothing.error > 0.02
 
 
-def test_sift_finds_a_homography_and_the_table_says_so(tmp_path):
+def test_sift_finds_a_homography(tmp_path):
     paths = []
     for seed in range(2):
         paths.append(tmp_path / f"{seed}.png")

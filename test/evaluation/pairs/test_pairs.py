@@ -144,7 +144,7 @@ def test_frames_are_extracted_once_and_only_those_held_out():
     assert sorted(result.frames for result in results) == [(16, 17), (16, 18), (17, 18), (17, 19), (18, 19)]
 
 
-def test_a_wrong_rotation_is_found_out():
+def test_a_wrong_rotation_is_detected():
     results = list(evaluate_pairs({"turned": Oracle(6.0)}, Walk(), PairSet("walk", (1, 2), part="all")))
     figures = {one.gaps: one.poses["own"] for one in pair_figures(results)}
     assert figures[1,].rotation_deg == pytest.approx(6, abs=0.5)
@@ -166,7 +166,7 @@ def test_without_matches_every_pose_fails_and_without_pairs_there_is_an_error():
         list(evaluate_pairs({"oracle": Oracle()}, Walk(5, frozenset(range(1, 5))), PairSet("walk", (1,), part="all")))
 
 
-def test_pairs_without_truth_or_motion_do_not_count():
+def test_pairs_without_ground_truth_or_motion_do_not_count():
     still = PairSet("walk", (1,), part="all")
     results = list(evaluate_pairs({"oracle": Oracle()}, Walk(unknown=frozenset({4})), still))
     assert len(results) == 7
@@ -174,7 +174,7 @@ def test_pairs_without_truth_or_motion_do_not_count():
     assert pair_figures(results)[0].pairs == 7
 
 
-def test_where_the_truth_is_noisy_only_rotation_counts():
+def test_where_the_ground_truth_is_noisy_only_rotation_counts():
     pair_set = PairSet("walk", (1,), rotation_only=True, part="all")
     [figures] = pair_figures(evaluate_pairs({"oracle": Oracle()}, Walk(), pair_set))
     assert np.isnan(figures.poses["own"].translation_deg)

@@ -43,7 +43,7 @@ class Kept:
 
 
 class Chooses:
-    """Keeps the rows that it is told, and knows the true motion or that of ``pose``."""
+    """Keeps the given rows, and returns the true motion or that of ``pose``."""
 
     def __init__(self, rows: np.ndarray, pose: np.ndarray = MOTION) -> None:
         self.kept = Kept(rows, essential_from_pose(pose))
@@ -58,7 +58,7 @@ def measure(**pruners) -> dict[str, dict]:
     return {row["pruner"]: row for row in table.rows}
 
 
-def test_right_matches_are_told_by_the_true_motion():
+def test_correct_matches_follow_the_true_motion():
     np.testing.assert_array_equal(true_matches(pair()), np.arange(RIGHT + WRONG) < RIGHT)
 
 

@@ -99,7 +99,7 @@ def test_a_pair_without_matches_counts_zero():
 def test_repeatability_by_hand():
     points0 = np.array([[10.0, 10], [50, 50], [90, 90]])
     points1 = np.array([[30.0, 12], [70, 50], [200, 200], [31, 10]])
-    # Two of image 0's points and three of image 1's have a partner within 3 px.
+    # Two of image 0's points and three of image 1's have a counterpart within 3 px.
     assert repeatability(points0, points1, SHIFT, 3) == pytest.approx(5 / 7)
     assert repeatability(points0, points1[:0], SHIFT, 3) == 0
     assert np.isnan(repeatability(points0[:0], points1[:0], SHIFT, 3))

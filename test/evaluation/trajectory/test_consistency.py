@@ -78,7 +78,7 @@ def test_errors_that_last_count_once():
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.2])
-def test_motions_are_judged_in_the_unit_of_the_estimate(make_truth, scale):
+def test_motions_are_evaluated_in_the_unit_of_the_estimate(make_truth, scale):
     truth = make_truth(400)
     assert scale_of(estimates(truth, scale)) == pytest.approx(scale)
     found = evaluate_consistency(estimates(truth, scale))["relative"]
@@ -87,7 +87,7 @@ def test_motions_are_judged_in_the_unit_of_the_estimate(make_truth, scale):
     assert evaluate_consistency(estimates(truth, scale, factor=0.25))["relative"].mean_nees > 18
 
 
-def test_metres_are_held_to_be_metres(make_truth):
+def test_metres_are_treated_as_metres(make_truth):
     """A unit that is 10 % off, called metres: the covariance holds only where it has the unit's uncertainty."""
     poses = [replace(pose, is_metric=True) for pose in estimates(make_truth(400), 1.1)]
     honest = [replace(pose, relative_covariance=widened(pose, 0.1)) for pose in poses]
@@ -111,13 +111,13 @@ def test_chained_motions_drift_beyond_a_covariance_that_does_not_grow(make_truth
     assert evaluate_consistency(estimates(make_truth(400), 1.0, chained=True))["world"].mean_nees > 20
 
 
-def test_a_first_pose_that_is_hardly_known_does_not_hide_what_is_wrong_with_the_others(make_truth):
+def test_an_uncertain_first_pose_does_not_hide_errors_of_the_others(make_truth):
     first, *others = estimates(make_truth(400), 1.0, chained=True)
     vague = replace(first, covariance=1e4 * first.covariance)
     assert evaluate_consistency([vague, *others])["world"].mean_nees > 20
 
 
-def test_a_run_is_judged_where_truth_has_the_stamps_of_frames(make_truth):
+def test_a_run_is_evaluated_where_ground_truth_has_the_stamps_of_frames(make_truth):
     truth = make_truth(60)
     records = [
         FrameRecord(

@@ -1,4 +1,4 @@
-"""Two runs with drawn errors, and a truth that has some too."""
+"""Two runs with random errors, and noisy ground truth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIGMAS = np.array([2e-3, 1e-3, 3e-3, 1e-3, 2e-3, 1e-3])
 
 
 def run(truth: Trajectory, unit: float, seed: int, claimed: float = 1.0) -> list[FrameRecord]:
-    """Motions with errors of ``SIGMAS`` in metres and radians, told in a unit, and claimed to be ``claimed`` times."""
+    """Motions with errors of ``SIGMAS`` in metres and radians, in a unit, with covariances of ``claimed`` times."""
     lengths = np.array([1 / unit] * 3 + [1.0] * 3)
     poses = truth.world_from_camera.copy()
     poses[:, :3, 3] /= unit
@@ -50,14 +50,14 @@ def run(truth: Trajectory, unit: float, seed: int, claimed: float = 1.0) -> list
 
 
 def shaken(truth: Trajectory, translation: float, rotation_deg: float) -> Trajectory:
-    """The truth as a sensor tells it, with noise on each pose."""
+    """Ground truth of a sensor, with noise on each pose."""
     rng = np.random.default_rng(9)
     noise = rng.normal(size=(len(truth), 6)) * ([translation] * 3 + [np.radians(rotation_deg)] * 3)
     poses = [retract(pose, step) for pose, step in zip(truth.world_from_camera, noise, strict=True)]
     return Trajectory(truth.stamps_ns, np.stack(poses))
 
 
-def test_honest_runs_differ_by_what_both_say_whatever_their_units(make_truth):
+def test_consistent_runs_differ_according_to_both_covariances_for_any_scale(make_truth):
     truth = make_truth(400)
     found = agreement(run(truth, 0.4, 1), run(truth, 3.0, 2))
     assert (found.count, found.freedom) == (399, 6)
@@ -67,7 +67,7 @@ def test_honest_runs_differ_by_what_both_say_whatever_their_units(make_truth):
     assert boasting.mean_nees == pytest.approx(24, rel=0.1)
 
 
-def test_the_noise_of_the_truth_is_told_from_that_of_the_runs(make_truth):
+def test_the_noise_of_the_ground_truth_is_derived_from_that_of_the_runs(make_truth):
     truth = make_truth(400)
     a, b, sensor = run(truth, 0.4, 1), run(truth, 3.0, 2), shaken(truth, 0.008, 0.3)
     found = ground_truth_noise(a, b, sensor)
@@ -77,7 +77,7 @@ def test_the_noise_of_the_truth_is_told_from_that_of_the_runs(make_truth):
     assert noisy_consistency(a, sensor, found).mean_nees == pytest.approx(6, rel=0.15)
 
 
-def test_a_perfect_truth_has_hardly_any_noise(make_truth):
+def test_exact_ground_truth_has_nearly_no_noise(make_truth):
     truth = make_truth(400)
     found = ground_truth_noise(run(truth, 1.0, 1), run(truth, 1.0, 2), truth)
     assert found.translation < 5e-4
@@ -93,7 +93,7 @@ def test_runs_that_share_too_little_are_refused(make_truth):
         agreement(a[:20], b[20:])
 
 
-def test_noise_is_told_in_the_unit_of_the_estimate():
+def test_noise_is_reported_in_the_unit_of_the_estimate():
     covariance = MotionNoise(0.02, 1.0).covariance(unit=2.0)
     np.testing.assert_allclose(np.sqrt(covariance.diagonal()), [0.01] * 3 + [np.radians(1)] * 3)
 
@@ -108,20 +108,20 @@ def backend_run(name: str, records: list[FrameRecord], truth: Trajectory | None)
     return BenchmarkRun(name, recorder.report())
 
 
-def test_a_benchmark_tells_whether_covariances_are_right(make_truth):
+def test_a_benchmark_compares_covariances_with_errors(make_truth):
     truth = make_truth(200)
     sensor = shaken(truth, 0.008, 0.3)
     runs = backend_run("a", run(truth, 0.4, 1), sensor), backend_run("b", run(truth, 3.0, 2), sensor)
     rows = covariance_table([SequenceRuns("office", 200, runs)]).rows
-    told = {(row["matcher"], row["against"]): row for row in rows}
-    assert told["a", "ground truth"]["nees"] > 50
+    table = {(row["matcher"], row["against"]): row for row in rows}
+    assert table["a", "ground truth"]["nees"] > 50
     for key in (("a", "b"), ("a", "noisy ground truth"), ("b", "noisy ground truth")):
-        assert told[key]["nees"] == pytest.approx(6, rel=0.25)
-    assert told["a", "noisy ground truth"]["noise"] == pytest.approx(0.008 * np.sqrt(2), rel=0.2)
+        assert table[key]["nees"] == pytest.approx(6, rel=0.25)
+    assert table["a", "noisy ground truth"]["noise"] == pytest.approx(0.008 * np.sqrt(2), rel=0.2)
     assert len(rows) == 5
 
 
-def test_without_truth_front_ends_are_still_held_to_each_other(make_truth):
+def test_without_ground_truth_matchers_are_still_compared_with_each_other(make_truth):
     truth = make_truth(100)
     runs = backend_run("a", run(truth, 0.4, 1), None), backend_run("b", run(truth, 3.0, 2), None)
     [row] = covariance_table([SequenceRuns("office", 100, runs)]).rows

@@ -125,7 +125,7 @@ def test_the_order_in_which_frames_arrive_does_not_matter(truth):
     assert values_of(shuffled.report()) == values_of(report)
 
 
-def test_without_truth_the_errors_are_null_and_the_table_says_why(truth):
+def test_without_ground_truth_the_errors_are_null_and_the_table_has_the_reason(truth):
     report = recorded(truth, "i" + 59 * "t", with_truth=False).report()
     values = values_of(report)
     assert [values[key] for key in TRUTH_KEYS] == [None] * len(TRUTH_KEYS)
@@ -181,7 +181,7 @@ def test_a_drive_on_one_straight_line_has_an_ate_and_the_report_says_what_was_fr
     assert values["alignment_note"] in summary_table(report)
 
 
-def test_a_camera_that_stands_still_is_reported(truth):
+def test_a_camera_that_does_not_move_is_reported(truth):
     poses = truth.world_from_camera.copy()
     poses[:, :3, 3] = 1.0
     report = recorded(Trajectory(truth.stamps_ns, poses), 60 * "t").report()
@@ -225,8 +225,8 @@ def test_files_hold_the_run(truth, tmp_path):
     np.testing.assert_allclose(estimate.positions, 0.5 * truth.positions[4:])
     np.testing.assert_allclose(read_tum(paths["ground_truth.tum"]).world_from_camera, truth.world_from_camera)
     assert json.loads(paths["report.json"].read_text())["tracked"] == 56
-    picture = cv2.imread(str(paths["trajectory.png"]))
-    assert min(picture.shape[:2]) > 500
+    image = cv2.imread(str(paths["trajectory.png"]))
+    assert min(image.shape[:2]) > 500
 
 
 def test_an_earlier_run_s_trajectory_is_not_left_behind(truth, tmp_path):

@@ -97,7 +97,7 @@ def test_rpe_of_a_known_error_in_every_step(truth, angle_deg):
     assert report.rpe_rot_deg == pytest.approx(angle_deg, abs=1e-6)
 
 
-def test_rpe_is_in_the_unit_of_the_truth(truth):
+def test_rpe_is_in_the_unit_of_the_ground_truth(truth):
     error = np.eye(4)
     error[:3, 3] = [0.02, 0, 0]
     exact = evaluate_trajectory(with_motion_errors(truth, error), truth)
@@ -137,7 +137,7 @@ def test_stamps_are_associated_with_the_nearest(make_truth: Callable[..., Trajec
         assert report.ate_rmse == pytest.approx(0, abs=1e-12)
 
 
-def test_frames_without_truth_are_left_out(truth):
+def test_frames_without_ground_truth_are_left_out(truth):
     known = Trajectory(truth.stamps_ns[10:30], truth.world_from_camera[10:30])
     report = evaluate_trajectory(truth, known)
     assert report.matched == 20
@@ -221,7 +221,7 @@ def test_the_unit_of_an_estimate_may_be_any(truth, unit):
     assert report.alignment_note == ""
 
 
-def test_an_estimate_that_stands_still_is_off_by_the_spread_of_the_truth(truth):
+def test_the_error_of_a_static_estimate_is_the_spread_of_the_ground_truth(truth):
     still = Trajectory(truth.stamps_ns, at_positions(np.full((60, 3), 0.1)).world_from_camera)
     spread = np.sqrt(np.mean(np.sum((truth.positions - truth.positions.mean(axis=0)) ** 2, axis=1)))
     for alignment in ("sim3", "se3"):
@@ -232,7 +232,7 @@ def test_an_estimate_that_stands_still_is_off_by_the_spread_of_the_truth(truth):
     assert "scale" in evaluate_trajectory(still, truth, alignment="scale").alignment_note
 
 
-def test_a_truth_that_stands_still_gives_no_scale(truth):
+def test_static_ground_truth_has_no_scale(truth):
     still = Trajectory(truth.stamps_ns, at_positions(np.full((60, 3), 0.1)).world_from_camera)
     for alignment in ("sim3", "scale"):
         with pytest.raises(EvaluationError, match=r"scale .* not defined"):
@@ -258,7 +258,7 @@ def test_positions_without_anything_in_common_give_no_scale():
     assert evaluate_trajectory(estimate, truth, alignment="se3").ate_rmse == pytest.approx(np.sqrt(2))
 
 
-def test_standing_still_without_alignment_has_no_path_to_be_a_share_of():
+def test_without_motion_there_is_no_ate_percent():
     still = at_positions(np.zeros((5, 3)))
     report = evaluate_trajectory(still, still, alignment="none")
     assert report.ate_rmse == 0

@@ -27,14 +27,14 @@ HEADER = Header(frame_id="camera")
 CAMERA = Camera(640, 480, 500.0, 510.0, 321.5, 238.25, DistortionModel.PLUMB_BOB, (-0.3, 0.1, 0.001, -0.002, 0.01))
 
 
-def smooth_picture(height: int = 24, width: int = 32) -> np.ndarray:
+def smooth_image(height: int = 24, width: int = 32) -> np.ndarray:
     """Slowly changing colours, which survive the halved chroma of YUV and the mosaic of Bayer."""
     v, u = np.mgrid[:height, :width].astype(np.float64)
     return np.stack([80 + 2 * u, 120 + v, 200 - u - v], axis=-1).round().astype(np.uint8)
 
 
 def bayer_mosaic(rgb: np.ndarray, pattern: str) -> np.ndarray:
-    """What a sensor with the pattern (of the top left 2x2 pixels, row by row) sees of a picture."""
+    """Return the raw image of a sensor with this pattern (top left 2x2 pixels, row by row)."""
     mosaic = np.empty(rgb.shape[:2], np.uint8)
     for place, letter in enumerate(pattern):
         row, column = divmod(place, 2)
@@ -53,8 +53,8 @@ def yuv422(rgb: np.ndarray, luma_first: bool) -> np.ndarray:
     return np.stack(pair, axis=-1).round().astype(np.uint8)
 
 
-GRAY = smooth_picture()[..., 0]
-RGB = smooth_picture()
+GRAY = smooth_image()[..., 0]
+RGB = smooth_image()
 EXACT = {
     "mono8": (GRAY, np.dstack([GRAY] * 3)),
     "mono16": (GRAY.astype(np.uint16) * 257, np.dstack([GRAY] * 3)),
@@ -105,12 +105,12 @@ def test_rows_may_be_padded():
     np.testing.assert_array_equal(conversions.image_from_msg(msg), RGB)
 
 
-def test_a_picture_is_viewed_and_not_copied_where_the_bytes_are_right():
+def test_an_image_is_viewed_and_not_copied_where_the_bytes_are_right():
     msg = conversions.image_to_msg(RGB, HEADER)
     assert np.shares_memory(conversions.image_from_msg(msg), np.frombuffer(msg.data, np.uint8))
 
 
-def test_a_compressed_picture_survives_the_way():
+def test_a_compressed_image_round_trip():
     msg = conversions.image_to_compressed_msg(RGB, HEADER, quality=100)
     assert np.abs(conversions.image_from_msg(msg).astype(int) - RGB).max() <= 6
     png = cv2.imencode(".png", RGB[..., ::-1])[1]
@@ -127,7 +127,7 @@ def test_a_compressed_picture_survives_the_way():
         ({"step": 7}, "rows"),
     ],
 )
-def test_a_broken_picture_is_an_error_that_says_what_is_wrong(change, words):
+def test_a_broken_image_is_an_error(change, words):
     msg = conversions.image_to_msg(RGB, HEADER)
     for name, value in change.items():
         setattr(msg, name, value)
@@ -143,7 +143,7 @@ def test_a_stamp_keeps_every_nanosecond(stamp_ns):
 
 @given(st.lists(st.floats(-3, 3), min_size=6, max_size=6))
 @settings(deadline=None, max_examples=50)
-def test_a_pose_survives_the_way(numbers):
+def test_a_pose_round_trip(numbers):
     pose = pose_from(exp_so3(numbers[:3]), numbers[3:])
     msg = conversions.pose_to_msg(pose)
     assert msg.orientation.w >= 0
@@ -196,7 +196,7 @@ def test_a_covariance_goes_out_row_by_row_and_unknown_is_large():
         ),
     ],
 )
-def test_a_camera_survives_the_way(camera):
+def test_a_camera_round_trip(camera):
     msg = conversions.camera_to_msg(camera, HEADER)
     assert conversions.camera_from_msg(msg) == camera
     assert list(msg.p[[0, 2, 5, 6]]) == [camera.fx, camera.cx, camera.fy, camera.cy]
@@ -214,7 +214,7 @@ def test_a_region_of_interest_and_binning_see_the_same_rays():
     np.testing.assert_allclose(_pixels(points, camera), expected, atol=1e-9)
 
 
-def test_a_crop_beside_the_optical_axis_is_a_camera_too():
+def test_a_crop_off_the_optical_axis_is_a_camera_too():
     crop = conversions.camera_to_msg(CAMERA, HEADER)
     crop.roi.x_offset, crop.roi.y_offset, crop.roi.width, crop.roi.height = 500, 300, 100, 100
     camera = conversions.camera_from_msg(crop)
@@ -227,7 +227,7 @@ def _pixels(rays: np.ndarray, camera: Camera) -> np.ndarray:
     return cv2.projectPoints(vectors, np.zeros(3), np.zeros(3), camera.matrix, np.array(camera.distortion))[0][:, 0]
 
 
-def test_a_rectified_picture_takes_the_projection_matrix():
+def test_a_rectified_image_takes_the_projection_matrix():
     msg = conversions.camera_to_msg(CAMERA, HEADER)
     msg.p = [400.0, 0, 300, 0, 0, 410, 200, 0, 0, 0, 1, 0]
     camera = conversions.camera_from_msg(msg, rectified=True)
@@ -245,7 +245,7 @@ def test_a_rectified_picture_takes_the_projection_matrix():
         ({"distortion_model": "funhouse"}, "funhouse.*rectified"),
     ],
 )
-def test_an_unusable_calibration_is_an_error_that_says_what_to_do(change, words):
+def test_an_unusable_calibration_is_an_error_with_the_remedy(change, words):
     msg = conversions.camera_to_msg(CAMERA, HEADER)
     for name, value in change.items():
         setattr(msg, name, value)

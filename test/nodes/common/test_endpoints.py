@@ -79,7 +79,7 @@ def test_it_asks_for_what_was_sent_before_only_if_all_offer_that(subscribe):
 
 
 @pytest.mark.parametrize(("override", "offered"), [("best_effort", RELIABLE), ("reliable", RELIABLE)])
-def test_an_override_holds(subscribe, override, offered):
+def test_an_override_takes_precedence(subscribe, override, offered):
     subscription, came, peer, _ = subscribe(reliability=override)
     assert_arrives(peer.create_publisher(String, "/topic", offered), came, "sent")
     subscription.match_publishers()

@@ -76,7 +76,7 @@ def test_a_transform_that_is_none_is_refused_whole(robot):
     assert "good" not in robot.frames
 
 
-def test_the_identity_mounting_looks_along_x_with_z_up():
+def test_identity_extrinsics_look_along_x_with_z_up():
     forward = pose_from(np.eye(3), np.array([0.0, 0.0, 2.0]))  # optical z
     np.testing.assert_allclose(IDENTITY.odom_from_base(forward)[:3, 3], [2, 0, 0], atol=1e-12)
     right_and_up = pose_from(np.eye(3), np.array([1.0, -3.0, 0.0]))

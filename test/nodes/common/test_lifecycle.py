@@ -83,7 +83,7 @@ def client_of(context, monkeypatch):
 
 
 @pytest.mark.parametrize("lost", [{}, {"requests": (1,)}, {"answers": (1,)}, {"requests": (1, 3), "answers": (2, 4)}])
-def test_bringing_up_survives_losses(client_of, lost):
+def test_bringing_up_tolerates_lost_messages(client_of, lost):
     lossy = Lossy(**lost)
     client = client_of(lossy)
     assert client.bring_up(TIMEOUT_S)

@@ -9,16 +9,16 @@ def test_a_problem_is_logged_once_and_present_until_it_is_cleared():
     lines: list[str] = []
     problems = ProblemLog(lines.append, None)
     for _ in range(3):
-        problems.report(Problem.IMAGE, "the picture is upside down; turn the camera", "seen by all")
-    assert lines == ["the picture is upside down; turn the camera\nseen by all"]
-    assert problems.present() == {Problem.IMAGE: "the picture is upside down; turn the camera"}
+        problems.report(Problem.IMAGE, "the image is upside down; turn the camera", "seen by all")
+    assert lines == ["the image is upside down; turn the camera\nseen by all"]
+    assert problems.present() == {Problem.IMAGE: "the image is upside down; turn the camera"}
     problems.clear(Problem.IMAGE, Problem.STAMP)
     assert problems.present() == {}
-    problems.report(Problem.IMAGE, "the picture is upside down; turn the camera")
+    problems.report(Problem.IMAGE, "the image is upside down; turn the camera")
     assert len(lines) == 1
 
 
-def test_what_keeps_no_pose_from_coming_is_a_warning():
+def test_a_problem_that_does_not_prevent_poses_is_a_warning():
     errors: list[str] = []
     warnings: list[str] = []
     problems = ProblemLog(errors.append, warnings.append)

@@ -34,7 +34,7 @@ class Failing:
         pass
 
 
-def test_what_is_destroyed_while_the_executor_gathers_does_not_end_it():
+def test_an_entity_destroyed_during_collection_does_not_end_the_executor():
     executor = Failing()
     with spinning(executor):
         assert executor.went_on.wait(5)

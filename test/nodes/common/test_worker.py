@@ -42,7 +42,7 @@ def worker(gate, errors):
     worker.stop()
 
 
-def test_the_newest_item_wins_and_the_drops_are_told(worker, gate):
+def test_the_newest_item_wins_and_the_drops_are_reported(worker, gate):
     assert worker.submit(0) is False
     assert gate.began.acquire(timeout=10)
     assert [worker.submit(item) for item in (1, 2, 3)] == [False, True, True]
@@ -59,7 +59,7 @@ def test_submitting_does_not_wait_for_the_work(worker, gate):
     assert gate.done == []
 
 
-def test_stopping_finishes_the_item_at_work_and_forgets_the_next(worker, gate):
+def test_stop_finishes_the_current_item_and_drops_the_next(worker, gate):
     worker.submit(0)
     assert gate.began.acquire(timeout=10)
     worker.submit(1)
@@ -72,7 +72,7 @@ def test_stopping_finishes_the_item_at_work_and_forgets_the_next(worker, gate):
     worker.stop()
 
 
-def test_an_exception_is_told_and_the_thread_lives_on():
+def test_an_exception_is_reported_and_the_thread_continues():
     seen, finished = [], threading.Event()
 
     def work(item: str) -> None:
@@ -102,7 +102,7 @@ def test_a_longer_queue_keeps_the_order_and_drops_the_oldest(gate, errors):
     assert gate.done == [0, 3, 4]
 
 
-def test_an_errand_goes_ahead_of_what_waits_and_never_beside_the_work(worker, gate):
+def test_a_call_precedes_waiting_items_and_never_overlaps_with_the_work(worker, gate):
     worker.submit(0)
     assert gate.began.acquire(timeout=10)
     worker.submit(1)
@@ -115,13 +115,13 @@ def test_an_errand_goes_ahead_of_what_waits_and_never_beside_the_work(worker, ga
     gate.may_end.release()
 
 
-def test_after_the_end_an_errand_is_refused(worker):
+def test_a_call_after_the_end_is_refused(worker):
     worker.stop()
     with pytest.raises(NodeError, match="taken down"):
         worker.call(lambda: None).result(timeout=10)
 
 
-def test_forgetting_waits_for_the_item_at_work_alone(worker, gate):
+def test_cancel_waits_only_for_the_current_item(worker, gate):
     worker.submit(0)
     assert gate.began.acquire(timeout=10)
     worker.submit(1)
@@ -130,7 +130,7 @@ def test_forgetting_waits_for_the_item_at_work_alone(worker, gate):
     assert (gate.done, worker.is_idle) == ([0], True)
 
 
-def test_the_thread_is_prepared_first():
+def test_on_start_is_called_first_in_the_thread():
     seen = []
     worker = Worker(
         seen.append, lambda error: None, "test", on_start=lambda: seen.append(threading.current_thread().name)
@@ -149,7 +149,7 @@ def test_draining_waits_for_all(worker, gate):
     assert gate.done == [0, 1]
 
 
-def test_a_chore_is_done_in_between_and_at_rest_and_may_fail(errors):
+def test_a_periodic_task_runs_between_items_and_may_fail(errors):
     done = []
 
     def periodic_task() -> None:
@@ -166,7 +166,7 @@ def test_a_chore_is_done_in_between_and_at_rest_and_may_fail(errors):
     assert {str(error) for error in errors} == {"no broom"}
 
 
-def test_a_chore_has_its_turn_however_much_waits():
+def test_a_periodic_task_runs_with_a_full_queue():
     done = []
     worker = Worker(
         lambda item: threading.Event().wait(0.02), None, "test", queue_length=100,

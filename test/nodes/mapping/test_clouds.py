@@ -49,7 +49,7 @@ def test_a_cloud_has_packed_colours():
 
 
 class StandIn:
-    """What the documentation of sensor_msgs_py.point_cloud2 says it does, for clouds of one row."""
+    """Stand-in for sensor_msgs_py.point_cloud2 by its documentation, for clouds of one row."""
 
     @staticmethod
     def create_cloud(header, fields, points):
@@ -124,7 +124,7 @@ def little_cloud(count: int) -> PointCloud2:
 
 @given(st.integers(0, 50), st.integers(0, 5))
 @settings(deadline=None, max_examples=30)
-def test_a_cloud_survives_the_way(count, seed):
+def test_a_cloud_round_trip(count, seed):
     cloud = random_cloud(count, seed)
     back = cloud_from_msg(cloud_to_msg(cloud, HEADER))
     np.testing.assert_array_equal(back.points, cloud.points.astype(np.float32))
@@ -161,7 +161,7 @@ def test_a_cloud_of_another_layout_is_read_and_its_invalid_points_left_out():
         ({"fields": []}, "needs the fields x, y, z"),
     ],
 )
-def test_a_broken_cloud_is_an_error_that_says_what_is_wrong(changes, words):
+def test_a_broken_cloud_is_an_error(changes, words):
     with pytest.raises(NodeError, match=words):
         cloud_from_msg(other_cloud(**changes))
 

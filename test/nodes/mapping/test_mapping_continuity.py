@@ -41,7 +41,7 @@ NEW_STARTS = {
 
 
 @pytest.mark.parametrize("case", NEW_STARTS)
-def test_odometry_that_starts_again_begins_a_new_map(start_mapping, case, capfd):
+def test_a_reset_of_the_odometry_starts_a_new_map(start_mapping, case, capfd):
     _, mapper, peer = start_mapping(map_period_s=0.05)
     for number in range(3):
         peer.send(number)
@@ -68,7 +68,7 @@ def test_one_odd_keyframe_is_left_out_and_counted(start_mapping, case):
 
 
 @pytest.mark.parametrize("change", [{"id": 4_000_000_000}, {"header": header_to_msg(2**61, "odom")}])
-def test_one_keyframe_far_ahead_begins_no_new_map(start_mapping, change):
+def test_one_keyframe_far_ahead_starts_no_new_map(start_mapping, change):
     _, mapper, peer = start_mapping()
     for number in range(3):
         peer.send(number)
@@ -131,7 +131,7 @@ def test_points_move_with_the_corrected_poses_of_their_keyframes(start_mapping):
     np.testing.assert_allclose(sent.points, np.concatenate(points), atol=1e-6)
 
 
-def test_corrections_that_cannot_be_are_told_and_survived(start_mapping):
+def test_invalid_corrections_are_reported_and_ignored(start_mapping):
     _, _, peer = start_mapping()
     broken = keyframe_path_to_msg({stamp_ns(0): np.eye(4)}, IDENTITY, keyframe_message(0).header)
     broken.poses[0].pose.orientation.w = float("nan")

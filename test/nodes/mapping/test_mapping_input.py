@@ -46,7 +46,7 @@ BAD_KEYFRAMES = {
 
 
 @pytest.mark.parametrize("case", BAD_KEYFRAMES)
-def test_a_bad_keyframe_is_told_and_survived(start_mapping, case, capfd):
+def test_a_bad_keyframe_is_reported_and_handled(start_mapping, case, capfd):
     change, words = BAD_KEYFRAMES[case]
     empty = KeyframeMsg()
     empty.pose.position.x = float("nan")
@@ -65,7 +65,7 @@ def test_a_bad_keyframe_is_told_and_survived(start_mapping, case, capfd):
     assert mapper.seen == [3]
 
 
-def test_what_the_mapper_refuses_is_told_once_and_survived(start_mapping, capfd):
+def test_a_refused_keyframe_is_reported_once(start_mapping, capfd):
     _, mapper, peer = start_mapping()
     mapper.refusal = "too few views see keyframe"
     for number in range(3):
@@ -93,14 +93,14 @@ def test_a_mapper_that_fails_is_cleared_and_told(start_mapping, capfd):
     peer.diagnosis("mapped keyframe 1")
 
 
-def test_nobody_sends_keyframes(start_mapping):
+def test_a_missing_publisher_of_keyframes_is_reported(start_mapping):
     _, _, peer = start_mapping(listen_to=("/diagnostics",))
     peer.destroy_publisher(peer.keyframes)
     diagnosis = peer.diagnosis("/keyframe has no publisher")
     assert "vo_node" in diagnosis.message
 
 
-def test_an_incompatible_quality_of_service_is_told(start_mapping):
+def test_an_incompatible_quality_of_service_is_reported(start_mapping):
     _, _, peer = start_mapping()
     peer.create_publisher(KeyframeMsg, "keyframe", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
     assert "qos_overrides./keyframe.subscription.reliability" in peer.diagnosis("incompatible").message

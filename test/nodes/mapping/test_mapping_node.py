@@ -1,4 +1,4 @@
-"""The life of mapping_node, with a mapper whose answers are known, and what it says of itself."""
+"""Lifecycle and diagnostics of mapping_node, with a mapper of known results."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_life_of_the_node(start_mapping, tmp_path):
     assert not any(publisher.topic_name in ("/dense_cloud", "/map_cloud") for publisher in node.publishers)
 
 
-def test_the_diagnostics_tell_times_counts_and_memory(start_mapping):
+def test_the_diagnostics_contain_times_counts_and_memory(start_mapping):
     node, _, peer = start_mapping()
     for number in (0, 1, 4):
         peer.send(number)
@@ -82,7 +82,7 @@ def test_the_diagnostics_tell_times_counts_and_memory(start_mapping):
     assert {"latency ms (mean, max)", "depth ms (mean, max)"} <= set(timed)
 
 
-def test_weights_that_do_not_load_are_told(context, capfd):
+def test_weights_that_do_not_load_are_reported(context, capfd):
     def load(device, config, **options):
         raise CheckpointError("there is no file nowhere.safetensors")
 

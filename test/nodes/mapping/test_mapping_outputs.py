@@ -91,7 +91,7 @@ def test_clouds_are_limited_in_size_and_rate(start_mapping):
     )
 
 
-def test_nobody_gets_what_nobody_asked_for(start_mapping, monkeypatch):
+def test_unsubscribed_topics_are_not_published(start_mapping, monkeypatch):
     monkeypatch.setattr("ros_matching.nodes.mapping.outputs.cloud_to_msg", None)
     monkeypatch.setattr("ros_matching.nodes.mapping.outputs.depth_to_msgs", None)
     _, _, peer = start_mapping(listen_to=("/diagnostics",), map_period_s=0.05)

@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_written_at_the_end_is_reported_before(start_mappi
     peer.diagnosis("waiting for the first keyframe")
 
 
-def test_a_map_that_cannot_be_saved_at_the_end_is_told(start_mapping, capfd):
+def test_a_map_that_cannot_be_saved_at_the_end_is_reported(start_mapping, capfd):
     node, _, _ = start_mapping(save_at_end=True)
     assert node.trigger_deactivate() == SUCCESS
     assert "not saved" in capfd.readouterr().err

@@ -119,7 +119,7 @@ def test_silence_ends_the_wait(scene):
     assert not recorder.wait_until_complete(0.3)
 
 
-def test_pose_without_a_mount_is_an_error(scene):
+def test_a_pose_without_extrinsics_is_an_error(scene):
     recorder, talker = scene
     talker.pose(STAMPS_NS[2], np.eye(4))
     talker.status(STAMPS_NS[2], VoStatus.TRACKING)

@@ -97,7 +97,7 @@ def test_stamps_from_zero_are_moved_as_one(context):
     assert stamps_ns == [1_000_000_000, 1_040_000_000, 1_090_000_000]
 
 
-def test_source_without_truth_publishes_none(context):
+def test_source_without_ground_truth_publishes_none(context):
     consumer = Consumer(context=context)
     replay = make_replay(context, random_frames(STAMPS_NS[:2], truth=False), wait_for_consumer=True)
     with active(consumer, replay):
@@ -132,7 +132,7 @@ def test_rate_is_kept_with_a_consumer_that_never_answers(context):
             )
 
 
-def test_loop_goes_on_until_stopped(context):
+def test_loop_continues_until_stopped(context):
     consumer = Consumer(context=context)
     replay = make_replay(context, random_frames(STAMPS_NS[:3]), wait_for_consumer=True, loop=True)
     sent = []
@@ -181,7 +181,7 @@ def test_consumer_of_another_transport_ends_the_replay(context):
         replay.play()
 
 
-def test_mount_is_on_tf_static(context):
+def test_extrinsics_are_on_tf_static(context):
     replay = make_replay(context, random_frames(STAMPS_NS), base_frame="robot", camera_frame="eye")
     recorder = RecorderNode(context=context)
     consumer = Consumer(context=context)

@@ -1,4 +1,4 @@
-"""What vo_node takes in: pictures and calibrations, good and bad, late, repeated and out of order."""
+"""Input of vo_node: images and calibrations, valid and invalid, late, repeated and out of order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize("case", BAD_IMAGES)
-def test_a_bad_image_is_told_and_survived(start_vo, case):
+def test_a_bad_image_is_reported_and_handled(start_vo, case):
     change, words = BAD_IMAGES[case]
     _, tracker, peer = start_vo()
     for number in range(3):
@@ -100,7 +100,7 @@ BAD_INFOS = {
 
 
 @pytest.mark.parametrize("case", BAD_INFOS)
-def test_a_bad_calibration_is_told_and_survived(start_vo, case):
+def test_a_bad_calibration_is_reported_and_handled(start_vo, case):
     change, words = BAD_INFOS[case]
     _, tracker, peer = start_vo()
     msg, info = frame_messages(0)
@@ -115,7 +115,7 @@ def test_a_bad_calibration_is_told_and_survived(start_vo, case):
         number += 1
 
 
-def test_no_camera_info_is_told(start_vo):
+def test_no_camera_info_is_reported(start_vo):
     _, tracker, peer = start_vo(camera_info_wait_s=0.1)
     for number in range(2):
         assert "camera_info" in peer.send(frame_messages(number)[0], None).reason
@@ -123,7 +123,7 @@ def test_no_camera_info_is_told(start_vo):
     assert not tracker.frames
 
 
-def test_a_calibration_that_stops_coming_is_told_and_used(start_vo):
+def test_a_calibration_that_is_no_longer_repeated_is_reported_and_used(start_vo):
     _, tracker, peer = start_vo()
     for number in range(2):
         peer.send_frame(number)
@@ -133,7 +133,7 @@ def test_a_calibration_that_stops_coming_is_told_and_used(start_vo):
     assert peer.diagnosis("CameraInfo is no longer repeated").level == DiagnosticStatus.WARN
 
 
-def test_zero_stamps_and_repeated_stamps_are_told(start_vo):
+def test_zero_stamps_and_repeated_stamps_are_reported(start_vo):
     _, tracker, peer = start_vo()
     msg, info = frame_messages(0)
     msg.header = header_to_msg(0, CAMERA_FRAME)
@@ -190,7 +190,7 @@ def test_a_gap_is_no_new_start(start_vo):
 
 
 @pytest.mark.parametrize(("half", "frame_id"), [(True, CAMERA_FRAME), (False, "other_eye"), (True, "other_eye")])
-def test_two_cameras_on_one_topic_are_named_and_one_is_followed(start_vo, half, frame_id):
+def test_two_cameras_on_one_topic_are_named_and_one_is_used(start_vo, half, frame_id):
     _, tracker, peer = start_vo()
     other = CAMERA.scaled(32, 24) if half else CAMERA
     second = peer.create_publisher(Image, "image", 10)
@@ -222,7 +222,7 @@ def test_one_odd_calibration_resets_nothing(start_vo):
     assert tracker.resets == 0
 
 
-def test_a_calibration_that_stays_another_one_starts_again(start_vo):
+def test_a_persistent_change_of_calibration_resets(start_vo):
     _, tracker, peer = start_vo()
     for number in range(3):
         peer.send_frame(number)
@@ -270,7 +270,7 @@ def test_a_changed_camera_resets(start_vo):
     assert peer.send_frame(number, half).state == VoStatus.TRACKING
 
 
-def test_nobody_sends_pictures(start_vo, monkeypatch):
+def test_a_missing_publisher_of_images_is_reported(start_vo, monkeypatch):
     monkeypatch.setattr("ros_matching.nodes.vo.vo_node._SILENCE_S", 0.0)
     _, _, peer = start_vo()
     assert "/image" in peer.diagnosis("no image").message
@@ -314,7 +314,7 @@ def test_one_odd_tick_of_the_clock_resets_nothing(start_vo, odd):
     assert tracker.resets == 0
 
 
-def test_an_incompatible_quality_of_service_is_told(start_vo):
+def test_an_incompatible_quality_of_service_is_reported(start_vo):
     topic = "/image"
     _, _, peer = start_vo(**{f"qos_overrides.{topic}.subscription.reliability": "reliable"})
     peer.create_publisher(Image, topic, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))

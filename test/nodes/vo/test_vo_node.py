@@ -114,7 +114,7 @@ def test_the_log_of_the_library_goes_to_ros(start_vo, capfd):
     wait_until(lambda: "[WARN]" in (text := capfd.readouterr().err) and "the scale is a guess" in text)
 
 
-def test_a_front_end_that_does_not_load_is_told(context, capfd):
+def test_a_matcher_that_does_not_load_is_reported(context, capfd):
     def load(name, device):
         raise MatchingError(f"there is no matcher {name!r}")
 
@@ -190,7 +190,9 @@ def test_misspelt_parameters_are_warned_of(start_vo, capfd):
         ("image.subscription.depth", 3, "/full/topic"),
     ],
 )
-def test_an_override_of_the_quality_of_service_that_cannot_be_used_is_told_at_the_start(context, name, value, words):
+def test_an_override_of_the_quality_of_service_that_cannot_be_used_is_reported_at_the_start(
+    context, name, value, words
+):
     with pytest.raises(NodeError, match=words):
         VoNode(context=context, parameter_overrides=[Parameter(f"qos_overrides.{name}", value=value)])
 

@@ -22,7 +22,7 @@ from vo_peer import (
     RELATIVE,
     RELATIVE_COVARIANCE,
     frame_messages,
-    picture,
+    noise_image,
     stamp_ns,
 )
 
@@ -47,7 +47,7 @@ BASE_FROM_CAMERA = pose_from(exp_so3([-1.2, 0.3, -1.5]), np.array([0.4, -0.1, 0.
 def test_what_is_published_for_a_tracked_image(start_vo):
     _, tracker, peer = start_vo()
     first, second = peer.send_frame(0), peer.send_frame(1)
-    np.testing.assert_array_equal(tracker.frames[1].image, picture(1))
+    np.testing.assert_array_equal(tracker.frames[1].image, noise_image(1))
     assert tracker.frames[1].camera == CAMERA
     assert (first.state, first.reason) == (VoStatus.INITIALIZING, "waiting for parallax")
     assert (second.state, second.reason) == (VoStatus.TRACKING, "")
@@ -87,15 +87,15 @@ def test_the_keyframe_and_the_debug_image(start_vo):
     assert (keyframe.header.frame_id, keyframe.image.header.frame_id) == ("odom", CAMERA_FRAME)
     assert stamp_ns_from_msg(keyframe.header.stamp) == stamp_ns(1)
     np.testing.assert_allclose(pose_from_msg(keyframe.pose), BODY_FROM_OPTICAL @ RELATIVE, atol=1e-9)
-    np.testing.assert_array_equal(image_from_msg(keyframe.image), picture(1))
+    np.testing.assert_array_equal(image_from_msg(keyframe.image), noise_image(1))
     assert not any(keyframe.camera_info.d)
     np.testing.assert_allclose(keyframe.sparse_points, [10, 12, 2, 30.5, 20.25, 3])
     assert keyframe.map_id == MAP_NUMBER
     drawn = image_from_msg(peer.last("debug_image", count=2))
     u, v = tracker.frames[1].image.shape[1] // 2, 20
-    assert drawn.shape == picture(1).shape
+    assert drawn.shape == noise_image(1).shape
     np.testing.assert_array_equal(drawn[20, 30], (60, 210, 60))  # a tracked point
-    np.testing.assert_array_equal(drawn[v - 10, u + 20], picture(1)[v - 10, u + 20])  # what lies beside them
+    np.testing.assert_array_equal(drawn[v - 10, u + 20], noise_image(1)[v - 10, u + 20])  # next to them
 
 
 def test_both_views_that_a_map_begins_with_are_keyframes(start_vo):
@@ -107,7 +107,7 @@ def test_both_views_that_a_map_begins_with_are_keyframes(start_vo):
     assert [keyframe.id for keyframe in keyframes] == [0, 1, 2]
     assert [stamp_ns_from_msg(keyframe.header.stamp) for keyframe in keyframes] == [stamp_ns(n) for n in range(3)]
     np.testing.assert_allclose(pose_from_msg(keyframes[0].pose), BODY_FROM_OPTICAL, atol=1e-9)
-    np.testing.assert_array_equal(image_from_msg(keyframes[0].image), picture(0))
+    np.testing.assert_array_equal(image_from_msg(keyframes[0].image), noise_image(0))
 
 
 def test_the_corrected_poses_of_keyframes(start_vo):
@@ -125,7 +125,7 @@ def test_the_corrected_poses_of_keyframes(start_vo):
     )
 
 
-def test_nobody_gets_what_nobody_asked_for(start_vo, monkeypatch):
+def test_unsubscribed_topics_are_not_published(start_vo, monkeypatch):
     monkeypatch.setattr("ros_matching.nodes.vo.outputs.draw_tracks", None)
     monkeypatch.setattr("ros_matching.nodes.vo.messages.keyframe_to_msg", None)
     _, _, peer = start_vo(listen_to=("vo_status", "odom", "/diagnostics"))
@@ -134,7 +134,7 @@ def test_nobody_gets_what_nobody_asked_for(start_vo, monkeypatch):
     assert peer.last("odom").child_frame_id == "base_link"
 
 
-def test_odom_waits_for_the_mounting_and_says_so(start_vo):
+def test_odom_waits_for_the_extrinsics_and_reports_it(start_vo):
     _, _, peer = start_vo(camera_extrinsics="tf")
     peer.send_frame(0)
     assert peer.send_frame(1).state == VoStatus.TRACKING
@@ -156,7 +156,7 @@ def test_odom_waits_for_the_mounting_and_says_so(start_vo):
     peer.diagnosis("tracking")
 
 
-def test_a_frame_name_is_needed_for_the_mounting(start_vo):
+def test_a_frame_name_is_needed_for_the_extrinsics(start_vo):
     _, _, peer = start_vo(camera_extrinsics="tf")
     msg, info = frame_messages(0)
     msg.header.frame_id = ""

@@ -1,4 +1,4 @@
-"""vo_node and the scale: what comes beside the pictures, and what is said of the unit."""
+"""Scale sources of vo_node, and the state of the scale in its messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from node_peer import TIMEOUT_S, wait_until
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
-from vo_peer import CAMERA, CAMERA_FRAME, RELATIVE_COVARIANCE, VoPeer, picture, stamp_ns
+from vo_peer import CAMERA, CAMERA_FRAME, RELATIVE_COVARIANCE, VoPeer, noise_image, stamp_ns
 
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import ConfigError
@@ -43,7 +43,7 @@ BASELINE_M = 0.1
 
 
 class Beside:
-    """Publishes what comes beside the pictures, and waits until vo_node listens to it."""
+    """Publishes auxiliary messages, and waits until vo_node has subscribed to them."""
 
     def __init__(self, peer: VoPeer, message_type: type, topic: str) -> None:
         self._publisher = peer.create_publisher(message_type, topic, 10)
@@ -62,7 +62,7 @@ def depth_msg(number: int, encoding: str, offset_ns: int = 0) -> Image:
 
 
 @pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
-def test_the_depth_image_of_the_time_goes_with_the_picture(start_vo, encoding):
+def test_the_depth_image_belongs_to_the_image_of_its_stamp(start_vo, encoding):
     _, tracker, peer = start_vo(**{"scale.anchor": "depth", "scale_wait_s": 1.0})
     depth = Beside(peer, Image, "depth/image")
     for number in range(3):
@@ -73,7 +73,7 @@ def test_the_depth_image_of_the_time_goes_with_the_picture(start_vo, encoding):
         assert np.isnan(frame.depth[0, 0])
 
 
-def test_a_picture_without_its_depth_image_goes_on_alone(start_vo):
+def test_an_image_without_its_depth_image_is_tracked(start_vo):
     _, tracker, peer = start_vo(**{"scale.anchor": "depth"})
     depth = Beside(peer, Image, "depth/image")
     depth.send(depth_msg(0, "32FC1", offset_ns=-500_000_000))
@@ -90,7 +90,7 @@ def test_a_picture_without_its_depth_image_goes_on_alone(start_vo):
     ],
     ids=["encoding", "size", "step"],
 )
-def test_depth_images_that_cannot_be_used_are_told_once_and_survived(start_vo, spoil, words):
+def test_depth_images_that_cannot_be_used_are_reported_once(start_vo, spoil, words):
     _, tracker, peer = start_vo(**{"scale.anchor": "depth", "scale_wait_s": 1.0})
     depth = Beside(peer, Image, "depth/image")
     for number in range(2):
@@ -110,7 +110,7 @@ def right_messages(number: int, baseline_m: float = BASELINE_M) -> tuple[Image, 
     header = header_to_msg(stamp_ns(number), "right_eye")
     info = camera_to_msg(CAMERA, header)
     info.p[3] = -info.p[0] * baseline_m
-    return image_to_msg(picture(1000 + number), header), info
+    return image_to_msg(noise_image(1000 + number), header), info
 
 
 def test_the_right_image_belongs_to_the_image_of_its_stamp(start_vo):
@@ -120,9 +120,9 @@ def test_the_right_image_belongs_to_the_image_of_its_stamp(start_vo):
     infos.send(info)
     images.send(image)
     peer.send_frame(0)
-    partner = tracker.frames[0].right
-    np.testing.assert_array_equal(partner.image, picture(1000))
-    np.testing.assert_allclose(partner.right_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
+    right = tracker.frames[0].right
+    np.testing.assert_array_equal(right.image, noise_image(1000))
+    np.testing.assert_allclose(right.right_from_camera, pose_from(np.eye(3), np.array([-BASELINE_M, 0, 0])))
 
 
 def test_unknown_extrinsics_of_the_right_camera_are_reported(start_vo):
@@ -153,7 +153,7 @@ def test_a_stereo_calibration_of_raw_images_is_understood():
     assert right_from_camera_infos(left, left, rectified=False) is None
 
 
-def test_wheel_odometry_is_kept_and_bad_messages_are_survived(start_vo):
+def test_wheel_odometry_is_kept_and_bad_messages_are_handled(start_vo):
     _, tracker, peer = start_vo(**{"scale.anchor": "wheel"})
     wheels = Beside(peer, Odometry, "wheel_odom")
     for step, x in enumerate((0.0, 0.1, math.nan, 0.3)):
@@ -166,7 +166,7 @@ def test_wheel_odometry_is_kept_and_bad_messages_are_survived(start_vo):
     assert odometry.at([stamp_ns(2)])[0, 0] == pytest.approx(0.2)
 
 
-def test_what_is_said_of_an_unknown_unit(start_vo):
+def test_covariances_of_an_unknown_scale(start_vo):
     _, tracker, peer = start_vo()
     tracker.unit = {"scale_reason": "depth: it is dark"}
     peer.send_frame(0)
@@ -182,7 +182,7 @@ def test_what_is_said_of_an_unknown_unit(start_vo):
     assert peer.diagnosis("it is dark").level == DiagnosticStatus.WARN
 
 
-def test_what_is_said_of_metres(start_vo):
+def test_covariances_in_metres(start_vo):
     _, tracker, peer = start_vo()
     tracker.unit = {"scale": ScaleState.METRIC, "scale_source": "stereo", "scale_sigma": 0.1}
     peer.send_frame(0)
@@ -194,7 +194,7 @@ def test_what_is_said_of_metres(start_vo):
     np.testing.assert_allclose(added.diagonal(), [0, 0, (0.1 * 0.1) ** 2, 0, 0, 0], atol=1e-12)
 
 
-def test_an_anchor_without_its_settings_is_refused(context):
+def test_a_scale_source_without_its_settings_is_refused(context):
     overrides = [Parameter("scale.anchor", value="height")]
     node = VoNode(load=lambda name, device: None, context=context, parameter_overrides=overrides)
     try:
