@@ -1,6 +1,6 @@
-"""Joins the virtual environment and the overlay that colcon built, so that nothing has to be sourced.
+"""Connection of the virtual environment with the overlay of colcon, so that nothing has to be sourced.
 
-``python ros_matching_overlay.py SOURCE OVERLAY`` copies this file into the environment, beside a .pth file that Python
+``python ros_matching_overlay.py SOURCE OVERLAY`` copies this file into the environment, next to a .pth file that Python
 reads at every start. That one puts the source tree on the path, then the overlay's generated messages (the tree first,
 so that editing it needs no rebuild), and calls ``enter`` for what is not a Python path.
 """
@@ -10,7 +10,7 @@ import sys
 
 
 def join(source: str, overlay: str) -> None:
-    """Let every Python of this environment see the source tree and the overlay."""
+    """Add the source tree and the overlay to every Python of this environment."""
     import shutil
     import sysconfig
     from pathlib import Path
@@ -23,9 +23,9 @@ def join(source: str, overlay: str) -> None:
 
 
 def enter(overlay: str) -> None:
-    """Put the overlay where ROS looks for libraries and resources, in this process and its children.
+    """Add the overlay to the search paths of ROS, in this process and its children.
 
-    The dynamic loader reads LD_LIBRARY_PATH once, when a process starts, so Python starts anew when that changes. The
+    The dynamic loader reads LD_LIBRARY_PATH once, when a process starts, so Python restarts when it changes. The
     bootstrapper of the ROS wheels, which runs after this, does so for their libraries, and then serves both.
     """
     has_ros_wheels = os.path.isdir(os.path.join(os.path.dirname(__file__), "ros_wheels_bootstrapper"))
@@ -35,13 +35,13 @@ def enter(overlay: str) -> None:
     if not _prepend("LD_LIBRARY_PATH", os.path.join(overlay, "lib")):
         return
     if has_ros_wheels:
-        os.environ.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)  # said by another environment, of its own libraries
+        os.environ.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)  # set by another environment for its libraries
     else:
         os.execv(sys.executable, sys.orig_argv)
 
 
 def _prepend(variable: str, folder: str) -> bool:
-    """Whether the folder had to be added to the variable."""
+    """Prepend the folder to the variable; return True if it was missing."""
     folders = [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
     if folder in folders:
         return False

@@ -130,7 +130,7 @@ def _compared(name: str, precision: str) -> Finding:
 
 OK, NOTE, MISSING = "ok", "note", "missing"
 
-# Import name, distribution, and what it is for; the first ones are needed.
+# Import name, distribution and use; the first ones are required.
 _NEEDED = (
     ("numpy", "numpy"),
     ("scipy", "scipy"),
@@ -230,7 +230,7 @@ def ros() -> Iterator[Finding]:
 
 
 def engine() -> Iterator[Finding]:
-    """What runs PoSFeat on the CPU."""
+    """Check the inference engine of PoSFeat on the CPU."""
     from ros_matching.matching import load_matcher
 
     try:

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ros-matching: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (`ros-matching ... | head`); Python would complain once more when it exits.
+        # The reader of the output has exited (`ros-matching ... | head`); Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"| on {args.device}, {args.precision} | best ms | median ms | MB |\n|---|---|---|---|")
     for name in names:
-        # A process of its own each time: on a CPU the peak memory is that of the process.
+        # One process each: on a CPU the peak memory is that of the process.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             speed = pool.submit(_measure, name, args.device, args.precision, args.threads, args.repeats).result()
         if args.json:

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """What to run for the same weights, without the paths and devices of this machine."""
+    """Return the command for the same weights, without paths and devices of this machine."""
     words = ["ros-matching", "train", args.recipe]
     if args.minutes is not None:
         words += ["--minutes", f"{args.minutes:g}"]

@@ -40,7 +40,7 @@ class PairSet:
 
     @property
     def is_trained_on(self) -> bool:
-        """Whether trainings may use a part of the sequence."""
+        """True if a part of the sequence may be used for training."""
         return self.sequence not in NEVER_TRAINED
 
     def pairs(self, count: int) -> list[tuple[int, int, int]]:
@@ -88,7 +88,7 @@ def validation_photos(folder: str | Path, count: int | None = None) -> list[Path
 
 
 def _photos(folder: Path) -> list[Path]:
-    """All images below a folder, in the order of their paths within it, which is the same wherever the folder is."""
+    """Return all images below a folder, in the order of their relative paths."""
     photos = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
     if not photos:
         raise EvaluationError(f"there are no photos in {folder}; give the folder that holds them")

@@ -17,7 +17,7 @@ from ros_matching.datatypes import DepthMap, Keyframe
 from ros_matching.errors import GeometryError
 from ros_matching.geometry.se3 import invert
 
-_MIN_DEVIATION = 1.0  # grey levels: what is flatter has no texture to correlate
+_MIN_DEVIATION = 1.0  # grey levels: flatter windows have no texture
 
 
 class PlaneSweep:
@@ -118,8 +118,8 @@ def _grey(view: Keyframe) -> np.ndarray:
 _WINDOW_PX = 5
 _PENALTIES = 8 * _WINDOW_PX**2, 32 * _WINDOW_PX**2  # as OpenCV's documentation suggests for grey images
 _UNIQUENESS_PERCENT = 10
-_SPECKLE = 100, 2  # pixels of a patch that is dropped, disparities that it may span
-_DISPARITIES = 16  # their number has to be a multiple of this
+_SPECKLE = 100, 2  # largest removed patch in pixels, and its range of disparities
+_DISPARITIES = 16  # the number of disparities must be a multiple of this
 _MAX_DISPARITIES = 512
 _SUBPIXELS = 16  # OpenCV's fixed-point disparities
 _MIN_ACROSS = 0.5  # fraction of the baseline across the view: pairs along it cannot be rectified
@@ -139,7 +139,7 @@ class SemiGlobalMatching:
         depths = np.stack([_pair_depth(reference, source, depth_range) for source in sources])
         depths[~((depths >= near) & (depths <= far))] = np.nan
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # where no pair matches, the median is NaN, as it should be
+            warnings.simplefilter("ignore", RuntimeWarning)  # without a match the median is NaN, as intended
             depth = np.nanmedian(depths, axis=0)
         return DepthMap(depth, np.isfinite(depths).mean(axis=0), camera)
 
@@ -168,7 +168,7 @@ def _pair_depth(reference: Keyframe, source: Keyframe, depth_range: tuple[float,
     there = there[:2] / there[2]
     columns, rows = (there.reshape(2, height, width)).astype(np.float32)
     found = cv2.remap(disparity, columns, rows, cv2.INTER_NEAREST, borderValue=float("nan"))
-    # Depth along the rectified axis, then along the reference's: both are of the same point on the same ray.
+    # Depth along the rectified axis, converted to the axis of the reference, of the same point on the ray.
     rays = rectified_from_reference @ np.linalg.inv(camera.matrix) @ pixels
     with np.errstate(divide="ignore", invalid="ignore"):
         return matrix[0, 0] * baseline / found / rays[2].reshape(height, width)
@@ -180,7 +180,7 @@ def _rectified_axes(center: np.ndarray) -> np.ndarray | None:
     if not length > 0 or np.linalg.norm(center[:2]) < _MIN_ACROSS * length:
         return None
     x = center / length
-    x = x if x[np.argmax(np.abs(x[:2]))] > 0 else -x  # turning the image upside down serves nothing
+    x = x if x[np.argmax(np.abs(x[:2]))] > 0 else -x  # avoids turning the image upside down
     z = np.array([0.0, 0.0, 1.0]) - x[2] * x
     z /= np.linalg.norm(z)
     return np.stack([x, np.cross(z, x), z])

@@ -99,7 +99,7 @@ def sparse_depths(frame: Frame) -> np.ndarray:
     if corners is None:
         return np.empty(0)
     u, v = np.rint(corners.reshape(-1, 2)).astype(int).T
-    # A sensor may know every second pixel only.
+    # A sensor may have depth at every second pixel only.
     candidates = np.stack(
         [
             frame.depth[np.minimum(v + dv, frame.camera.height - 1), np.minimum(u + du, frame.camera.width - 1)]

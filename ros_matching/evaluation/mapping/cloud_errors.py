@@ -1,4 +1,4 @@
-"""How near a point cloud is to the true surface: accuracy, completeness, F-score.
+"""Errors of a point cloud against the true surface: accuracy, completeness, F-score.
 
 As in Tanks and Temples (Knapitsch et al., SIGGRAPH 2017): precision is the fraction of the estimated points within a
 distance of the ground truth, recall that of the true points within it of the estimate, and F their harmonic mean.
@@ -18,7 +18,7 @@ from ros_matching.geometry.se3 import transform
 
 THRESHOLD_PERCENT = (1, 2)
 _VOXELS_ACROSS = 500  # points closer than this fraction of the scene count as one, in both clouds
-_SIZE_QUANTILE = 0.02  # on either side of each axis: a few far points do not make a scene large
+_SIZE_QUANTILE = 0.02  # on either side of each axis: excludes a few far points
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ros_matching.geometry.se3 import invert, pose_from, transform
 _BACKGROUND = np.array([250.0, 250.0, 250.0])
 _OVERSAMPLING = 2
 _MAX_SPLAT_PX = 15  # across, oversampled
-_SHADING = 2.5  # how dark a neighbour makes that is nearer by e
+_SHADING = 2.5  # darkening by a neighbour that is nearer by e
 _RINGS_PX = (1, 2, 4)  # distance of the neighbours
 _EMPTY = np.iinfo(np.int64).max
 _ROW_BITS = 32

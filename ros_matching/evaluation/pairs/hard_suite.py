@@ -43,7 +43,7 @@ REAL_LINES: Mapping[str, PairSet] = {
     "fox": PairSet("fox", (4, 6, 8)),
     "lund_door": PairSet("lund_door", (4, 6, 8)),
     "redkitchen": PairSet("redkitchen", (60, 100), rotation_only=True, step=2),
-    # the held-out frames are too few for such gaps, so these are of all frames
+    # all frames: there are too few held-out frames for such gaps
     "redkitchen-far": PairSet("redkitchen", (150, 200), rotation_only=True, part="all", step=20),
 }
 """The pairs of the real lines, by name."""

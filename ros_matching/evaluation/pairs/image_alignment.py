@@ -25,7 +25,7 @@ from ros_matching.evaluation.pairs.matched_pairs import Matcher
 from ros_matching.geometry.homography import estimate_homography
 from ros_matching.io.images import read_image
 
-_SHOWN = 9 / 16  # of the photo's sides; around it, the photo continues for what a transformation brings into view
+_SHOWN = 9 / 16  # of the photo's sides; a transformation may bring the margin into view
 _ROTATION_DEG, _STRETCH_DEG = 15.0, 30.0
 _STRETCH = (0.75, 1.25)
 _SHIFT = 0.25

@@ -24,7 +24,7 @@ from ros_matching.geometry.se3 import invert, transform
 from ros_matching.io.source import FrameSource
 
 GAPS = (2, 5, 9, 14, 20, 30, 45)
-_STRIDE_PX = 6  # between the pixels whose depth is asked
+_STRIDE_PX = 6  # between the sampled pixels
 _NOTE = """\
 Error: mean absolute error of the estimate. Rank: Spearman's correlation with the true overlap. ms: time of a pair,
 features excluded, of "overlap" with all other images of a first one at once."""

@@ -26,7 +26,7 @@ def pairs_measurement(results: Sequence[PairResult], settings: Mapping[str, Any]
     columns = _columns(estimators)
     whole: dict[str, tuple[int, ...]] = {}
     for one in figures:
-        whole.setdefault(one.sequence, one.gaps)  # the first of a sequence is of all its gaps
+        whole.setdefault(one.sequence, one.gaps)  # the first entry of a sequence is over all gaps
     together = [_row(one) for one in figures if one.gaps == whole[one.sequence]]
     by_gap = [_row(one) for one in figures if one.gaps != whole[one.sequence]]
     tables = [Table("Relative pose, all gaps together", columns, together, "" if by_gap else _NOTE)]

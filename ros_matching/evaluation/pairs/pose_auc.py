@@ -15,7 +15,7 @@ from ros_matching.evaluation.pairs.matched_pairs import PairResult
 
 AUC_THRESHOLDS_DEG = (5, 10, 20)
 _RESAMPLES = 200
-_MIN_DISTANCE = 0.01  # of the median distance between the cameras of a gap: below, the true direction is noise
+_MIN_DISTANCE = 0.01  # of the median distance between the cameras of a gap: shorter true directions are noise
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ros_matching.geometry.essential import MIN_POINTS, pose_of_matches
 from ros_matching.geometry.se3 import angle_between_deg, pose_from, rotation_angle_deg
 from ros_matching.geometry.two_view import mean_focal_px
 
-FAILED_DEG = 180.0  # the error that counts where there is no pose
+FAILED_DEG = 180.0  # error without a pose
 _THRESHOLD_PX = 1.0
 _CONFIDENCE = 0.9999
 

@@ -21,11 +21,11 @@ from ros_matching.io.images import read_image
 
 _ROTATION_SIGMA_DEG = 15.0
 _SCALES = (0.6, 1.65)
-_JITTER = 0.2  # of the sides, by which a corner moves
+_JITTER = 0.2  # largest shift of a corner, relative to the sides
 _SHIFT = 0.1  # of the sides
 _MIN_OVERLAP = 0.4  # of the first image, visible in the second one
-_MARGIN_PX = 8  # from where the second image shows nothing: the edge there is no part of the scene
-_OVERSAMPLING = 2  # against aliasing where the homography makes the photo smaller
+_MARGIN_PX = 8  # from the empty part of the second image, whose edge is not part of the scene
+_OVERSAMPLING = 2  # against aliasing where the homography shrinks the photo
 _GAIN = (0.75, 1.25)
 _GAMMA = (0.8, 1.25)
 _NOISE_SIGMA = 3.0  # grey levels
@@ -99,7 +99,7 @@ def _overlap(homography: np.ndarray, width: int, height: int, steps: int = 20) -
 
 
 def inside(points_px: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Which of the points (N, 2) lie on an image, (N,) bool; NaN does not."""
+    """Return the points (N, 2) inside an image, (N,) bool; False for NaN."""
     return ((points_px >= 0) & (points_px <= (width - 1, height - 1))).all(axis=1)
 
 
@@ -238,7 +238,7 @@ def _match_errors(points0: np.ndarray, points1: np.ndarray, pair: WarpedPair) ->
 
 
 def _shown(pair: WarpedPair, points1: np.ndarray) -> np.ndarray:
-    """Which of the points (N, 2) of image 1 are where it shows the photo, (N,) bool."""
+    """Return the points (N, 2) of image 1 where it shows the photo, (N,) bool."""
     height, width = pair.visible1.shape
     shown = inside(points1, width, height)
     columns, rows = np.rint(points1[shown]).astype(np.intp).T

@@ -105,7 +105,7 @@ def view_axes(trajectory: Trajectory) -> np.ndarray:
     positions = trajectory.world_from_camera[:, :3, 3]
     horizontal = np.eye(3) - np.outer(up, up)
     spread = horizontal @ np.cov((positions - positions.mean(axis=0)).T, bias=True) @ horizontal
-    # Up is raised out of the way of the horizontal directions, so that it is never the last.
+    # Up gets the smallest eigenvalue, so that along is horizontal.
     along = np.linalg.eigh(spread - np.trace(spread) * np.outer(up, up) - np.outer(up, up))[1][:, -1]
     return np.stack([along, np.cross(up, along), up])
 

@@ -91,7 +91,7 @@ class RunReport:
     dropped: int
     interrupted: bool
     faults: tuple[FrameFault, ...] = ()  # of the source
-    calibration: UsedCalibration | None = None  # of the source, where it is known
+    calibration: UsedCalibration | None = None  # of the source, if known
 
     def count(self, status: str) -> int:
         """Return the number of frames with this status."""

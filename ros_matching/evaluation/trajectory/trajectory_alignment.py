@@ -16,7 +16,7 @@ from ros_matching.geometry.se3 import exp_so3, pose_from
 
 # Singular values of the covariance of two point sets are products of lengths: this is 1e-6 of a length, squared.
 _RANK_TOLERANCE = 1e-12
-# Below this fraction of the coordinates' size, a spread is rounding.
+# A spread below this fraction of the coordinates is rounding.
 _POINT_TOLERANCE = 1e-12
 
 _BY_ORIENTATION = "chosen by the camera orientations"
@@ -111,7 +111,7 @@ def _shortest_rotation(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Return the rotation (3, 3) by the smallest angle from one unit vector to another."""
     axis, cosine = np.cross(start, end), float(np.dot(start, end))
     sine = float(np.linalg.norm(axis))
-    if sine < 1e-12:  # parallel, or opposite: then half a turn about any perpendicular axis
+    if sine < 1e-12:  # parallel, or opposite: a rotation by 180 degrees about any perpendicular axis
         perpendicular = np.cross(start, np.eye(3)[np.argmin(np.abs(start))])
         return np.eye(3) if cosine > 0 else exp_so3(np.pi * perpendicular / np.linalg.norm(perpendicular))
     return exp_so3(axis / sine * np.arctan2(sine, cosine))

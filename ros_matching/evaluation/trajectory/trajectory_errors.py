@@ -162,7 +162,7 @@ def _relative_errors(path: PosePath3D, true_path: PosePath3D, pairs: np.ndarray)
     metrics = _evo().metrics
     rpe = metrics.RPE(metrics.PoseRelation.translation_part, delta=1, delta_unit=metrics.Unit.frames)
     rpe.process_data((true_path, path))
-    # evo can give the angles too, but takes the logarithm of one rotation at a time: seconds for ten thousand poses.
+    # evo also computes angles, but one logarithm at a time: seconds for ten thousand poses.
     angles_deg = np.rad2deg(Rotation.from_matrix(np.array(rpe.E)[:, :3, :3]).magnitude())
     return _rms(rpe.error[pairs]), _rms(angles_deg[pairs]), int(pairs.sum())
 

@@ -30,11 +30,11 @@ from ros_matching.io.encodings import decode_compressed, decode_depth, decode_im
 UNKNOWN_VARIANCE = 1e6
 """Diagonal of a covariance that is not known: ROS has no other sign that every filter understands."""
 
-_FARTHEST_M = 1e9  # of a pose: farther than from here to the moon
+_FARTHEST_M = 1e9  # largest position of a pose, beyond the moon
 _MOST_PIXELS = 2**25  # of an image, larger than 8K
 _MOST_COEFFICIENTS = 100
 
-# What cv_bridge converts to rgb8, and the bytes of a pixel.
+# Encodings that cv_bridge converts to rgb8, with the bytes per pixel.
 _CV_BRIDGE_BYTES = {
     **dict.fromkeys(["mono8", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"], 1),
     **dict.fromkeys(["mono16", "yuv422", "yuv422_yuy2"], 2),

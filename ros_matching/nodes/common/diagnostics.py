@@ -33,7 +33,7 @@ class Statistics:
         self._lock = threading.Lock()
         self.received = 0
         self.dropped = 0
-        self.last_activity_s = float("-inf")  # an arrival or a result, by time.monotonic
+        self.last_activity_s = float("-inf")  # last arrival or result, by time.monotonic
         self._start_window()
 
     def count_arrival(self, is_drop: bool) -> None:

@@ -48,7 +48,7 @@ def _override_error(name: str, value: object) -> str:
         return "its name must be qos_overrides./full/topic.subscription.POLICY, or publisher in place of subscription"
     policy = rest[1]
     if policy == "depth":
-        # Not a bool, which is an int in Python.
+        # Excludes bool, a subclass of int.
         if type(value) is int and 0 < value <= _LARGEST_DEPTH:
             return ""
         return f"depth must be a whole number from 1 to {_LARGEST_DEPTH}, got {value!r}"
@@ -79,7 +79,7 @@ def change_events(call: Callable[[], None]) -> SubscriptionEventCallbacks:
     """Return event callbacks that call a function when a publisher appears, disappears or does not match."""
     try:
         return SubscriptionEventCallbacks(incompatible_qos=lambda event: call(), matched=lambda event: call())
-    except TypeError:  # Humble has no event for a publisher that comes or goes
+    except TypeError:  # Humble has no event for appearing or disappearing publishers
         return SubscriptionEventCallbacks(incompatible_qos=lambda event: call())
 
 
@@ -116,9 +116,9 @@ class SensorSubscription:
         self.topic_name = node.resolve_topic_name(topic)
         override = f"qos_overrides.{self.topic_name}.subscription.reliability"
         self.is_overridden = override in node._parameter_overrides  # no public access to parameters before declaration
-        # An event must not destroy its own subscription: it wakes the executor, which calls ``match_publishers``.
+        # An event must not destroy its own subscription: it triggers the executor, which calls ``match_publishers``.
         self._changed = node.create_guard_condition(self.match_publishers)
-        # Reliable until a best-effort publisher is found: no connection that works is cut to change it.
+        # Reliable until a best-effort publisher is found: a working connection is not interrupted.
         self._offer = self._offered_qos() or (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         self._subscription: Subscription | None = self._create(*self._offer)
 
@@ -143,7 +143,7 @@ class SensorSubscription:
         with self._lock:
             if self._subscription is None or offer is None or offer == self._offer:
                 return
-            self._offer = None  # if it cannot be made, the next call tries again
+            self._offer = None  # if the creation fails, the next call retries
             self._node.destroy_subscription(self._subscription)
             self._subscription = self._create(*offer)
             self._offer = offer
@@ -170,7 +170,7 @@ class SensorSubscription:
 
     def _create(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> Subscription:
         qos = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
-        # Declared once, the parameter of the reliability would hold what was offered first.
+        # A declared reliability parameter would keep the first offer.
         kinds = _ALL if self.is_overridden else _ALL[:2]
         return self._node.create_subscription(
             self._message_type,
@@ -197,7 +197,7 @@ def create_service(
             response.success = True
         except RosMatchingError as error:
             response.success, response.message = False, str(error)
-        except Exception as error:  # an exception out of a service would end the executor and so the process
+        except Exception as error:  # an exception in a service would end the executor and the process
             node.get_logger().error(f"the service {name} failed:\n{traceback.format_exc()}")
             response.success = False
             response.message = f"the service failed ({type(error).__name__}: {error}); please report this"

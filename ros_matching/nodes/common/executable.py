@@ -30,7 +30,7 @@ def run_node(
     """
     end_with_parent()
     try:
-        # ROS's own handling of signals would take the context away before the node is taken down in order.
+        # The signal handlers of ROS would destroy the context before the node is shut down in order.
         with StopSignals() as signals, ros_context(args, signal_handler_options=SignalHandlerOptions.NO):
             node = make()
             with spinning(make_executor(), node):

@@ -117,7 +117,7 @@ def _ancestors(parents: dict[str, tuple[str, np.ndarray]], frame: str) -> dict[s
     chain = {frame: np.eye(4)}
     while frame in parents:
         parent, parent_from_frame = parents[frame]
-        if parent in chain:  # two publishers disagree and made a loop
+        if parent in chain:  # a loop by conflicting publishers
             break
         chain[parent] = parent_from_frame @ chain[frame]
         frame = parent
@@ -125,4 +125,4 @@ def _ancestors(parents: dict[str, tuple[str, np.ndarray]], frame: str) -> dict[s
 
 
 def _bare(frame: str) -> str:
-    return frame.lstrip("/")  # tf2 knows no leading slash, old drivers still send it
+    return frame.lstrip("/")  # tf2 has no leading slash, old drivers still send it

@@ -257,12 +257,12 @@ class _Planner:
 
     def _files(self, name: str) -> tuple[str, ...]:
         file = self._values[name]
-        if file and not Path(file).is_file():  # launch would only warn, and start the node with other parameters
+        if file and not Path(file).is_file():  # launch would only warn and start the node with its defaults
             raise ConfigError(f"there is no parameter file {file}; correct the argument {name}")
         return (file,) if file else ()
 
     def _remappings(self, topics: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """From the nodes' names to those of the arguments, where they differ."""
+        """Return the remappings from the names of the nodes to those of the arguments."""
         tf, clock = self._values["tf_topic"], self._values["clock_topic"]
         pairs = {topic: self._values[name] for name, topic in topics.items()}
         for name in ("image", "right/image"):

@@ -20,7 +20,7 @@ from rclpy.task import Future
 from ros_matching.errors import NodeError
 
 _POLL_S = 0.05
-# Of two processes that have just found each other, one may know the other first: a request or an answer gets lost then.
+# Discovery is not simultaneous in both processes: the first request or response may be lost.
 _ANSWER_S = 2.0
 
 

@@ -63,11 +63,11 @@ class ManagedNode(LifecycleNode, ABC):
         logging.getLogger(self.LIBRARY).addHandler(self._log_handler)
         self._problems = ProblemLog(
             lambda text: logger.error(text),
-            lambda text: logger.warning(text),  # a line of its own: rclpy ties a severity to a line of code
+            lambda text: logger.warning(text),  # a separate line: rclpy binds a severity to a line of code
         )
         self._warn_of_parameters(with_quality_of_service=False)
         self._configured, self._active = ExitStack(), ExitStack()
-        # A transition may come from another thread than the executor's.
+        # Transitions may run in a thread other than the executor.
         self._lifecycle_lock = threading.RLock()
         self.add_on_set_parameters_callback(self._on_parameters)
         # Neither a lifecycle publisher nor the ROS clock: problems are also published while inactive or without /clock.
@@ -136,7 +136,7 @@ class ManagedNode(LifecycleNode, ABC):
         return self._take_down("clean up", self._clean_up, super().on_cleanup, state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """As deactivate and cleanup."""
+        """Deactivate and clean up."""
         result = self._take_down("shut down", self._clean_up, super().on_shutdown, state)
         self._state = "finalized"
         return result
@@ -172,7 +172,7 @@ class ManagedNode(LifecycleNode, ABC):
             self._stop()
             self._close(self._configured)
             self._state = "unconfigured"
-        torch = sys.modules.get("torch")  # only where a network has loaded it
+        torch = sys.modules.get("torch")  # only if a network has imported it
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -242,7 +242,7 @@ class ManagedNode(LifecycleNode, ABC):
         return NodeError(f"the node is {self.state}; {advice}")
 
     def _on_worker_error(self, error: Exception) -> None:
-        if self.context.ok():  # at the end of the process the context may go before the worker
+        if self.context.ok():  # at the end of the process the context may be destroyed before the worker
             text = f"publishing a result failed ({type(error).__name__}: {error}); please report this"
             self._problems.report(Problem.OUTPUT, text, "".join(traceback.format_exception(error)))
 

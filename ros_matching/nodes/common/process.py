@@ -69,7 +69,7 @@ class NodeProcess:
         At the end of the block the node is requested to stop. It is killed ``grace_s`` later, which may be infinite.
         """
         self._name = name
-        # The interpreter itself rather than an installed executable: the same code and environment, wherever it lies.
+        # The interpreter, not an installed executable: the same code and environment in any installation.
         self._command = [sys.executable, "-m", node_module(name), "--ros-args", *ros_args]
         self._log_path = log_path
         self._grace_s = grace_s
@@ -134,7 +134,7 @@ class NodeProcess:
         return "\n".join([f"{self._log_path} ends with:", *(f"    {line}" for line in lines)])
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP comes when the terminal is closed
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP is sent when the terminal is closed
 
 
 class StopSignals:

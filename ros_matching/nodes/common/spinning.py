@@ -49,7 +49,7 @@ def ros_context(args: list[str] | None = None, **options: Any) -> Iterator[None]
 def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
     """Spin the nodes in a thread of its own until the block is left, then destroy them.
 
-    An exception out of a callback shuts the context down, so that nobody waits for the nodes any longer, and is raised
+    An exception out of a callback shuts the context down, which ends all waiting for the nodes, and is raised
     at the end of the block.
     """
     for node in nodes:
@@ -108,7 +108,7 @@ def _spin(executor: Executor, stopping: threading.Event, failures: list[Exceptio
         executor.context.try_shutdown()
 
 
-# Above 101 the ports of DDS run into those that Linux hands out for outgoing connections.
+# Above 101 the ports of DDS collide with the ephemeral ports of Linux.
 _DOMAINS = range(1, 102)
 
 # RTPS 2.5, 9.6.2.3: the port of the first participant's discovery is 7400 + 250 domain + 10.
@@ -117,10 +117,7 @@ _PORTS_PER_DOMAIN = 250
 
 
 def isolate(domain_id: int | None = None) -> int:
-    """Let ROS contexts that are made from now on, here and in child processes, see only this machine and this domain.
-
-    Without ``domain_id`` a free one is taken at random. Returns the domain. Raises ``NodeError`` when none is free.
-    """
+    """Limit ROS contexts created from now on, here and in child processes, to this machine and this domain."""
     domain_id = _free_domain() if domain_id is None else domain_id
     os.environ["ROS_DOMAIN_ID"] = str(domain_id)
     if os.environ.get("ROS_DISTRO") == "humble":
@@ -138,6 +135,6 @@ def _free_domain() -> int:
             try:
                 probe.bind(("", _FIRST_PORT + _PORTS_PER_DOMAIN * domain_id))
             except OSError:
-                continue  # a participant of that domain runs here
+                continue  # the domain is in use on this machine
             return domain_id
     raise NodeError(f"no ROS domain from {_DOMAINS[0]} to {_DOMAINS[-1]} is free on this machine; choose one yourself")

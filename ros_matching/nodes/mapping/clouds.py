@@ -45,7 +45,7 @@ _GREY = 128
 
 def cloud_to_msg(cloud: PointCloud, header: Header) -> PointCloud2:
     """Return a message with the fields x, y, z, rgb (packed into a float, as RViz and PCL read it) and confidence."""
-    data = array("B", [0]) * (_POINT_STEP * len(cloud))  # becomes the memory of the message itself
+    data = array("B", [0]) * (_POINT_STEP * len(cloud))  # becomes the memory of the message
     points = np.asarray(data).view("<f4").reshape(-1, len(_NAMES))
     for axis in range(3):  # nearly twice as fast as all at once
         points[:, axis] = cloud.points[:, axis]

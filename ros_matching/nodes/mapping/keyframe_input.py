@@ -47,7 +47,7 @@ class KeyframeInput:
         return self._keyframes.topic_name
 
     def destroy(self) -> None:
-        """Take the subscriptions off the node."""
+        """Remove the subscriptions from the node."""
         for subscription in (self._keyframes, self._path):
             self._node.destroy_subscription(subscription)
 
@@ -81,7 +81,7 @@ class KeyframeInput:
         )
 
 
-_MOST_MISSING = 10_000  # keyframes between two; a longer step of their ids is an odd message
+_MOST_MISSING = 10_000  # largest gap of ids; a larger one is an odd message
 
 
 @dataclass(frozen=True)

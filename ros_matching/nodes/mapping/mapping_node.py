@@ -219,10 +219,10 @@ class MappingNode(ManagedNode):
 
 def lower_priority(config: MappingNodeConfig) -> None:
     """Lower the priority of the calling thread and of the network threads that it starts below the odometry."""
-    thread = threading.get_native_id()  # on Linux, each thread has a niceness of its own
+    thread = threading.get_native_id()  # on Linux, the niceness is per thread
     niceness = os.getpriority(os.PRIO_PROCESS, thread) + config.niceness
     os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
-    torch = sys.modules.get("torch")  # only where a network has loaded it
+    torch = sys.modules.get("torch")  # only if a network has imported it
     if torch is not None:
         torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) - 1))
 

@@ -20,7 +20,7 @@ from ros_matching.nodes.mapping.clouds import cloud_to_msg
 from ros_matching.nodes.mapping.config import MappingNodeConfig
 from ros_matching.nodes.mapping.messages import depth_pose_to_msg, depth_to_msgs
 
-_LARGE = QoSProfile(depth=5)  # reliable serves subscribers of both kinds
+_LARGE = QoSProfile(depth=5)  # reliable works with any subscriber
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -57,7 +57,7 @@ class MappingOutputs:
         """Publish depth and cloud of a mapped keyframe."""
         self._map_is_new = True
         if not self._node.context.ok():
-            return  # the process is being ended, and works off what it still has
+            return  # the process is shutting down and maps the waiting keyframes
         stamp_ns = result.keyframe.frame.stamp_ns
         fixed_header = header_to_msg(stamp_ns, frames.fixed)
         if any(publisher.get_subscription_count() for publisher in (self._depth, self._depth_camera)):

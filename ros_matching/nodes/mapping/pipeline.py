@@ -109,7 +109,7 @@ class MappingPipeline:
         self._last: Keyframe | None = None
         self._frames: FrameNames | None = None
         self._order = KeyframeOrder()
-        self._ids: dict[int, int] = {}  # of the keyframes that may still be corrected, by stamp
+        self._ids: dict[int, int] = {}  # ids of keyframes that may still be corrected, by stamp
 
     def process(self, received: ReceivedKeyframe) -> None:
         """Map one keyframe, or those that are in order now, and publish the results."""

@@ -15,7 +15,7 @@ class MappingStatistics(Statistics):
         super().__init__()
         self.mapped = 0
         self.refused = 0
-        self.missed = 0  # lost between the odometry and here, by their ids
+        self.missed = 0  # lost after the odometry, by the gaps between ids
         self.restarts = 0
         self.last: MappingResult | None = None
 

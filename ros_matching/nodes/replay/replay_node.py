@@ -45,12 +45,12 @@ from ros_matching.nodes.common.process import StopSignals, end_with_parent
 from ros_matching.nodes.common.spinning import ros_context, spinning
 from ros_matching.nodes.replay.pacing import ConsumerPace, RealTimePace
 
-# Reliable serves subscribers of both kinds; the depth bounds what is kept for a slow one.
+# Reliable works with any subscriber; the depth limits the queue of a slow one.
 _SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _CLOCK_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-# A zero stamp means "no time" in ROS: a source that counts from zero is moved by this much.
+# A zero stamp means "no time" in ROS: sources that start at zero are shifted.
 _ZERO_SHIFT_NS = 1_000_000_000
 
 _POLL_S = 0.02
@@ -133,7 +133,7 @@ class ReplayNode(Node):
         return count
 
     def stop(self) -> None:
-        """Let ``play`` return soon; from any thread."""
+        """Make ``play`` return soon; from any thread."""
         self._stopped.set()
         self._pace.stop()
 

@@ -45,7 +45,7 @@ class CalibrationInput:
         return self._info is not None
 
     def update(self, info: CameraInfo) -> None:
-        """Take the newest CameraInfo."""
+        """Store the newest CameraInfo."""
         with self._arrived:
             self._info = info
             self._count += 1
@@ -91,7 +91,7 @@ class CalibrationInput:
             camera = camera_from_msg(info, self._config.rectified)
         except NodeError as error:
             raise RefusedImageError(Problem.CAMERA_INFO, str(error)) from error
-        # Before the undistorter is made, which takes memory for every pixel.
+        # Checked first: the undistorter allocates memory for every pixel.
         if (camera.width, camera.height) != (width, height):
             raise RefusedImageError(
                 Problem.CAMERA_INFO,
@@ -153,7 +153,7 @@ class RightCameraCalibration:
         if self._undistorter is None or info is not self._made_of:
             try:
                 camera = camera_from_msg(info, self._rectified)
-                self._require_size(camera, width, height)  # before the undistorter takes memory for every pixel
+                self._require_size(camera, width, height)  # before the undistorter allocates memory for every pixel
                 if self._undistorter is None or self._undistorter.source != camera:
                     self._undistorter = Undistorter(camera)
             except RosMatchingError as error:

@@ -36,7 +36,7 @@ class ImageInput:
     ) -> None:
         self._node = node
         self._problems = problems
-        # A subscription that asks for what was sent before would get nothing from an ordinary (volatile) publisher.
+        # A transient-local subscription would get nothing from a volatile publisher.
         self._camera_info = SensorSubscription(node, CameraInfo, "camera_info", on_camera_info, problems, latched=True)
         self._images = SensorSubscription(node, *_TYPES[config.transport], on_image, problems)
 
@@ -46,7 +46,7 @@ class ImageInput:
         return self._images.topic_name, self._camera_info.topic_name
 
     def destroy(self) -> None:
-        """Take the subscriptions off the node."""
+        """Remove the subscriptions from the node."""
         for subscription in (self._images, self._camera_info):
             subscription.destroy()
 

@@ -26,7 +26,7 @@ from ros_matching.nodes.vo import messages
 from ros_matching.nodes.vo.config import VoConfig
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
-_LARGE = QoSProfile(depth=1)  # reliable serves subscribers of both kinds; nothing queues up behind a slow one
+_LARGE = QoSProfile(depth=1)  # reliable works with any subscriber; no queue for a slow one
 _SMALL = QoSProfile(depth=10)
 _TF = QoSProfile(depth=100)  # as tf2_ros
 
@@ -44,7 +44,7 @@ class VoOutputs:
         self._keyframe = self._create(KeyframeMsg, "keyframe", _SMALL)
         self._keyframe_path = self._create(Path, "keyframe_path", _SMALL)
         self._debug_image = self._create(Image, "debug_image", _LARGE)
-        # REP-105 tools look for /tf whatever the namespace. tf2_ros is not on PyPI; its broadcaster is this publisher.
+        # REP-105 tools use /tf in any namespace. tf2_ros, whose broadcaster is the same, is not on PyPI.
         self._tf = self._create(TFMessage, "/tf", _TF) if config.publish_tf else None
         self._publishers = [
             self._status, self._relative_pose, self._odom, self._path, self._keyframe, self._keyframe_path,
@@ -52,7 +52,7 @@ class VoOutputs:
         ]  # fmt: skip
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
         self._keyframe_stamps_ns: dict[int, int] = {}  # by id
-        self._last_stamp_ns: int | None = None  # of the last frame, for the velocity
+        self._last_stamp_ns: int | None = None  # stamp of the last frame, for the velocity
         self._path_stamp_ns: int | None = None
 
     def destroy(self) -> None:

@@ -42,7 +42,7 @@ class Tracker(Protocol):
 
 
 def warm_up(matcher: MatchingPipeline) -> None:
-    """Let the matcher allocate and compile before the first image arrives."""
+    """Run the matcher once, so that it allocates and compiles before the first image arrives."""
     noise = np.random.default_rng(0).integers(0, 256, _WARM_UP_SIZE, dtype=np.uint8)
     matcher.match_images(noise, noise)
 

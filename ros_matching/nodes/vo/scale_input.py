@@ -36,7 +36,7 @@ MessageType = TypeVar("MessageType", bound=_Stamped)
 
 _RESTART_COUNT = 3
 _MOST_BYTES = 2**28
-_ALIVE_S = 1.0  # a topic that was silent for longer is not waited for
+_ALIVE_S = 1.0  # no wait for a topic that was silent for longer
 
 
 class StampedBuffer(Generic[MessageType]):
@@ -49,7 +49,7 @@ class StampedBuffer(Generic[MessageType]):
         self._messages: deque[MessageType] = deque(maxlen=capacity)
         self._arrived = threading.Condition()
         self._last_arrival_s = -float("inf")
-        self._behind = 0  # messages in a row that lie before the newest
+        self._behind = 0  # consecutive messages older than the newest
 
     def put(self, msg: MessageType) -> None:
         """Add a message. Several in a row before the newest one, as in a restarted replay, drop the later ones."""
@@ -91,7 +91,7 @@ def _stamp_ns(msg: _Stamped) -> int:
     return stamp_ns_from_msg(msg.header.stamp)
 
 
-_IMAGES, _WHEELS = 5, 50  # messages that are kept while the executor is busy
+_IMAGES, _WHEELS = 5, 50  # queue lengths while the executor is busy
 _RIGHT_IMAGES = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
 
 

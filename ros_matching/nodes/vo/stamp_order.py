@@ -16,7 +16,7 @@ from ros_matching.succession import Step, Succession
 
 _LONG_NS = 1_000_000_000  # largest step that is accepted at once, or _LONG_STEPS usual steps
 _LONG_STEPS = 10
-_FASTER = 2.0  # a step of the stamps that took half as long to arrive is a pause, in a replay at twice the speed too
+_FASTER = 2.0  # factor between a step of stamps and its arrival time for a pause, also in a replay at twice the speed
 _REMEMBERED = 15
 _NEEDED, _MOST_NEEDED = 3, 12
 _SINGLE = "it is dropped; several in a row would be accepted"
@@ -46,7 +46,7 @@ class StampOrder:
         self._series: Succession[_Arrival] = Succession(self._follows, _NEEDED, _MOST_NEEDED)
         self._steps_ns: deque[int] = deque(maxlen=_REMEMBERED)
         self._before_ns: int | None = None  # the stamp before the last
-        self._newest_ns: int | None = None  # of the images, refused ones too
+        self._newest_ns: int | None = None  # newest stamp, including refused images
 
     def restart(self) -> None:
         """Forget the elapsed time: any stamp may come next."""
@@ -110,11 +110,11 @@ def _back(ns: int) -> str:
 
 
 _REMEMBERED_ARRIVALS = 50
-_FEWEST = 3  # steps, before anything is known of the camera's period
+_FEWEST = 3  # fewest steps to estimate the period
 _LONGEST_NS = 10_000_000_000  # a longer step is a pause, or an odd stamp
 _ROUNDS = 3
-_SAME = 1.6  # a step of so many periods is still one period, with jitter
-_REGULAR = 0.15  # of a period: median distance of the steps from whole periods; it is 0.25 for random steps
+_SAME = 1.6  # largest step that counts as one period, with jitter
+_REGULAR = 0.15  # in periods: median distance of steps from whole periods; 0.25 for random steps
 
 
 class ArrivalMeter:
@@ -125,13 +125,13 @@ class ArrivalMeter:
 
     def __init__(self) -> None:
         self.missing = 0
-        self._settled = 0  # missing in steps that are no longer remembered
+        self._settled = 0  # missing images in steps outside the window
         self._last_ns: int | None = None
         self._steps_ns: deque[int] = deque(maxlen=_REMEMBERED_ARRIVALS)
         self._recent = np.zeros(0, np.int64)
 
     def add(self, stamp_ns: int) -> None:
-        """Take the stamp of an image that has arrived."""
+        """Add the stamp of an arrived image."""
         last, self._last_ns = self._last_ns, stamp_ns
         if last is None or stamp_ns <= 0 or not 0 < stamp_ns - last < _LONGEST_NS:
             return
@@ -139,7 +139,7 @@ class ArrivalMeter:
             self._settled += int(self._recent[0])
         self._steps_ns.append(stamp_ns - last)
         self._recent = self._missing_by_step()
-        # A better estimate of the period also corrects what was counted with the one before, but takes nothing back.
+        # A better estimate of the period also corrects earlier counts, but never decreases them.
         self.missing = max(self.missing, self._settled + int(self._recent.sum()))
 
     def pause(self) -> None:
@@ -157,7 +157,7 @@ class ArrivalMeter:
         steps = np.array(self._steps_ns, dtype=np.float64)
         if len(steps) < _FEWEST:
             return np.zeros(len(steps), np.int64)
-        # The most usual step: a low percentile, refined to the median of the steps of about one period.
+        # The most common step: a low percentile, refined to the median of the steps of about one period.
         period = float(np.percentile(steps, 10, method="lower"))
         for _ in range(_ROUNDS):
             period = float(np.median(steps[steps <= _SAME * period]))

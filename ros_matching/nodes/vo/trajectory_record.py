@@ -34,7 +34,7 @@ class TrajectoryRecord:
         self._lock = threading.Lock()
         self._length = length
         self._count = 0
-        self._first_number = 1  # of the oldest part that is kept
+        self._first_number = 1  # number of the oldest stored part
         self._parts: deque[deque[tuple[int, np.ndarray]]] = deque([deque()])
 
     def add(self, stamp_ns: int, world_from_camera: np.ndarray) -> None:

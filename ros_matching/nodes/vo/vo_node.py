@@ -64,7 +64,7 @@ class VoServices:
 
 
 _SILENCE_S = 3.0
-_LEAP = Duration(seconds=1)  # of the clock between two ticks
+_LEAP = Duration(seconds=1)  # of the clock, between two ticks
 _NEVER_NS = -(2**63)
 _BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick ahead continues near its last time
 

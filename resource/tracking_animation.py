@@ -1,6 +1,6 @@
-"""Make docs/images/tracking.gif: the tracked image, and the trajectory with the map from above.
+"""Animation docs/images/tracking.gif: the tracked image, and the trajectory with the map from above.
 
-python resource/motion_picture.py [SOURCE] [OUT]
+python resource/tracking_animation.py [SOURCE] [OUT]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BACKGROUND, POINTS, ESTIMATED = (250, 250, 250), (170, 185, 205), (220, 90, 30)
 
 
 def map_view(results: list[TrackingResult], points: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """The positions so far and the landmarks (N, 3) from above, x to the right and z up, (H, H, 3) uint8 RGB."""
+    """Return the positions and the landmarks (N, 3) from above, x to the right and z up, (H, H, 3) uint8 RGB."""
     canvas = np.full((HEIGHT_PX, HEIGHT_PX, 3), BACKGROUND, np.uint8)
     for position in _pixels(points, limits):
         cv2.circle(canvas, tuple(map(int, position)), 1, POINTS, -1)
