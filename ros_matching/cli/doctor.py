@@ -97,7 +97,7 @@ def _tracked(device: str, width: int, height: int, **options: str) -> Finding:
 
 
 def _on_gpu() -> Iterator[Finding]:
-    """Every network and the whole pipeline on CPU and GPU; without a GPU, what would be run."""
+    """Compare every network and the whole pipeline on CPU and GPU; without a GPU, list the comparisons."""
     import torch
 
     from ros_matching.networks.speed import workloads
@@ -154,7 +154,7 @@ _OPTIONAL = (
 
 
 class Finding(NamedTuple):
-    """One line of the report: ``level`` is ``OK``, ``NOTE`` or ``MISSING``; a remedy where there is one to give."""
+    """One line of the report: ``level`` is ``OK``, ``NOTE`` or ``MISSING``, with a remedy if there is one."""
 
     level: str
     what: str
@@ -162,7 +162,7 @@ class Finding(NamedTuple):
 
 
 def python() -> Iterator[Finding]:
-    """The interpreter."""
+    """Check the interpreter."""
     version = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     if (3, 10) <= sys.version_info[:2] <= (3, 13):
         yield Finding(OK, version)
@@ -171,7 +171,7 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """The Python packages that are needed, and those that add something."""
+    """Check required and optional Python packages."""
     for module, distribution in _NEEDED:
         yield _package(module, distribution, MISSING, f"pip install {distribution}")
     for module, distribution, extra, purpose in _OPTIONAL:
@@ -193,7 +193,7 @@ def _package(module: str, distribution: str, level: str, remedy: str) -> Finding
 
 
 def weights() -> Iterator[Finding]:
-    """The network weights that came with the package."""
+    """Check the network weights of the package."""
     from ros_matching.matching import DEFAULT
     from ros_matching.networks.checkpoint import WEIGHTS_FOLDER
 
@@ -215,7 +215,7 @@ def _weights_file(file: Path) -> Finding:
 
 
 def ros() -> Iterator[Finding]:
-    """ROS 2 and this package's messages; a note where there is none, as the library works without."""
+    """Check ROS 2 and the messages of this package; only a note without ROS, as the library works without it."""
     from ros_matching.cli.over_ros import require_ros
 
     distribution = os.environ.get("ROS_DISTRO") or "from PyPI or not sourced"
@@ -241,7 +241,7 @@ def engine() -> Iterator[Finding]:
 
 
 def gpu() -> Iterator[Finding]:
-    """The GPU, if PyTorch can use one."""
+    """Check for a GPU that PyTorch can use."""
     import torch
 
     if torch.cuda.is_available():

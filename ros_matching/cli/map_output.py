@@ -127,7 +127,7 @@ class MapOutput:
 
 
 def _remarks(source: FrameSource, report: MappingReport) -> dict[str, str]:
-    """The calibration used, a unit of depth images that contradicts the maps, and faulty frames, by their names."""
+    """Return the calibration, a doubtful unit of depth images, and faulty frames, by name."""
     used, faults = source.calibration, source.faults
     warning = used.depth_contradiction(report.depth_ratio, "depths of the maps") or used.depth_doubt
     remarks = {
@@ -139,7 +139,7 @@ def _remarks(source: FrameSource, report: MappingReport) -> dict[str, str]:
 
 
 class Viewer:
-    """Shows results: the camera with its image and depth, and points as they come, which move with their keyframes."""
+    """Rerun viewer of the camera with its image and depth, and of points that move with their keyframes."""
 
     def __init__(self, name: str, file: Path | None = None) -> None:
         """Start the viewer, or write to a file instead (.rrd, ``rerun FILE`` shows it)."""
@@ -177,12 +177,12 @@ class Viewer:
         log(_path(id), rerun.Points3D(local, colors=result.cloud.colors))
 
     def move(self, poses: Mapping[int, np.ndarray]) -> None:
-        """Give the points of keyframes, by id, corrected poses ``world_from_camera`` (4, 4)."""
+        """Move the points of keyframes, by id, to corrected poses ``world_from_camera`` (4, 4)."""
         for id in self._shown & poses.keys():
             self._recording.log(_path(id), self._pose(poses[id]))
 
     def close(self) -> None:
-        """Write what has not been written yet."""
+        """Flush the output."""
         self._recording.flush()
         self._recording.disconnect()
 

@@ -101,7 +101,7 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _weights_files(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and those in the folders named; without any, those that came with the package."""
+    """Return the named files, and those in the named folders; by default those of the package."""
     installed = Path(ros_matching.__file__).parent / "weights"
     files: list[Path] = []
     for path in paths or [installed]:

@@ -26,9 +26,9 @@ _DPI = 110
 
 
 def save_figure(path: str | Path, size_inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
-    """Make a figure, let ``draw`` fill it, and write it as an image (PNG, PDF or SVG by its suffix).
+    """Create a figure, call ``draw`` on it, and write it as an image (PNG, PDF or SVG by its suffix).
 
-    matplotlib's own state (pyplot, its settings) stays untouched. Raises ``MissingDependencyError`` when matplotlib is
+    The state of matplotlib (pyplot, its settings) is not changed. Raises ``MissingDependencyError`` if matplotlib is
     not installed.
     """
     try:
@@ -68,9 +68,9 @@ class Panel:
 
 
 def plot_panels(panels: Sequence[Panel], path: str | Path) -> None:
-    """Draw diagrams side by side into an image file, with one legend: a line of one name looks the same in all.
+    """Draw diagrams next to each other into an image file, with one legend: a name has the same style in all.
 
-    Raises ``MissingDependencyError`` when matplotlib is not installed.
+    Raises ``MissingDependencyError`` if matplotlib is not installed.
     """
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     columns = min(len(panels), _PANELS_PER_ROW)
@@ -95,7 +95,7 @@ def plot_panels(panels: Sequence[Panel], path: str | Path) -> None:
 
 
 def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> dict[str, Line2D]:
-    """Draw the lines, each in the style that the place of its name gives it; the lines by name."""
+    """Draw the lines, each in the style of its name, and return them by name."""
     handles = {}
     for name, (x, y) in panel.lines.items():
         place = names.index(name)

@@ -20,8 +20,8 @@ _HELD_OUT_PHOTO = 10  # every tenth photo
 class PairSet:
     """Pairs of frames of one sequence, ``gaps`` frames apart; ``rotation_only`` if translations are too noisy.
 
-    Every ``step``-th frame begins a pair for each gap. ``part`` of the frames, one of ``PARTS``: those that training
-    leaves alone, which figures are reported on; those it may use, to choose settings on; or all.
+    Every ``step``-th frame is the first of a pair for each gap. ``part`` of the frames, one of ``PARTS``: held-out
+    frames, for reported figures; training frames, for the choice of settings; or all.
     """
 
     sequence: str
@@ -44,7 +44,7 @@ class PairSet:
         return self.sequence not in NEVER_TRAINED
 
     def pairs(self, count: int) -> list[tuple[int, int, int]]:
-        """The pairs of a sequence of ``count`` frames as (gap, frame 0, frame 1), by gap."""
+        """Return the pairs of a sequence of ``count`` frames as (gap, frame 0, frame 1), by gap."""
         cut = training_frames(self.sequence, count).stop
         frames = {"held-out": range(cut, count), "training": range(cut), "all": range(count)}[self.part]
         starts = frames[:: self.step]
@@ -62,23 +62,23 @@ VALIDATION_PAIRS = (
 
 
 def training_frames(sequence: str, count: int) -> range:
-    """The frames of a sequence of ``count`` that may be trained on; ``sequence`` is the name of its folder."""
+    """Return the frames of a sequence of ``count`` for training; ``sequence`` is the name of its folder."""
     return range(0 if sequence in NEVER_TRAINED else count * 4 // 5)
 
 
 def validation_frames(sequence: str, count: int) -> range:
-    """The frames of a sequence of ``count`` that are never trained on."""
+    """Return the frames of a sequence of ``count`` that are never used for training."""
     return range(training_frames(sequence, count).stop, count)
 
 
 def training_photos(folder: str | Path) -> list[Path]:
-    """The photos in a folder and the folders in it that may be trained on."""
+    """Return the photos in a folder and its subfolders for training."""
     photos = _photos(Path(folder))
     return [photo for number, photo in enumerate(photos) if number % _HELD_OUT_PHOTO]
 
 
 def validation_photos(folder: str | Path, count: int | None = None) -> list[Path]:
-    """The photos in a folder and the folders in it that are never trained on, or ``count`` of them, evenly spread."""
+    """Return the photos in a folder that are never used for training, or ``count`` of them, evenly spread."""
     photos = _photos(Path(folder))[::_HELD_OUT_PHOTO]
     if count is None:
         return photos

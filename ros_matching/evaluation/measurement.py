@@ -38,9 +38,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns and rows of values, and a ``note`` on what they are.
+    """Named columns and rows of values, with a ``note`` that explains them.
 
-    A row may lack some of the columns, and may have others that only JSON shows.
+    A row may lack some columns, and may have others that appear only in JSON.
     """
 
     title: str
@@ -49,7 +49,7 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """The table in Markdown, its columns aligned for the terminal; columns without any value are left out."""
+        """Return the table in Markdown, with aligned columns; columns without any value are left out."""
         columns = [column for column in self.columns if any(column.text(row.get(column.key)) for row in self.rows)]
         lines = [[column.heading for column in columns]]
         lines += [[column.text(row.get(column.key)) for column in columns] for row in self.rows]
@@ -85,7 +85,7 @@ class Measurement:
 
 
 def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Path]:
-    """Write NAME.md, NAME.json and NAME.png into a folder (made if absent); the paths written.
+    """Write NAME.md, NAME.json and NAME.png into a folder (created if absent); return the paths.
 
     The plot is left out with a logged warning without matplotlib.
     """
@@ -113,7 +113,7 @@ def write_measurement(measurement: Measurement, out_dir: str | Path) -> list[Pat
 
 
 def _jsonable(value: Any) -> Any:
-    """The value with NaN and infinity as ``None``, which JSON lacks, and NumPy's scalars as Python's."""
+    """Return the value with NaN and infinity as ``None``, and NumPy scalars as Python numbers."""
     if isinstance(value, Mapping):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -32,10 +32,10 @@ class PlaneSweep:
         self.window_px = window_px
 
     def estimate(self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]) -> DepthMap:
-        """The depth map at the full image size.
+        """Return the depth map at full image size.
 
-        NaN where no source sees the point at any depth, or the image has no texture; the confidence is the
-        correlation, averaged over the sources that see the point.
+        NaN without texture, or if no source observes the point at any depth; the confidence is the correlation,
+        averaged over the sources that observe the point.
         """
         near, far = depth_range
         if not sources or not 0 < near < far:
@@ -83,7 +83,7 @@ class _Homographies:
 
 
 class _Patches:
-    """An image (H, W) with the statistics of the window around each pixel."""
+    """An image (H, W) with statistics of the window around each pixel."""
 
     def __init__(self, image: np.ndarray, window_px: int) -> None:
         self.image = image

@@ -27,11 +27,11 @@ Estimate = Callable[[Keyframe, Sequence[Keyframe], tuple[float, float]], DepthMa
 
 @dataclass(frozen=True)
 class DepthReport:
-    """The errors over all pixels of all views.
+    """Errors over all pixels of all views.
 
     ``abs_rel`` is the mean of |estimate - truth| / truth over the pixels that have an estimate, ``median_rel`` the
-    median. ``inliers`` maps percentages to the fraction of ALL known pixels with a smaller error; a missing estimate is
-    no inlier. ``completeness`` is the fraction of the known pixels that have an estimate. ``confident_abs_rel`` is
+    median. ``inliers`` maps percentages to the fraction of ALL known pixels with a smaller error; a missing estimate
+    is no inlier. ``completeness`` is the fraction of the known pixels that have an estimate. ``confident_abs_rel`` is
     ``abs_rel`` over the half of the estimates with the highest confidence in each map.
     """
 
@@ -67,9 +67,9 @@ def relative_errors(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.nd
 
 
 def depth_ratios(estimate: DepthMap, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """The ratios of estimate to truth (P,), NaN without an estimate, and its confidence, at the grid's known depths.
+    """Return the ratios of estimate to truth (P,), NaN without an estimate, and the confidence, at known depths.
 
-    The estimate is that of the depth map's nearest pixel, by the two cameras.
+    The estimate is that of the nearest pixel of the depth map, by the two cameras.
     """
     if frame.depth is None:
         raise EvaluationError(f"frame {frame.index} has no depth to compare with")
@@ -93,9 +93,9 @@ def most_confident(errors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 
 def depth_report(errors: np.ndarray, confident: np.ndarray, views: int, ms_per_view: float) -> DepthReport:
-    """The figures of relative errors (P,), NaN without an estimate, and those of the most confident estimates.
+    """Return the figures of relative errors (P,), NaN without an estimate, and of the most confident estimates.
 
-    Where there is no estimate at all, completeness is 0 and the errors are NaN.
+    Without any estimate, completeness is 0 and the errors are NaN.
     """
     found = errors[np.isfinite(errors)]
     inliers = {percent: float(np.sum(found <= percent / 100) / len(errors)) for percent in INLIER_PERCENT}

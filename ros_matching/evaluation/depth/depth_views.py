@@ -1,7 +1,7 @@
-"""Keyframe sets of a posed sequence with sensor depth: what depth estimators are measured on.
+"""Sets of keyframes of a sequence with poses and sensor depth, to evaluate depth estimators.
 
 A set is a reference and its sources, all with true poses. The depth range given to an estimator is that of sparse
-points, as a tracker would have them: the sensor depth at the reference's corners.
+points, as of a tracker: the sensor depth at the reference's corners.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class DepthViews:
 
 
 def depth_views(frames: Sequence[Frame], config: DepthViewsConfig = DepthViewsConfig()) -> list[DepthViews]:
-    """The sets of the frames of a sequence; frames without pose, and references without depth, are passed over.
+    """Return the sets of a sequence; frames without pose, and references without depth, are skipped.
 
-    Sources are those in range whose baseline is nearest to the middle of it, by ratio, at the least rotation. Raises
-    ``EvaluationError`` when there is no set at all.
+    Sources are those in range whose baseline is nearest to its middle, by ratio, with the least rotation. Raises
+    ``EvaluationError`` without any set.
     """
     frames = [cropped(frame, config.width, config.height) for frame in frames if _has_pose(frame)]
     found = []

@@ -52,7 +52,7 @@ def draw_cloud(
 def overview(
     cloud: PointCloud, world_from_cameras: Sequence[np.ndarray], width: int = 960, height: int = 600
 ) -> tuple[Camera, np.ndarray, float]:
-    """A camera that looks at a cloud from behind those that saw it: camera, world_from_camera, nearest depth to show.
+    """Return a camera that looks at a cloud from behind the cameras: camera, world_from_camera, nearest depth to show.
 
     It is placed behind and above their centre, so that the image contains the observed scene, but no walls behind
     them. Its focal length fills the image.
@@ -97,9 +97,9 @@ def look_at(position: np.ndarray, target: np.ndarray, down: np.ndarray) -> np.nd
 def _splat(
     pixels: np.ndarray, depth: np.ndarray, rows: np.ndarray, sizes_px: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray:
-    """For each pixel (H, W) the nearest point's depth, in steps, and row, packed into one number; ``_EMPTY``: none.
+    """Return depth (in steps) and row of the nearest point for each pixel (H, W), packed into one number.
 
-    Points are squares of ``sizes_px`` (N,).
+    Points are squares of ``sizes_px`` (N,); pixels without a point are ``_EMPTY``.
     """
     buffer = np.full(shape[0] * shape[1], _EMPTY)
     if not len(rows):
@@ -139,9 +139,9 @@ _UNKNOWN = (40, 40, 40)
 
 
 def draw_depth(depth_map: DepthMap, image: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3) and the depth map at its size side by side, (H, 2 W, 3) uint8 RGB: near is red, far blue.
+    """Return the image (H, W, 3) and the depth map next to it, (H, 2 W, 3) uint8 RGB: near is red, far blue.
 
-    Colours are even in 1 / depth; grey is unknown.
+    Colours are uniform in 1 / depth; grey is unknown.
     """
     height, width = image.shape[:2]
     size = (width, height)

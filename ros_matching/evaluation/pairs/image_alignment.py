@@ -114,7 +114,7 @@ def _rotation(angle_rad: float) -> np.ndarray:
 
 
 def _seen(photo: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The photo at points (W * H, 2) of image 1, (H, W, 3); beyond its border it is mirrored."""
+    """Return the photo at points (W * H, 2) of image 1, (H, W, 3), mirrored beyond its border."""
     sides = np.array(photo.shape[1::-1])
     middle, last = (sides - 1) / 2, np.array(size) - 1
     at = (middle + (2 * points / last - 1) * _SHOWN * middle).astype(np.float32).reshape(size[1], size[0], 2)
@@ -133,9 +133,9 @@ Align = Callable[[np.ndarray, np.ndarray], "ImageTransform | None"]
 
 @dataclass(frozen=True)
 class AlignmentResult:
-    """One aligner on one pair: its ``error`` as a fraction of the image's sides, ``failed`` without a transform.
+    """Result of one aligner on one pair: ``error`` as a fraction of the image's sides, ``failed`` without a transform.
 
-    A failure has the error of leaving the image as it is.
+    A failure has the error of the identity.
     """
 
     aligner: str

@@ -33,10 +33,10 @@ _NOISE_SIGMA = 3.0  # grey levels
 
 @dataclass(frozen=True)
 class WarpedPair:
-    """A photo and how it looks after a homography, under another light and with noise.
+    """A photo and its view under a homography, with another exposure and noise.
 
     ``image0`` and ``image1`` (H, W, 3) uint8; ``homography1_from_0`` (3, 3) of pixels; ``visible1`` (H, W) bool is
-    where image 1 shows the photo, up to a few pixels from where it ends.
+    True where image 1 shows the photo, except a few pixels at its border.
     """
 
     image0: np.ndarray
@@ -46,13 +46,13 @@ class WarpedPair:
 
 
 def warped_pairs(photos: Sequence[Path], size_px: int, seed: int = 0) -> Iterator[WarpedPair]:
-    """One pair of each photo, reduced to ``size_px`` on its longer side; the same pairs for the same seed."""
+    """Yield one pair per photo, reduced to ``size_px`` on its longer side; the same pairs for the same seed."""
     for number, photo in enumerate(photos):
         yield warped_pair(reduced(read_image(photo), size_px), np.random.default_rng((seed, number)))
 
 
 def warped_pair(image: np.ndarray, rng: np.random.Generator) -> WarpedPair:
-    """The image (H, W, 3) uint8 and a random view of it."""
+    """Return the image (H, W, 3) uint8 and a random view of it."""
     height, width = image.shape[:2]
     homography = random_homography(width, height, rng)
     fill = tuple(map(float, image.mean(axis=(0, 1))))
@@ -71,7 +71,7 @@ def warped_pair(image: np.ndarray, rng: np.random.Generator) -> WarpedPair:
 
 
 def random_homography(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """Rotation, scale, shift and perspective (3, 3) of an image's pixels, as a camera moved before a plane gives them.
+    """Return a homography (3, 3) of rotation, scale, shift and perspective, as of a camera in front of a plane.
 
     Redrawn until the two views overlap by at least 40 % of the image.
     """
@@ -92,7 +92,7 @@ def random_homography(width: int, height: int, rng: np.random.Generator) -> np.n
 
 
 def _overlap(homography: np.ndarray, width: int, height: int, steps: int = 20) -> float:
-    """The fraction of image 0 that lies within image 1."""
+    """Return the fraction of image 0 that lies within image 1."""
     u, v = np.meshgrid(np.linspace(0, width - 1, steps), np.linspace(0, height - 1, steps))
     mapped = map_points(homography, np.column_stack([u.ravel(), v.ravel()]))
     return float(np.mean(inside(mapped, width, height)))
@@ -112,7 +112,7 @@ def _visible(width: int, height: int, homography: np.ndarray) -> np.ndarray:
 
 
 def _lit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image under another exposure and gamma, and with noise."""
+    """Return the image with another exposure and gamma, and with noise."""
     levels = np.power(np.arange(256) / 255, rng.uniform(*_GAMMA)) * 255 * rng.uniform(*_GAIN)
     noisy = levels.astype(np.float32)[image] + rng.normal(0, _NOISE_SIGMA, image.shape).astype(np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
@@ -128,11 +128,11 @@ MMA: fraction of the matches within so many pixels, mean over the pairs; MMAscor
 
 @dataclass(frozen=True)
 class FeatureResult:
-    """One matcher on one pair.
+    """Result of one matcher on one pair.
 
-    ``keypoints`` are counted where both images show the scene, as the mean of the two; ``repeatability`` is the share
-    of these with one of the other image within 3 px (NaN without any). ``errors_px`` (M,) are the matches' distances in
-    image 1 from where the homography takes their first points; infinite for those that it takes out of the image.
+    ``keypoints`` is the number in the common part, as the mean of both images; ``repeatability`` is the fraction of
+    these with a keypoint of the other image within 3 px (NaN without any). ``errors_px`` (M,) are the distances of
+    matches in image 1 from the projections of their first points; infinite for projections outside the image.
     """
 
     matcher: str
@@ -145,11 +145,11 @@ class FeatureResult:
 
 @dataclass(frozen=True)
 class FeatureFigures:
-    """One matcher over all pairs.
+    """Figures of one matcher over all pairs.
 
-    ``mma`` (10,) is the mean matching accuracy at 1 to 10 px: the fraction of correct matches, averaged over the pairs,
-    0 for a pair without matches (Mikolajczyk and Schmid 2005; Dusmanu et al., "D2-Net", 2019). Other figures are
-    means over the pairs, times medians.
+    ``mma`` (10,) is the mean matching accuracy at 1 to 10 px: the fraction of correct matches, averaged over the
+    pairs, 0 for a pair without matches (Mikolajczyk and Schmid 2005; Dusmanu et al., "D2-Net", 2019). Other figures
+    are means over the pairs, times medians.
     """
 
     matcher: str
@@ -163,20 +163,20 @@ class FeatureFigures:
 
     @property
     def mma_score(self) -> float:
-        """The MMA over 1 to 10 px as one figure, the smaller thresholds weighing more: 2 - 0.1 t at t px."""
+        """MMA over 1 to 10 px as one figure, with weights 2 - 0.1 t at t px."""
         weights = 2 - 0.1 * MMA_THRESHOLDS_PX
         return float(weights @ self.mma / weights.sum())
 
 
 def evaluate_features(matchers: Mapping[str, Matcher], pairs: Iterable[WarpedPair]) -> Iterator[FeatureResult]:
-    """Run every matcher on every pair. What it finds where image 1 shows nothing of the photo does not count."""
+    """Evaluate every matcher on every pair. Keypoints outside the common part do not count."""
     for pair in pairs:
         for name, matcher in matchers.items():
             yield _run(name, matcher, pair)
 
 
 def feature_figures(results: Iterable[FeatureResult]) -> list[FeatureFigures]:
-    """The figures of every matcher; raises ``EvaluationError`` without results."""
+    """Return the figures of every matcher; raises ``EvaluationError`` without results."""
     by_matcher: dict[str, list[FeatureResult]] = {}
     for result in results:
         by_matcher.setdefault(result.matcher, []).append(result)
@@ -186,7 +186,7 @@ def feature_figures(results: Iterable[FeatureResult]) -> list[FeatureFigures]:
 
 
 def features_measurement(results: Sequence[FeatureResult], settings: Mapping[str, Any]) -> Measurement:
-    """A table of all matchers, and their accuracy over the threshold."""
+    """Return a table of all matchers, and their accuracy over the threshold."""
     figures = feature_figures(results)
     table = Table("Photos under random homographies", _COLUMNS, [_row(one) for one in figures], _NOTE)
     lines = {one.matcher: (MMA_THRESHOLDS_PX.astype(float), one.mma) for one in figures}
@@ -196,9 +196,9 @@ def features_measurement(results: Sequence[FeatureResult], settings: Mapping[str
 def repeatability(
     keypoints0: np.ndarray, keypoints1: np.ndarray, homography1_from_0: np.ndarray, within_px: float
 ) -> float:
-    """The fraction of both images' keypoints (N, 2) that have one of the other image nearby, in image 1.
+    """Return the fraction of both images' keypoints (N, 2) with a nearby keypoint of the other image, in image 1.
 
-    Both must be keypoints of what both images show (DeTone et al., "SuperPoint", 2018). NaN without any.
+    Only keypoints in the common part count (DeTone et al., "SuperPoint", 2018). NaN without any.
     """
     if len(keypoints0) + len(keypoints1) == 0:
         return np.nan

@@ -138,10 +138,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP is sent when
 
 
 class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP while the ``with`` block lasts, in place of their usual effect.
+    """Context manager that counts SIGINT, SIGTERM and SIGHUP in place of their usual effect.
 
-    They interrupt nothing: an exception in the middle of a lifecycle transition would leave it half done, or be lost
-    where ROS calls Python from C. An ignored SIGHUP (``nohup``) stays ignored. For the main thread only.
+    They do not interrupt: an exception during a lifecycle transition would leave it incomplete, or be lost where ROS
+    calls Python from C. An ignored SIGHUP (``nohup``) stays ignored. For the main thread only.
     """
 
     def __init__(self) -> None:
@@ -173,17 +173,17 @@ class StopSignals:
 
     @property
     def count(self) -> int:
-        """Number of signals that have come."""
+        """Number of received signals."""
         with self._changed:
             return self._count
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until the first signal; False if none came within the timeout."""
+        """Block until the first signal; False after the timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: self._count > 0, timeout_s)
 
     def on(self, number: int, call: Callable[[], None]) -> None:
-        """Call this, in a thread of its own, at the signal of this number: 1 is the first; at once if it has come."""
+        """Call a function in a thread at the signal of this number, from 1; at once if already received."""
         with self._changed:
             has_come = self._count >= number
             if not has_come:
@@ -205,4 +205,4 @@ class StopSignals:
 
 
 def _do_nothing(*_: object) -> None:
-    """Handle a signal by the byte in the pipe alone."""
+    """Handle a signal by the byte in the pipe only."""

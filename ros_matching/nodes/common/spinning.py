@@ -29,9 +29,9 @@ _POLL_S = 0.1
 
 @contextlib.contextmanager
 def ros_context(args: list[str] | None = None, **options: Any) -> Iterator[None]:
-    """``rclpy.init`` with these arguments, and the shutdown unless a signal has done it.
+    """Context manager of ``rclpy.init`` with these arguments, and of the shutdown unless a signal has done it.
 
-    Raises ``NodeError`` for arguments that are not ROS's.
+    Raises ``NodeError`` for invalid ROS arguments.
     """
     try:
         rclpy.init(args=args, **options)
@@ -47,10 +47,10 @@ def ros_context(args: list[str] | None = None, **options: Any) -> Iterator[None]
 
 @contextlib.contextmanager
 def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
-    """Spin the nodes in a thread of its own until the block is left, then destroy them.
+    """Context manager that spins nodes in a thread, and destroys them at the end.
 
-    An exception out of a callback shuts the context down, which ends all waiting for the nodes, and is raised
-    at the end of the block.
+    An exception in a callback shuts the context down, which ends all waiting for the nodes, and is raised at the end
+    of the block.
     """
     for node in nodes:
         executor.add_node(node)
@@ -73,16 +73,16 @@ def spinning(executor: Executor, *nodes: Node) -> Iterator[None]:
 
 
 def _finish_callbacks(executor: Executor) -> None:
-    """Wait for the callbacks under way, which use the nodes; a MultiThreadedExecutor of Jazzy does not at its end."""
+    """Wait for running callbacks, which use the nodes; a MultiThreadedExecutor of Jazzy does not."""
     pool = getattr(executor, "_executor", None)
     if isinstance(pool, ThreadPoolExecutor):
         pool.shutdown(wait=True)
 
 
 def _drop_failures_of_the_end(executor: Executor) -> None:
-    """Ask for the exceptions of callbacks that met a destroyed publisher or subscription while all was ending.
+    """Retrieve exceptions of callbacks that met a destroyed publisher or subscription during the shutdown.
 
-    Otherwise rclpy prints them whenever the tasks are collected, after the last words of the process.
+    Otherwise rclpy prints them when the tasks are collected, after the last output of the process.
     """
     tasks = [task for task, *_ in getattr(executor, "_tasks", ())] + list(getattr(executor, "_futures", ()))
     for task in tasks:

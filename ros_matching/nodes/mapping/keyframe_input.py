@@ -25,7 +25,7 @@ _PATH_TOPIC = "keyframe_path"
 
 
 class KeyframeInput:
-    """Subscribes to keyframes and to their corrected poses: reliable; ``qos_overrides`` parameters hold."""
+    """Subscriptions to keyframes and their corrected poses: reliable; ``qos_overrides`` parameters apply."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class KeyframeInput:
 
     @property
     def topic(self) -> str:
-        """The topic of the keyframes, after remapping."""
+        """Topic of the keyframes, after remapping."""
         return self._keyframes.topic_name
 
     def destroy(self) -> None:

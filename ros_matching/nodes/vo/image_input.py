@@ -24,7 +24,7 @@ _MUCH_LOSS = 0.1  # of the images
 
 
 class ImageInput:
-    """Subscribes to images and CameraInfo: the newest only, as reliable as offered; ``qos_overrides`` hold."""
+    """Subscriptions to images and CameraInfo: the newest only, as reliable as offered; ``qos_overrides`` apply."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ImageInput:
 
     @property
     def topics(self) -> tuple[str, str]:
-        """The topics of the images and of their CameraInfo, after remapping."""
+        """Topics of images and CameraInfo, after remapping."""
         return self._images.topic_name, self._camera_info.topic_name
 
     def destroy(self) -> None:
@@ -51,9 +51,9 @@ class ImageInput:
             subscription.destroy()
 
     def watch(self, is_silent: bool, recent_loss: tuple[int, int]) -> None:
-        """Follow the publishers, and report what keeps images from coming.
+        """Match the publishers, and report problems that prevent images.
 
-        ``recent_loss``: how many of the recent images did not arrive, and how many there were.
+        ``recent_loss``: number of recent images that did not arrive, and number of recent images.
         """
         for subscription in (self._images, self._camera_info):
             subscription.match_publishers()
