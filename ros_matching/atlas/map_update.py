@@ -12,7 +12,7 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import Matches
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
 from ros_matching.geometry.bundle_covariance import BundleCovariance
-from ros_matching.geometry.se3 import invert, scaled
+from ros_matching.geometry.se3 import invert, orthonormalized, scaled
 
 
 @dataclass(frozen=True)
@@ -124,4 +124,4 @@ class MapCorrection:
         relative = camera_from_world @ invert(self.old)
         if self.scale_change != 1.0:
             relative = scaled(relative, self.scale_change)
-        return relative @ self.new
+        return orthonormalized(relative @ self.new)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ros_matching.cli.options import (
     SOURCE_KINDS,
     add_former_name,
+    add_mapping_thread_option,
     add_network_options,
     add_part_options,
     hides_progress,
@@ -90,6 +91,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("results/benchmark"), help="(default: %(default)s)"
     )
+    add_mapping_thread_option(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
 
@@ -129,7 +131,7 @@ def _run_sequence(
     from ros_matching.cli.benchmark_runner import BenchmarkRunner, MatcherSpec
 
     networks = {name: getattr(args, name) for name in ("variant", "engine", "precision")}
-    matchers = [MatcherSpec(spec, args.device, args.keypoints, networks) for spec in _specs(args)]
+    matchers = [MatcherSpec(spec, args.device, args.keypoints, networks, args.mapping_thread) for spec in _specs(args)]
     bar = tqdm(total=len(source), desc=name, unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
     with bar, BenchmarkRunner(name, matchers, config, alignment=args.alignment) as runner:
         try:

@@ -39,13 +39,15 @@ _GRACE_S = 10.0
 class MatcherSpec:
     """Matcher to load: ``NAME`` or ``NAME=WEIGHTS``, device and number of keypoints.
 
-    ``networks`` are further arguments of ``load_matcher`` for learned matchers: variant, engine, precision.
+    ``networks`` are further arguments of ``load_matcher`` for learned matchers: variant, engine, precision. With
+    ``mapping_thread`` the tracker maps keyframes in a thread.
     """
 
     name: str
     device: str = "auto"
     keypoints: int | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
+    mapping_thread: bool = False
 
     def load(self) -> MatchingPipeline:
         """Return the matcher. Raises ``RosMatchingError`` if it cannot be loaded."""
@@ -131,7 +133,7 @@ def _serve(connection: Connection, matcher_spec: MatcherSpec, config: TrackingCo
     logging.basicConfig(level=logging.ERROR)  # losses and new maps are in the report
     try:
         matcher = matcher_spec.load()
-        odometry = VisualOdometry(matcher, config)
+        odometry = VisualOdometry(matcher, config, threaded=matcher_spec.mapping_thread)
         connection.send(matcher.name)
         while (frame := connection.recv()) is not None:
             connection.send(track_frame(odometry, frame)[1])

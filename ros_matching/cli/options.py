@@ -203,13 +203,26 @@ def add_scale_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_mapping_thread_option(parser: argparse.ArgumentParser) -> None:
+    """The switch for the back end's thread, which offline runs leave off."""
+    parser.add_argument(
+        "--mapping-thread",
+        action="store_true",
+        help="map keyframes in a thread, as vo_node does: no frame waits for it, but results depend on timing",
+    )
+
+
 def scaled_overrides(args: argparse.Namespace) -> list[str]:
     """Return the settings that the arguments change, including the scale source."""
     return args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
 
 
 def make_odometry(
-    configs: Mapping[str, Config], matcher: MatchingPipeline, wheel_file: Path | None = None
+    configs: Mapping[str, Config],
+    matcher: MatchingPipeline,
+    wheel_file: Path | None = None,
+    *,
+    threaded: bool = False,
 ) -> VisualOdometry:
     """Return the tracker with the settings of ``configs``, by section: ``tracking`` and ``scale``."""
     from ros_matching.scale import make_scale_estimator
@@ -217,7 +230,7 @@ def make_odometry(
 
     wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
     scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
-    return VisualOdometry(matcher, configs["tracking"], scale)
+    return VisualOdometry(matcher, configs["tracking"], scale, threaded=threaded)
 
 
 def _wheel_odometry(path: Path) -> WheelOdometry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
     SOURCE_KINDS,
     add_list_settings,
+    add_mapping_thread_option,
     add_run_options,
     add_scale_options,
     hides_progress,
@@ -65,6 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="SECTION.KEY=VALUE",
         help="change a setting of the tracker or of the scale; may be repeated. See --list-settings",
     )
+    add_mapping_thread_option(parser)
     add_scale_options(parser)
     add_export_option(parser)
     add_list_settings(parser, _sections)
@@ -88,12 +91,13 @@ def run(args: argparse.Namespace) -> int:
     exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = matcher_config(args).load()
-    odometry = make_odometry(configs, matcher, args.wheel_odometry)
+    odometry = make_odometry(configs, matcher, args.wheel_odometry, threaded=args.mapping_thread)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     recorder.set_calibration(source.calibration)
     out_dir = args.out or Path("results") / source.name
     try:
-        _track_all(odometry, source, recorder, exports, quiet=args.quiet)
+        with contextlib.closing(odometry):
+            _track_all(odometry, source, recorder, exports, quiet=args.quiet)
     except (KeyboardInterrupt, RosMatchingError):
         recorder.add_faults(source.faults)
         if len(recorder):
@@ -140,6 +144,8 @@ def _track_all(
             if frame.true_world_from_camera is not None:
                 recorder.add_ground_truth(frame.stamp_ns, frame.true_world_from_camera)
             frames.set_postfix_str(f"{result.status.value}, {result.counts.inliers} inliers", refresh=False)
+    if odometry.finish():
+        exports.take(odometry.current_keyframes())
 
 
 def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult, FrameRecord]:

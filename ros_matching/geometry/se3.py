@@ -98,6 +98,15 @@ def invert(transform: np.ndarray) -> np.ndarray:
     return pose_from(rotation, -(rotation @ transform[..., :3, 3:])[..., 0])
 
 
+def orthonormalized(transform: np.ndarray) -> np.ndarray:
+    """The rigid transform (4, 4) nearest to one whose rotation has rounding errors.
+
+    ``invert`` takes the transpose of the rotation, which doubles such an error; in a chain of products it grows.
+    """
+    u, _, vt = np.linalg.svd(transform[:3, :3])
+    return pose_from(u @ vt, transform[:3, 3])
+
+
 def transform(a_from_b: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (..., N, 3) of frame b in frame a, by ``a_from_b`` (..., 4, 4)."""
     return points @ np.swapaxes(a_from_b[..., :3, :3], -1, -2) + a_from_b[..., None, :3, 3]

@@ -16,7 +16,9 @@ _AFFINITY_ROUNDS = 4
 _PRIOR = np.float32(100.0)
 _SETTLED_PX = np.float32(1e-3)  # a patch that moved by less needs no further step
 # Reordered sums permit vectorisation; NaN is preserved.
-_compiled = functools.partial(numba.njit, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_compiled = functools.partial(
+    numba.njit, cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
+)
 
 
 @_compiled()

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -107,15 +108,17 @@ class OpenVinoEngine:
         self.precision = self._chosen(precision)
         self._model, self._weights_owner = _traced_model(self._core, module, example, from_cache)
         self._requests: OrderedDict[tuple, Any] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the network, in memory of their own."""
-        request = self._request(tuple(tuple(x.shape) for x in inputs))
         arrays = [x.contiguous().numpy() for x in inputs]
-        outputs = tuple(torch.empty(tuple(output.shape)) for output in request.model_outputs)
-        for index, output in enumerate(outputs):
-            request.set_output_tensor(index, self._openvino.Tensor(output.numpy(), shared_memory=True))
-        request.infer(arrays, share_inputs=True, share_outputs=True)
+        with self._lock:  # a request runs one inference at a time
+            request = self._request(tuple(tuple(x.shape) for x in inputs))
+            outputs = tuple(torch.empty(tuple(output.shape)) for output in request.model_outputs)
+            for index, output in enumerate(outputs):
+                request.set_output_tensor(index, self._openvino.Tensor(output.numpy(), shared_memory=True))
+            request.infer(arrays, share_inputs=True, share_outputs=True)
         return outputs
 
     def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:

@@ -34,6 +34,10 @@ from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty, jump_cova
 _LOG = logging.getLogger(__name__)
 
 _TRIED_INACTIVE = 2  # keyframes of an inactive map that a lost frame is matched with
+# A frame waits for the back end where the last pose had fewer inliers than this multiple of the minimum, or the map has
+# no more keyframes than this: the next one could lose the track or the scale.
+_WEAK_INLIERS = 4
+_YOUNG_KEYFRAMES = 4
 # While so many keyframes wait for the back end, no other is inserted.
 _MAX_PENDING = 3
 
@@ -104,6 +108,7 @@ class Tracker:
         self._reference_id = -1
         self._pending: list[NewKeyframe] = []
         self._new_keyframes: list[Keyframe] = []
+        self._is_weak = False  # the last pose rests on few landmarks
         self._merge_reason = ""
         self._mapping_ms: dict[str, float] = {}
         self._back_end.cancel()
@@ -116,7 +121,7 @@ class Tracker:
         """The pose of the next frame; see ``VisualOdometry.track``."""
         self._input_checks.require(frame)
         # Apply what the back end finished since the last frame
-        self._exchange_with_back_end()
+        self._exchange_with_back_end(wait=self._is_weak)
         # Extract features
         with self._stages("extract"):
             features = self._matcher.extract(frame.image)
@@ -162,14 +167,23 @@ class Tracker:
         if self.state is TrackerState.LOST:
             found = self._relocalizer.relocalize(self._map, features) or self._return_to_inactive(features)
             return None if found is None else _Found(found, relocalized=True)
-        prediction = self._motion_model.predict(frame.stamp_ns)
-        query = LocalizationQuery(self._map, features, self._reference, prediction, self._config.min_inliers)
-        found = self._localizer.localize(query)
-        if self._is_plausible(found, prediction):
+        found, prediction = self._localize_by_prediction(frame, features)
+        if found is None and not self._back_end.is_idle:
+            # Rather wait for the landmarks that are being made than lose the track
+            self._exchange_with_back_end(wait=True)
+            found, prediction = self._localize_by_prediction(frame, features)
+        if found is not None:
             return _Found(found)
         found = self._relocalizer.relocalize(self._map, features)
         # Even if found: a jump from the prediction means that the motion up to here is not known.
         return None if found is None else _Found(found, relocalized=not self._is_plausible(found, prediction))
+
+    def _localize_by_prediction(self, frame: Frame, features: Features) -> tuple[Localization | None, np.ndarray]:
+        """The pose near the prediction of the motion model, ``None`` where it is not there; and the prediction."""
+        prediction = self._motion_model.predict(frame.stamp_ns)
+        query = LocalizationQuery(self._map, features, self._reference, prediction, self._config.min_inliers)
+        found = self._localizer.localize(query)
+        return found if self._is_plausible(found, prediction) else None, prediction
 
     def _is_plausible(self, found: Localization | None, prediction: np.ndarray) -> bool:
         return found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth)
@@ -198,6 +212,10 @@ class Tracker:
         estimate = self._estimate(localization)
         motion = None if found.relocalized else self._motion_to(estimate)
         observed_ids, keyframe_id = localization.landmark_ids, None
+        self._is_weak = (
+            localization.inliers < _WEAK_INLIERS * self._config.min_inliers
+            or len(self._map.keyframes) <= _YOUNG_KEYFRAMES
+        )
         # Decide on a keyframe
         if self._needs_keyframe(localization, features):
             with self._stages("map"):
@@ -272,7 +290,7 @@ class Tracker:
             localization.weights.copy(),
         )
         self._pending.append(NewKeyframe(keyframe.id, {localization.reference.id: localization.matches}))
-        self._exchange_with_back_end()
+        self._submit_pending()
         return keyframe.id
 
     def _mapped_keyframe(self, id: int) -> MapKeyframe | None:
@@ -282,13 +300,19 @@ class Tracker:
     def _exchange_with_back_end(self, *, wait: bool = False) -> None:
         """Apply a finished update, and submit the keyframes that wait for it."""
         self._apply(self._back_end.take(wait=wait))
-        if self._pending and self._back_end.is_idle:
-            known = tuple(new for new in self._pending if self._map.keyframe(new.id) is not None)
-            self._pending.clear()
-            if known:
-                inactive = self._atlas.next_inactive()
-                self._back_end.submit(self._atlas.number, self._map.snapshot(), known, inactive)
-                self._apply(self._back_end.take())
+        self._submit_pending()
+
+    def _submit_pending(self) -> None:
+        """Give the back end the keyframes that wait for it, if it is idle."""
+        if not self._pending or not self._back_end.is_idle:
+            return
+        new = tuple(new for new in self._pending if self._map.keyframe(new.id) is not None)
+        self._pending.clear()
+        if not new:
+            return
+        self._back_end.submit(self._atlas.number, self._map.snapshot(), new, self._atlas.next_inactive())
+        if self._back_end.runs_in_frame:
+            self._apply(self._back_end.take())
 
     def _apply(self, update: MapUpdate | None) -> None:
         if update is None:

@@ -234,6 +234,9 @@ class CheckingTracker:
         self.resets += 1
         self._continuity.reset()
 
+    def close(self) -> None:
+        pass
+
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         return {}
 

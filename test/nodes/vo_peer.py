@@ -77,6 +77,9 @@ class KnownTracker:
         self._pose = None
         self._keyframe_poses = {}
 
+    def close(self) -> None:
+        pass
+
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """Those of the last two keyframes; the older one has been corrected."""
         (*older, newest) = list(self._keyframe_poses.items())[-2:]

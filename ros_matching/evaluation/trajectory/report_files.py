@@ -104,9 +104,16 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "nees": _nees(report),
         "evaluation_note": report.evaluation_note or None,
         "ms_per_frame": _known(report.ms_per_frame),
+        "ms_median": _known(report.ms_percentile(50)),
+        "ms_p95": _known(report.ms_percentile(95)),
         "stage_ms": {stage: _known(milliseconds) for stage, milliseconds in report.stage_ms.items()},
         "versions": library_versions(),
     }
+
+
+def _times(report: RunReport) -> str:
+    median, p95 = report.ms_percentile(50), report.ms_percentile(95)
+    return f"{report.ms_per_frame:.1f} ms (median {median:.1f} ms, 95th percentile {p95:.1f} ms)"
 
 
 def _nees(report: RunReport) -> dict[str, Any] | None:
@@ -137,7 +144,7 @@ def summary_table(report: RunReport) -> str:
     if warning := _depth_warning(report):
         rows.append(("warning", warning))
     rows += _error_rows(report)
-    rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else f"{report.ms_per_frame:.1f} ms"))
+    rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else _times(report)))
     rows += [(f"  {stage}", f"{milliseconds:.1f} ms") for stage, milliseconds in report.stage_ms.items()]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)

@@ -123,6 +123,11 @@ class RunReport:
         times = self.latencies_ms
         return float(times.mean()) if times.size else float("nan")
 
+    def ms_percentile(self, percent: float) -> float:
+        """The time within which so many percent of the frames were tracked; NaN when unknown."""
+        times = self.latencies_ms
+        return float(np.percentile(times, percent)) if times.size else float("nan")
+
     @property
     def stage_ms(self) -> dict[str, float]:
         """Mean time of each stage over all frames, also those that skipped it: the stages add up to a frame."""

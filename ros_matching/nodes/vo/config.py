@@ -53,6 +53,9 @@ class VoConfig(MatcherConfig):
         choices=("tf", "identity"),
         former_name="camera_mount",
     )
+    mapping_thread: bool = parameter(
+        True, "map keyframes in a thread of their own, so that no image waits for it; false is deterministic"
+    )
     odom_frame: str = parameter("odom", "the fixed frame: base_frame at the first keyframe")
     base_frame: str = parameter("base_link", "the robot's frame, x forward and z up")
     camera_frame: str = parameter("", "the camera's optical frame, z forward; empty takes the frame_id of the images")

@@ -40,6 +40,9 @@ class Tracker(Protocol):
     def reset(self) -> None:
         """Drop the map."""
 
+    def close(self) -> None:
+        """End its thread."""
+
 
 def warm_up(matcher: MatchingPipeline) -> None:
     """Run the matcher once, so that it allocates and compiles before the first image arrives."""

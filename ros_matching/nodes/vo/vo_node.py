@@ -82,13 +82,13 @@ class VoNode(ManagedNode):
         self,
         *,
         load: Callable[..., Any] = load_matcher,
-        make_tracker: Callable[[Any, TrackingConfig, ScaleEstimator], Tracker] = VisualOdometry,
+        make_tracker: Callable[[Any, TrackingConfig, ScaleEstimator], Tracker] | None = None,
         **node_options: Any,
     ) -> None:
         """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
         super().__init__(**node_options)
         self._load = load
-        self._make_tracker = make_tracker
+        self._make_tracker = make_tracker or self._make_odometry
         self._statistics = VoStatistics()
         self._matcher: Any = None
         self._pipeline: VoPipeline | None = None
@@ -113,9 +113,11 @@ class VoNode(ManagedNode):
             post_callback=self._on_clock_jump,
         )
         self._configured.callback(clock_jumps.unregister)
+        tracker = self._make_tracker(self._matcher, tracking, self._scale_estimator(scale))
+        self._configured.callback(tracker.close)
         self._pipeline = VoPipeline(
             PipelineParts(
-                tracker=self._make_tracker(self._matcher, tracking, self._scale_estimator(scale)),
+                tracker=tracker,
                 frames=FrameInput(
                     self._calibration, self._problems, self._scale_input, self._matcher.extractor.min_side_px
                 ),
@@ -141,6 +143,9 @@ class VoNode(ManagedNode):
         self._active.callback(self._scale_input.destroy)
         self._scale_input.subscribe()
         self.get_logger().info(f"active, subscribed to {' and '.join(self._input.topics)}")
+
+    def _make_odometry(self, matcher: Any, tracking: TrackingConfig, scale: ScaleEstimator) -> VisualOdometry:
+        return VisualOdometry(matcher, tracking, scale, threaded=self._config.mapping_thread)
 
     def _scale_estimator(self, config: ScaleConfig) -> ScaleEstimator:
         return make_scale_estimator(

@@ -1,0 +1,91 @@
+"""A back end that is late by some frames costs no accuracy, and no frame waits for it without need."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from delayed_scheduler import delay_back_end
+from point_world import PointWorld, cloud, turn, walk
+
+from ros_matching.geometry.se3 import invert, rotation_angle_deg
+from ros_matching.odometry.result import TrackingStatus
+from ros_matching.visual_odometry import VisualOdometry
+
+
+def run(world: PointWorld, delay: int | None) -> tuple[list, tuple]:
+    odometry = VisualOdometry(world)
+    if delay is not None:
+        delay_back_end(odometry, delay)
+    results = [odometry.track(frame) for frame in world.frames()]
+    return results, odometry.finish()
+
+
+def position_error(world: PointWorld, results: list) -> float:
+    """The largest error of a position as a fraction of the path, after the first poses and the scale are aligned."""
+    tracked = [r for r in results if r.status is TrackingStatus.TRACKING and r.counts.landmarks]
+    true = world.poses[[r.frame_index for r in tracked]]
+    true, estimated = invert(true[0]) @ true, np.stack([r.world_from_camera for r in tracked])
+    estimated = invert(estimated[0]) @ estimated
+    scale = np.linalg.norm(true[:, :3, 3]) / np.linalg.norm(estimated[:, :3, 3])
+    path = np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum()
+    return float(np.linalg.norm(scale * estimated[:, :3, 3] - true[:, :3, 3], axis=1).max() / path)
+
+
+@pytest.mark.parametrize("delay", [1, 4])
+def test_a_late_back_end_tracks_a_walk_as_well(delay):
+    world = PointWorld(cloud(), walk(150))
+    results, _ = run(world, delay)
+    assert all(r.status is TrackingStatus.TRACKING for r in results[30:])
+    assert position_error(world, results) < 0.01
+    for before, now in itertools.pairwise(results):
+        if now.previous_from_current is not None:
+            chained = before.world_from_camera @ now.previous_from_current
+            np.testing.assert_allclose(chained, now.world_from_camera, atol=1e-9)
+
+
+def test_no_frame_of_a_walk_waits_once_the_map_has_grown():
+    world = PointWorld(cloud(), walk(120))
+    odometry = delay_back_end(VisualOdometry(world), 3)
+    waits = []
+    for frame in world.frames():
+        odometry.track(frame)
+        waits.append(odometry._back_end._scheduler.waits)
+    assert waits[-1] == waits[60]
+
+
+def test_keyframes_are_delivered_once_mapped_and_none_is_lost():
+    world = PointWorld(cloud(), walk(100))
+    on_time, late = run(world, None), run(world, 3)
+    ids = [[k.id for r in results for k in r.new_keyframes] + [k.id for k in rest] for results, rest in (on_time, late)]
+    for delivered in ids:
+        assert delivered == sorted(set(delivered))
+        assert delivered == list(range(len(delivered)))
+    latest = max(r.frame_index - k.frame.index for r in late[0] for k in r.new_keyframes)
+    assert latest >= 1
+
+
+def test_a_turn_into_the_unknown_waits_for_landmarks_rather_than_lose_the_track():
+    path = walk(100)
+    path[60:] = path[60] @ turn(40, 120) @ invert(path[60]) @ path[60:]
+    world = PointWorld(cloud(6000), path)
+    results, _ = run(world, 6)
+    assert all(r.status is TrackingStatus.TRACKING for r in results[30:])
+    last = [r for r in results if r.status is TrackingStatus.TRACKING][-1]
+    first = next(r for r in results if r.counts.landmarks)
+    true = invert(world.poses[first.frame_index]) @ world.poses[last.frame_index]
+    estimated = invert(first.world_from_camera) @ last.world_from_camera
+    assert rotation_angle_deg(estimated @ invert(true)) < 2.0
+
+
+def test_a_thread_maps_and_closes():
+    world = PointWorld(cloud(), walk(60))
+    odometry = VisualOdometry(world, threaded=True)
+    results = [odometry.track(frame) for frame in world.frames()]
+    rest = odometry.finish()
+    assert sum(r.status is TrackingStatus.TRACKING for r in results) > 40
+    assert sum(len(r.new_keyframes) for r in results) + len(rest) > 3
+    odometry.reset()
+    assert odometry.current_keyframes() == ()
+    odometry.close()
