@@ -64,7 +64,7 @@ class KnownTracker:
 
     scale = 0.25
 
-    def __init__(self, matcher, config, scale) -> None:
+    def __init__(self, matcher, config, scale, *, threaded: bool = False) -> None:
         self._poses = {}
         self._becomes_metric = bool(scale.report.reason)  # there is an anchor, which has not measured yet
 

@@ -59,8 +59,14 @@ class FakeOdometry:
     blind: frozenset[int] = frozenset()
     config = None
 
-    def __init__(self, matcher: object, config: object, scale: object) -> None:
+    def __init__(self, matcher: object, config: object, scale: object, *, threaded: bool) -> None:
         type(self).config = config
+
+    def finish(self) -> tuple:
+        return ()
+
+    def close(self) -> None:
+        pass
 
     def track(self, frame: Frame) -> TrackingResult:
         result = TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.LOST, "0 of 15 inliers")
