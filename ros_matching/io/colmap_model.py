@@ -57,7 +57,7 @@ class ModelCamera:
 
 @dataclass(frozen=True)
 class ModelImage:
-    """A posed image; its pixels ``points_px`` (P, 2) see the points ``point_ids`` (P,), ``NO_POINT`` for none."""
+    """An image of known pose; pixels ``points_px`` (P, 2) observe points ``point_ids`` (P,), ``NO_POINT`` for none."""
 
     id: int
     name: str
@@ -209,7 +209,7 @@ def _read_text_cameras(path: Path) -> dict[int, ModelCamera]:
 
 
 def _read_text_images(path: Path) -> list[ModelImage]:
-    """Two lines an image, of which the second, the keypoints, may be empty."""
+    """Yield the two lines of each image; the second, with the keypoints, may be empty."""
     images, is_pose = [], True
     for number, line in _numbered_lines(path, with_empty=True):
         if not is_pose:
@@ -260,7 +260,7 @@ class _Bytes:
         return struct.unpack_from(layout, self._data, self._skip(struct.calcsize(layout)))
 
     def count(self, least_bytes: int) -> int:
-        """The next number, of records that have at least so many bytes."""
+        """Read the number of the next records, each of a minimum size."""
         (count,) = self.unpack("<Q")
         left = len(self._data) - self._offset
         if count * least_bytes > left:
@@ -280,11 +280,11 @@ class _Bytes:
         return name.decode(errors="replace")
 
     def skip(self, count: int) -> None:
-        """Leave out so many bytes."""
+        """Skip ``count`` bytes."""
         self._skip(count)
 
     def where(self) -> str:
-        """The place that is read next, for messages."""
+        """The current position, for messages."""
         return f"{self._path}, byte {self._offset}"
 
     def _skip(self, count: int) -> int:

@@ -15,12 +15,12 @@ from ros_matching.io.images import read_raw_depth
 _SAMPLES = 5  # images looked at
 _USUAL = (1000.0, 5000.0)  # units a metre: millimetres, and those of TUM RGB-D
 _TUM_STEP = 5  # TUM RGB-D wrote the Kinect's millimetres as 5 of its units each
-_NEAREST_M, _FARTHEST_M = 0.1, 60.0  # of the median depth: no depth camera sees a whole scene nearer or farther
+_NEAREST_M, _FARTHEST_M = 0.1, 60.0  # plausible median depths of a depth camera
 _TOO_NEAR_M, _NEAR_M = 1.2, 2.0  # median and 95 % of a scene that is small in TUM's units: 6 and 10 m as millimetres
 
 
 def doubt_depth_units(paths: Sequence[Path], units_per_metre: float) -> str:
-    """Say why the depth images ``paths`` do not look as if ``units_per_metre`` were a metre; empty if they do."""
+    """Return the reason to doubt that ``units_per_metre`` of depth images are a metre; empty if plausible."""
     rows = np.unique(np.linspace(0, len(paths) - 1, min(_SAMPLES, len(paths))).astype(int)) if paths else []
     samples = []
     for row in rows:
@@ -36,7 +36,7 @@ def doubt_depth_units(paths: Sequence[Path], units_per_metre: float) -> str:
     units, why = suggested
     middle = float(np.median(values))
     return (
-        f"{why}: at {units_per_metre:g} units a metre the median depth seen is {middle / units_per_metre:.2g} m, "
+        f"{why}: at {units_per_metre:g} units a metre the median depth is {middle / units_per_metre:.2g} m, "
         f"at {units:g} it is {middle / units:.2g} m; give depth_scale={units:g} if that is right, or "
         f"depth_scale={units_per_metre:g} to confirm"
     )
@@ -59,7 +59,7 @@ def _suggestion(values: np.ndarray, units_per_metre: float) -> tuple[float, str]
 
 
 def register_depth(depth: np.ndarray, depth_camera: Camera, camera: Camera) -> np.ndarray:
-    """Depth (h, w) in metres of one pinhole camera as (H, W) of another at the same place, NaN unknown.
+    """Depth (h, w) in metres of one pinhole camera as (H, W) of another at the same position, NaN unknown.
 
     Where several pixels fall on one, the nearest counts. Pixels between are left unknown.
     """

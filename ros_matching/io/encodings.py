@@ -52,7 +52,7 @@ def payload_size(data: Buffer, most_pixels: int = MAX_PIXELS) -> tuple[int, int]
 def decode_payload(data: Buffer) -> np.ndarray:
     """The pixels of a JPEG, PNG or other image file as they are: OpenCV's channel order, 8 or 16 bit.
 
-    Raises ``SourceError`` when it is empty, unreadable, too large, cut off or damaged. Decoders fill up what is missing
+    Raises ``SourceError`` when it is empty, unreadable, too large, cut off or damaged. Decoders fill up missing parts
     in a JPEG and return the image; here the warnings of libjpeg count as errors.
     """
     width, height = payload_size(data)
@@ -204,8 +204,8 @@ def decode_depth(
 ) -> np.ndarray:
     """The depth image of a raw ``sensor_msgs/Image``: (height, width) float32 metres, NaN where unknown (REP-118).
 
-    16-bit depth is in millimetres with 0 unknown; ``32FC1`` is in metres, and what is not finite and positive is
-    unknown. Raises ``SourceError`` as ``decode_image``.
+    16-bit depth is in millimetres with 0 unknown; ``32FC1`` is in metres, and values that are not finite and positive
+    are unknown. Raises ``SourceError`` as ``decode_image``.
     """
     if encoding not in DEPTH_ENCODINGS:
         raise SourceError(f"depth encoding {encoding!r} is not supported; supported are: {', '.join(DEPTH_ENCODINGS)}")
@@ -229,7 +229,7 @@ def decode_compressed(data: Buffer, format: str = "") -> np.ndarray:
     """The colour image of a ``sensor_msgs/CompressedImage`` or of an image file's bytes: (H, W, 3) uint8 RGB.
 
     ``format`` is the message's field, such as ``jpeg`` or ``bayer_rggb8; jpeg compressed``: only a Bayer pattern named
-    in it matters, the rest is told by the payload. Raises ``SourceError`` for what cannot be decoded or is cut off.
+    in it matters, the payload contains the rest. Raises ``SourceError`` for data that cannot be decoded or are cut off.
     """
     if "compressedDepth" in format:
         raise SourceError(

@@ -12,7 +12,7 @@ from ros_matching.datatypes import Frame
 from ros_matching.errors import SourceError
 
 _LOGGER = logging.getLogger(__name__)
-_AHEAD = 4  # frames by which a stamp is judged
+_AHEAD = 4  # later frames that a stamp is compared with
 _LOGGED = 5
 _REPORTED = 20
 
@@ -21,7 +21,7 @@ _REPORTED = 20
 class FrameFault:
     """A fault of one frame: its ``index`` in the recording and a ``reason`` that names the file or topic.
 
-    ``skipped`` is False where the frame was delivered incomplete: without its depth, right image or ground truth.
+    ``skipped`` is False for a frame that was delivered incomplete: without its depth, right image or ground truth.
     """
 
     index: int

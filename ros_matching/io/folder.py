@@ -1,10 +1,10 @@
-"""A folder of images: ``images/`` (or the images themselves), ``K.txt``, and what else is known.
+"""A folder of images: ``images/`` (or the images themselves), ``K.txt``, and optional files.
 
 ``poses.txt`` holds one camera-to-world 4x4 or 3x4 a line, row-major (NaN: unknown), ``times.txt`` a stamp in seconds a
 line; without it stamps are the names of the images where those can be (``name_stamps``), or else frames come at ``fps``
 from 1 s on. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
 registered to them; a ``K_depth.txt`` says that they are of a camera of their own, and they are left out, unless
-``register_depth`` is asked for: then that camera is taken to sit where the colour camera does and to look the same way,
+``register_depth`` is set: then that camera is assumed to have the pose of the colour camera,
 with images of the same size, and the depth is brought into the image.
 """
 
@@ -41,7 +41,7 @@ CALIBRATION_NAMES += (
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a folder with images in it or in ``images/``."""
+    """Return True for a folder with images in it or in ``images/``."""
     return path.is_dir() and bool(list_images(path / "images") or list_images(path))
 
 
@@ -104,7 +104,7 @@ def _check_others(known: Calibration, others: list[Path], choice: CalibrationCho
             continue
         if not known.agrees_with(other):
             raise CalibrationError(
-                f"{known.origin} and {path.name} beside it are different calibrations; give the right one as "
+                f"{known.origin} and {path.name} next to it are different calibrations; give the right one as "
                 "calibration=PATH, or remove the other"
             )
 

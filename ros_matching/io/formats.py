@@ -18,7 +18,7 @@ _SELECTION = {"start": int, "stop": int, "stride": int}
 
 
 def true_or_false(text: str | bool) -> bool:
-    """The truth of ``true``, ``false``, ``1`` and ``0``; a ``ValueError`` for other words."""
+    """Return the boolean of ``true``, ``false``, ``1`` or ``0``; ``ValueError`` for other words."""
     return text == "true" if text in ("true", "false") else bool(int(text))
 
 
@@ -64,10 +64,10 @@ def open_source(
 
     ``start``, ``stop`` and ``stride`` select frames as a slice does; frames keep the index they have in the recording.
     ``calibration`` replaces the recording's own; ``cam`` names one of several cameras in that file, and ``off_center``
-    permits a principal point far from the centre where the file states no image size. ``depth_scale`` is what a metre
-    is in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic`` chooses
-    the images of a bag, ``camera_info_topic`` their calibration, and ``truth_topic`` the poses of the camera in it.
-    ``stereo`` adds the right camera's images to the frames of KITTI and EuRoC. ``register_depth`` uses an image
+    permits a principal point far from the centre where the file states no image size. ``depth_scale`` is the value of a
+    metre in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic``
+    chooses the images of a bag, ``camera_info_topic`` their calibration, and ``truth_topic`` the poses of the camera in
+    it. ``stereo`` adds the right camera's images to the frames of KITTI and EuRoC. ``register_depth`` uses an image
     folder's depth of a camera of its own, as if that were at the colour camera's place.
 
     Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and

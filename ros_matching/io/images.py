@@ -92,7 +92,7 @@ def list_archived_images(archive: Path, folder: str = "") -> list[ArchivedFile]:
 def list_images(folder: Path, pattern: str = "*") -> list[Path]:
     """The image files of a folder in the order of their names, numbers by value (``2.png`` before ``10.png``).
 
-    Hidden files are left out: some systems put ``._0001.jpg`` beside ``0001.jpg``, which is no image.
+    Hidden files are left out: some systems create ``._0001.jpg`` with ``0001.jpg``, which is no image.
     """
     if not folder.is_dir():
         return []
@@ -162,7 +162,7 @@ def _depth_of_array(path: Path, width: int, height: int, mismatch: str) -> np.nd
         stored = np.load(path, mmap_mode="r", allow_pickle=False)  # the header alone
     except FileNotFoundError:
         raise SourceError("there is no such file") from None
-    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
+    except Exception as error:  # NumPy parses the header as Python, which can raise any error
         raise SourceError(f"it cannot be read as an array ({error})") from error
     if stored.ndim != 2 or stored.dtype.kind != "f":
         raise SourceError(f"expected an array (H, W) of floats as depth, got {stored.shape} {stored.dtype}")

@@ -1,4 +1,4 @@
-"""Posed keyframes with tracks as a model of COLMAP or as nerfstudio's ``transforms.json``."""
+"""Export of keyframes with tracks as a model of COLMAP or as nerfstudio's ``transforms.json``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Observations:
 
 @dataclass(frozen=True)
 class ExportedKeyframe:
-    """What an export keeps of a keyframe, whose image is the file ``name`` in the folder ``IMAGES``."""
+    """A keyframe to export, whose image is the file ``name`` in the folder ``IMAGES``."""
 
     name: str
     map_id: int
@@ -73,7 +73,7 @@ def colmap_model(keyframes: Mapping[int, ExportedKeyframe], camera: Camera) -> C
 
 
 def write_transforms(folder: Path, keyframes: Mapping[int, ExportedKeyframe], camera: Camera) -> list[Path]:
-    """Write ``transforms.json`` and ``sparse_pc.ply`` beside the images; the paths written."""
+    """Write ``transforms.json`` and ``sparse_pc.ply`` next to the images; return their paths."""
     values = {
         "camera_model": "OPENCV",
         "w": camera.width,

@@ -89,7 +89,7 @@ def pack_ply(cloud: PointCloud) -> bytes:
 
 
 def parse_ply(data: bytes) -> dict[str, np.ndarray]:
-    """The vertex properties of a PLY file by name; raises ``SourceError`` for what is not one or is cut off."""
+    """The vertex properties of a PLY file by name; raises ``SourceError`` for other or incomplete files."""
     end = re.search(rb"\nend_header\r?\n", data)
     if not data.startswith(b"ply") or end is None:
         raise SourceError("expected a PLY file (ply ... end_header), got another format or a cut-off header")
@@ -149,7 +149,7 @@ def pack_pcd(cloud: PointCloud) -> bytes:
 
 
 def parse_pcd(data: bytes) -> dict[str, np.ndarray]:
-    """The fields of a PCD file by name, ``rgb`` unpacked; raises ``SourceError`` for what is not one or is cut off."""
+    """The fields of a PCD file by name, ``rgb`` unpacked; raises ``SourceError`` for other or incomplete files."""
     header, body = _split(data)
     form = header["DATA"][0] if header["DATA"] else ""
     if form not in ("ascii", "binary"):
@@ -166,7 +166,7 @@ def parse_pcd(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _split(data: bytes) -> tuple[dict[str, list[str]], memoryview]:
-    """The header's entries, and what follows the line DATA."""
+    """The entries of the header, and the bytes after the line DATA."""
     header: dict[str, list[str]] = {}
     position = 0
     while "DATA" not in header:

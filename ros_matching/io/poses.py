@@ -19,7 +19,7 @@ def swap_opengl(world_from_camera: np.ndarray) -> np.ndarray:
     return world_from_camera @ _FLIP
 
 
-# Files hold six or seven digits, and fused poses drift from orthonormal: what is further off is no rotation at all.
+# Files hold six or seven digits, and fused poses drift from orthonormal: larger errors are not rotations.
 RIGID_TOLERANCE = 1e-2
 
 
@@ -27,7 +27,7 @@ def rigid_transforms(matrices: np.ndarray, where: Callable[[int], str]) -> np.nd
     """The rigid transforms (N, 4, 4) nearest to ``matrices``; one that is not finite comes out as all NaN (unknown).
 
     The nearest rotation in the Frobenius norm is U V^T of the singular value decomposition. Raises ``SourceError``,
-    naming the place by ``where(row)``, for a matrix whose rotation is not orthonormal within ``RIGID_TOLERANCE``.
+    with the position ``where(row)``, for a matrix whose rotation is not orthonormal within ``RIGID_TOLERANCE``.
     """
     known = np.isfinite(matrices).all(axis=(1, 2))
     rotations = matrices[known, :3, :3]
@@ -51,7 +51,7 @@ def rigid_transforms(matrices: np.ndarray, where: Callable[[int], str]) -> np.nd
 def poses_from_quaternions(values: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
     """Poses (N, 4, 4) of ``x y z qx qy qz qw`` (N, 7).
 
-    Raises ``SourceError``, naming the place by ``where(row)``, for what is not finite or no unit quaternion.
+    Raises ``SourceError``, with the position ``where(row)``, for values that are not finite or no unit quaternion.
     """
     good = np.isfinite(values).all(axis=1)
     with np.errstate(over="ignore"):

@@ -30,13 +30,16 @@ from ros_matching.scenes import (
 from ros_matching.scenes.hard_views import CAMERA, HARD_LINES, view_pair
 
 PREFIX = "scene:"
-_BATCH_PX = {"cpu": 2**18, "cuda": 2**22}  # rendered at a time: what the processor's caches or the GPU's memory hold
+_BATCH_PX = {
+    "cpu": 2**18,
+    "cuda": 2**22,
+}  # rendered at a time: limited by the caches of a processor or the memory of a GPU
 _FIRST_STAMP_NS = 1_000_000_000  # a zero stamp means "not set" in ROS
 
 
 @dataclass(frozen=True)
 class RenderedConfig(PathConfig):
-    """How the camera moves, and what it is."""
+    """Settings of the camera and its motion."""
 
     width: int = parameter(320, "image width in pixels", minimum=16, maximum=8192)
     height: int = parameter(240, "image height in pixels", minimum=16, maximum=8192)
@@ -50,7 +53,7 @@ class RenderedConfig(PathConfig):
 
 
 class RenderedSource:
-    """A synthetic sequence: frames with true pose and depth, rendered a few at a time as they are asked for."""
+    """A synthetic sequence: frames with ground-truth pose and depth, rendered in small batches on demand."""
 
     def __init__(self, scene_name: str, config: RenderedConfig = RenderedConfig()) -> None:
         if scene_name not in SCENES:
@@ -111,7 +114,7 @@ class RenderedSource:
                 )
 
     def _right_images(self, renderer: Renderer, poses: np.ndarray) -> list[RightImage] | list[None]:
-        """What the second camera sees, if there is one."""
+        """The images of the right camera, if there is one."""
         if self._config.baseline_m == 0:
             return [None] * len(poses)
         camera_from_right = np.eye(4)
@@ -164,7 +167,7 @@ _PERIOD_NS = 1_000_000_000
 class HardPairSource:
     """The first ``pairs`` pairs of a line of ``scenes.hard_views``, with ground-truth pose and depth.
 
-    Each is rendered when it is asked for. Raises ``SourceError`` for an unknown line or without pairs.
+    Each is rendered on demand. Raises ``SourceError`` for an unknown line or without pairs.
     """
 
     def __init__(self, line: str, pairs: int, seed: int = 0) -> None:

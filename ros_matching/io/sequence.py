@@ -1,4 +1,4 @@
-"""A sequence of image files: what all formats that keep one file per image come down to."""
+"""A sequence of image files: the source of all formats with one file per image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MIRRORED_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What is known of a frame before its image is read."""
+    """The files and data of a frame, before its image is read."""
 
     index: int
     stamp_ns: int
@@ -141,11 +141,11 @@ class ImageSequence:
 
     @property
     def records(self) -> Sequence[ImageRecord]:
-        """What is known of the frames without reading them."""
+        """The records of the frames."""
         return self._records
 
     def frame(self, row: int) -> Frame:
-        """One frame by its place in the sequence, for who needs them in another order; ``SourceError`` if faulty."""
+        """Load one frame by its row in the sequence; ``SourceError`` if it is faulty."""
         loaded = self._try_to_load(self._records[row])
         if loaded.frame is None:
             raise SourceError(loaded.faults[0].reason)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """A finite sequence of camera frames in order of time. Iterating twice gives the same frames twice.
+    """A finite sequence of camera frames in order of time. Every iteration yields the same frames.
 
     A frame that cannot be read, or whose stamp is not after the one before, is skipped and reported in ``faults``.
     """
@@ -46,14 +46,14 @@ class FrameSource(Protocol):
         """The faulty frames of the newest iteration so far."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, each read when it is asked for."""
+        """Yield the frames, each read on demand."""
 
 
 Source = TypeVar("Source", bound="StreamedSource")
 
 
 class StreamedSource(ABC):
-    """The ``FrameSource`` of a stream of ``count`` frames; ``faults`` lists what the latest iteration left out."""
+    """The ``FrameSource`` of a stream of ``count`` frames; ``faults`` lists the faults of the latest iteration."""
 
     def __init__(self, name: str, description: str, undistorter: Undistorter, calibration_origin: str, count: int):
         """``name`` is for reports and plots, ``description`` names the stream in messages."""
@@ -81,7 +81,7 @@ class StreamedSource(ABC):
         return UsedCalibration(self._calibration_origin, self._undistorter.source)
 
     def __len__(self) -> int:
-        """The number of selected frames, by what the stream states."""
+        """The number of selected frames, as stated by the stream."""
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -113,7 +113,7 @@ def select_frames(source: FrameSource, start: int = 0, stop: int | None = None, 
     if rows == range(count):
         return source
     if not rows:
-        raise SourceError(f"{source.name} has {count} frames, of which start={start} stop={stop} selects none")
+        raise SourceError(f"{source.name} has {count} frames; start={start} stop={stop} selects none")
     select = getattr(source, "select", None)
     return _Selection(source, rows) if select is None else select(rows)
 

@@ -1,4 +1,4 @@
-"""What a format of recordings is: how it is recognised, and how it is opened."""
+"""Formats of recordings: recognition and opening."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SourceFormat:
     """One format: ``matches(path)`` probes cheaply, ``open(path, **options)`` takes the named ``options``."""
 
     name: str
-    looks_for: str  # what makes a path one of this format, in words for the error that lists them
+    looks_for: str  # the files of this format, for error messages
     matches: Callable[[Path], bool]
     open: Callable[..., FrameSource]
     options: tuple[str, ...] = ("calibration",)
@@ -31,7 +31,7 @@ class SourceFormat:
 
 
 def stamps_at_rate(count: int, rate_hz: float, source: str) -> list[int]:
-    """Stamps (ns) of frames at a constant rate from 1 s, each rounded by itself so that nothing adds up."""
+    """Stamps (ns) of frames at a constant rate from 1 s, each rounded separately so that errors do not accumulate."""
     return stamps_of_numbers(range(count), rate_hz, source)
 
 
@@ -42,7 +42,7 @@ def stamps_of_numbers(numbers: Iterable[int], rate_hz: float, source: str) -> li
     return [FIRST_STAMP_NS + round(number * 1e9 / rate_hz) for number in numbers]
 
 
-# Content of files that are not what their name promises, by their first bytes.
+# Files with other content than their name indicates, by their first bytes.
 _FOREIGN = {
     b"version https://git-lfs": "is a pointer of git-lfs, not the file itself; run `git lfs pull` in its repository",
     b"\x1f\x8b": "is compressed by gzip; unpack it with gunzip or tar",
@@ -56,7 +56,7 @@ _FOREIGN = {
 
 
 def foreign_content(path: Path) -> str:
-    """What a file is if it is empty, an archive, a web page or a pointer of git-lfs, as a predicate; else empty."""
+    """Return a predicate for an empty file, an archive, a web page or a git-lfs pointer; else an empty text."""
     with path.open("rb") as file:
         head = file.read(32)
     if not head:

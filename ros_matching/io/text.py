@@ -22,7 +22,7 @@ COMMAS_OR_SPACES = ", "  # as ``separator`` of ``read_table``: for tables of num
 # nanoseconds end at 9.2e9 s, so that nothing from 1e11 on can be seconds, and 1e11 ms is the year 1973.
 _UNITS_NS = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _LEAST = {"nanoseconds": 1e17, "microseconds": 1e14, "milliseconds": 1e11, "seconds": 0.0}
-_LONGEST_STEP_S = 10_000  # between two whole-numbered stamps: what is longer was not meant in seconds
+_LONGEST_STEP_S = 10_000  # between two whole-numbered stamps: longer steps are not in seconds
 _LARGEST = 10**20
 _PIECE_BYTES = 1 << 20
 _LOGGER = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class TextTable:
         return len(self.rows)
 
     def where(self, row: int) -> str:
-        """The place of a row, for error messages."""
+        """The position of a row, for error messages."""
         return f"{self.path}, line {self.line_numbers[row]}"
 
     def numbers(self, first: int = 0, last: int | None = None) -> np.ndarray:
@@ -130,7 +130,7 @@ def stamps_from_seconds(path: Path, cells: Sequence[str], values: Sequence[decim
 
 
 def finite_decimal(text: str) -> decimal.Decimal:
-    """The exact value of a decimal number; ``ValueError`` or ``ArithmeticError`` for what is not finite or huge."""
+    """The exact value of a decimal number; ``ValueError`` or ``ArithmeticError`` for infinite and huge numbers."""
     value = decimal.Decimal(text)
     if not value.is_finite() or abs(value) > _LARGEST:
         raise ValueError(text)
@@ -154,7 +154,7 @@ def read_table(
     has_names: bool = False,
     is_ragged: bool = False,
 ) -> TextTable:
-    """Read a text file of at least ``columns`` cells a line; ``meaning`` says in errors what a line should hold.
+    """Read a text file of at least ``columns`` cells a line; ``meaning`` describes a line in errors.
 
     Lines may have more cells only where a ``separator`` is given (CSV) or with ``is_ragged``. With ``has_names`` the
     first line may hold column names. Raises ``SourceError`` when the file is missing, empty, not text, or has a line of

@@ -64,7 +64,7 @@ class Trajectory:
         return ordered
 
     def at(self, stamps_ns: np.ndarray, *, max_gap_s: float = 0.1) -> np.ndarray:
-        """The poses (M, 4, 4) at other stamps: linear in position, the shortest turn in rotation.
+        """The poses (M, 4, 4) at other stamps: linear in position, spherical in rotation.
 
         A pose is NaN (unknown) before the first stamp, after the last, and within gaps longer than ``max_gap_s``;
         where a stamp is met exactly, the pose is that of the trajectory. It must be in order (``in_order``).
@@ -89,7 +89,7 @@ def read_tum(path: str | Path) -> Trajectory:
     """Read a TUM trajectory (``stamp tx ty tz qx qy qz qw`` a line), in order of its stamps.
 
     Stamps since 1970 may be in another unit than seconds (``TextTable.stamps_ns``), and commas may separate the values.
-    Raises ``SourceError`` with the line number for what is not one.
+    Raises ``SourceError`` with the line number for other content.
     """
     table = read_table(
         Path(path), 8, "a TUM pose: stamp tx ty tz qx qy qz qw", separator=COMMAS_OR_SPACES, has_names=True
@@ -100,7 +100,7 @@ def read_tum(path: str | Path) -> Trajectory:
 def read_euroc(path: str | Path) -> Trajectory:
     """Read a ground truth of EuRoC or TUM-VI (``ns, x, y, z, qw, qx, qy, qz, ...`` a line), in order of its stamps.
 
-    The poses are those of the body. Raises ``SourceError`` with the line number for what is not one.
+    The poses are those of the body. Raises ``SourceError`` with the line number for other content.
     """
     table = read_table(Path(path), 8, "stamp, position x y z, quaternion w x y z", separator=",", has_names=True)
     return _with_stamps(table, table.integers(), [0, 1, 2, 4, 5, 6, 3])
@@ -173,7 +173,7 @@ def write_tum(path: str | Path, trajectory: Trajectory) -> None:
 def read_kitti(path: str | Path, stamps_ns: np.ndarray | None = None) -> Trajectory:
     """Read a KITTI trajectory. It has no stamps: give them, or they count up at KITTI's 10 Hz from 0.
 
-    Raises ``SourceError`` for what is not one, with the line number, and when the number of stamps differs.
+    Raises ``SourceError`` for other content, with the line number, and when the number of stamps differs.
     """
     path = Path(path)
     poses = read_matrices(path, 12)

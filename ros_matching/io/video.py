@@ -1,8 +1,8 @@
-"""A video file with its calibration beside it: for ``clip.mp4`` it is ``clip.yaml``, ``clip.K.txt`` or ``K.txt``.
+"""A video file with its calibration next to it: for ``clip.mp4`` it is ``clip.yaml``, ``clip.K.txt`` or ``K.txt``.
 
 Frames have the stamps of the container, counted from 1 s at the first one, so a variable frame rate is kept; ``fps``
-replaces them by evenly spaced ones. Images are turned as the metadata ask for. Damaged frames are skipped and reported
-as faults, as is the end of a file that was cut off.
+replaces them by evenly spaced ones. Images are rotated according to the metadata. Damaged frames are skipped and
+reported as faults, as is the end of a file that was cut off.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CONTAINERS = (".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".mpg", 
 _CONTAINERS += (".flv", ".wmv", ".ogv", ".gif")
 _STREAMS = (".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".y4m")
 SUFFIXES = (*_CONTAINERS, *_STREAMS)
-# Containers state a few frames more or less than they hold; what is missing beyond that was cut off.
+# Containers state a few frames more or less than they hold; more missing frames were cut off.
 _COUNT_TOLERANCE = 0.02
 
 
@@ -59,7 +59,7 @@ def open_video(
 class VideoSource(StreamedSource):
     """The ``FrameSource`` of a video file. Frames that are not selected are not converted to images.
 
-    Its count is what the container states, or that of its packets where it states none.
+    Its count is that of the container, or else that of its packets.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class VideoSource(StreamedSource):
             yield Loaded(None, (FrameFault(reader.count, reason),))
 
     def _missing_end(self, reader: VideoReader) -> str:
-        """What the file states beyond the end that was reached; empty where it is whole."""
+        """Return a sentence on frames that the file states beyond its end; empty if it is complete."""
         if reader.problem:
             return reader.problem
         if self._count - reader.count > max(2, _COUNT_TOLERANCE * self._count):

@@ -1,4 +1,4 @@
-"""Video packets decoded by PyAV: what video files and video topics of bags share."""
+"""Video packets decoded by PyAV: common to video files and video topics of bags."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PacketDecoder:
 
 
 def rgb_of(frame: av.VideoFrame) -> np.ndarray:
-    """The image of a frame as a player shows it, turned if its metadata ask for that: (H, W, 3) uint8 RGB."""
+    """The image of a frame as a player shows it, rotated according to its metadata: (H, W, 3) uint8 RGB."""
     image = frame.to_ndarray(format="rgb24")
     quarters = round(frame.rotation / 90)  # counterclockwise
     return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image

@@ -1,4 +1,4 @@
-"""Reader of one video file by PyAV: its frames in order of time, with what is damaged or missing."""
+"""Reader of one video file by PyAV: its frames in order of time, with their faults."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class VideoEntry:
     reason: str
 
     def image(self) -> tuple[np.ndarray | None, str]:
-        """The image, or ``None`` and what is wrong."""
+        """Return the image, or ``None`` and the fault."""
         if self.reason or self.frame is None:
             return None, self.reason
         try:
@@ -52,9 +52,9 @@ class VideoEntry:
 
 
 class VideoReader:
-    """An open video; ``problem`` says why its packets ended early, ``count`` how many frames there are so far.
+    """An open video; ``problem`` is the reason for an early end of its packets, ``count`` the number of frames so far.
 
-    Frames from number ``start`` on are asked for: those before may be left out, which spares their decoding.
+    Only frames from number ``start`` on are needed; those before may be skipped without decoding.
     """
 
     def __init__(self, path: Path, start: int = 0) -> None:

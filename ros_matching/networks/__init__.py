@@ -1,7 +1,7 @@
-"""The networks: torch modules faithful to their papers, each with an inference neighbour that speaks the nouns."""
+"""The networks: torch modules that follow their papers, each with an inference class next to it."""
 
 ENGINES = ("auto", "torch", "openvino")
-"""What can run a network at inference; see ``engines``."""
+"""The inference engines of networks; see ``engines``."""
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 ENGINE_PRECISIONS = ("auto", *PRECISIONS)

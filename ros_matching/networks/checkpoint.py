@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WeightsCard:
-    """Where a set of weights comes from. All is text but ``metrics``, which maps names to numbers.
+    """The provenance of a set of weights. All fields are text, except ``metrics``, which maps names to numbers.
 
     ``sha256`` is that of the tensors, not of the file (which holds the card); saving fills it in.
     """
 
     network: str  # its name in networks.registry
-    description: str  # what these weights are good for
+    description: str  # of the use of these weights
     trained_on: str  # the data
-    command: str  # what made the file
+    command: str  # that created the file
     licence: str  # of the weights
     metrics: Mapping[str, float] = field(default_factory=dict)
     version: str = __version__  # of ros_matching, when the file was made
@@ -152,12 +152,12 @@ def load_official(paths: Path | str | Sequence[Path | str], name: str, sha256: S
     files = entry.official_files([Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)])
     _check_hashes(files, {digest.lower() for digest in sha256})
     states = _states(files, together=bool(entry.parts))
-    what = ", ".join(map(str, files))
+    source = ", ".join(map(str, files))
     try:
         state = entry.from_official(*states)
     except CheckpointError as error:
-        raise CheckpointError(f"{what}: {error}") from error
-    _check_fits(state, entry.make_empty(state), f"{what} does not fit {name}")
+        raise CheckpointError(f"{source}: {error}") from error
+    _check_fits(state, entry.make_empty(state), f"{source} does not fit {name}")
     return state
 
 
@@ -182,16 +182,16 @@ def _check_hashes(files: Sequence[Path], expected: set[str]) -> None:
         )
 
 
-def _check_fits(state: Mapping[str, Tensor], network: nn.Module, what: str) -> None:
+def _check_fits(state: Mapping[str, Tensor], network: nn.Module, source: str) -> None:
     problems = differences({key: tuple(value.shape) for key, value in state.items()}, shapes_of(network))
     if problems:
-        raise CheckpointError(f"{what}: {problems}")
+        raise CheckpointError(f"{source}: {problems}")
 
 
-def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+def _check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
     bad = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
     if bad:
-        raise CheckpointError(f"{what}: {bad[0]} and {len(bad) - 1} more tensors hold infinities or no numbers at all")
+        raise CheckpointError(f"{source}: {bad[0]} and {len(bad) - 1} more tensors hold infinities or NaN")
 
 
 def _stored(value: Tensor, half: bool) -> Tensor:

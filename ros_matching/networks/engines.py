@@ -35,7 +35,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """Runs a network; ``name`` and ``precision`` say how."""
+    """Runs a network; ``name`` and ``precision`` identify the engine."""
 
     name: str
     precision: str
@@ -47,7 +47,7 @@ class Engine(Protocol):
 def make_engine(
     module: nn.Module, example: Sequence[Tensor], engine: str = "auto", precision: str = "auto"
 ) -> TorchEngine | OpenVinoEngine:
-    """Return the engine for a network in evaluation mode, whose forward gives a tuple of tensors.
+    """Return the engine for a network in evaluation mode, whose forward returns a tuple of tensors.
 
     ``example`` are inputs to trace it with; other sizes may come later. ``auto`` is OpenVINO on a CPU where it is
     installed and agrees with PyTorch on the example, else PyTorch. The precision ``auto`` is float32 with PyTorch, and
@@ -64,7 +64,7 @@ def make_engine(
         return in_torch
     try:
         return _agreeing(module, example, precision)
-    except (ConfigError, RuntimeError) as error:  # RuntimeError: what OpenVINO raises where it cannot convert
+    except (ConfigError, RuntimeError) as error:  # OpenVINO raises RuntimeError if it cannot convert
         reason = str(error).partition("\n")[0]  # OpenVINO lists the whole graph
         if engine != "auto":
             raise ConfigError(f"OpenVINO cannot run {type(module).__name__}: {reason}; use engine 'torch'") from error
@@ -170,7 +170,7 @@ def _agreeing(module: nn.Module, example: Sequence[Tensor], precision: str) -> O
 def _traced_model(core: Any, module: nn.Module, example: Sequence[Tensor], from_cache: bool) -> tuple[Any, Any]:
     """The traced model: from the cache, or traced and put there; a cache that cannot be written is done without.
 
-    Second, what must live as long as the model, whose weights it holds.
+    Also returns the object that holds the weights, which must live as long as the model.
     """
     import openvino
 

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, as is the deviation
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB from 0 to 1, as the standard deviation
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def level_statistics(device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Mean and deviation (3, 1, 1) each of RGB levels from 0 to 255."""
-    mean, deviation = (
+    """Return mean and standard deviation, (3, 1, 1) each, of RGB levels from 0 to 255."""
+    mean, std = (
         255 * torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
     )
-    return mean, deviation
+    return mean, std
 
 
 class ResNet101Trunk(nn.Sequential):

@@ -1,7 +1,7 @@
-"""Reading of the files in which authors publish their weights: pickles, of which nothing but tensors is built.
+"""Reading of the files in which authors publish their weights: pickles, restricted to tensors.
 
 ``torch.load(weights_only=True)`` refuses a file that names any class it does not know. The published files also hold
-training arguments and statistics; the classes of these are allowed by name, and an empty object is put in their place.
+training arguments and statistics; the classes of these are allowed by name, and replaced by an empty object.
 """
 
 from __future__ import annotations
@@ -92,14 +92,14 @@ def _is_weight(item: tuple[Any, Any]) -> bool:
 
 
 def _allowed() -> contextlib.AbstractContextManager[None]:
-    """Lets the classes on the list through; before PyTorch 2.5 there is no way to, and the files that need it fail."""
+    """Permits the listed classes; PyTorch before 2.5 cannot, and rejects files that need them."""
     if hasattr(torch.serialization, "safe_globals"):
         return torch.serialization.safe_globals(_STAND_INS)
     return contextlib.nullcontext()
 
 
 def _check_start(file: Path) -> None:
-    """Raise for a file that cannot be one of PyTorch's, before PyTorch says so in its own words."""
+    """Raise a clear error for a file that is not one of PyTorch."""
     try:
         with file.open("rb") as stream:
             start = stream.read(len(_LFS_POINTER))
@@ -118,7 +118,7 @@ def _why_unreadable(file: Path, error: Exception) -> str:
     if refused:
         return (
             f"{file} was not read: loading it would build a {refused[1]}, which could run code; published weights may "
-            f"name, besides what PyTorch allows, {', '.join(_ALLOWED)}"
+            f"name, besides those of PyTorch, {', '.join(_ALLOWED)}"
         )
     reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
     return (
@@ -184,7 +184,7 @@ def convert(
 
 
 def differences(came: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> str:
-    """What is wrong with a state dict of shapes ``came`` where ``expected`` is wanted, in one line; "" if nothing."""
+    """Return the differences of the shapes of a state dict to the ``expected`` ones in one line; "" if none."""
     problems = [("unknown keys", key) for key in came if key not in expected]
     problems += [("missing keys", key) for key in expected if key not in came]
     common = [key for key in expected if key in came and tuple(came[key]) != tuple(expected[key])]

@@ -1,6 +1,6 @@
-"""The networks by name: how to build the one that a state dict belongs to, and what its authors publish.
+"""The networks by name: construction by state dict, and the published weights of their authors.
 
-Nothing here imports torch or a network before one is asked for.
+Torch and the networks are imported on demand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """One network, in ``folder`` beside this file.
+    """One network, in ``folder`` next to this file.
 
     ``make`` builds the network that a state dict of ours belongs to. The rest is empty where nobody else publishes
     weights: ``licence`` of the authors' code, ``parts`` the files that make one set of weights, if more than one, and
@@ -38,7 +38,7 @@ class NetworkEntry:
 
     @property
     def is_published(self) -> bool:
-        """Whether the authors publish weights, which ``from_official`` converts."""
+        """True if the authors publish weights, which ``from_official`` converts."""
         return bool(self.licence)
 
     def make_empty(self, state: Mapping[str, Tensor]) -> nn.Module:

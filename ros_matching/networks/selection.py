@@ -24,7 +24,7 @@ def with_strongest(selected: np.ndarray, scores: np.ndarray, least: int) -> np.n
 def largest_in_rows(table: Tensor, count: int) -> Tensor:
     """The columns (B, N, count) of the largest entries of each row of a table (B, N, M), the largest first.
 
-    Of equals any may come first; the table holds no NaN.
+    Ties are in any order; the table contains no NaN.
     """
     on_host = table.device.type == "cpu" and table.dtype in (torch.float32, torch.float64)
     if not on_host or torch.compiler.is_compiling() or not _has_compiler():

@@ -85,15 +85,15 @@ def _take_from(entries: np.ndarray, peaks: np.ndarray, limit: float, values: np.
 
 @_compiled()
 def _rank(values: np.ndarray, chosen: np.ndarray, number: int, found: np.ndarray) -> None:
-    """Put each of the first ``number`` columns at the place that the number of larger values gives it."""
+    """Sort the first ``number`` columns by counting the larger values of each."""
     for one in range(number):
-        place = 0
+        rank = 0
         for other in range(one):
-            place += values[other] >= values[one]
+            rank += values[other] >= values[one]
         for other in range(one + 1, number):
-            place += values[other] > values[one]
-        if place < len(found):
-            found[place] = chosen[one]
+            rank += values[other] > values[one]
+        if rank < len(found):
+            found[rank] = chosen[one]
 
 
 @_compiled()
@@ -101,12 +101,12 @@ def _sort_first(values: np.ndarray, chosen: np.ndarray, number: int, count: int)
     """Bring the largest ``count`` of the first ``number`` values to the front, in descending order, with ``chosen``."""
     for last in range(1, number):
         value, column = values[last], chosen[last]
-        place = min(last, count)
-        if place == count and value <= values[count - 1]:
+        rank = min(last, count)
+        if rank == count and value <= values[count - 1]:
             continue
-        if place == count:
-            place = count - 1
-        while place > 0 and values[place - 1] < value:
-            values[place], chosen[place] = values[place - 1], chosen[place - 1]
-            place -= 1
-        values[place], chosen[place] = value, column
+        if rank == count:
+            rank = count - 1
+        while rank > 0 and values[rank - 1] < value:
+            values[rank], chosen[rank] = values[rank - 1], chosen[rank - 1]
+            rank -= 1
+        values[rank], chosen[rank] = value, column

@@ -1,8 +1,7 @@
-"""How long the networks take and how much memory they need on this machine, with random weights and inputs.
+"""Time and memory of the networks on this machine, with random weights and inputs.
 
-What is measured is what a robot runs: for PoSFeat image to features, for the matchers features to matches, without what
-comes before. A workload is built and warmed up, then timed; the shortest of the runs counts, as other processes only
-ever add.
+The workloads are those of a robot: from image to features for PoSFeat, from features to matches for the matchers. A
+workload is built, warmed up and timed; the result is the shortest run, because other processes only add time.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Speed:
 
 
 def workloads() -> dict[str, Make]:
-    """What can be measured, by name; each is built for a device and a precision (``float32``, ``float16``...)."""
+    """Return the workloads by name; each is built for a device and a precision (``float32``, ``float16``...)."""
     made: dict[str, Make] = {}
     for network in ("posfeat", "posfeat_lite"):
         for size in ((640, 480), (320, 240)):

@@ -58,7 +58,7 @@ def test_skipped_images_are_not_read(tmp_path: Path) -> None:
 
 def test_a_selection_of_nothing_is_an_error(tmp_path: Path) -> None:
     folder(tmp_path)
-    with pytest.raises(SourceError, match="has 4 frames, of which start=7 stop=None selects none"):
+    with pytest.raises(SourceError, match="start=7"):
         open_source(tmp_path, start=7)
     with pytest.raises(SourceError, match="stride must be at least 1"):
         open_source(tmp_path, stride=0)

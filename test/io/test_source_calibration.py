@@ -72,7 +72,7 @@ def test_files_beside_each_other_must_hold_one_calibration(tmp_path: Path, caplo
     assert open_source(tmp_path).calibration.origin == str(tmp_path / "K.txt")
     assert not caplog.text
     write(tmp_path / "camera.yaml", "fx: 40\nfy: 41\ncx: 23.5\ncy: 17.5\nk1: -0.1\n")
-    with pytest.raises(CalibrationError, match=r"K\.txt and camera\.yaml beside it are different"):
+    with pytest.raises(CalibrationError, match=r"camera\.yaml"):
         open_source(tmp_path)
     assert open_source(tmp_path, calibration=tmp_path / "camera.yaml").calibration.camera.distortion[0] == -0.1
     write(tmp_path / "camera.yaml", "exposure: auto\n")

@@ -20,7 +20,7 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.bags.bag import Bag, Record, frame_of, stamp_of
 from ros_matching.io.bags.files import is_bag
-from ros_matching.io.bags.ground_truth import read_truth
+from ros_matching.io.bags.ground_truth import read_ground_truth
 from ros_matching.io.bags.image_topics import choose_images, codec_of, read_camera_info, still_of
 from ros_matching.io.calibration import CalibrationChoice, read_calibration
 from ros_matching.io.faults import FrameFault, Loaded
@@ -48,7 +48,7 @@ def open_bag_source(
     """Open the images of a bag: those of ``topic``, or of the only image topic; else ``SourceError`` lists the topics.
 
     ``camera_info_topic`` names the topic of the calibration, ``truth_topic`` that of the true poses
-    (``truth.read_truth``).
+    (``ground_truth.read_ground_truth``).
     """
     if calibration is not None and camera_info_topic is not None:
         raise SourceError(f"{path}: calibration and camera_info_topic exclude each other; give one of them")
@@ -62,21 +62,26 @@ def open_bag_source(
         raise CalibrationError(
             f"{known.origin}: a negative fy (y axis up) does not fit the poses of a bag; make it positive"
         )
-    truth = None if truth_topic is None else read_truth(bag, truth_topic, camera_frame)
-    return BagSource(bag, topic, Undistorter(known.camera(width, height)), known.origin, truth)
+    ground_truth = None if truth_topic is None else read_ground_truth(bag, truth_topic, camera_frame)
+    return BagSource(bag, topic, Undistorter(known.camera(width, height)), known.origin, ground_truth)
 
 
 class BagSource(StreamedSource):
     """The ``FrameSource`` of one image topic of a bag."""
 
     def __init__(
-        self, bag: Bag, topic: str, undistorter: Undistorter, calibration_origin: str, truth: Trajectory | None = None
+        self,
+        bag: Bag,
+        topic: str,
+        undistorter: Undistorter,
+        calibration_origin: str,
+        ground_truth: Trajectory | None = None,
     ) -> None:
         name, description = bag.path.resolve().stem, f"{topic} in {bag.path}"
         super().__init__(name, description, undistorter, calibration_origin, bag.count(topic))
         self._bag = bag
         self._topic = topic
-        self._truth = truth
+        self._ground_truth = ground_truth
 
     def _loaded(self) -> Iterator[Loaded]:
         images = _Images(self._bag, self._topic, self._rows)
@@ -95,7 +100,7 @@ class BagSource(StreamedSource):
         if image is None or problem:
             fault = FrameFault(index, f"image {index} of {self._topic} in {self._bag.path}: {problem}")
             return Loaded(None, (fault,))
-        pose = None if self._truth is None else pose_or_none(self._truth.at(np.array([stamp_ns]))[0])
+        pose = None if self._ground_truth is None else pose_or_none(self._ground_truth.at(np.array([stamp_ns]))[0])
         return Loaded(Frame(index, stamp_ns, self._undistorter.undistort(image), self.camera, pose))
 
 
@@ -120,7 +125,7 @@ class _Images:
         yield None
 
     def take(self, record: Record | None) -> Iterator[tuple[int, int, np.ndarray | None, str]]:
-        """Index, stamp (ns) and image, or what is wrong, of the images that a message completes."""
+        """Yield index, stamp (ns) and image, or the fault, of the images that a message completes."""
         if record is None:
             found = [] if self._video is None else self._video.finish()
         else:

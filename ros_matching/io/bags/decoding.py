@@ -17,7 +17,7 @@ from ros_matching.io.bags.storage import MAX_DEFINITION_BYTES, Channel
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
-# For bags without definitions: what the types of Foxglove hold of an image, as in foxglove_msgs for ROS 2.
+# For bags without definitions: the image fields of the Foxglove types, as in foxglove_msgs for ROS 2.
 _STAMPED = "builtin_interfaces/Time timestamp\nstring frame_id\n"
 _FOXGLOVE = {
     "CompressedImage": f"{_STAMPED}uint8[] data\nstring format\n",
@@ -65,7 +65,7 @@ def make_decoder(channel: Channel) -> Callable[[bytes], Any]:
     def checked(data: bytes) -> Any:
         try:
             return decode(data)
-        except Exception as error:  # decoders raise what the broken bytes lead them to
+        except Exception as error:  # damaged bytes can raise any error in a decoder
             raise SourceError(f"the {len(data)} bytes are no {channel.type} ({type(error).__name__})") from error
 
     return checked
@@ -95,7 +95,7 @@ def _typestore(encoding: str, name: str, schema_encoding: str, schema: bytes) ->
         try:
             defined = _defined_types(name, schema_encoding, schema.decode(errors="replace"))
             return _store_of(known | defined, name)
-        except Exception as error:  # rosbags raises what the broken text leads it to
+        except Exception as error:  # damaged text can raise any error in rosbags
             problem = f"its definition in the bag cannot be used ({type(error).__name__})"
     if name not in known:
         raise SourceError(f"the message type {name} is not known, and {problem}")
@@ -105,7 +105,7 @@ def _typestore(encoding: str, name: str, schema_encoding: str, schema: bytes) ->
 
 
 def _store_of(types: dict[str, Any], name: str) -> Typestore:
-    """A type store of one type and what it consists of."""
+    """A type store of one type and its components."""
     from rosbags.interfaces import Nodetype
     from rosbags.typesys import Stores, get_typestore
 
@@ -166,7 +166,7 @@ def _protobuf_decoder(channel: Channel) -> Callable[[bytes], Any]:
                 pool.Add(file)
             waiting = [file for file in waiting if file not in ready] if ready else []
         return message_factory.GetMessageClass(pool.FindMessageTypeByName(channel.type)).FromString
-    except Exception as error:  # protobuf raises what the broken schema leads it to
+    except Exception as error:  # a damaged schema can raise any error in protobuf
         raise SourceError(
             f"the Protobuf schema of {channel.type} on {channel.topic} cannot be used ({type(error).__name__})"
         ) from error

@@ -34,7 +34,7 @@ _STORAGES: dict[bytes, Callable[[Path], Storage]] = {
 class BagFiles:
     """The storages of a bag in order of time.
 
-    ``damage`` holds a sentence on each part that is missing or damaged, ``notes`` on what is wrong but costs nothing.
+    ``damage`` contains a sentence for each missing or damaged part, ``notes`` for each defect without loss of data.
     """
 
     storages: list[Storage] = field(default_factory=list)
@@ -52,7 +52,7 @@ def is_bag(path: Path) -> bool:
     entries = list(path.iterdir())
     found = [entry for entry in entries if _has_suffix(entry)]
     if found and all(entry.name.endswith(".bag") for entry in found):
-        return not any(entry.is_dir() for entry in entries)  # data sets keep a .bag beside their unpacked folders
+        return not any(entry.is_dir() for entry in entries)  # data sets keep a .bag next to their unpacked folders
     return bool(found) or _is_metadata(path / METADATA)
 
 
@@ -122,7 +122,7 @@ def _inflated(path: Path, bag: BagFiles) -> Path:
         except SourceError as error:
             bag.damage.append(f"{path}: {error}")
         if reader.is_cut_off:
-            bag.damage.append(f"{path}: its compressed data are cut off; what comes before is read")
+            bag.damage.append(f"{path}: its compressed data are cut off; the part before is read")
     return target
 
 
@@ -164,7 +164,7 @@ def _named(folder: Path, name: str) -> list[Path]:
 
 
 def _read_metadata(path: Path) -> tuple[list[str], str]:
-    """The file names in ``metadata.yaml``, and what is wrong with it."""
+    """The file names in ``metadata.yaml``, and its defects."""
     import yaml
 
     text = path.read_bytes()[:_MAX_METADATA_BYTES]

@@ -1,4 +1,4 @@
-"""Ground truth from a topic of a bag, moved to the camera by ``/tf_static`` where the topic names its frame."""
+"""Ground truth from a topic of a bag, moved to the camera by ``/tf_static`` if the topic names its frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PATHS = {
 _log = logging.getLogger(__name__)
 
 
-def read_truth(bag: Bag, topic: str, camera_frame: str) -> Trajectory:
+def read_ground_truth(bag: Bag, topic: str, camera_frame: str) -> Trajectory:
     """The poses of the camera on a topic of PoseStamped, PoseWithCovarianceStamped, Odometry or TransformStamped.
 
     The last two name the frame that moves: where the bag's ``/tf_static`` ties it to ``camera_frame``, the poses are
@@ -33,7 +33,7 @@ def read_truth(bag: Bag, topic: str, camera_frame: str) -> Trajectory:
     """
     message_type = bag.type_of(topic)
     if message_type not in _PATHS:
-        raise SourceError(f"{topic} is {message_type}; a truth topic must be one of {', '.join(_PATHS)}")
+        raise SourceError(f"{topic} is {message_type}; a ground-truth topic must be one of {', '.join(_PATHS)}")
     read = [_read_pose(bag, record, f"{topic}, message {record.index}") for record in bag.records(topic)]
     found = [each for each in read if not isinstance(each, str)]
     problems = [each for each in read if isinstance(each, str)]
@@ -58,7 +58,7 @@ def _read_pose(bag: Bag, record: Record, where: str) -> tuple[int, np.ndarray, s
 
 
 def _mounting(bag: Bag, topic: str, moving_frame: str, camera_frame: str) -> np.ndarray:
-    """The camera in the frame that the truth is of, (4, 4)."""
+    """The pose (4, 4) of the camera in the frame of the ground truth."""
     moving_frame, camera_frame = moving_frame.strip("/"), camera_frame.strip("/")
     if moving_frame in ("", camera_frame):
         return np.eye(4)

@@ -1,4 +1,4 @@
-"""Topics of images and of calibrations in a bag: which is read, and what their messages hold."""
+"""Selection of image and calibration topics in a bag, and the content of their messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFUSED = {
     "theora_image_transport/msg/Packet": "is a Theora stream, which is not read; republish it: "
     "`ros2 run image_transport republish theora raw`",
 }
-# What transports append to the name of the image topic.
+# Suffixes that transports append to the name of the image topic.
 _TRANSPORTS = (
     "compressed",
     "compressed_video",

@@ -41,7 +41,7 @@ class SqliteStorage:
         known = [channel for channel in channels if channel in self._ids]
         if not known:
             return
-        owner = np.concatenate([np.full(len(self._ids[channel]), channel) for channel in known])
+        channels = np.concatenate([np.full(len(self._ids[channel]), channel) for channel in known])
         ids = np.concatenate([self._ids[channel] for channel in known])
         times_ns = np.concatenate([self._times_ns[channel] for channel in known])
         order = np.lexsort((ids, times_ns))
@@ -52,7 +52,7 @@ class SqliteStorage:
                 if problem:
                     yield Row(index, None, problem)
                 else:
-                    yield Row(index, Message(int(owner[at]), int(times_ns[at]), data))
+                    yield Row(index, Message(int(channels[at]), int(times_ns[at]), data))
 
     def _data(self, database: sqlite3.Connection, message_id: int) -> tuple[bytes, str]:
         where = f"{self.path}, message {message_id}"
@@ -72,7 +72,7 @@ class SqliteStorage:
             database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
                 database.execute("PRAGMA trusted_schema = OFF")
-                database.execute("PRAGMA writable_schema = ON")  # lets a file be opened that is shorter than it states
+                database.execute("PRAGMA writable_schema = ON")  # opens a file that is shorter than its header states
                 database.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 if hasattr(database, "setlimit"):  # Python 3.11
                     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_MESSAGE_BYTES)
@@ -132,7 +132,7 @@ class SqliteStorage:
 
 
 def _missing_end(path: Path) -> tuple[str, bool]:
-    """What is missing of the size that the header states, in a sentence, and whether the file ends within a page."""
+    """Return a sentence on the bytes missing from the size in the header, and True if the file ends within a page."""
     with path.open("rb") as file:
         header = file.read(32).ljust(32, b"\0")
     size = path.stat().st_size

@@ -1,6 +1,6 @@
-"""The messages of one file of a bag: what the readers of the three formats share.
+"""The messages of one file of a bag: base of the readers of the three formats.
 
-A file is indexed once, when it is opened: how many messages of which channel lie in which block. So rows of a topic are
+A file is indexed once, when it is opened: the number of messages by channel and block. So rows of a topic are
 selected without decompressing the blocks between, and a file that was cut off is read as far as it goes. rosbags reads
 only complete files of one profile, and memory by what their headers state; it decodes the messages (``decoding``).
 """
@@ -32,7 +32,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Message:
-    """One recorded message; ``data`` is encoded as its channel says."""
+    """One recorded message; ``data`` is encoded according to its channel."""
 
     channel: int
     time_ns: int
@@ -49,7 +49,7 @@ class Row:
 
 
 class Storage(Protocol):
-    """One file of a bag; ``damage`` says in a sentence where it is cut off or damaged, empty where it is whole."""
+    """One file of a bag; ``damage`` is a sentence on its damage, empty if it is complete."""
 
     path: Path
     channels: dict[int, Channel]

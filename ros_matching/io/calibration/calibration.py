@@ -194,7 +194,7 @@ def distortion_model(origin: str, name: Any) -> DistortionModel:
 def lens_of_names(origin: str, names: Iterable[Any], *, is_fisheye: bool = False) -> str | None:
     """The one lens model that the names of a file agree on, or ``None`` where they name a projection alone.
 
-    A name for images without distortion is given back as it is, so that coefficients beside it are an error.
+    A name for images without distortion is returned unchanged, so that coefficients with it are an error.
     """
     plain = [re.sub(r"^(distortion\.|camera_model_)", "", n.lower()) if isinstance(n, str) else n for n in names]
     models = {name: distortion_model(origin, name) for name in plain}
@@ -210,11 +210,11 @@ def lens_of_names(origin: str, names: Iterable[Any], *, is_fisheye: bool = False
 def lens_of_opencv(origin: str, coefficients: Sequence[float]) -> str:
     """The model of coefficients in OpenCV's order (k1 k2 p1 p2 k3 ...) that come without a name.
 
-    Four with tangential ones that no lens has are those of a fisheye: a ``CalibrationError`` asks for the model.
+    Four with tangential ones that no lens has are those of a fisheye: a ``CalibrationError`` requests the model.
     """
     if len(coefficients) == 4 and max(map(abs, coefficients[2:])) > _MAX_TANGENTIAL:
         raise CalibrationError(
-            f"{origin} gives the coefficients {list(coefficients)} without their model: as k1 k2 p1 p2 they belong to "
+            f"{origin} has the coefficients {list(coefficients)} without their model: as k1 k2 p1 p2 they belong to "
             "no lens; state distortion_model: equidistant if they are a fisheye's k1 k2 k3 k4, or plumb_bob"
         )
     return (DistortionModel.RATIONAL_POLYNOMIAL if any(coefficients[5:]) else DistortionModel.PLUMB_BOB).value
@@ -271,7 +271,7 @@ def _distortion(origin: str, name: str, coefficients: Any) -> tuple[DistortionMo
 
 
 def _is_projection(name: str) -> bool:
-    """True for a name that says how rays are projected, and nothing of distortion."""
+    """Return True for the name of a projection without distortion."""
     return _signless(name) in ("", "pinhole", "simplepinhole", "perspective", "frame")
 
 

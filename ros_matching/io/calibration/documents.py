@@ -1,6 +1,6 @@
 """YAML, JSON, XML and INI text as plain mappings, read under limits.
 
-Scalars of YAML stay text: YAML 1.1 would read ``1e-3`` as text, ``010`` as 8 and ``no`` as a truth value. The numbers
+Scalars of YAML stay text: YAML 1.1 would read ``1e-3`` as text, ``010`` as 8 and ``no`` as a boolean. The numbers
 are converted where they are used (``fields.numbers``).
 """
 
@@ -57,7 +57,7 @@ def parse_json(origin: str, text: str) -> Any:
 
 
 def parse_xml(origin: str, text: str) -> dict[str, Any]:
-    """The content of XML's root element as a mapping by tag; a tag that is repeated gives a list."""
+    """The content of XML's root element as a mapping by tag; a repeated tag becomes a list."""
     from xml.etree import ElementTree
 
     if "<!" in re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL):
@@ -104,7 +104,7 @@ def _bounded_loader(origin: str) -> type:
     import yaml
 
     class BoundedLoader(yaml.SafeLoader):
-        """Composes at most so many nodes, nested at most so deep."""
+        """A YAML loader with limits of the number and depth of nodes."""
 
         count = depth = 0
 
@@ -154,7 +154,7 @@ def _unique(origin: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key, value in pairs:
         if key in mapping and mapping[key] != value:
-            raise CalibrationError(f"{origin} gives {key[:80]!r} twice, with different values; keep the right one")
+            raise CalibrationError(f"{origin} has {key[:80]!r} twice, with different values; keep the right one")
         mapping[key] = value
     return mapping
 

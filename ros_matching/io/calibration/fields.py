@@ -10,10 +10,10 @@ import numpy as np
 
 from ros_matching.errors import CalibrationError
 
-_MAX_NUMBERS = 64  # in one key: 4x4 matrices and 14 coefficients are what calibrations hold
+_MAX_NUMBERS = 64  # in one key: calibrations contain 4x4 matrices and 14 coefficients
 _MAX_SIDE = 1 << 16
 
-# Names, in lower case, of what changes how a ray becomes a pixel.
+# Names, in lower case, of settings that change the projection.
 _SUSPICIOUS = re.compile(
     r"dist|coef|^[dk]_?(\d|l|r|left|right)?$|^[kp]c?_?\d$|^kc$|kappa|radial|tangent|fish_?eye|lens|warp|barrel|^s_?[1-4]$|^tau|^xi$|^alpha$"
     r"|^beta$|^omega$|fov|field_of_view|model|^(camera_?|projection_?)?type$|scal|resiz|binning|decimat|sampl(ed|ing)"
@@ -44,7 +44,7 @@ _FACTORS = re.compile(r"scal|resiz|binning|decimat|sampl|unit")
 def numbers(origin: str, what: str, values: Any, count: int | None = None) -> np.ndarray:
     """The numbers of a value, flat: of a list, of a matrix ``{rows, cols, data}``, or of text with spaces between.
 
-    Raises ``CalibrationError`` for what is no number, not finite, or not ``count`` of them.
+    Raises ``CalibrationError`` for other values, infinite ones, or another number than ``count``.
     """
     flat = np.array([_number(origin, what, cell) for cell in _cells(origin, what, values, 0)], dtype=np.float64)
     if not np.isfinite(flat).all():
@@ -85,7 +85,7 @@ def short(value: Any) -> str:
 def refuse_unread(origin: str, content: Mapping[str, Any], read: Iterable[str], harmless: str = "") -> None:
     """Raise ``CalibrationError`` for a key that was not read and may change how rays become pixels.
 
-    ``read`` are dotted keys; what is below them counts as read. ``harmless`` is a pattern of further dotted keys that
+    ``read`` are dotted keys; entries below them count as read. ``harmless`` is a pattern of further dotted keys that
     a format is known to hold.
     """
     read = tuple(read)
@@ -136,7 +136,7 @@ def _plain_numbers(value: Any) -> list[float] | None:
 
 
 def _cells(origin: str, what: str, values: Any, depth: int) -> Iterator[Any]:
-    """The scalars of a value in order, at most so many."""
+    """Yield the scalars of a value in order, up to a limit."""
     if isinstance(values, Mapping) and "data" in values:
         values = values["data"]
     if isinstance(values, str):

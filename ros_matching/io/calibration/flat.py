@@ -56,7 +56,7 @@ def read_flat(
         read.extend(found)
         if len(found) > 1 and len({str(content[key]) for key in found}) > 1:
             raise CalibrationError(
-                f"{origin} gives {' and '.join(map(shown, found))} with different values; keep the right one"
+                f"{origin} has {' and '.join(map(shown, found))} with different values; keep the right one"
             )
         return content[found[0]] if found else None
 
@@ -100,7 +100,7 @@ def _coefficients(origin: str, model: str | None, take: Any, order: Sequence[str
     values = [_number_or_zero(origin, name, take((name,))) for name in names]
     if model in (None, DistortionModel.PLUMB_BOB.value) and any(values[5:]) and not any(values[6:]):
         raise CalibrationError(
-            f"{origin} gives k4 without k5 and k6: state the model, OPENCV_FISHEYE (equidistant) or FULL_OPENCV "
+            f"{origin} has k4 without k5 and k6: state the model, OPENCV_FISHEYE (equidistant) or FULL_OPENCV "
             "(rational_polynomial)"
         )
     return model or lens_of_opencv(origin, values), values
@@ -111,7 +111,7 @@ def _number_or_zero(origin: str, name: str, value: Any) -> float:
 
 
 def read_transforms(origin: str, content: Mapping[str, Any]) -> Calibration:
-    """The camera of nerfstudio's and instant-ngp's ``transforms.json``; all frames must share it."""
+    """The camera of nerfstudio's and instant-ngp's ``transforms.json``; it must be the same for all frames."""
     odd = next((key for key in content if key.startswith("ftheta") or key == "latlong"), None)
     if odd is not None and content[odd]:
         raise CalibrationError(f"{origin}: its camera model ({odd}) is not supported; undistort the images")

@@ -22,7 +22,7 @@ from ros_matching.io.calibration.fields import image_size, numbers, refuse_unrea
 
 
 def is_rectified(image_topic: str) -> bool:
-    """Whether a topic's name says that its images are rectified (``image_rect``, ``image_rect_color``)."""
+    """Return True for the topic name of rectified images (``image_rect``, ``image_rect_color``)."""
     return "image_rect" in image_topic
 
 
@@ -123,10 +123,10 @@ def _matrix_model(origin: str, content: Mapping[str, Any], coefficients: Any) ->
     if names and not coefficients.any() and not is_fisheye:
         return names[0]
     model = lens_of_names(origin, names, is_fisheye=is_fisheye)
-    # cv2.fisheye calls its results K and D, as ROS does, which names the model beside them.
+    # cv2.fisheye calls its results K and D, as ROS does, which names the model too.
     if model is None and coefficients.size == 4 and coefficients.any() and {"K", "D"} <= content.keys():
         raise CalibrationError(
-            f"{origin} gives K and four coefficients D without a model; state distortion_model: plumb_bob (k1 k2 p1 "
+            f"{origin} has K and four coefficients D without a model; state distortion_model: plumb_bob (k1 k2 p1 "
             "p2) or equidistant (fisheye)"
         )
     return model or lens_of_opencv(origin, coefficients.tolist())

@@ -26,7 +26,7 @@ from ros_matching.io.calibration.tables import (
 )
 from ros_matching.io.text import read_text
 
-# What stands in files beside a calibration, and which file or source to give in their place.
+# Files next to a calibration that are not one, with the file or source to give instead.
 _OTHER_FILES = {
     "Camera-system parameters": "is a report of Kalibr; give its camchain (.yaml)",
     "P_rect_00:": "is a calibration of KITTI raw with its rectification; give the drive's folder as the source",
@@ -42,7 +42,7 @@ _MAX_CHARACTERS = 2 << 20  # of tables and XML
 
 @dataclass(frozen=True)
 class CalibrationChoice:
-    """A calibration that a user asks for: ``path`` (``None``: the recording's own file) and how it is read.
+    """The calibration that a user selects: ``path`` (``None``: the recording's own file) and how it is read.
 
     ``cam`` names one of several cameras in the file; ``off_center`` permits a principal point far from the centre.
     """
@@ -53,7 +53,7 @@ class CalibrationChoice:
 
 
 def read_calibration(given: str | Path | CalibrationChoice) -> Calibration:
-    """Read a calibration file of any known kind; raises ``CalibrationError`` for what is not one."""
+    """Read a calibration file of any known kind; raises ``CalibrationError`` for other files."""
     choice = given if isinstance(given, CalibrationChoice) else CalibrationChoice(Path(given))
     path = choice.path
     if path is None or not path.is_file():
@@ -155,8 +155,8 @@ _SAME_UNIT = 1.3  # ratio of lengths up to which they may be in one unit: other 
 class UsedCalibration:
     """The ``camera`` as it was calibrated, and the ``origin`` of the calibration: a file or a topic.
 
-    ``depth_units_per_metre`` is what the values of depth images were divided by, ``None`` without depth images;
-    ``depth_doubt`` says why that may be wrong, if it may.
+    ``depth_units_per_metre`` is the divisor of the values of depth images, ``None`` without depth images;
+    ``depth_doubt`` is a reason to doubt that unit, or empty.
     """
 
     origin: str
@@ -165,7 +165,7 @@ class UsedCalibration:
     depth_doubt: str = ""
 
     def depth_contradiction(self, ratio: float, lengths: str) -> str:
-        """Say that ``lengths``, known from elsewhere, are ``ratio`` times those by depth; empty if they agree."""
+        """Return a warning that ``lengths``, from elsewhere, are ``ratio`` times those by depth, or an empty text."""
         if self.depth_units_per_metre is None or not math.isfinite(ratio) or 1 / _SAME_UNIT < ratio < _SAME_UNIT:
             return ""
         units = self.depth_units_per_metre / ratio

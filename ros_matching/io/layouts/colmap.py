@@ -43,12 +43,12 @@ def open_colmap(
         raise SourceError(f"{path} holds no model of COLMAP: cameras and images, both .bin or both .txt")
     model = read_model(folder)
     if not model.images:
-        raise SourceError(f"{folder} holds no image that was posed")
+        raise SourceError(f"{folder} has no image with a pose")
     choice = calibration if isinstance(calibration, CalibrationChoice) else CalibrationChoice(calibration)
-    posed = _of_one_camera(folder, model, choice.cam if choice.path is None else None)
-    root = _image_root(path, [image.name for image in posed])
-    files, is_whole = _files(root, posed, model), len({image.camera_id for image in model.images}) == 1
-    by_name = {image.name: image for image in posed}
+    registered = _of_one_camera(folder, model, choice.cam if choice.path is None else None)
+    root = _image_root(path, [image.name for image in registered])
+    files, is_whole = _files(root, registered, model), len({image.camera_id for image in model.images}) == 1
+    by_name = {image.name: image for image in registered}
     names = in_natural_order(files if is_whole else by_name.keys())
     calibrations = _calibrations(folder, model)
     first = next(by_name[name] for name in names if name in by_name)
@@ -122,11 +122,11 @@ def _image_root(path: Path, names: Sequence[str]) -> Path:
     return best
 
 
-def _files(root: Path, posed: Sequence[ModelImage], model: ColmapModel) -> set[str]:
-    """The names of the posed images, and of all others in their folders."""
-    folders = {Path(image.name).parent for image in posed}
+def _files(root: Path, registered: Sequence[ModelImage], model: ColmapModel) -> set[str]:
+    """The names of the registered images, and of all others in their folders."""
+    folders = {Path(image.name).parent for image in registered}
     others = {(folder / file.name).as_posix() for folder in folders for file in list_images(root / folder)}
-    return others | {image.name for image in posed}
+    return others | {image.name for image in registered}
 
 
 def _with_stamps(root: Path, names: Sequence[str], fps: float | None) -> list[tuple[str, int]]:

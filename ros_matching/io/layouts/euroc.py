@@ -2,8 +2,8 @@
 
 EuRoC MAV (Burri et al., IJRR 2016): ``mav0/cam0`` with ``data.csv``, ``sensor.yaml`` and ``data/``.
 
-The truth in ``mav0/state_groundtruth_estimate0`` is of the body (the IMU); ``T_BS`` of the camera's ``sensor.yaml``,
-its pose in the body, moves it to the camera.
+The ground truth in ``mav0/state_groundtruth_estimate0`` is of the body (the IMU); ``T_BS`` of the camera's
+``sensor.yaml``, its pose in the body, moves it to the camera.
 
 
 TUM-VI (Schubert et al., IROS 2018) in its EuRoC export: ``mav0/cam0``, ``mav0/mocap0`` and ``dso/camchain.yaml``.
@@ -35,7 +35,7 @@ from ros_matching.io.trajectory import read_euroc
 
 OTHER_CAMERAS = {"cam0": "cam1", "cam1": "cam0"}
 CAMERAS = ("cam0", "cam1")
-TRUTH = Path("state_groundtruth_estimate0", "data.csv")
+GROUND_TRUTH = Path("state_groundtruth_estimate0", "data.csv")
 
 
 def matches_euroc(path: Path) -> bool:
@@ -90,11 +90,11 @@ def _right_camera(folder: Path, sensor: Calibration, right_folder: Path) -> Righ
     right = read_calibration(right_folder / "sensor.yaml")
     for calibration, where in ((sensor, folder), (right, right_folder)):
         if calibration.body_from_camera is None:
-            raise CalibrationError(f"{where / 'sensor.yaml'} has no T_BS, which tells where the cameras sit")
-    mountings = rigid_transforms(
+            raise CalibrationError(f"{where / 'sensor.yaml'} has no T_BS, the extrinsics of the cameras")
+    extrinsics = rigid_transforms(
         np.stack([sensor.body_from_camera, right.body_from_camera]), lambda row: f"{folder}, T_BS of camera {row}"
     )
-    return RightCamera(right, invert(mountings[1]) @ mountings[0])
+    return RightCamera(right, invert(extrinsics[1]) @ extrinsics[0])
 
 
 def camera_folder(path: Path) -> Path:
@@ -105,12 +105,12 @@ def camera_folder(path: Path) -> Path:
 
 
 def _poses(folder: Path, body_from_camera: np.ndarray | None, stamps_ns: np.ndarray) -> np.ndarray:
-    """The truth at the images' stamps, (N, 4, 4), NaN where there is none."""
-    path = folder.parent / TRUTH
+    """The ground-truth poses (N, 4, 4) at the stamps of the images, NaN if unknown."""
+    path = folder.parent / GROUND_TRUTH
     if not path.is_file():
         return np.full((len(stamps_ns), 4, 4), np.nan)
     if body_from_camera is None:
-        raise CalibrationError(f"{folder / 'sensor.yaml'} has no T_BS, which the truth of the camera needs")
+        raise CalibrationError(f"{folder / 'sensor.yaml'} has no T_BS, which the ground truth of the camera needs")
     body_from_camera = rigid_transforms(body_from_camera[None], lambda _: f"{folder / 'sensor.yaml'}, T_BS")[0]
     return read_euroc(path).at(stamps_ns) @ body_from_camera
 
@@ -170,7 +170,9 @@ def _camera_from_imu(path: Path, camera: str) -> np.ndarray:
         raise CalibrationError(str(error)) from error
     chain = content.get(camera) if isinstance(content, dict) else None
     if not isinstance(chain, dict) or "T_cam_imu" not in chain:
-        raise CalibrationError(f"{path}: expected {camera} with T_cam_imu, which takes the ground truth to the camera")
+        raise CalibrationError(
+            f"{path}: expected {camera} with T_cam_imu, which transforms the ground truth to the camera"
+        )
     matrix = numbers(str(path), "T_cam_imu", chain["T_cam_imu"], 16).reshape(1, 4, 4)
     return rigid_transforms(matrix, lambda _: f"{path}, {camera}, T_cam_imu")[0]
 

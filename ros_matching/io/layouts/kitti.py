@@ -1,9 +1,9 @@
 """KITTI odometry, and the layout of visual odometry tutorials.
 
-KITTI odometry (Geiger et al., CVPR 2012): ``sequences/NN/image_0`` to ``image_3``, truth in ``poses/NN.txt``.
+KITTI odometry (Geiger et al., CVPR 2012): ``sequences/NN/image_0`` to ``image_3``, ground truth in ``poses/NN.txt``.
 
 The images are rectified. The poses are those of camera 0. Camera i sits at ``-K^-1 p4`` in its frame, where
-``calib.txt`` gives ``Pi = [K | p4]``; the truth is moved there.
+``calib.txt`` gives ``Pi = [K | p4]``; the ground truth is transformed to it.
 
 
 The layout of visual odometry tutorials: ``image_l/`` and perhaps ``image_r/``, ``calib.txt``, ``poses.txt``.
@@ -35,7 +35,7 @@ CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # in order of preference
 
 
 def matches_kitti(path: Path) -> bool:
-    """Whether the path is a sequence, or one of its image folders."""
+    """Return True for a sequence, or one of its image folders."""
     sequence = path.parent if path.name in CAMERAS else path
     return (sequence / "calib.txt").is_file() and any((sequence / name).is_dir() for name in CAMERAS)
 

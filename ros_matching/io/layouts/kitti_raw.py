@@ -75,7 +75,7 @@ def _drive_and_camera(path: Path) -> tuple[Path, str | None]:
 
 
 class _Rig:
-    """Where the cameras sit, for rectified or raw images, whichever have this ``size`` (width, height)."""
+    """The extrinsics of the cameras, for rectified or raw images, depending on their ``size`` (width, height)."""
 
     def __init__(self, drive: Path, size: tuple[int, int]) -> None:
         self._folder = next((folder for folder in (drive, drive.parent) if (folder / CAMERA_FILE).is_file()), None)

@@ -1,6 +1,6 @@
 """``transforms.json`` of nerfstudio and instant-ngp, with the images that it lists.
 
-A frame's ``transform_matrix`` is its ``world_from_camera`` with OpenGL's camera axes. Intrinsics are shared or stand in
+A frame's ``transform_matrix`` is its ``world_from_camera`` with OpenGL's camera axes. Intrinsics are common or stand in
 each frame: images whose intrinsics differ a little are brought to those of the first one. Depth images
 (``depth_file_path``) have ``depth_unit_scale_factor`` metres a unit, a millimetre unless stated.
 """
@@ -121,7 +121,7 @@ def _calibrations(
 
 
 def _are_equal(one: Calibration, other: Calibration) -> bool:
-    """Return True for the same intrinsics, whichever frame they are from."""
+    """Return True for equal intrinsics of two frames."""
     names = ("fx", "fy", "cx", "cy", "skew", "distortion_model", "distortion")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 

@@ -64,7 +64,7 @@ def open_record3d(
     else:
         found = _record3d_folder(path)
         if found is None:
-            raise SourceError(f"{path}: expected metadata.json beside rgb/0.jpg, ...")
+            raise SourceError(f"{path}: expected metadata.json next to rgb/0.jpg, ...")
         metadata, images = found[0], list_images(found[1])
         text = read_text(found[0], _METADATA_BYTES)
     values = _json_object(str(metadata), text)

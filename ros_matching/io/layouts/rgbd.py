@@ -4,7 +4,7 @@
 
 Its colour camera was never calibrated: without a calibration file the focal length is 525 px, the usual choice. The
 depth maps are not registered to the colour images and are left out; the poses (KinectFusion) are those of the depth
-camera, some centimetres beside.
+camera, some centimetres apart.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _icl_poses(folder: Path) -> dict[int, np.ndarray]:
     if not files:
         return {}
     if len(files) > 1:
-        raise SourceError(f"{folder} holds {len(files)} ground truths: {', '.join(f.name for f in files)}; keep one")
+        raise SourceError(f"{folder} has {len(files)} ground truths: {', '.join(f.name for f in files)}; keep one")
     table = read_table(files[0], 8, "the number of an image, tx ty tz qx qy qz qw")
     values = table.numbers()
     numbers = values[:, 0]
@@ -87,7 +87,7 @@ def open_replica(path: Path, *, calibration: Path | None = None, fps: float | No
     """Open a Replica scene (Straub et al., 2019) as NICE-SLAM renders it: ``results/frame*.jpg``, ``depth*.png``.
 
     ``traj.txt`` holds a row-major 4x4 ``world_from_camera`` a line, with our camera axes. ``cam_params.json``, in the
-    folder or the one above, gives the intrinsics and the units of depth. There are no stamps.
+    folder or the one above, contains the intrinsics and the units of depth. There are no stamps.
     """
     path = path.resolve()
     images = list_images(path / "results", "frame*")
@@ -139,7 +139,7 @@ def open_scannet(path: Path, *, calibration: Path | None = None, fps: float | No
     """Open a ScanNet scene (Dai et al., CVPR 2017) as its SensReader exports it: ``color/N.jpg``, ``pose/N.txt``.
 
     A pose is a 4x4 ``world_from_camera`` with our camera axes, infinite where unknown. ``intrinsic_color.txt`` and
-    ``intrinsic_depth.txt`` in ``intrinsic/`` are 4x4; depth is in millimetres, of a camera at the same place, and
+    ``intrinsic_depth.txt`` in ``intrinsic/`` are 4x4; depth is in millimetres, of a camera at the same position, and
     brought into the colour image. There are no stamps: image N comes N frames after the first, at ``fps``.
     """
     path = path.resolve()
@@ -209,7 +209,7 @@ _CALIBRATION = Calibration("the usual calibration of 7-Scenes", 525.0, 525.0, 32
 
 
 def matches_seven_scenes(path: Path) -> bool:
-    """Whether the path is a folder with ``frame-*.color.png``."""
+    """Return True for a folder with ``frame-*.color.png``."""
     return next(iter(list_images(path, _PATTERN)), None) is not None
 
 

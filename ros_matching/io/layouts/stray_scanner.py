@@ -1,6 +1,6 @@
 """Folders of Stray Scanner, an app for phones with a depth sensor: ``rgb.mp4`` with ``odometry.csv`` and more.
 
-``odometry.csv`` gives the stamp and the pose of each frame, with our camera axes. Depth (``depth/N.png``) is in
+``odometry.csv`` contains the stamp and the pose of each frame, with our camera axes. Depth (``depth/N.png``) is in
 millimetres, of the whole view in fewer pixels; pixels of the lowest confidence (``confidence/N.png``) are unknown.
 """
 
@@ -67,7 +67,7 @@ def _read_odometry(path: Path) -> _Odometry:
 
 
 class StraySource:
-    """The ``FrameSource`` of a Stray Scanner folder: a video with what its other files know of each frame."""
+    """The ``FrameSource`` of a Stray Scanner folder: a video with depth and poses from its other files."""
 
     def __init__(self, folder: Path, video: VideoSource, odometry: _Odometry) -> None:
         self._folder, self._video, self._odometry = folder, video, odometry
@@ -92,7 +92,7 @@ class StraySource:
 
     @property
     def faults(self) -> Sequence[FrameFault]:
-        """What the newest iteration left out."""
+        """The faulty frames of the newest iteration."""
         return [*self._video.faults, *self._depth_faults]
 
     def __len__(self) -> int:

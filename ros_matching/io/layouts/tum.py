@@ -2,16 +2,16 @@
 
 TUM RGB-D (Sturm et al., IROS 2012): ``rgb.txt``, ``depth.txt`` and ``groundtruth.txt``, each with its own stamps.
 
-An image takes the depth map nearest in time and the truth interpolated to its stamp. Depth is registered to the colour
-camera, 5000 units a metre. The benchmark keeps its calibration on its web page: it is known here by the camera's name
-(freiburg1 to 3) in the path, and taken from ``K.txt`` or another calibration file in the folder when there is one.
+An image takes the depth map nearest in time and the ground truth interpolated to its stamp. Depth is registered to the
+colour camera, 5000 units a metre. The benchmark keeps its calibration on its web page: it is known here by the camera's
+name (freiburg1 to 3) in the path, and taken from ``K.txt`` or another calibration file in the folder when there is one.
 
 
 TUM monoVO (Engel et al., 2016) and other input of DSO: ``images.zip`` or ``images/``, ``times.txt``, ``camera.txt``.
 
 ``times.txt`` holds an id, a stamp in seconds and perhaps the exposure of each image; ``camera.txt`` DSO's calibration.
 ``groundtruthSync.txt`` is ``stamp tx ty tz qx qy qz qw`` with NaN where the motion capture did not see the camera: at
-the start and the end alone, which is what this data set measures drift with. The photometric calibration
+the start and the end alone, which suffices to measure drift. The photometric calibration
 (``pcalib.txt``, ``vignette.png``) is not applied.
 """
 
@@ -45,12 +45,12 @@ _KNOWN = {
 
 
 def matches_rgbd(path: Path) -> bool:
-    """Whether the path is a folder with ``rgb.txt``."""
+    """Return True for a folder with ``rgb.txt``."""
     return (path / "rgb.txt").is_file()
 
 
 def open_tum(path: Path, *, calibration: Path | CalibrationChoice | None = None) -> ImageSequence:
-    """Open a sequence; images without a depth map or truth close enough in time come without it."""
+    """Open a sequence; images without a depth map or ground truth close in time come without it."""
     path = path.resolve()
     listing = read_listing(path / "rgb.txt")
     stamps_ns, order = _in_order(listing)
@@ -112,7 +112,7 @@ TUM_RGBD = SourceFormat(
 )
 
 
-TRUTHS = ("groundtruthSync.txt", "groundtruth.txt")
+GROUND_TRUTHS = ("groundtruthSync.txt", "groundtruth.txt")
 
 
 def matches_mono_vo(path: Path) -> bool:
@@ -158,7 +158,7 @@ def _rows(times: TextTable, stems: list[str]) -> list[int]:
 
 def _poses(folder: Path, stamps_ns: np.ndarray) -> np.ndarray:
     """The true poses (N, 4, 4) at stamps, NaN where unknown."""
-    path = next((folder / name for name in TRUTHS if (folder / name).is_file()), None)
+    path = next((folder / name for name in GROUND_TRUTHS if (folder / name).is_file()), None)
     if path is None:
         return np.full((len(stamps_ns), 4, 4), np.nan)
     table = read_table(path, 8, "a pose: stamp tx ty tz qx qy qz qw")

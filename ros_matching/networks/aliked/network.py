@@ -177,7 +177,7 @@ class _Block(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """The same with a shortcut, and where asked with deformable convolutions."""
+    """The same with a shortcut, optionally with deformable convolutions."""
 
     def __init__(self, channels: int, out_channels: int, *, deformable: bool = False) -> None:
         super().__init__()

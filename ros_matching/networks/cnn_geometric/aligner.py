@@ -1,8 +1,8 @@
 """Two images, or their descriptor maps, to the ``ImageTransform`` between them, in stages.
 
 Image 0 is the network's target, image 1 its source: theta takes image 0's points to image 1. A stage may be iterated:
-what it found is undone by warping image 1, and estimated anew. A second stage, the spline, starts from what the first
-one has aligned; the whole takes a point of image 0 through the spline first, then through the first stage.
+its result is undone by warping image 1, and estimated again. A second stage, the spline, starts from the result of the
+first one has aligned; the whole takes a point of image 0 through the spline first, then through the first stage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ros_matching.networks.imagenet import level_statistics
 
 _STAGES = ("affine", "homography", "homography_matrix", "tps", "affine+tps", "homography+tps", "homography_matrix+tps")
 _CHECKED_POINTS = 9  # along each side, where the transform must neither fold nor all but vanish
-_MIN_AREA = 0.01  # of what a cell would cover if the images showed the same
+_MIN_AREA = 0.01  # of the area of a cell under the identity
 
 Stage = tuple[str, Tensor]  # a model and its parameters (B, P)
 Region = tuple[float, float, float, float]
@@ -37,14 +37,12 @@ class AlignerConfig(Config):
     """Settings of the alignment."""
 
     stages: str = parameter("affine+tps", "models that are estimated in turn", choices=_STAGES)
-    iterations: int = parameter(
-        1, "how often each stage is estimated, on what it aligned before", minimum=1, maximum=10
-    )
+    iterations: int = parameter(1, "repetitions of each stage, on the images aligned so far", minimum=1, maximum=10)
     precision: str = parameter("float32", "number format of the convolutions", choices=PRECISIONS)
 
 
 class _Aligner:
-    """What the two aligners share."""
+    """Base of the two aligners."""
 
     takes_maps: bool
 
@@ -70,7 +68,7 @@ class ImageAligner(_Aligner):
         self._mean, self._deviation = level_statistics(self.device)
 
     def align(self, image0: np.ndarray, image1: np.ndarray) -> ImageTransform | None:
-        """The transform between two images (H, W, 3) uint8 RGB; ``None`` where what is found folds image 0.
+        """The transform between two images (H, W, 3) uint8 RGB; ``None`` if the estimate folds image 0.
 
         Raises ``MatchingError`` for another kind of image.
         """
@@ -104,7 +102,7 @@ class FeatureAligner(_Aligner):
         self.stride_px = stride_px
 
     def align(self, features0: Features, features1: Features) -> ImageTransform | None:
-        """The transform between the images of two features; ``None`` where what is found folds image 0.
+        """The transform between the images of two features; ``None`` if the estimate folds image 0.
 
         Raises ``MatchingError`` for features of another extractor, without a map, or with one of less than 15x15.
         """
@@ -130,7 +128,7 @@ def estimate(
 ) -> list[Stage]:
     """The stages of the given models; a point of the target goes through the last one first.
 
-    Inputs are what the network takes, see ``CNNGeometric.forward``. The target passes the trunk once.
+    Inputs are those of the network, see ``CNNGeometric.forward``. The target passes the trunk once.
     """
     stages: list[Stage] = []
     target = network.features(target)
@@ -179,7 +177,7 @@ def _aligned(source: Tensor, model: str, theta: Tensor) -> Tensor:
 
 
 def _is_one_to_one(transform: ImageTransform, region1: Region) -> bool:
-    """Whether the cells of a grid over region 0 keep their orientation, and an area worth of the name."""
+    """Return True if the cells of a grid over region 0 keep their orientation and a minimum area."""
     u0, v0, u1, v1 = transform.region0
     u, v = np.meshgrid(np.linspace(u0, u1, _CHECKED_POINTS), np.linspace(v0, v1, _CHECKED_POINTS))
     mapped = transform.map_points(np.column_stack([u.ravel(), v.ravel()])).reshape(*u.shape, 2)

@@ -1,8 +1,8 @@
-"""How much of one image another shows, by CNNGeometric: align them as a whole, then look where they really agree.
+"""Overlap of two images by CNNGeometric: align the whole images, then compare their cells.
 
-The homography alone says little of the overlap of two views of a scene with depth: where the images have nothing in
-common it is any homography. So every cell of the aligned map is asked whether its descriptor is that of the cell it
-lies on. The share of cells that agree is the overlap. No keypoints are needed, and no camera.
+The homography itself is no measure of the overlap of two views of a scene with depth: without a common region it is
+arbitrary. Therefore the descriptor of every cell of the aligned map is compared with that of the cell at its position.
+The fraction of equal cells is the overlap. Neither keypoints nor a camera are needed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OverlapConfig(Config):
     """Settings of the overlap."""
 
     min_cosine: float = parameter(
-        0.5, "cosine of two cells' mean descriptors from which they show the same", minimum=0.0, maximum=1.0
+        0.5, "cosine of two cells' mean descriptors from which on they are equal", minimum=0.0, maximum=1.0
     )
 
 
@@ -51,11 +51,11 @@ class CellOverlap:
 
     @torch.inference_mode()
     def fractions(self, cells0: Tensor, cells1: Tensor) -> Tensor:
-        """What share of an image, by its cells (D, 15, 15), each of B others (B, D, 15, 15) shows: (B,), 0 to 1."""
+        """Return the fractions (B,) of an image with cells (D, 15, 15) that B others (B, D, 15, 15) show, 0 to 1."""
         target = cells0.expand_as(cells1)
         theta = self.network.heads[_MODEL](self.network.match(cells1, target))
-        places = transform_points(_MODEL, theta, self._cells.expand(len(theta), -1, 2))
-        inside = (places.abs() <= _EDGE).all(dim=2)
-        aligned = functional.grid_sample(cells1, places[:, None], padding_mode="border", align_corners=True)[:, :, 0]
+        positions = transform_points(_MODEL, theta, self._cells.expand(len(theta), -1, 2))
+        inside = (positions.abs() <= _EDGE).all(dim=2)
+        aligned = functional.grid_sample(cells1, positions[:, None], padding_mode="border", align_corners=True)[:, :, 0]
         cosines = (normalize(aligned) * target.flatten(2)).sum(dim=1)
         return (inside & (cosines > self.config.min_cosine)).float().mean(dim=1)

@@ -62,7 +62,7 @@ def batch_of_one(dense_map: Tensor) -> Tensor:
 TRUNKS = {"vgg16": Vgg16Trunk, "resnet101": ResNet101Trunk, "descriptor_map": DescriptorMapTrunk}
 
 
-_SHARPNESS = 120.0  # of the softmax over correlations; 40 and less draw the places to the middle
+_SHARPNESS = 120.0  # of the softmax over correlations; small values pull positions to the centre
 _SPREAD_WEIGHT = 10.0  # a match spread over a tenth of the half side weighs 1 / e
 _EVIDENCE = 9  # residual x, y; the same weighted; weight; spread; best correlation; the cell's own x, y
 
@@ -83,8 +83,8 @@ class CompactHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
         axis = torch.linspace(-1, 1, GRID_SIZE)
         # The correlation's channels are column after column, the cells of the target row after row.
-        places = torch.cartesian_prod(axis, axis)
-        moments = torch.cat([places, places.square().sum(dim=1, keepdim=True)], dim=1)
+        positions = torch.cartesian_prod(axis, axis)
+        moments = torch.cat([positions, positions.square().sum(dim=1, keepdim=True)], dim=1)
         self.register_buffer("moments", moments.T.contiguous(), persistent=False)
         self.register_buffer("cells", torch.cartesian_prod(axis, axis).flip(1), persistent=False)
 
@@ -98,14 +98,14 @@ class CompactHead(nn.Module):
 
     @torch.no_grad()
     def _evidence(self, correlation: Tensor) -> tuple[Tensor, Tensor]:
-        """What is known of each cell's match, (B, 9, 15, 15), and the fit to them (B, P)."""
+        """Return features of each cell's match (B, 9, 15, 15), and the transform fitted to the matches (B, P)."""
         flat = correlation.flatten(2)
         x, y, squared = (self.moments @ torch.softmax(_SHARPNESS * flat, dim=1)).unbind(1)
-        places = torch.stack([x, y], dim=2)
+        positions = torch.stack([x, y], dim=2)
         spread = (squared - x.square() - y.square()).clamp(min=0).sqrt()
-        fit, weights = robust_fit(self.model, self.cells, places, torch.exp(-_SPREAD_WEIGHT * spread))
-        cells = self.cells.expand(len(places), -1, 2)
-        residual = (places - transform_points(self.model, fit, cells)).clamp(-1, 1)
+        fit, weights = robust_fit(self.model, self.cells, positions, torch.exp(-_SPREAD_WEIGHT * spread))
+        cells = self.cells.expand(len(positions), -1, 2)
+        residual = (positions - transform_points(self.model, fit, cells)).clamp(-1, 1)
         scalars = torch.stack([weights, spread, flat.amax(dim=1)], dim=2)
         columns = torch.cat([residual, weights.unsqueeze(2) * residual, scalars, cells], dim=2)
         return columns.transpose(1, 2).unflatten(2, correlation.shape[2:]), fit
@@ -117,7 +117,7 @@ _EPSILON = 1e-6
 class CNNGeometric(nn.Module):
     """One frozen trunk, and one regression head for each model of transformation (``transforms.PARAMETERS``).
 
-    The published networks have one head each; a trunk that several heads share runs once for all of them.
+    The published networks have one head each; a trunk of several heads runs once for all of them.
     """
 
     def __init__(self, trunk: str = "vgg16", models: Sequence[str] = ("affine",), head: str = "paper") -> None:
@@ -142,8 +142,8 @@ class CNNGeometric(nn.Module):
     def forward(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Theta (B, P) of each model, taking unit coordinates of the target to the source.
 
-        Inputs are images (B, 3, 240, 240), RGB in 0 to 1 normalised by ImageNet's mean and deviation; or for the trunk
-        of that name descriptor maps (B, D, h, w).
+        Inputs are images (B, 3, 240, 240), RGB in 0 to 1 normalised by ImageNet's mean and standard deviation; or for
+        the trunk of that name descriptor maps (B, D, h, w).
         """
         correlation = self.match(self.features(source), self.features(target))
         return {model: head(correlation) for model, head in self.heads.items()}
@@ -155,13 +155,13 @@ class CNNGeometric(nn.Module):
     def match(self, source: Tensor, target: Tensor) -> Tensor:
         """The normalised correlation (B, 225, 15, 15) of features: ReLU, then unit length (section 3.2).
 
-        The normalisation lets an ambiguous match weigh less than a distinctive one, as the ratio test does.
+        The normalisation reduces the weight of ambiguous matches, as the ratio test does.
         """
         return normalize(functional.relu(correlate(source, target)))
 
 
 def cnn_geometric_lite(models: Sequence[str] = ("affine", "tps")) -> CNNGeometric:
-    """Compact heads alone, on the descriptor maps of another network: no second trunk beside that of the keypoints."""
+    """Compact heads alone, on the descriptor maps of another network: no second trunk besides that of the keypoints."""
     return CNNGeometric("descriptor_map", models, head="compact")
 
 

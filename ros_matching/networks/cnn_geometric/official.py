@@ -50,7 +50,7 @@ def architecture(state: Mapping[str, Tensor]) -> tuple[str, tuple[str, ...]]:
 
 
 def head_of(state: Mapping[str, Tensor]) -> str:
-    """Which head a state dict of ours has, as ``CNNGeometric`` takes it."""
+    """Return the head of a state dict of ours, as the argument of ``CNNGeometric``."""
     return "compact" if any(".body." in key for key in state) else "paper"
 
 
@@ -67,7 +67,7 @@ def _converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _model(state: Mapping[str, Tensor]) -> str:
-    """The model, which the length of the last layer's bias tells."""
+    """Return the model, by the length of the last layer's bias."""
     bias = state.get(_LINEAR_BIAS, state.get(f"module.{_LINEAR_BIAS}"))
     models = {(length,): model for model, length in PARAMETERS.items()}
     shape = tuple(getattr(bias, "shape", ()))

@@ -62,7 +62,7 @@ def homography_from_corners(theta: Tensor) -> Tensor:
 
 
 def transform_points(model: str, theta: Tensor, points: Tensor, epsilon: float = _POINT_EPSILON) -> Tensor:
-    """Where the points (B, N, 2) go; ``epsilon`` is added to the size of a homography's denominator."""
+    """Transform points (B, N, 2); ``epsilon`` is added to the magnitude of a homography's denominator."""
     with _full_precision(theta):
         if model == "tps":
             return tps_weights(points) @ theta.reshape(-1, 2, 9).transpose(1, 2)
@@ -75,7 +75,7 @@ def transform_points(model: str, theta: Tensor, points: Tensor, epsilon: float =
 
 
 def tps_weights(points: Tensor) -> Tensor:
-    """How a thin-plate spline's value at the points (B, N, 2) weighs its nine control points, (B, N, 9).
+    """Return the weights (B, N, 9) of the nine control points of a thin-plate spline at points (B, N, 2).
 
     The kernel is r^2 log r^2, the spline interpolates. It is linear in where the control points go, so that one product
     with these weights warps a point.
@@ -98,7 +98,7 @@ def unit_grid(height: int, width: int, like: Tensor, align_corners: bool = True)
 
 
 def sampling_grid(model: str, theta: Tensor, height: int, width: int) -> Tensor:
-    """Where the pixels of the target lie in the source, (B, height, width, 2), as ``grid_sample`` takes them."""
+    """Return the source positions (B, height, width, 2) of the target's pixels, as input of ``grid_sample``."""
     points = unit_grid(height, width, theta).expand(len(theta), -1, 2)
     return transform_points(model, theta, points, epsilon=0.0).reshape(-1, height, width, 2)
 
@@ -138,7 +138,7 @@ def tps_system_inverse() -> Tensor:
 
 @lru_cache(maxsize=16)
 def _tps_inverse(dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Kept on each device: copying it there anew for every warp would make the host wait. What is first made for
+    # Cached on each device: copying it for every warp would make the host wait. A tensor first created for
     # inference must serve training too, which refuses tensors made in inference mode.
     with torch.inference_mode(False):
         return tps_system_inverse().to(device, dtype)
@@ -168,7 +168,7 @@ def _last_row(like: Tensor) -> Tensor:
 
 
 _ROUNDS = 4
-_RIDGE = 1e-2  # beside a sum of 225 weights of at most 1
+_RIDGE = 1e-2  # added to a sum of 225 weights of at most 1
 _BENDING_RIDGE = 1e-2
 _INLIER_DISTANCE = 0.15  # in unit coordinates: about a cell
 
@@ -235,7 +235,7 @@ def _homography(model: str, points: Tensor, goals: Tensor, weights: Tensor, affi
 
 
 def _solved(design: Tensor, wanted: Tensor, weights: Tensor, ridge: float) -> Tensor:
-    """What (B, K, C) brings ``design`` (B, N, K) times it nearest to ``wanted`` (B, N, C)."""
+    """Solve ``design`` (B, N, K) x = ``wanted`` (B, N, C) by weighted least squares; returns x (B, K, C)."""
     weighted = (weights.unsqueeze(2) * design).transpose(1, 2)
     system = weighted @ design + ridge * torch.eye(design.shape[-1], dtype=design.dtype, device=design.device)
     inverse, _ = torch.linalg.inv_ex(system)  # unlike solve, waits for no device

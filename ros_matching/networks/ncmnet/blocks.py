@@ -16,7 +16,7 @@ _BLOCK = 256  # rows
 
 
 def as_float(x: Tensor) -> Tensor:
-    """At least single precision, for what must not be computed in half."""
+    """Return the tensor in single precision or better, for sums that half precision cannot represent."""
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -124,7 +124,7 @@ class GraphLayer(nn.Module):
 
 
 class NeighbourEmbedding(nn.Module):
-    """What the neighbours of each row say: a convolution over the edges [f_i, f_i - f_ij] to them, nearest first.
+    """Aggregate the neighbours of each row: a convolution over the edges [f_i, f_i - f_ij], nearest first.
 
     The first convolution runs over groups of three neighbours without overlap, the second joins the groups. The first
     is linear in f_i and in each f_ij, so it is applied to the N rows before the neighbours are gathered, and not to the
@@ -150,17 +150,17 @@ class NeighbourEmbedding(nn.Module):
             mean, own.sum(dim=2), self.edges.bias
         )
         table = functional.linear(shifted, difference.permute(2, 0, 1).flatten(0, 1)).reshape(-1, channels)
-        # Row (b N + j) 3 + t of the table is what row j of sample b contributes as neighbour t of a group.
+        # Row (b N + j) 3 + t of the table is the contribution of row j of sample b as neighbour t of a group.
         first = torch.arange(batch, device=features.device)[:, None, None] * count
-        place = torch.arange(neighbours.shape[2], device=features.device) % 3
-        rows = (first + neighbours) * 3 + place
+        slot = torch.arange(neighbours.shape[2], device=features.device) % 3
+        rows = (first + neighbours) * 3 + slot
         gathered = functional.embedding_bag(rows.reshape(-1, 3), table, mode="sum").reshape(batch, count, -1, channels)
         groups = torch.relu(self.edges_norm(centre[:, :, None] - gathered))
         return torch.relu(self.groups_norm(self.groups(groups.flatten(2))))
 
 
 class CrossAttention(nn.Module):
-    """Lets the consistency found in one space attend to that of two others; no scaling by the width."""
+    """Attention of the consistency in one space to that of two others; no scaling by the width."""
 
     def __init__(self, channels: int, attention_channels: int) -> None:
         super().__init__()
@@ -216,10 +216,10 @@ class OrderAware(nn.Module):
 
     def collect(self, x: Tensor) -> Tensor:
         """The clusters (B, M, C), averages of the rows of ``x`` (B, N, C)."""
-        share = torch.softmax(self.pool(torch.relu(self.pool_norm(x))), dim=1)
-        return share.mT @ x.to(share.dtype)
+        weights = torch.softmax(self.pool(torch.relu(self.pool_norm(x))), dim=1)
+        return weights.mT @ x.to(weights.dtype)
 
     def spread(self, x: Tensor, clusters: Tensor) -> Tensor:
         """For each row of ``x`` (B, N, C), an average of the clusters (B, M, C)."""
-        share = torch.softmax(self.unpool(torch.relu(self.unpool_norm(x))), dim=2)
-        return share @ clusters.to(share.dtype)
+        weights = torch.softmax(self.unpool(torch.relu(self.unpool_norm(x))), dim=2)
+        return weights @ clusters.to(weights.dtype)

@@ -51,8 +51,8 @@ class _FoldedContextNorm(nn.Module):
 class _FoldedNeighbourEmbedding(nn.Module):
     """A neighbour embedding with one linear layer over the rows and one sum over each group.
 
-    The layer gives what a row contributes as the centre of its list and, negative, as each of the three neighbours of
-    a group; a group is the sum of its centre and its neighbours.
+    The layer computes the contribution of a row as the centre of its list and, negative, as each of the three
+    neighbours of a group; a group is the sum of its centre and its neighbours.
     """
 
     def __init__(self, embedding: NeighbourEmbedding) -> None:
@@ -75,7 +75,7 @@ class _FoldedNeighbourEmbedding(nn.Module):
         bias = functional.pad(bias, (0, 3 * channels))
         weight = self._weight.mT.expand(batch, -1, -1)
         table = torch.baddbmm(bias, features - mean, weight).reshape(-1, channels)
-        # Row 4 i of the table is row i as a centre, the next three are what it contributes to others.
+        # Row 4 i of the table is row i as a centre, the next three are its contributions to others.
         first = 4 * torch.arange(batch * count, device=features.device).reshape(batch, count, 1, 1)
         members = (4 * neighbours).unflatten(2, (-1, 3)) + torch.arange(1, 4, device=features.device)
         members = members + first[:, :1]

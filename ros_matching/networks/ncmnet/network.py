@@ -1,7 +1,7 @@
 """NCMNet, "Progressive Neighbor Consistency Mining for Correspondence Pruning" (Liu and Yang, CVPR 2023).
 
-Two pruning modules in a row: each mines the consistency of every match with its neighbours in three spaces, weighs
-all matches, and keeps the better half. The essential matrix follows from what is left (``eight_point.py``).
+Two pruning modules in a row: each mines the consistency of every match with its neighbours in three spaces, weighs all
+matches, and keeps the better half. The essential matrix is that of the remaining matches (``weighted_eight_point``).
 
 Where paper and published code differ, this follows the code, on which the published weights were trained: the
 neighbours of the second module are searched in the coordinates with both weights, six dimensions; and the
@@ -87,7 +87,7 @@ class NCMNetConfig(Config):
     blocks: int = parameter(3, "residual blocks of an embedding", minimum=1, maximum=8)
     coarse_neighbours: int = parameter(9, "neighbours in the first module, a multiple of 3", minimum=3, maximum=24)
     fine_neighbours: int = parameter(6, "neighbours in the second module, a multiple of 3", minimum=3, maximum=24)
-    keep: float = parameter(0.5, "share of the matches that a module keeps", minimum=0.1, maximum=1)
+    keep: float = parameter(0.5, "fraction of the matches that a module keeps", minimum=0.1, maximum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,7 +97,7 @@ class NCMNetConfig(Config):
 
     @property
     def min_matches(self) -> int:
-        """The fewest matches of which enough are left for the neighbours and for the eight-point method."""
+        """The smallest number of matches, so that enough remain for the neighbours and the eight-point method."""
         count = max(self.coarse_neighbours, 9)
         while int(count * self.keep) < self.fine_neighbours or int(int(count * self.keep) * self.keep) < 9:
             count += 1
@@ -105,11 +105,11 @@ class NCMNetConfig(Config):
 
 
 LITE = NCMNetConfig(channels=48, attention_channels=16, clusters=64, cluster_filters=1, blocks=2)
-"""For CPUs: 0.5 million parameters and 0.1 s of one core for 1000 matches, in place of 4.5 million and 0.24 s."""
+"""Return the configuration for CPUs, with 0.5 instead of 4.5 million parameters."""
 
 
 class Round(NamedTuple):
-    """What a consistency round gives: features (B, N, C), preliminary logits (B, N), global-graph space (B, N, C)."""
+    """Result of a consistency round: features (B, N, C), preliminary logits (B, N), global-graph space (B, N, C)."""
 
     features: Tensor
     preliminary: Tensor
@@ -117,7 +117,7 @@ class Round(NamedTuple):
 
 
 class Pruning(NamedTuple):
-    """What NCMNet gives for N matches, of which N1 and then N2 are kept.
+    """The result of NCMNet for N matches, of which N1 and then N2 are kept.
 
     ``logits``: five tensors of inlier logits, (B, N) twice, (B, N1) twice, (B, N2). ``final`` (B, N2, 2): of the
     kept matches, the last logits and the logarithm of their weight. ``kept1`` (B, N1) and ``kept2`` (B, N2): rows of
@@ -198,7 +198,7 @@ class PruningModule(nn.Module):
 
 
 class NCMNet(nn.Module):
-    """The two pruning modules and the head that weighs what they leave."""
+    """The two pruning modules and the head that weights the remaining matches."""
 
     def __init__(self, config: NCMNetConfig | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Turns the state dict of the authors' published NCMNet checkpoint into ours."""
+"""Conversion of the authors' published NCMNet checkpoint to our state dict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ros_matching.networks.ncmnet.network import NCMNet
 from ros_matching.networks.published import convert, shapes_of
 
-# Applied in turn. The authors number what belongs to the rounds of a module: mlp1 and mlp2, but sce1 and sce11.
+# Applied in turn. The authors number the rounds of a module: mlp1 and mlp2, but sce1 and sce11.
 _RENAMES = (
     # the head, which they keep in the second module
     (r"^ds_1\.embed_2\.", "embed_kept."),

@@ -35,13 +35,13 @@ class NCMNetPrunerConfig(Config):
     )
     min_confidence: float = parameter(
         0.2,
-        "a match of more confidence is kept even where it does not fit; 1 keeps only what fits, as published",
+        "a match of more confidence is kept even where it does not fit; 1 keeps only fitting matches, as published",
         minimum=0,
         maximum=1,
     )
     min_kept: int = parameter(
         150,
-        "matches that are kept at least, the most confident first; 0 keeps only what fits or is confident",
+        "smallest number of kept matches, the most confident first; 0 keeps only fitting or confident ones",
         minimum=0,
     )
 
@@ -60,13 +60,13 @@ class PrunedMatches:
 
 
 class NCMNetPruner:
-    """Finds the essential matrix in the best quarter of the matches, and keeps what fits it or deserves confidence.
+    """Estimates the essential matrix from the best quarter of the matches; keeps matches that fit it or are confident.
 
-    What fits alone is fewer wrong matches, but as the matrix is no better than its quarter of the matches, some good
-    ones would go, too. Where few matches remain, the most confident of the others stay: robust estimators reject wrong
-    matches better than they do with a few on one plane.
+    Keeping fitting matches only would remove wrong matches, but also good ones, because the matrix is only as accurate
+    as its quarter of the matches. If few matches remain, the most confident of the others are kept: robust estimators
+    tolerate wrong matches better than too few matches on one plane.
 
-    Runs on the device of the network, of which it works on a copy made for inference.
+    Runs on the device of the network, on a copy for inference.
     """
 
     def __init__(self, network: NCMNet, config: NCMNetPrunerConfig | None = None) -> None:

@@ -1,9 +1,9 @@
 """Consensus as a gate: keypoints match only where their surroundings do.
 
 A match of two keypoints passes where the consensus of the cell of one of them points to the cell of the other, to
-within a few cells. One direction is enough: where the scale differs between the images, several cells share one best
-cell, and the way back misses most of them. The points stay what the detector found, which is more accurate than what
-can be read from a map of one cell for four pixels.
+within a few cells. One direction is enough: where the scale differs between the images, several cells have one best
+cell, and the way back misses most of them. The points remain those of the detector, which are more accurate than those
+that can be read from a map of one cell for four pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ros_matching.networks.selection import with_strongest
 
 
 class CoarseMap(NamedTuple):
-    """The keypoints of an image on its coarse map: their ``cells`` (N,), counted row by row, of so many ``columns``."""
+    """The keypoints of an image on its coarse map: ``cells`` (N,), counted row by row, with ``columns`` per row."""
 
     cells: Tensor
     columns: int
@@ -28,7 +28,7 @@ class CoarseMap(NamedTuple):
 class BestCells(NamedTuple):
     """For each cell of an image the ``cell`` (cells,) of the other that it agrees with best.
 
-    ``agrees`` (cells,) bool: whether there is any.
+    ``agrees`` (cells,) bool: True if there is any.
     """
 
     cell: Tensor
@@ -46,7 +46,7 @@ def best_cells(consensus: Tensor) -> BestCells:
 
 
 class Gate(NamedTuple):
-    """Which keypoints of two images may match: the cell of one is near the best cell of the other's cell.
+    """Restricts the matches of keypoints: the cell of one must be near the best cell of the other's cell.
 
     ``forth`` are the best cells of image 1 for those of image 0, ``back`` the other way round; near is at most
     ``reach`` rows and columns away.
@@ -67,7 +67,7 @@ class Gate(NamedTuple):
 
 
 def gated(matches: Matches, gate: Gate, least: int = 0) -> Matches:
-    """The matches that the gate lets through; where these are fewer than ``least``, the best of the others too."""
+    """Return the matches that pass the gate, and the best of the others if fewer than ``least`` pass."""
     device = gate.map0.cells.device
     rows = (torch.from_numpy(rows).to(device) for rows in (matches.indices0, matches.indices1))
     passing = with_strongest(gate.lets_through(*rows).cpu().numpy(), matches.scores, least)
@@ -75,7 +75,7 @@ def gated(matches: Matches, gate: Gate, least: int = 0) -> Matches:
 
 
 def _is_near(best: Tensor, cells: Tensor, columns: int, reach: int) -> Tensor:
-    """Which cells are at most ``reach`` rows and columns from the best ones, of a map of so many columns."""
+    """Return True for cells at most ``reach`` rows and columns from the best ones, in a map of ``columns``."""
     best_row, row = best // columns, cells // columns
     near = (best_row - row).abs() <= reach
     return near & ((best - cells - (best_row - row) * columns).abs() <= reach)

@@ -6,21 +6,16 @@ them alone. Together:
 
 1. Coarse: the descriptor maps (a quarter of the image), unit vectors, averaged over 4 x 4 cells: 40 x 30 cells for
    640 x 480 pixels. Their correlations go through the consensus network, dense or on the strongest pairs only.
-2. What it says of cells is read out for keypoints, in one of three ways:
-   - "gated": of keypoints that are each other's nearest by descriptor, those match whose cells agree in one direction
-     at least, to within a few cells (``gating.py``).
-   - "refined": a keypoint goes with its cell to the best cell of the other image, keeping its place within the cell.
-     Around there, its descriptor is compared with 7 x 7 cells of the fine map. The best one, with a quadratic surface
-     through its neighbours, gives the point to a fraction of a cell; a maximum at the rim of the window is none. A
-     match is a pair of keypoints that so find each other, from either image, within a few pixels.
+2. The scores of cells are transferred to keypoints, in one of three ways:
+   - "gated": mutual nearest neighbours of keypoints match if their cells agree in at least one direction, within a
+     few cells (``gating.py``).
+   - "refined": a keypoint moves with its cell to the best cell of the other image, at the same position in it. Its
+     descriptor is compared with 7 x 7 cells of the fine map around it. A quadratic surface around the best one gives
+     the point to a fraction of a cell; a maximum at the rim of the window is rejected. A match is a pair of keypoints
+     that select each other in this way, from both images, within a few pixels.
    - "agreed": the same, but the point in the second image is its keypoint.
 
-Relative poses are better by the gate, which keeps what the detector found; "refined" has the fewest wrong matches.
-
-The numbers that led here, for two images of 640 x 480 on one core: a dense consensus at 1/8 would cost 16 times as much
-as at 1/16, and there the smaller of the authors' networks takes 1.2 s on all pairs, 42 ms on the 10 strongest of every
-cell and 23 ms on the 6 strongest; with everything else, 85 ms for 1000 keypoints. At 1/16 a true match lies within
-about half a cell, two fine cells, of where the carried keypoint is expected: 7 x 7 fine cells contain it with a margin.
+"gated" keeps the detector's positions and gives the best relative poses; "refined" has the fewest wrong matches.
 """
 
 from __future__ import annotations
@@ -72,7 +67,7 @@ class ConsensusConfig(Config):
         maximum=32,
     )
     min_score: float = parameter(0.2, "not gated: score below which a match is dropped", minimum=0, maximum=1)
-    readout: str = parameter("gated", "how keypoints are matched by what cells are", choices=READOUTS)
+    readout: str = parameter("gated", "transfer of the matches of cells to keypoints", choices=READOUTS)
     min_matches: int = parameter(
         200, "gated: nearest neighbours that pass at least, the most distinctive of the others added", minimum=0
     )
@@ -161,10 +156,10 @@ class ConsensusMatcher:
         consensus = self.consensus(correlation)
         carried0, scores = self._carry(view0, view1, consensus)
         carried1, _ = self._carry(view1, view0, consensus.T)
-        partners, agree = self._agreeing(carried0, carried1, view0.keypoints, view1.keypoints)
+        counterparts, agree = self._agreeing(carried0, carried1, view0.keypoints, view1.keypoints)
         agree &= (scores > 0) & (scores >= self.config.min_score)
-        points1 = carried0 if self.config.readout == "refined" else view1.keypoints[partners]
-        return self._matches(features0, points1, partners, agree, scores)
+        points1 = carried0 if self.config.readout == "refined" else view1.keypoints[counterparts]
+        return self._matches(features0, points1, counterparts, agree, scores)
 
     def consensus(self, correlation: Tensor) -> Tensor:
         """Scores (cells of image 0, cells of image 1), not negative, of a correlation (1, 1, h0, w0, h1, w1)."""
@@ -189,7 +184,7 @@ class ConsensusMatcher:
         return filter_pairs(self.network, pairs.gather(correlation), pairs), pairs
 
     def _carry(self, source: _View, target: _View, consensus: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the source's keypoints appear in the target, (N, 2) pixels, and scores (N,), 0 where nowhere.
+        """Return the positions of the source's keypoints in the target, (N, 2) pixels, and scores (N,), 0 for none.
 
         ``consensus`` (cells of the source, cells of the target).
         """
@@ -197,25 +192,27 @@ class ConsensusMatcher:
         best, cell_to = consensus.max(dim=1)
         rival = consensus.amax(dim=0)[cell_to]  # the best of all cells that want the same one
         mutual = torch.where(best > 0, best / rival.clamp(min=torch.finfo(best.dtype).tiny), best.new_zeros(()))
-        cell, place = _cells(source, factor)
+        cell, offset = _cells(source, factor)
         number = cell_to[cell]
         columns = target.coarse.shape[-1]
         corner = torch.stack([number % columns, number // columns], dim=1) * factor
-        refined, cosine = refine(source.descriptors, target.fine, corner + place, self.config.window_radius)
+        refined, cosine = refine(source.descriptors, target.fine, corner + offset, self.config.window_radius)
         return target.grid.to_px(refined), mutual[cell] * cosine.clamp(0, 1)
 
     def _agreeing(
         self, carried0: Tensor, carried1: Tensor, keypoints0: Tensor, keypoints1: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """For every keypoint of image 0 its partner in image 1, and whether the two find each other; (N0,) each."""
-        distance, partners = torch.cdist(carried0, keypoints1).min(dim=1)
-        back = (carried1[partners] - keypoints0).norm(dim=1)
+        """Return the counterpart in image 1 of every keypoint of image 0, and True for mutual ones; (N0,) each."""
+        distance, counterparts = torch.cdist(carried0, keypoints1).min(dim=1)
+        back = (carried1[counterparts] - keypoints0).norm(dim=1)
         limit = self.config.agreement_px
-        return partners, (distance <= limit) & (back <= limit)
+        return counterparts, (distance <= limit) & (back <= limit)
 
-    def _matches(self, features0: Features, points1: Tensor, partners: Tensor, good: Tensor, scores: Tensor) -> Matches:
+    def _matches(
+        self, features0: Features, points1: Tensor, counterparts: Tensor, good: Tensor, scores: Tensor
+    ) -> Matches:
         """The best ``good`` match of every keypoint of image 1, in host memory; all crosses from the device at once."""
-        columns = [points1, scores[:, None], partners[:, None], good[:, None]]
+        columns = [points1, scores[:, None], counterparts[:, None], good[:, None]]
         packed = torch.cat([column.double() for column in columns], dim=1).cpu().numpy()
         rows = np.flatnonzero(packed[:, 4])
         rows = rows[np.argsort(-packed[rows, 2], kind="stable")]
@@ -245,7 +242,7 @@ def coarse_map(fine: Tensor, factor: int) -> Tensor:
 
 
 def _cells(view: _View, factor: int) -> tuple[Tensor, Tensor]:
-    """The coarse cell (N,) of every keypoint, counted row by row, and its place (N, 2) from its first fine one."""
+    """The coarse cell (N,) of every keypoint, counted row by row, and its offset (N, 2) from the first fine one."""
     limits = view.points.new_tensor([view.grid.columns - 1, view.grid.rows - 1])
     corner = torch.minimum((view.points + 0.5).floor().clamp(min=0), limits) // factor
     cell = corner[:, 1].long() * view.coarse.shape[-1] + corner[:, 0].long()

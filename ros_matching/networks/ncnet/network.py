@@ -42,7 +42,7 @@ SETTINGS = {
 
 
 class FilteredCorrelation(NamedTuple):
-    """What the network says about all pairs of cells.
+    """Filtered scores of all pairs of cells.
 
     ``scores`` (b, 1, hA, wA, hB, wB), not negative. With pooling by k, ``offsets`` (4, b, 1, hA, wA, hB, wB) int64 tell
     which of the k fine cells along each of the four axes attained the maximum; without, it is ``None``.
@@ -158,7 +158,7 @@ class NeighbourhoodConsensus(nn.Module):
         return correlation
 
     def forward(self, correlation: Tensor) -> Tensor:
-        """N(c) + swap(N(swap(c))): the same whichever image comes first."""
+        """N(c) + swap(N(swap(c))): independent of the order of the images."""
         return self.one_pass(correlation) + swap(self.one_pass(swap(correlation)))
 
 
@@ -202,7 +202,7 @@ class NCNet(nn.Module):
         return self
 
     def forward(self, images_a: Tensor, images_b: Tensor) -> FilteredCorrelation:
-        """Images (b, 3, H, W), RGB in [0, 1] less the ImageNet mean, over its deviation; A and B may differ in size."""
+        """Images (b, 3, H, W), RGB normalised by ImageNet's mean and standard deviation; A and B may differ in size."""
         return self.matching(self.trunk(images_a), self.trunk(images_b))
 
 

@@ -35,7 +35,7 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def setting_of(state: Mapping[str, Tensor]) -> Setting:
-    """Which of the two releases the official state dict is of, by the number of its consensus layers."""
+    """Return the release of an official state dict, by the number of its consensus layers."""
     count = sum("NeighConsensus.conv." in key and key.endswith(".weight") for key in state)
     releases = {len(SETTINGS[name].channels): SETTINGS[name] for name in ("ncnet_pfpascal", "ncnet_ivd")}
     if count not in releases:

@@ -117,12 +117,12 @@ def transfer_points_nearest(matches: CellMatches, points_b: Tensor) -> Tensor:
 
 
 def refine(descriptors: Tensor, fine: Tensor, expected: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """Where the descriptors (N, D) are most alike the map, near the expected places, and how alike; (N, 2) and (N,).
+    """Find descriptors (N, D) on a map near expected positions; returns positions (N, 2) and cosines (N,).
 
     ``fine`` (rows, columns, D) and ``descriptors`` are unit vectors, ``expected`` (N, 2) is x and y in cells. Searched
-    are 2 radius + 1 cells each way, moved inwards at the border of the map. The place is that of the largest cosine,
+    are 2 radius + 1 cells each way, moved inwards at the border of the map. The position is that of the largest cosine,
     moved to the top of the quadratic surface through it and its neighbours. If it is at the rim of the window, the true
-    place may lie outside: the cosine is given as -1 then.
+    position may lie outside: the cosine is set to -1.
     """
     rows, columns, _ = fine.shape
     device = expected.device
@@ -141,16 +141,15 @@ def refine(descriptors: Tensor, fine: Tensor, expected: Tensor, radius: int) -> 
 
     near = (steps[radius - 1 : radius + 2, None] * side + steps[radius - 1 : radius + 2]).flatten()
     patches = cosines.gather(1, best[:, None] + near).unflatten(1, (3, 3))
-    place = centre + torch.stack([column, row], dim=1) - radius + peak_fraction(patches)
+    position = centre + torch.stack([column, row], dim=1) - radius + peak_fraction(patches)
     peak = patches[:, 1, 1]
-    return place, torch.where(inside, peak, -torch.ones_like(peak))
+    return position, torch.where(inside, peak, -torch.ones_like(peak))
 
 
 def peak_fraction(patches: Tensor) -> Tensor:
-    """Where the quadratic surface through (N, 3, 3) values with the largest in the middle has its top, (N, 2) x and y.
+    """Return the maximum (N, 2), x and y, of the quadratic surface through values (N, 3, 3), the largest at the centre.
 
-    From central differences, with the mixed one: on random fields parabolas in x and in y alone err by a fifth more.
-    Within one step; 0 where there is no top.
+    From central differences, including the mixed one. Within one step; 0 if there is no maximum.
     """
     left, right, above, below = patches[:, 1, 0], patches[:, 1, 2], patches[:, 0, 1], patches[:, 2, 1]
     peak = patches[:, 1, 1]

@@ -1,10 +1,10 @@
-"""NCNet on the strongest pairs of cells only: what makes it affordable on a CPU.
+"""NCNet on the strongest pairs of cells only, for CPUs.
 
 Of all pairs only the k best of every cell of A and of every cell of B are stored, as in Sparse-NCNet (Rocco et al.,
 ECCV 2020): at most 2 k n instead of n^2. The 4-D convolutions are submanifold ones: they read and write stored pairs
 alone, which equals the dense network with all other pairs set to zero after every layer. Since the best pair of every
 cell is stored, mutual matching is the same too. (Sparse-NCNet has no mutual matching and counts pairs found from both
-sides twice; we keep the dense network's rules, so that both forms share their weights.)
+sides twice; we keep the dense network's rules, so that both forms have the same weights.)
 
 How many pairs and rules there are depends on the images, so that a GPU has to be waited for twice. It is better served
 by the dense form.
@@ -36,12 +36,12 @@ class Pairs(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many cells A and B have."""
+        """The numbers of cells of A and B."""
         _, _, rows_a, columns_a, rows_b, columns_b = self.shape
         return rows_a * columns_a, rows_b * columns_b
 
     def positions(self, pad: int = 0) -> Tensor:
-        """Where in a flat table of all pairs, its four cell axes padded at both ends, these pairs stand; (E,)."""
+        """The positions (E,) of these pairs in a flat table of all pairs, with all four axes padded at both ends."""
         _, _, rows_a, columns_a, rows_b, columns_b = self.shape
         count_a, count_b = self.counts
         position = self.cells_a // count_a
@@ -62,7 +62,7 @@ class Pairs(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Which stored pair a convolution reads for which: ``target`` reads ``source`` through ``tap``; (P,) each.
+    """The pairs that a convolution combines: ``target`` reads ``source`` through ``tap``; (P,) each.
 
     ``tap`` counts the k^4 entries of the kernel.
     """
@@ -124,7 +124,7 @@ def convolve(values: Tensor, weight: Tensor, bias: Tensor, rules: Rules) -> Tens
     out, into = weight.shape[:2]
     weight = weight.flatten(2).permute(2, 1, 0)  # (taps, in, out)
     count, taps = len(values), len(weight)
-    if into <= out:  # gather what is read, then multiply
+    if into <= out:  # gather the inputs, then multiply
         columns = values.new_zeros(count * taps, into)
         columns = columns.index_put((rules.target * taps + rules.tap,), values.index_select(0, rules.source))
         return functional.linear(columns.reshape(count, taps * into), weight.flatten(0, 1).T, bias)

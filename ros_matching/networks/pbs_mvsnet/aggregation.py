@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ros_matching.networks.pbs_mvsnet.warping import source_from_reference, warp
 
 _PIXEL_GATE_CHANNELS = 8
-_PLANES_AT_A_TIME = 8  # what keeps the intermediate volumes in a processor's cache
+_PLANES_AT_A_TIME = 8  # the intermediate volumes then fit in a processor's cache
 
 
 class ResidualBlock2d(nn.Module):

@@ -1,4 +1,4 @@
-"""Depth of a keyframe from its neighbours: keyframes and a depth range in, a ``DepthMap`` out."""
+"""Depth of a keyframe from its neighbours by PBS-MVSNet."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DepthConfig(Config):
 
 @dataclass(frozen=True)
 class DepthPyramid:
-    """Depth maps of one view, ``levels`` from coarse to fine, each with its own camera, seen from one pose."""
+    """Depth maps of one view, ``levels`` from coarse to fine, each with its own camera, of one pose."""
 
     levels: tuple[DepthMap, ...]
     world_from_camera: np.ndarray
@@ -67,7 +67,7 @@ class DepthEstimator:
     """Runs a trained ``BSMVSNet``, on the device its weights are on.
 
     Depth maps are a quarter of the image's size, rounded up, with a camera of their own: pixel (i, j) is the image's
-    (4 i, 4 j). Depth is along z of the reference in the unit of the poses, NaN where no source sees the point.
+    (4 i, 4 j). Depth is along z of the reference in the unit of the poses, NaN where no source observes the point.
     The finest is refined on the images themselves; its confidence is the network's times the images' agreement there.
     """
 
@@ -88,7 +88,7 @@ class DepthEstimator:
     def estimate_pyramid(
         self, reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float]
     ) -> DepthPyramid:
-        """As ``estimate``, at every level by itself; see ``mapping.depth_pyramid.merge_levels``."""
+        """Estimate depth at every level independently; see ``mapping.depth_pyramid.merge_levels``."""
         _check(reference, sources, depth_range, self._network.config.sampling)
         count = self.config.levels or sensible_levels(reference.frame.camera)
         levels = [self._estimate(reference, sources, depth_range, level) for level in reversed(range(count))]
@@ -120,7 +120,7 @@ class DepthEstimator:
         return DepthMap(torch.where(seen, depth, torch.nan).numpy(), (confidence * seen).numpy(), camera)
 
     def _prior(self, view: Keyframe, camera: Camera, hypotheses: Tensor, size: Sequence[int]) -> Tensor | None:
-        """What the sparse points of a view say (1, D, h, w), for padded images (height, width) of that ``size``."""
+        """Return the prior (1, D, h, w) of a view's sparse points, for padded images of ``size`` (height, width)."""
         depths = np.asarray(view.sparse_depths, np.float64)
         known = np.isfinite(depths) & (depths > 0)
         if not self.config.sparse_weight or not known.any():
@@ -139,7 +139,7 @@ class DepthEstimator:
         cameras: Sequence[Camera],
         poses: Sequence[np.ndarray],
     ) -> Refined:
-        """What a few hypotheses on either side of a depth (h, w) have to say."""
+        """Refine a depth (h, w) by image correlation at a few hypotheses around it."""
         inverse = depth.reciprocal()
         if self._network.config.sampling == "inverse":
             reach = ((1 / hypotheses[0] - 1 / hypotheses[-1]) / (len(hypotheses) - 1)).expand_as(inverse)
@@ -160,7 +160,7 @@ class DepthEstimator:
             size = (camera.height, camera.width)
             if size != image.shape[2:]:
                 image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
-            # The last row and column go on: a black border would be an edge that all views share.
+            # Padded by the last row and column: a black border would be an edge in all views.
             images.append(functional.pad(image, (0, width - size[1], 0, height - size[0]), mode="replicate"))
         return torch.stack(images, dim=1)
 
@@ -173,7 +173,7 @@ class DepthEstimator:
 
 
 def sensible_levels(camera: Camera) -> int:
-    """How many levels of the pyramid have images worth looking at."""
+    """Return the number of pyramid levels with a useful image size."""
     side, levels = min(camera.width, camera.height), 1
     while levels < _MAX_LEVELS and side / 2**levels >= _MIN_LEVEL_SIDE_PX:
         levels += 1
@@ -204,7 +204,7 @@ def _at_level(camera: Camera, level: int) -> Camera:
 
 
 def _seen(depth: Tensor, cameras: Sequence[Camera], poses: Sequence[np.ndarray]) -> Tensor:
-    """Which pixels' points are inside of at least one source image."""
+    """Return (h, w) bool, True for points inside at least one source image."""
     intrinsics = [torch.from_numpy(camera.matrix) for camera in cameras]
     seen = torch.zeros(depth.shape, dtype=torch.bool)
     for camera, matrix, pose in zip(cameras[1:], intrinsics[1:], poses[1:], strict=True):

@@ -1,6 +1,6 @@
 """PBS-MVSNet: depth by a plane sweep with adaptive view aggregation and a bilateral 3-D regularisation.
 
-The paper's code and weights are not public. What it leaves open follows MVSNet (the feature network), PVA-MVSNet (the
+The paper's code and weights are not public. Unspecified parts follow MVSNet (the feature network), PVA-MVSNet (the
 gates) and BiSeNet (the two paths). ``BSMVSNet`` is one level of the depth pyramid; ``pyramid`` joins the levels.
 """
 
@@ -22,12 +22,12 @@ FEATURE_STRIDE = 4  # feature (i, j) sits on image pixel (4 i, 4 j)
 
 @dataclass(frozen=True)
 class BSMVSNetConfig(Config):
-    """The network's shape; ``named`` gives those of the two networks in use."""
+    """The architecture of the network; ``named`` returns those of the two networks in use."""
 
     feature_width: int = parameter(8, "channels of the first feature layer; the map has four times as many", minimum=1)
     cost_width: int = parameter(8, "a half of the channels of the first cost layer of each path", minimum=1)
     gates: str = parameter("voxel", "how views are weighted", choices=("voxel", "pixel", "both", "none"))
-    sampling: str = parameter("inverse", "what the depth hypotheses are uniform in", choices=SAMPLINGS)
+    sampling: str = parameter("inverse", "quantity in which the depth hypotheses are uniform", choices=SAMPLINGS)
     detail: bool = parameter(False, "costs at a half of the volume's size, not the paper's eighth")
     confidence_window: int = parameter(16, "planes around the depth whose mass is the confidence", minimum=2)
 
@@ -102,7 +102,7 @@ class BSMVSNet(nn.Module):
 
         ``images`` (B, N, 3, H, W) RGB in [0, 1], the reference first, N at least 2; ``projections`` (B, N, 4, 4), for
         the feature maps (``feature_intrinsics``) as in ``warping``; ``depths`` (B, D) ascending, along the reference's
-        z, in the unit of the projections. ``prior`` (B, D, h, w) is what speaks for each hypothesis beforehand, as the
+        z, in the unit of the projections. ``prior`` (B, D, h, w) is the prior of each hypothesis, as the
         logarithm of a probability but for a constant.
         """
         return self.estimate(self.features(images), projections, depths, prior)

@@ -1,7 +1,7 @@
 """Depth to a fraction of a hypothesis: a narrow sweep of normalised cross-correlation around the network's depth.
 
 Hypotheses are a few percent of the depth apart, and features have a quarter of the image's size: the network knows
-which surface a pixel sees, but not exactly where that is. The images at their full size do, where there is texture.
+the surface of a pixel, but not its exact depth. The images at their full size do, where there is texture.
 R-MVSNet (Yao et al., CVPR 2019) refines its depth by the same measure, there by descent, with a smoothness term.
 """
 
@@ -18,7 +18,7 @@ from ros_matching.networks.pbs_mvsnet.warping import pixel_grid, source_from_ref
 
 _WINDOW_PX = 7
 _MARGIN_PX = _WINDOW_PX // 2
-_NOISE = 2 / 255  # of the images: what has less texture than that does not correlate
+_NOISE = 2 / 255  # of the images; less texture does not correlate
 _TRUST = 0.005  # of correlation, which a depth at the end of the reach must have more: flat peaks change nothing
 _EPSILON = 1e-6
 
@@ -27,8 +27,8 @@ class Refined(NamedTuple):
     """``inverse`` (h, w), 1 / depth, and the ``agreement`` (h, w) in [0, 1] of the images there.
 
     That is 1 less by how much the correlation falls short of what the reference's texture allows: 1 where there is no
-    texture, 0 where textures contradict each other. Where no source sees all of a pixel's window at all depths that
-    are tried, the depth is as it was, and the agreement 1: nothing speaks against it.
+    texture, 0 where textures contradict each other. Where no source contains all of a pixel's window at all depths that
+    are tried, the depth is as it was, and the agreement 1: nothing contradicts it.
     """
 
     inverse: Tensor
@@ -82,7 +82,7 @@ class _Sweep:
         self._middle, self._half = ((last - 1) / 2)[..., None], ((last + 1) / 2 + _EPSILON)[..., None]
 
     def correlation(self, inverse: Tensor) -> Tensor:
-        """The correlation (h, w) at 1 / depth (H', W'); NaN where no source sees a window."""
+        """The correlation (h, w) at 1 / depth (H', W'); NaN where no source contains a window."""
         points = torch.addcmul(self._rays, self._translations, inverse.flatten())
         z = torch.where(points[:, 2:] > _EPSILON, points[:, 2:], torch.nan)
         xy = points[:, :2] / z  # (N-1, 2, H' W')
@@ -122,7 +122,7 @@ def _means(images: Tensor) -> Tensor:
 
 
 def _peak(scores: Tensor, handicap: Tensor) -> tuple[Tensor, Tensor]:
-    """Where scores (2 K + 1, h, w) less their handicap (2 K + 1,) are highest, from -K to K by a parabola.
+    """Return the maximum, from -K to K by a parabola, of scores (2 K + 1, h, w) minus their handicap (2 K + 1,).
 
     The second is the score there without the handicap; NaN where one of them is NaN.
     """

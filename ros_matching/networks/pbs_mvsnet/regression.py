@@ -57,16 +57,16 @@ def confidence_around(probability: Tensor, index: Tensor, window: int) -> Tensor
     return (below.gather(1, last) - below.gather(1, first)).squeeze(1).clamp(0, 1)
 
 
-_SPACINGS = 0.7  # the deviation in the image, in mean distances of the points
-_HYPOTHESES = 1.0  # the deviation along the hypotheses
-_REACH = 3  # deviations
+_SPACINGS = 0.7  # standard deviation in the image, in mean distances of the points
+_HYPOTHESES = 1.0  # standard deviation along the hypotheses
+_REACH = 3  # standard deviations
 
 
 def sparse_prior(pixels: Tensor, depths: Tensor, hypotheses: Tensor, size: tuple[int, int], sampling: str) -> Tensor:
-    """How near the points are to every hypothesis: (D, h, w) in [0, 1], 1 at the points themselves.
+    """Return the prior (D, h, w) of every hypothesis in [0, 1]: 1 at the points, less with the distance.
 
     ``pixels`` (S, 2) of a depth map of that height and width, ``depths`` (S,); ``hypotheses`` (D,) ascending, spaced as
-    ``sampling`` says. Points outside of the depth map or the hypotheses say nothing.
+    ``sampling`` defines. Points outside the depth map or the hypotheses are ignored.
     """
     planes = len(hypotheses)
     row = (_position(depths, sampling) - _position(hypotheses[0], sampling)) / (
@@ -80,21 +80,21 @@ def sparse_prior(pixels: Tensor, depths: Tensor, hypotheses: Tensor, size: tuple
         return prior
     prior[tuple(voxels.T)] = 1
     spread = _SPACINGS * (size[0] * size[1] / len(voxels)) ** 0.5
-    for axis, deviation in enumerate((_HYPOTHESES, spread, spread)):
-        prior = _blurred(prior, axis, deviation)
+    for axis, std in enumerate((_HYPOTHESES, spread, spread)):
+        prior = _blurred(prior, axis, std)
     return prior.clamp(max=1)
 
 
 def _position(depth: Tensor, sampling: str) -> Tensor:
-    """What hypotheses are uniform in, ascending with depth."""
+    """Return the quantity in which hypotheses are uniform, ascending with depth."""
     return depth if sampling == "linear" else -depth.reciprocal()
 
 
-def _blurred(volume: Tensor, axis: int, deviation: float) -> Tensor:
+def _blurred(volume: Tensor, axis: int, std: float) -> Tensor:
     """Each value spread along an axis by a Gaussian of height 1."""
-    reach = min(round(_REACH * deviation + 0.5), volume.shape[axis])
+    reach = min(round(_REACH * std + 0.5), volume.shape[axis])
     steps = torch.arange(-reach, reach + 1, dtype=volume.dtype, device=volume.device)
-    kernel = torch.exp(-0.5 * (steps / deviation) ** 2)
+    kernel = torch.exp(-0.5 * (steps / std) ** 2)
     lines = volume.movedim(axis, -1)
     spread = functional.conv1d(lines.flatten(0, 1).unsqueeze(1), kernel[None, None], padding=reach)
     return spread.view(lines.shape).movedim(-1, axis)

@@ -1,6 +1,6 @@
 """Regularisation of the cost volume by a three-dimensional BiSeNet: a context path, a spatial path, and their fusion.
 
-The paper gives no channel numbers; all here are multiples of one ``width``.
+The paper does not state channel numbers; all here are multiples of one ``width``.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class FeatureFusion(nn.Module):
 
 
 class DetailHead(nn.Module):
-    """Costs at a half of the volume's size: the fused volume joined again with what the two paths saw on their way.
+    """Costs at a half of the volume's size: the fused volume concatenated with the features of the two paths.
 
     Not of the paper, whose costs have one value for 8 planes and 32x32 pixels of the image. This has one for 2 planes
     and 8x8 pixels.

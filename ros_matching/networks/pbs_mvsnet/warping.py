@@ -1,4 +1,4 @@
-"""The plane sweep: source feature maps seen from the reference camera, at each of its depth hypotheses.
+"""The plane sweep: source feature maps warped to the reference camera at each depth hypothesis.
 
 Projections (B, N, 4, 4) are ``K [R|t]`` over ``0 0 0 1``: from world coordinates to homogeneous pixels of the feature
 map, pixel centres at integers. View 0 is the reference.
@@ -49,7 +49,7 @@ def normalized(u: Tensor, v: Tensor, z: Tensor, height: int, width: int) -> Tens
 
 
 def warp(feature: Tensor, rotation: Tensor, translation: Tensor, depths: Tensor, size: tuple[int, int]) -> Tensor:
-    """A source's features (B, C, h', w') in the reference frustum, (B, C, D, h, w); zero where it does not see.
+    """A source's features (B, C, h', w') in the reference frustum, (B, C, D, h, w); zero outside of it.
 
     ``rotation`` (B, 3, 3), ``translation`` (B, 3, 1), ``depths`` (B, D), ``size`` = (h, w) of the reference map. Each
     depth plane is a homography; the bilinear samples carry gradients to the features, not to the geometry.
@@ -77,7 +77,7 @@ def project(points: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_inside(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Whether pixels (2, n) lie in an image of that height and width; those that are NaN do not."""
+    """Return True for pixels (2, n) inside an image of ``size`` (height, width); False for NaN."""
     u, v = pixels.unbind(0)
     return (u >= 0) & (u <= size[1] - 1) & (v >= 0) & (v <= size[0] - 1)
 
@@ -85,7 +85,7 @@ def is_inside(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
 def seen_in_source(
     depth: Tensor, intrinsics: Tensor, source_intrinsics: Tensor, source_from_reference: Tensor, size: tuple[int, ...]
 ) -> Tensor:
-    """Which reference pixels (h, w) have their point inside of a source image of that height and width."""
+    """Return (h, w) bool, True for reference pixels whose point is inside a source image of ``size``."""
     points = unproject(pixel_grid(*depth.shape, like=depth), depth.flatten(), intrinsics)
     rotation, translation = source_from_reference[:3, :3], source_from_reference[:3, 3:]
     pixels, _ = project(rotation @ points + translation, source_intrinsics)

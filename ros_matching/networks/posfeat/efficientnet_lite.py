@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 (Tan and Le 2019; the Lite variant of TensorFlow's model garden) up to stride 16.
 
-EfficientNet-B0 without squeeze-and-excitation and with ReLU6 in the place of swish, which CPUs and quantisation like.
-TensorFlow pads convolutions of stride 2 at the right and bottom; here padding is symmetric, which only shifts what the
-network sees by some pixels, so that ImageNet weights serve all the same, and spares copies of the large first maps.
+EfficientNet-B0 without squeeze-and-excitation and with ReLU6 instead of swish, for CPUs and quantisation.
+TensorFlow pads convolutions of stride 2 at the right and bottom; here padding is symmetric, which only shifts the
+input by some pixels, so that ImageNet weights remain valid, and avoids copies of the large first maps.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, convolve each channel by itself, project linearly (MobileNetV2, Sandler et al. 2018)."""
+    """Expand, convolve each channel separately, project linearly (MobileNetV2, Sandler et al. 2018)."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def from_imagenet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of ``EfficientNetLite0`` from the whole classifier's in the package efficientnet-lite-pytorch.
 
     That one takes grey levels as (level - 127) / 128, which its first normalisation is adapted to; the change to
-    ImageNet's mean and deviation, our input, is folded into the first convolution and normalisation. Raises
+    ImageNet's mean and standard deviation, our input, is folded into the first convolution and normalisation. Raises
     ``CheckpointError`` for unknown or missing keys and wrong shapes.
     """
     with torch.device("meta"):

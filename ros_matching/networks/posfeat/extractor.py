@@ -1,4 +1,4 @@
-"""From an image to PoSFeat's features: keypoints to sub-pixel with unit descriptors."""
+"""Extraction of PoSFeat features: sub-pixel keypoints with unit descriptors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ _EXAMPLE_SIZE = (96, 128)
 
 @dataclass(frozen=True)
 class PoSFeatConfig(Config):
-    """Settings of the PoSFeat front end. The score is softplus of a logit of unit variance over the image.
+    """Settings of PoSFeat. The score is softplus of a logit of unit variance over the image.
 
-    The lite network's scores, computed at a quarter of the size, are off by a pixel: ``LITE`` has the Hessian tell
-    where a keypoint is, and the score how good it is. On held-out photos under homographies 36 % of the keypoints are
-    so found again within a pixel instead of 24 % (SIFT's: 42 %).
+    The scores of the lite network, computed at a quarter of the image size, are displaced by about a pixel. With
+    ``LITE`` the Hessian of the image determines the position of a keypoint, and the score its rank.
     """
 
     max_keypoints: int = parameter(2048, "strongest keypoints kept per image", minimum=50, maximum=20480)
@@ -49,7 +48,7 @@ class PoSFeatConfig(Config):
     min_contrast: float = parameter(
         2.0, "standard deviation of the grey levels (0 to 255) around a keypoint below which it is dropped", minimum=0
     )
-    engine: str = parameter("torch", "what runs the network; auto: OpenVINO on a CPU that has it", choices=ENGINES)
+    engine: str = parameter("torch", "inference engine; auto: OpenVINO on a CPU if installed", choices=ENGINES)
     precision: str = parameter(
         "auto", "number format of the convolutions; auto: the fastest that is exact enough", choices=ENGINE_PRECISIONS
     )
@@ -132,12 +131,12 @@ class _FromLevels(nn.Module):
     def __init__(self, network: PoSFeat | PoSFeatLite) -> None:
         super().__init__()
         self._network = network
-        mean, deviation = level_statistics(next(network.parameters()).device)
+        mean, std = level_statistics(next(network.parameters()).device)
         self.register_buffer("_mean", mean)
-        self.register_buffer("_deviation", deviation)
+        self.register_buffer("_std", std)
 
     def forward(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(self._network((levels - self._mean) / self._deviation))
+        return tuple(self._network((levels - self._mean) / self._std))
 
 
 class _Texture(nn.Module):
@@ -156,5 +155,5 @@ class _Texture(nn.Module):
 
 
 def _enlarged(cells: Tensor) -> Tensor:
-    """What holds for a cell, for each of its pixels: (B, 1, H/4, W/4) to (B, 1, H, W)."""
+    """Repeat the values of cells (B, 1, H/4, W/4) for each of their pixels (B, 1, H, W)."""
     return cells.repeat_interleave(_CONTRAST_CELL_PX, dim=-1).repeat_interleave(_CONTRAST_CELL_PX, dim=-2)

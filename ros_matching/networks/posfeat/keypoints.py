@@ -23,7 +23,7 @@ class Keypoints(NamedTuple):
 
 
 def local_maxima(score: Tensor, radius: int) -> Tensor:
-    """Which pixels (B, 1, H, W) bool are the maximum of the (2 ``radius`` + 1)-square around them.
+    """Return (B, 1, H, W) bool, True for the maximum of the (2 ``radius`` + 1)-square around each pixel.
 
     The outermost pixels never are. Of equal pixels in a window the first in reading order counts. As the map is
     continued by reflection, that first one may be a mirror image: the authors' code has it so.
@@ -57,7 +57,7 @@ def detect(
     """Keypoints of every image of a score map (B, 1, H, W): at most ``max_keypoints``, and none that fail a test.
 
     A keypoint is the maximum within ``radius`` pixels (at least 1), scores more than ``threshold``, and lies where
-    ``allowed`` (B, 1, H, W) bool is true. They are ranked by the score at the maximum; what is returned is the
+    ``allowed`` (B, 1, H, W) bool is true. They are ranked by the score at the maximum; the result is the
     refined position and score.
     """
     mask = local_maxima(score, radius) & (score > threshold)
@@ -74,7 +74,7 @@ def detect_on_response(
     max_keypoints: int,
     allowed: Tensor | None = None,
 ) -> list[Keypoints]:
-    """Keypoints at the maxima of another map than that of the scores, which then says which of them are the best.
+    """Detect keypoints at the maxima of a response map, and rank them by the scores.
 
     As ``detect``, with ``response`` (B, 1, H, W) in its place; keypoints are ranked by the score times the root of the
     response, and refined by a quadratic surface through the response.
@@ -93,7 +93,7 @@ def _ranked(response: Tensor, rank: Tensor, score: Tensor, mask: Tensor, max_key
 
 
 def _peak(response: Tensor, index: Tensor) -> Tensor:
-    """Where the quadratic surface through the 3x3 neighbourhood peaks, (N, 2) from the middle, less than a pixel."""
+    """Return the maximum (N, 2) of the quadratic surface through a 3x3 neighbourhood, within a pixel of its centre."""
     p = response.flatten()[_around(response, index)].unflatten(1, (3, 3))
     gx, gy = (p[:, 1, 2] - p[:, 1, 0]) / 2, (p[:, 2, 1] - p[:, 0, 1]) / 2
     xx, yy = p[:, 1, 2] + p[:, 1, 0] - 2 * p[:, 1, 1], p[:, 2, 1] + p[:, 0, 1] - 2 * p[:, 1, 1]
@@ -130,7 +130,7 @@ def _centre(index: Tensor, width: int) -> Tensor:
     return torch.stack([index % width, torch.div(index, width, rounding_mode="floor")], dim=1)
 
 
-# A factor of the root of two apart, up to what a descriptor of a map at stride 4 still tells apart.
+# A factor of the root of two apart, up to the resolution of a descriptor map at stride 4.
 SCALES_PX = (1.2, 1.7, 2.4, 3.4)
 
 
@@ -167,7 +167,7 @@ def _response_on_host(grey: np.ndarray) -> np.ndarray:
         smooth = cv2.sepFilter2D(smooth, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
         reached = scale
         determinant, yy, xy = (cv2.Sobel(smooth, -1, dx, dy, ksize=1) for dx, dy in ((2, 0), (0, 2), (1, 1)))
-        # In place: every array less is a pass over memory less.
+        # In place: every temporary array costs a pass over memory.
         determinant *= yy
         xy *= xy
         xy /= 16  # central differences are over two pixels each way
@@ -188,16 +188,16 @@ def _hessian_determinant(image: Tensor) -> Tensor:
     return xx * yy - xy * xy
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
+def _blurred(image: Tensor, std: float) -> Tensor:
     """Gaussian blur; the image goes on as a mirror beyond its borders."""
-    kernel = _gaussian(sigma).to(image)
+    kernel = _gaussian(std).to(image)
     padded = functional.pad(image, (len(kernel) // 2,) * 4, mode="reflect")
     return functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
-def _gaussian(sigma: float) -> Tensor:
-    """The weights (K,) of a Gaussian, which add up to one, out to three standard deviations."""
-    radius = math.ceil(3 * sigma)
+def _gaussian(std: float) -> Tensor:
+    """The weights (K,) of a Gaussian, with sum one, out to three standard deviations."""
+    radius = math.ceil(3 * std)
     steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-steps.square() / (2 * sigma**2))
+    kernel = torch.exp(-steps.square() / (2 * std**2))
     return kernel / kernel.sum()

@@ -72,7 +72,7 @@ class LiteDetectionNetwork(nn.Module):
         super().__init__()
         self.local_conv = nn.Conv2d(DESCRIPTOR_DIM, _DETECTOR_WIDTH, kernel_size=1)
         self.stem_conv = nn.Conv2d(STAGE_CHANNELS[0], _DETECTOR_WIDTH, kernel_size=1, bias=False)
-        # The 8 x 8 pixels around a cell, all of them seen at full resolution.
+        # The 8 x 8 pixels around a cell, at full resolution.
         self.image_conv = nn.Conv2d(3, _DETECTOR_WIDTH, kernel_size=2 * MAP_STRIDE, stride=MAP_STRIDE, padding=2)
         self.joint_conv = nn.Conv2d(_DETECTOR_WIDTH, _DETECTOR_WIDTH, kernel_size=3, padding=1)
         self.score_conv = nn.Conv2d(_DETECTOR_WIDTH, MAP_STRIDE**2, kernel_size=1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features, Matches
 
-_TINY = 1e-6  # rounding of 1 - cos: what is nearer is equal
+_TINY = 1e-6  # rounding error of 1 - cos
 _BLOCK_ENTRIES = 2**20  # cosines held at a time: 4 MB, about a cache of a core
 _GROUP = 128  # columns of which the maximum alone is taken first
 
@@ -31,7 +31,7 @@ class NearestConfig(Config):
 class Neighbours(NamedTuple):
     """Of every descriptor of image 0: its nearest ``column`` in image 1, the ``cosine``, and the second best cosine.
 
-    ``mutual`` is whether it is that one's nearest, too. (N,) each.
+    ``mutual`` is True if it is also the nearest of that one. (N,) each.
     """
 
     column: Tensor
@@ -50,8 +50,8 @@ class NearestMatcher:
     def match(self, features0: Features, features1: Features) -> Matches:
         """One-to-one matches of keypoints, in the order of those of image 0.
 
-        The score is one minus the ratio of the distances to the nearest and the second nearest descriptor: weighed by
-        it, relative poses are better than by the cosine, or all alike (AUC@5 of 24 for 19 on frames of a headset).
+        The score is one minus the ratio of the distances to the nearest and the second nearest descriptor. As a weight
+        it gives better relative poses than the cosine or equal weights.
         """
         if min(len(features0), len(features1)) < 2:
             nothing = np.zeros(0, dtype=np.intp)
@@ -83,7 +83,7 @@ def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries
     columns, cosines, seconds, peaks = [], [], [], []
     for part in descriptors0.split(max(1, block_entries // count1)):
         block = _cosines(part, padded, count1)
-        # Values alone: where the maximum of a column lies takes ten times as long to find, and follows from the rows.
+        # Values alone: the position of a column's maximum is ten times slower to find, and follows from the rows.
         peaks.append(block.amax(dim=0)[:count1])
         column, cosine, second = _two_largest(block.unflatten(1, (-1, _GROUP)))
         columns.append(column)
@@ -109,9 +109,9 @@ def _cosines(descriptors0: Tensor, padded1: Tensor, count1: int) -> Tensor:
 
 
 def _two_largest(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each row of a table (N, groups, entries): where the first largest value stands, it, and the second; (N,).
+    """Of each row of a table (N, groups, entries): position and value of the first maximum, and the second value; (N,).
 
-    Maxima without their places are vectorised on a CPU: those of groups first, then one group a row is looked at.
+    Maxima without their positions are vectorised on a CPU: first those of groups, then one group of each row.
     """
     peaks = groups.amax(dim=2)
     group = peaks.argmax(dim=1, keepdim=True)

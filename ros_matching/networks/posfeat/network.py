@@ -1,8 +1,8 @@
 """PoSFeat (Li et al., "Decoupling Makes Weakly Supervised Local Feature Better", CVPR 2022): the two networks.
 
-The description network turns an image into a map of descriptors at a quarter of its size; the detection network turns
-that map, the first feature map and the image into a score for every pixel. They are trained one after the other
-(section 3 of the paper), so the detection network sees detached maps.
+The description network converts an image to a map of descriptors at a quarter of its size; the detection network
+converts that map, the first feature map and the image into a score for every pixel. They are trained one after the
+other (section 3 of the paper), so the input of the detection network is detached.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _C1, _C2 = 0.01**2, 0.03**2  # of SSIM, for values from 0 to 1
 
 
 def dissimilarity(x: Tensor) -> Tensor:
-    """How much each channel's surroundings change by a step of one pixel right and down, 0 to 1, (B, C, H, W).
+    """Return the dissimilarity (B, C, H, W), 0 to 1, of each channel to itself one pixel right and down.
 
     (1 - SSIM) / 2 of the map's magnitude and the same moved by (1, 1), over 3x3 windows (Wang et al. 2004); mirrored
     at the borders.
@@ -39,7 +39,7 @@ def dissimilarity(x: Tensor) -> Tensor:
 
 
 def peakiness(x: Tensor) -> Tensor:
-    """How far the best channel stands out from its 3x3 surroundings and from the other channels, (B, 1, H, W).
+    """Return the peakiness (B, 1, H, W) of the best channel against its 3x3 surroundings and the other channels.
 
     Softplus of the one times softplus of the other (ASLFeat, Luo et al. 2020, equations 5 to 7), of the map divided by
     its largest value.
@@ -72,14 +72,16 @@ _ACTIVATIONS = {"softplus": functional.softplus, "sigmoid": torch.sigmoid}
 
 @dataclass(frozen=True)
 class DetectionConfig(Config):
-    """What the authors' code lets choose of the detection network; the defaults are the published one."""
+    """Options of the detection network in the authors' code; the defaults are those of the published network."""
 
     prior: str = parameter("none", "hand-made prior that leads the scores", choices=tuple(PRIORS))
-    activation: str = parameter("softplus", "what makes scores of the normalised logits", choices=tuple(_ACTIVATIONS))
+    activation: str = parameter(
+        "softplus", "activation that converts normalised logits to scores", choices=tuple(_ACTIVATIONS)
+    )
 
 
 class DenseFeatures(NamedTuple):
-    """What PoSFeat says of a batch of images.
+    """Dense output of PoSFeat for a batch of images.
 
     ``score`` (B, 1, H, W), positive; ``descriptors`` (B, 128, H/4, W/4), to be normalised after sampling.
     """
@@ -97,7 +99,7 @@ class DescriptionMaps(NamedTuple):
 
 
 class PoSFeat(nn.Module):
-    """Both networks: images (B, 3, H, W), RGB normalised by ImageNet's mean and deviation, to ``DenseFeatures``.
+    """Both networks: images (B, 3, H, W), RGB normalised by ImageNet's statistics, to ``DenseFeatures``.
 
     H and W are multiples of 16, else ``MatchingError``.
     """
@@ -165,8 +167,8 @@ class DetectionNetwork(nn.Module):
     """A shallow network from descriptors, stem features and image to a score for every pixel.
 
     Its instance normalisations take the statistics of the image at hand, in training and after: the logits have zero
-    mean and unit variance over every image, so a threshold on the score picks a share of the pixels. A prior, if there
-    is one, weighs what the network sees of the features and of the image, and in the end the scores.
+    mean and unit variance over every image, so a threshold on the score selects a fraction of the pixels. A prior, if
+    there is one, weights the features and the image at the input of the network, and its scores.
     """
 
     def __init__(self, config: DetectionConfig | None = None) -> None:
@@ -176,7 +178,7 @@ class DetectionNetwork(nn.Module):
         self.image_conv = nn.Conv2d(3, 64, kernel_size=3, padding=1)
         self.joint_conv = nn.Conv2d(192 + 64, 128, kernel_size=3, padding=1)
         self.score_conv = nn.Conv2d(128, 1, kernel_size=1)
-        self.prelu = nn.PReLU()  # one slope, shared
+        self.prelu = nn.PReLU()  # one slope for all channels
 
     def forward(self, image: Tensor, local: Tensor, stem: Tensor) -> Tensor:
         """Scores (B, 1, H, W); no gradient goes back into the description network."""
@@ -198,7 +200,7 @@ class DetectionNetwork(nn.Module):
 def instance_norm(x: Tensor) -> Tensor:
     """Zero mean and unit variance over each channel of each image, in full precision.
 
-    Torch's own first copies what is stored channels-last: 1.5 s for one 640x480 image on one core.
+    Torch's own copies channels-last tensors first, which is slow on a CPU.
     """
     with torch.autocast(device_type=x.device.type, enabled=False):
         x = full_precision(x)  # sums over whole images

@@ -211,7 +211,7 @@ def test_without_poses_there_is_no_ground_truth(layout: Callable, missing: str, 
         (writers.mono_vo, "images.zip", "no zip", "zip archive"),
         (writers.mono_vo, "camera.txt", "0.5 0.5\n640 480\n", "camera.txt"),
         (captures.colmap, "sparse/0/cameras.txt", "1 THIN_PRISM_FISHEYE 160 120 1 2 3\n", "THIN_PRISM_FISHEYE|thin"),
-        (captures.colmap, "sparse/0/images.txt", "# nothing\n", "no image that was posed"),
+        (captures.colmap, "sparse/0/images.txt", "# nothing\n", "no image with a pose"),
         (captures.nerfstudio, "transforms.json", "[]", "list of frames"),
         (captures.nerfstudio, "transforms.json", '{"frames": [{"file_path": 3}]}', "file_path"),
         (
