@@ -191,7 +191,7 @@ def add_scale_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale",
         metavar="SOURCE",
-        help="scale source, short for --set scale.anchor=SOURCE: depth (if the source has it), "
+        help="scale source, short for --set scale.source=SOURCE: depth (if the source has it), "
         "stereo (KITTI and EuRoC: SOURCE?stereo=true), wheel (with --wheel-odometry), "
         "height (with --set scale.camera_height_m=H), or none (the default)",
     )
@@ -214,7 +214,7 @@ def add_mapping_thread_option(parser: argparse.ArgumentParser) -> None:
 
 def scaled_overrides(args: argparse.Namespace) -> list[str]:
     """Return the settings that the arguments change, including the scale source."""
-    return args.overrides if args.scale is None else [*args.overrides, f"scale.anchor={args.scale}"]
+    return args.overrides if args.scale is None else [*args.overrides, f"scale.source={args.scale}"]
 
 
 def make_odometry(

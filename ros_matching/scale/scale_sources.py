@@ -29,7 +29,7 @@ def make_scale_estimator(
     wheel_odometry: WheelOdometry | None = None,
     base_from_camera: Mount | None = None,
 ) -> ScaleEstimator:
-    """The estimator for ``VisualOdometry``; ``config.anchor`` chooses what tells the scale.
+    """The estimator for ``VisualOdometry``; ``config.source`` chooses what tells the scale.
 
     Depth images and partner images come with the frames. ``wheel_odometry`` is filled beside the tracker. Without
     ``base_from_camera`` the wheels' odometry is taken to be that of the camera itself, and the camera to look
@@ -41,17 +41,17 @@ def make_scale_estimator(
 def _anchor(
     config: ScaleConfig, matcher: MatchingPipeline, wheel_odometry: WheelOdometry | None, base_from_camera: Mount | None
 ) -> ScaleSource | None:
-    if config.anchor == "depth":
+    if config.source == "depth":
         return DepthScaleSource(config)
-    if config.anchor == "stereo":
+    if config.source == "stereo":
         return StereoScaleSource(config, matcher)
-    if config.anchor == "wheel":
+    if config.source == "wheel":
         if wheel_odometry is None:
-            raise ConfigError("scale.anchor=wheel needs wheel odometry; give the positions of the robot by time")
+            raise ConfigError("scale.source=wheel needs wheel odometry; give the positions of the robot by time")
         return WheelScaleSource(config, wheel_odometry, base_from_camera or (lambda: np.eye(4)))
-    if config.anchor == "height":
+    if config.source == "height":
         if not config.camera_height_m > 0:
-            raise ConfigError("scale.anchor=height needs scale.camera_height_m, the camera's height over the ground")
+            raise ConfigError("scale.source=height needs scale.camera_height_m, the camera's height over the ground")
         return GroundScaleSource(config, _down(config, base_from_camera))
     return None
 

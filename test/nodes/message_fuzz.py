@@ -343,7 +343,7 @@ def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int
             make_tracker=CountingOdometry if real else CheckingTracker,
             **options,
         ),
-        **{"scale.anchor": anchor, "transport": transport, "camera_info_wait_s": 0.0, "scale_wait_s": 0.0},
+        **{"scale.source": anchor, "transport": transport, "camera_info_wait_s": 0.0, "scale_wait_s": 0.0},
     )
     pipeline, scale = node._pipeline, node._scale_input
     clock = {"s": 1000.0}
@@ -441,7 +441,7 @@ def huge(limit: Any) -> None:
         lambda **options: VoNode(
             load=lambda name, device: load_matcher("sift"), make_tracker=CheckingTracker, **options
         ),
-        **{"scale.anchor": "stereo", "camera_info_wait_s": 0.0, "scale_wait_s": 0.0},
+        **{"scale.source": "stereo", "camera_info_wait_s": 0.0, "scale_wait_s": 0.0},
     )
     mapping = start(lambda **options: MappingNode(load=ForgetfulMapper, **options))
     msg, info = frame_messages(0)

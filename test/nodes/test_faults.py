@@ -155,7 +155,7 @@ VO_CALLBACKS = {
 def test_callbacks_of_vo_node(start_vo, monkeypatch, part):
     message_type, topic = VO_CALLBACKS[part]
     inject(monkeypatch, part, RuntimeError("injected"))
-    _, _, peer = start_vo(camera_extrinsics="tf", **{"scale.anchor": "wheel"})
+    _, _, peer = start_vo(camera_extrinsics="tf", **{"scale.source": "wheel"})
     publisher = peer.static_transforms if topic == "/tf_static" else peer.create_publisher(message_type, topic, 10)
     wait_until(publisher.get_subscription_count)
     publisher.publish(message_type())

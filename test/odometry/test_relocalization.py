@@ -133,7 +133,7 @@ def test_a_camera_that_comes_home_finds_its_metres_again():
             pass
 
     world = away_and_home()
-    estimator = ScaleEstimator(ScaleConfig(anchor="depth"), Sensor())
+    estimator = ScaleEstimator(ScaleConfig(source="depth"), Sensor())
     odometry = VisualOdometry(world, TrackingConfig(reinitialize_after=5), estimator)
     results = [odometry.track(frame) for frame in world.frames()]
     before, away = mapped(results[80:90])[-1], mapped(results[90:160])

@@ -189,7 +189,7 @@ def test_wheels_make_a_walk_metric_and_the_poses_do_not_jump():
     odometry = WheelOdometry()
     for index, pose in enumerate(world.poses):
         odometry.add(1_000_000_000 + index * 33_333_333, turn @ pose[:3, 3])
-    results = tracked(world, ScaleConfig(anchor="wheel"), wheel_odometry=odometry)
+    results = tracked(world, ScaleConfig(source="wheel"), wheel_odometry=odometry)
     posed = [r for r in results if r.status is TrackingStatus.TRACKING]
     metric = [r for r in posed if r.scale is METRIC]
     assert len(metric) > 40
@@ -210,7 +210,7 @@ def test_the_relative_poses_chain_to_the_poses_while_the_unit_changes():
     odometry = WheelOdometry()
     for index, pose in enumerate(world.poses):
         odometry.add(1_000_000_000 + index * 33_333_333, pose[:3, 3])
-    results = tracked(world, ScaleConfig(anchor="wheel"), wheel_odometry=odometry)
+    results = tracked(world, ScaleConfig(source="wheel"), wheel_odometry=odometry)
     posed = [r for r in results if r.counts.landmarks]
     assert any(r.scale_change != 1.0 for r in posed)
     pose = posed[0].world_from_camera

@@ -63,36 +63,36 @@ def assert_metric(frames: list[Frame], results: list, source: str) -> None:
 
 
 def test_depth_images_make_it_metric_from_the_first_pose(walk):
-    results = tracked(walk, ScaleConfig(anchor="depth"))
+    results = tracked(walk, ScaleConfig(source="depth"))
     assert_metric(walk, results, "depth")
     assert {keyframe.scale for r in results for keyframe in r.new_keyframes} == {METRIC}
 
 
 def test_a_partner_camera_makes_it_metric(walk):
-    assert_metric(walk, tracked(walk, ScaleConfig(anchor="stereo")), "stereo")
+    assert_metric(walk, tracked(walk, ScaleConfig(source="stereo")), "stereo")
 
 
 def test_wheel_odometry_makes_it_metric(walk):
     odometry = WheelOdometry()
     for frame in walk:
         odometry.add(frame.stamp_ns, frame.true_world_from_camera[:3, 3])
-    assert_metric(walk, tracked(walk, ScaleConfig(anchor="wheel"), wheel_odometry=odometry), "wheel")
+    assert_metric(walk, tracked(walk, ScaleConfig(source="wheel"), wheel_odometry=odometry), "wheel")
 
 
 def test_the_camera_height_makes_it_metric(drive):
     height_m = float(drive[0].true_world_from_camera[2, 3])
-    config = ScaleConfig(anchor="height", camera_height_m=height_m, camera_pitch_deg=PITCH_DEG)
+    config = ScaleConfig(source="height", camera_height_m=height_m, camera_pitch_deg=PITCH_DEG)
     assert_metric(drive, tracked(drive, config), "height")
 
 
 def test_depth_that_stops_or_is_noise_is_not_believed(walk):
     rng = np.random.default_rng(0)
     noise = [replace(f, depth=rng.uniform(0.5, 6, f.depth.shape).astype(np.float32)) for f in walk[:18]]
-    results = tracked(noise, ScaleConfig(anchor="depth"))
+    results = tracked(noise, ScaleConfig(source="depth"))
     assert any(r.status is TrackingStatus.TRACKING for r in results)
     assert {r.scale for r in results} == {ScaleState.UP_TO_SCALE}
     assert "depth" in results[-1].scale_reason
-    missing = tracked([replace(f, depth=None) for f in walk[:18]], ScaleConfig(anchor="depth"))
+    missing = tracked([replace(f, depth=None) for f in walk[:18]], ScaleConfig(source="depth"))
     assert {r.scale for r in missing} == {ScaleState.UP_TO_SCALE}
     assert "no depth image" in missing[-1].scale_reason
 
@@ -102,7 +102,7 @@ def test_swapped_stereo_images_are_not_believed(walk):
         replace(f, image=f.right.image, right=replace(f.right, image=f.image), true_world_from_camera=None)
         for f in walk[:18]
     ]
-    results = tracked(swapped, ScaleConfig(anchor="stereo"))
+    results = tracked(swapped, ScaleConfig(source="stereo"))
     assert any(r.status is TrackingStatus.TRACKING for r in results)
     assert {r.scale for r in results} == {ScaleState.UP_TO_SCALE}
     assert "swapped" in results[-1].scale_reason

@@ -238,7 +238,7 @@ def measured_by_height(points: np.ndarray, down: np.ndarray = LEVEL, tilt: float
     turn = exp_so3(np.array([tilt, 0.0, 0.0]))
     for x in (0.0, 0.2, 0.4):
         add_keyframe(local_map, points, pose_from(turn, np.array([x, 0.0, 0.0])))
-    anchor = GroundScaleSource(ScaleConfig(anchor="height", camera_height_m=HEIGHT_M), lambda: down)
+    anchor = GroundScaleSource(ScaleConfig(source="height", camera_height_m=HEIGHT_M), lambda: down)
     return anchor.measure(local_map, view_of(local_map))
 
 
@@ -276,8 +276,8 @@ def test_a_sky_of_points_is_no_ground():
 
 def test_anchors_that_lack_what_they_need_are_refused():
     with pytest.raises(ConfigError, match="camera_height_m"):
-        make_scale_estimator(ScaleConfig(anchor="height"), None)
+        make_scale_estimator(ScaleConfig(source="height"), None)
     with pytest.raises(ConfigError, match="wheel odometry"):
-        make_scale_estimator(ScaleConfig(anchor="wheel"), None)
+        make_scale_estimator(ScaleConfig(source="wheel"), None)
     with pytest.raises(ConfigError, match="must be one of"):
-        ScaleConfig(anchor="lidar")
+        ScaleConfig(source="lidar")

@@ -69,7 +69,7 @@ ARGUMENTS = (
     ),
     Argument(
         "scale",
-        f"Scale source (parameter scale.anchor: none, depth, stereo, wheel or height); {_AS_FILE}.",
+        f"Scale source (parameter scale.source: none, depth, stereo, wheel or height); {_AS_FILE}.",
         choices=("", "none", "depth", "stereo", "wheel", "height"),
     ),
     Argument("depth_topic", "Depth images, registered to the camera's, for scale:=depth.", "depth/image"),
@@ -122,7 +122,7 @@ _VO_TEXTS = {
     "engine": "engine",
     "precision": "precision",
     "camera_extrinsics": "camera_extrinsics",
-    "scale": "scale.anchor",
+    "scale": "scale.source",
     "frame_prefix": "frame_prefix",
     "odom_frame": "odom_frame",
     "base_frame": "base_frame",

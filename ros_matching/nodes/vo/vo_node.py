@@ -104,7 +104,7 @@ class VoNode(ManagedNode):
         self._calibration = CalibrationInput(self._config, self._problems)
         extrinsics_input = ExtrinsicsInput(self, self._config, self._problems)
         self._configured.callback(extrinsics_input.destroy)
-        self._scale_input = ScaleInput(self, self._config, scale.anchor, self._problems, extrinsics_input)
+        self._scale_input = ScaleInput(self, self._config, scale.source, self._problems, extrinsics_input)
         outputs = VoOutputs(self, self._config)
         self._configured.callback(outputs.destroy)
         self._before_leap_ns = _NEVER_NS  # the time before the last leap of the clock

@@ -44,7 +44,7 @@ def test_values_reach_the_parameters_in_their_types():
         "device": "cuda:1",
         "camera_extrinsics": "identity",
         "transport": "compressed",
-        "scale.anchor": "height",
+        "scale.source": "height",
         "scale.camera_height_m": 1.0,
         "publish_tf": False,
     }

@@ -63,7 +63,7 @@ def depth_msg(number: int, encoding: str, offset_ns: int = 0) -> Image:
 
 @pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
 def test_the_depth_image_belongs_to_the_image_of_its_stamp(start_vo, encoding):
-    _, tracker, peer = start_vo(**{"scale.anchor": "depth", "scale_wait_s": 1.0})
+    _, tracker, peer = start_vo(**{"scale.source": "depth", "scale_wait_s": 1.0})
     depth = Beside(peer, Image, "depth/image")
     for number in range(3):
         depth.send(depth_msg(number, encoding, offset_ns=3_000_000))
@@ -74,7 +74,7 @@ def test_the_depth_image_belongs_to_the_image_of_its_stamp(start_vo, encoding):
 
 
 def test_an_image_without_its_depth_image_is_tracked(start_vo):
-    _, tracker, peer = start_vo(**{"scale.anchor": "depth"})
+    _, tracker, peer = start_vo(**{"scale.source": "depth"})
     depth = Beside(peer, Image, "depth/image")
     depth.send(depth_msg(0, "32FC1", offset_ns=-500_000_000))
     assert peer.send_frame(0).state == VoStatus.INITIALIZING
@@ -91,7 +91,7 @@ def test_an_image_without_its_depth_image_is_tracked(start_vo):
     ids=["encoding", "size", "step"],
 )
 def test_depth_images_that_cannot_be_used_are_reported_once(start_vo, spoil, words):
-    _, tracker, peer = start_vo(**{"scale.anchor": "depth", "scale_wait_s": 1.0})
+    _, tracker, peer = start_vo(**{"scale.source": "depth", "scale_wait_s": 1.0})
     depth = Beside(peer, Image, "depth/image")
     for number in range(2):
         msg = depth_msg(number, "32FC1")
@@ -114,7 +114,7 @@ def right_messages(number: int, baseline_m: float = BASELINE_M) -> tuple[Image, 
 
 
 def test_the_right_image_belongs_to_the_image_of_its_stamp(start_vo):
-    _, tracker, peer = start_vo(**{"scale.anchor": "stereo", "scale_wait_s": 1.0})
+    _, tracker, peer = start_vo(**{"scale.source": "stereo", "scale_wait_s": 1.0})
     images, infos = Beside(peer, Image, "right/image"), Beside(peer, CameraInfo, "right/camera_info")
     image, info = right_messages(0)
     infos.send(info)
@@ -126,7 +126,7 @@ def test_the_right_image_belongs_to_the_image_of_its_stamp(start_vo):
 
 
 def test_unknown_extrinsics_of_the_right_camera_are_reported(start_vo):
-    _, tracker, peer = start_vo(**{"scale.anchor": "stereo", "scale_wait_s": 1.0})
+    _, tracker, peer = start_vo(**{"scale.source": "stereo", "scale_wait_s": 1.0})
     images, infos = Beside(peer, Image, "right/image"), Beside(peer, CameraInfo, "right/camera_info")
     image, info = right_messages(0, baseline_m=0.0)
     infos.send(info)
@@ -154,7 +154,7 @@ def test_a_stereo_calibration_of_raw_images_is_understood():
 
 
 def test_wheel_odometry_is_kept_and_bad_messages_are_handled(start_vo):
-    _, tracker, peer = start_vo(**{"scale.anchor": "wheel"})
+    _, tracker, peer = start_vo(**{"scale.source": "wheel"})
     wheels = Beside(peer, Odometry, "wheel_odom")
     for step, x in enumerate((0.0, 0.1, math.nan, 0.3)):
         msg = Odometry()
@@ -195,14 +195,14 @@ def test_covariances_in_metres(start_vo):
 
 
 def test_a_scale_source_without_its_settings_is_refused(context):
-    overrides = [Parameter("scale.anchor", value="height")]
+    overrides = [Parameter("scale.source", value="height")]
     node = VoNode(load=lambda name, device: None, context=context, parameter_overrides=overrides)
     try:
         assert not node.bring_up()
     finally:
         node.destroy_node()
     with pytest.raises(ConfigError, match="must be one of"):
-        VoNode(context=context, parameter_overrides=[Parameter("scale.anchor", value="sonar")])
+        VoNode(context=context, parameter_overrides=[Parameter("scale.source", value="sonar")])
 
 
 def test_the_buffer_finds_the_nearest_and_waits_for_what_is_late(monkeypatch):
@@ -238,7 +238,7 @@ def test_the_buffer_is_bounded_in_bytes_too(monkeypatch):
 
 def test_depth_over_topics_makes_the_odometry_metric(context):
     """The real tracker on rendered images: the motion between the first and last metric pose is right within 2 %."""
-    overrides = {"scale.anchor": "depth", "matcher": "sift", "camera_extrinsics": "identity", "scale_wait_s": 1.0}
+    overrides = {"scale.source": "depth", "matcher": "sift", "camera_extrinsics": "identity", "scale_wait_s": 1.0}
     node = VoNode(context=context, parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
     peer = VoPeer(context)
     assert node.bring_up()
