@@ -168,7 +168,7 @@ def describe(sections: Mapping[str, type[Config]]) -> str:
 
 def _parsed(config: type[Config], key: str, text: str) -> bool | int | float | str:
     """Return the text in the type of the setting; unchanged if ``Config`` reports the better error."""
-    kind = next((info.type for info in fields_of(config) if info.name == key), str)
+    kind = next((info.type for info in fields_of(config) if key in (info.name, info.former_name)), str)
     try:
         return _BOOLS.get(text.lower(), text) if kind is bool else kind(text)
     except ValueError:

@@ -64,8 +64,12 @@ class MappingConfig(DepthConfig, ConsistencyConfig):
         0.02, "fraction of the sparse depths below the range, and above it", minimum=0, maximum=0.4
     )
     range_margin: float = parameter(0.1, "fraction by which the range is widened at both ends", minimum=0, maximum=2)
-    min_sightings: int = parameter(
-        1, "keyframes that have to observe a voxel before the cloud contains it; 2 is cleaner", minimum=1, maximum=100
+    min_observations: int = parameter(
+        1,
+        "keyframes that have to observe a voxel before the cloud contains it; 2 is cleaner",
+        minimum=1,
+        maximum=100,
+        former_name="min_sightings",
     )
     voxel_size: float = parameter(
         0.0,

@@ -102,12 +102,12 @@ class DenseMapper:
                 self._map.move(poses)
 
     def cloud(self) -> PointCloud:
-        """Return the whole map, one point per voxel that ``min_sightings`` keyframes have observed, in the world."""
+        """Return the whole map, one point per voxel that ``min_observations`` keyframes have observed, in the world."""
         map = self._map
         if map is None:
             return PointCloud(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
         with self._map_lock:
-            return map.cloud(self.config.min_sightings)
+            return map.cloud(self.config.min_observations)
 
     def clear(self) -> None:
         """Remove the map and all keyframes."""

@@ -15,7 +15,7 @@ from ros_matching.scenes.textures import TextureSource
 class SceneBuilder:
     """Collects primitives. Lengths in metres, z up, headings in degrees about z from x towards y.
 
-    ``glossy`` is the share of surfaces that are polished more or less.
+    ``glossy`` is the fraction of polished surfaces.
     """
 
     def __init__(self, textures: TextureSource, rng: np.random.Generator, *, glossy: float = 0.0) -> None:
@@ -46,7 +46,7 @@ class SceneBuilder:
     def wall(
         self, surface: Surface, center: tuple[float, float, float], heading_deg: float, size: tuple[float, float]
     ) -> None:
-        """An upright rectangle of width and height, seen upright by who looks along the heading."""
+        """An upright rectangle of width and height, upright for a viewer along the heading."""
         pose = _pose(center, _looking(heading_deg))
         self._primitives.append(Rectangle(pose, (size[0] / 2, size[1] / 2), surface))
 
@@ -93,15 +93,15 @@ class SceneBuilder:
     def table(self, center: tuple[float, float], size: tuple[float, float, float], heading_deg: float) -> None:
         """A table of length, width and height on the floor, with things standing on it."""
         length, width, height = size
-        wood, turn = self.surface("planks", 1.2), _turned(heading_deg)
+        wood, rotation = self.surface("planks", 1.2), _turned(heading_deg)
         at = np.array([*center, 0.0])
         self.box(wood, (*center, height - 0.02), (length, width, 0.04), heading_deg)
         for x, y in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-            leg = at + turn @ [x * (length / 2 - 0.06), y * (width / 2 - 0.06), (height - 0.04) / 2]
+            leg = at + rotation @ [x * (length / 2 - 0.06), y * (width / 2 - 0.06), (height - 0.04) / 2]
             self.box(wood, tuple(leg), (0.06, 0.06, height - 0.04), heading_deg)
         slots = np.linspace(-length / 2 + 0.2, length / 2 - 0.2, max(int(length / 0.4), 2))
         for x in slots:
-            foot = at + turn @ [x, self.rng.uniform(-0.2, 0.2) * width, height]
+            foot = at + rotation @ [x, self.rng.uniform(-0.2, 0.2) * width, height]
             self.thing(tuple(foot), self.rng.uniform(0.08, 0.15))
 
     def thing(self, foot: tuple[float, float, float], radius: float) -> None:
@@ -129,14 +129,14 @@ class SceneBuilder:
         return max((float(field.height(np.array([[x, y]]))[0]) for field in fields), default=0.0)
 
     def apart(self, put: Callable[[], None]) -> tuple[Primitive, ...]:
-        """What ``put`` adds, taken out of the scene again: something that moves."""
+        """Remove the primitives that ``put`` adds from the scene and return them, as a moving object."""
         before, self._primitives = self._primitives, []
         put()
         added, self._primitives = tuple(self._primitives), before
         return added
 
     def build(self, light: Light, free_space: FreeSpace, *, with_sky: bool = False) -> Scene:
-        """The scene of what was added."""
+        """Return the scene of all added primitives."""
         sky = self._textures.texture("sky", self.rng) if with_sky else None
         return Scene(tuple(self._primitives), light, sky, free_space)
 

@@ -17,9 +17,9 @@ _DISTANCES_M = (1.0, 1.5)
 _STEP = (0.02, 0.15)  # from image to image, in widths of the image; of several bodies in parts of them
 _TRIES = 10
 LEAST_MOTION_PX = 15.0
-"""How far a body's middle moves by itself in the image, at least."""
+"""Smallest own motion of a body's centre in the image."""
 LEAST_EPIPOLAR_PX = 6.0
-"""How far its points are off their epipolar lines of the static world, at least half of them."""
+"""Smallest median distance of its points from the epipolar lines of the static world."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Body:
 
 
 def bodies_in_front(world_from_camera: np.ndarray, camera: Camera, count: int, rng: np.random.Generator) -> list[Body]:
-    """Bodies beside each other, between the cameras (2, 4, 4) and what they look at.
+    """Bodies next to each other, between the cameras (2, 4, 4) and their target.
 
     Each is drawn until it ``moves_visibly``, some times at most.
     """
@@ -48,7 +48,7 @@ def bodies_in_front(world_from_camera: np.ndarray, camera: Camera, count: int, r
 
 
 def moves_visibly(body: Body, world_from_camera: np.ndarray, camera: Camera) -> bool:
-    """Return True if the body's own motion can be seen, and cannot be taken for that of the static world.
+    """Return True if the body's own motion is visible, and distinct from the motion of the static world.
 
     It moves across the image and off the epipolar lines. A body that goes along with the camera does not: its points
     move as those of a thing at another depth.
@@ -65,16 +65,16 @@ def moves_visibly(body: Body, world_from_camera: np.ndarray, camera: Camera) -> 
     ]
     if min(each[:, 2].min() for each in local) < 0.1:
         return False
-    first, static, seen = (camera.project(each) for each in local)
-    distance_px = np.linalg.norm(seen - static, axis=1)
-    epipole_side = _epipolar_distance_px(first, seen, world_from_camera, camera)
+    first, static, moved = (camera.project(each) for each in local)
+    distance_px = np.linalg.norm(moved - static, axis=1)
+    epipole_side = _epipolar_distance_px(first, moved, world_from_camera, camera)
     return bool(np.median(distance_px) > LEAST_MOTION_PX and np.median(epipole_side) > LEAST_EPIPOLAR_PX)
 
 
 def _body(
     world_from_camera: np.ndarray, camera: Camera, center: np.ndarray, count: int, rng: np.random.Generator
 ) -> Body:
-    """A box with boxes on it; ``center`` is where it is seen, in fractions of the image's sides."""
+    """A box with boxes on it; ``center`` is its position in the image, in fractions of the sides."""
     builder = SceneBuilder(WorldTextures(weak=0.0, repeated=0.0, shared=0.0), rng, glossy=0.1)
     distance = rng.uniform(*_DISTANCES_M)
     area_m2 = _AREA / count * camera.width * camera.height * (distance / camera.fx) ** 2
@@ -119,7 +119,7 @@ def _motion(
     distance: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A motion (4, 4) in the world: a turn about the body's middle, which goes to a pixel (2,) of the camera (4, 4)."""
+    """A motion (4, 4) in the world: a rotation about the body's centre, which moves to a pixel of the camera."""
     motion = np.eye(4)
     motion[:3, :3] = _turn(rng, 6)
     target = world_from_camera[:3, :3] @ (camera.unproject(pixel[None])[0] * distance) + world_from_camera[:3, 3]

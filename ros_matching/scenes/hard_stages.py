@@ -61,7 +61,7 @@ def repeated_stage(rng: np.random.Generator) -> Stage:
 
 
 _WALL_X = 2.0
-_WIDTH_M = 2 * 3.6  # of what is repeated
+_WIDTH_M = 2 * 3.6  # of the repeated part
 
 
 def _cells(width: float, height: float, lowest: float) -> list[tuple[float, float]]:
@@ -105,14 +105,14 @@ def _shelves(builder: SceneBuilder) -> None:
 
 
 def _tiles(builder: SceneBuilder) -> None:
-    """A wall of tiles of two motifs in turn, a floor of one, and a bench before it."""
+    """A wall of alternating tiles of two motifs, a floor of one, and a bench in front of it."""
     rng = builder.rng
     side = rng.uniform(0.25, 0.45)
     motifs = [builder.surface("picture", (side, side)) for _ in range(3)]
     cells = _cells(side, side, 0.0)
     for y, z in cells:
-        place = round((y - cells[0][0]) / side) + round((z - cells[0][1]) / side)
-        surface = _unlike(builder, motifs[place % 2], (side, side), 0.04)
+        number = round((y - cells[0][0]) / side) + round((z - cells[0][1]) / side)
+        surface = _unlike(builder, motifs[number % 2], (side, side), 0.04)
         builder.wall(surface, (_WALL_X, y, z), 0.0, (0.97 * side, 0.97 * side))
     for x in np.arange(_WALL_X - side / 2, -1.5, -side):
         for y in np.arange(-_WIDTH_M / 2 + side / 2, _WIDTH_M / 2, side):

@@ -33,7 +33,7 @@ def to_linear(image: np.ndarray) -> np.ndarray:
 
 
 def to_image(light: np.ndarray) -> np.ndarray:
-    """The image (..., 3) uint8 of light; what is above 1 is clipped."""
+    """Convert light to an image (..., 3) uint8; values above 1 are clipped."""
     return np.rint(255 * np.clip(light, 0, 1) ** (1 / _GAMMA)).astype(np.uint8)
 
 
@@ -61,14 +61,14 @@ READ_NOISE = 1.5
 WIDTH, HEIGHT = 640, 480
 CAMERA = Camera(WIDTH, HEIGHT, 540.0, 540.0, (WIDTH - 1) / 2, (HEIGHT - 1) / 2)
 MOVING_FRACTION = (0.5, 0.7)
-"""How much of each image moves by itself in the moving lines."""
+"""Fraction of each image that moves by itself in the moving lines."""
 VIEW_ANGLES_DEG = (20, 30, 45, 60)
 BLUR_PX = (8.0, 24.0)
 """The range of the length of motion blur in the middle of the image."""
 PHOTONS = (6.0, 40.0)
 """The range of the photons at a white pixel in low light."""
 COMMON_WORLD = {"moving": 0.2, "moving-one": 0.15}
-"""How much of the first image is static world that the second shows too, at least."""
+"""Smallest fraction of the first image that shows static world visible in the second."""
 _ATTEMPTS = 200
 _BODY_ATTEMPTS = 20
 _SAME_DEPTH = 0.03
@@ -80,7 +80,7 @@ class ViewPair:
     """Two views of one scene.
 
     ``images`` (2, H, W, 3) uint8, ``depth`` (2, H, W) float32 metres, NaN where nothing is, ``world_from_camera``
-    (2, 4, 4), ``moving`` (2, H, W) bool, true where what moves by itself is seen, and the point ``target`` (3,) of the
+    (2, 4, 4), ``moving`` (2, H, W) bool, True on moving bodies, and the point ``target`` (3,) of the
     world that both cameras look at. With motion blur, depth and pose are those of the middle of the exposure.
     """
 
@@ -139,11 +139,11 @@ def exposure_path(pose: np.ndarray, length_px: float, distance_m: float, rng: np
     """Poses (N, 4, 4) around ``pose`` in equal steps of 2.5 px at most; a point ahead moves by ``length_px``."""
     direction, fraction = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.0)  # of the blur that rotation makes
     across = length_px / CAMERA.fx * np.array([np.cos(direction), np.sin(direction), 0.0])
-    turn = fraction * np.array([across[1], -across[0], 0.0])
+    rotation = fraction * np.array([across[1], -across[0], 0.0])
     count = 2 * int(np.ceil(length_px / 5)) + 1
     steps = np.linspace(-0.5, 0.5, count)
     motion = np.tile(np.eye(4), (count, 1, 1))
-    motion[:, :3, :3] = Rotation.from_rotvec(steps[:, None] * turn).as_matrix()
+    motion[:, :3, :3] = Rotation.from_rotvec(steps[:, None] * rotation).as_matrix()
     motion[:, :3, 3] = steps[:, None] * (-(1 - fraction) * distance_m * across)
     return pose @ motion
 
@@ -163,7 +163,7 @@ def _moving(rng: np.random.Generator, counts: tuple[int, ...], least_common: flo
 
 
 def _with_bodies(scene: Scene, bodies: list[Body]) -> tuple[Scene, np.ndarray, np.ndarray]:
-    """The scene with all bodies at both places, what is present in which view (2, N), and what moves (N,)."""
+    """The scene with all bodies in both poses, which are present in each view (2, N), and which move (N,)."""
     static = tuple(scene.primitives)
     added = [tuple(part for body in bodies for part in body.parts[view]) for view in range(2)]
     count = len(static)
@@ -175,17 +175,17 @@ def _with_bodies(scene: Scene, bodies: list[Body]) -> tuple[Scene, np.ndarray, n
 
 def _fits(scene: Scene, poses: np.ndarray, present: np.ndarray, moves: np.ndarray, least_common: float) -> bool:
     """Return True if ``MOVING_FRACTION`` and the least common world hold, by small images."""
-    seen = Renderer(scene, _SMALL, antialias=False).render(poses, present=present)
-    primitives = seen.primitives.numpy()
+    views = Renderer(scene, _SMALL, antialias=False).render(poses, present=present)
+    primitives = views.primitives.numpy()
     moving = moves[primitives] & (primitives >= 0)
     fractions, (low, high) = moving.mean(axis=(1, 2)), MOVING_FRACTION
     if not ((fractions > low + 0.005).all() and (fractions < high - 0.005).all()):
         return False
-    return common_world(_SMALL, seen.depth.numpy(), poses, moving) > least_common
+    return common_world(_SMALL, views.depth.numpy(), poses, moving) > least_common
 
 
 def common_world(camera: Camera, depth: np.ndarray, poses: np.ndarray, moving: np.ndarray) -> float:
-    """The fraction of the first image that is static world seen in the second, by depth (2, H, W), too."""
+    """The fraction of the first image that shows static world visible in the second, by depth (2, H, W)."""
     rows, columns = (~moving[0] & np.isfinite(depth[0])).nonzero()
     rays = camera.unproject(np.column_stack([columns, rows]).astype(float)) * depth[0][rows, columns, None]
     world = rays @ poses[0][:3, :3].T + poses[0][:3, 3]
@@ -251,4 +251,4 @@ HARD_LINES: Mapping[str, Callable[[np.random.Generator], ViewPair | None]] = {
     "low-light": _low_light,
     "motion-blur": _motion_blur,
 }
-"""What makes the views of each line; ``None`` where the random scene does not fit."""
+"""The generators of the views of each line; they return ``None`` if the random scene does not fit."""

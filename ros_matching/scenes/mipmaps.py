@@ -62,7 +62,7 @@ class MipMaps:
         return level, torch.stack([angle.cos() * length, angle.sin() * length]), probes
 
     def _trilinear(self, texture: torch.Tensor, uv: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """Colours (3, K, N) at K places each, ``uv`` (2, K, N)."""
+        """Colours (3, K, N) at K positions each, ``uv`` (2, K, N)."""
         folded = ((uv + 1.0).remainder_(2.0) - 1.0).abs_()  # mirrored repeat
         lower = level.floor()
         fine = self._bilinear(texture, folded, lower)

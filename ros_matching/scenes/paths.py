@@ -1,7 +1,7 @@
 """Smooth camera motion through a scene: uniform cubic B-splines over position and heading, pitch and roll.
 
 A cubic B-spline is C2 and stays within the convex hull of four consecutive control points, so its speed is bounded by
-the distance between them and every new control point can be tested for collisions by itself. Heading, pitch and roll
+the distance between them and every new control point can be tested for collisions separately. Heading, pitch and roll
 are smooth coordinates of rotation as long as pitch stays away from +-90 degrees, which it does here.
 """
 
@@ -27,25 +27,25 @@ _OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.
 
 @dataclass(frozen=True)
 class PathConfig(Config):
-    """How a camera moves."""
+    """Settings of the motion of a camera."""
 
     path: str = parameter(
         "handheld",
-        "handheld: wandering about; loop: ends where it began; forward: straight ahead; rotation: turning on the spot; "
+        "handheld: random walk; loop: closed curve; forward: straight ahead; rotation: pure rotation; "
         "still: not moving",
         choices=("handheld", "loop", "forward", "rotation", "still"),
     )
     frames: int = parameter(300, "number of frames", minimum=1, maximum=1_000_000)
     fps: float = parameter(30.0, "frames a second", minimum=0.1, maximum=1000.0)
-    speed_m_s: float = parameter(0.0, "highest speed, metres a second; 0 for what suits the scene", minimum=0.0)
-    turn_deg_s: float = parameter(30.0, "highest turning rate, degrees a second", minimum=0.0, maximum=360.0)
+    speed_m_s: float = parameter(0.0, "highest speed, metres a second; 0: by the scene", minimum=0.0)
+    turn_deg_s: float = parameter(30.0, "highest rate of rotation, degrees a second", minimum=0.0, maximum=360.0)
     seed: int = parameter(0, "which of the possible paths", minimum=0)
 
 
 def camera_path(scene: Scene, config: PathConfig) -> np.ndarray:
     """Poses world_from_camera (N, 4, 4) float64, one per frame; ``SceneError`` where the scene leaves no room."""
     if scene.free_space is None:
-        raise SceneError("camera_path needs a scene with a free_space that says where the camera may go")
+        raise SceneError("camera_path needs a scene with a free_space for the camera")
     return _PathMaker(scene, scene.free_space, config).poses()
 
 
@@ -80,7 +80,7 @@ class _PathMaker:
         return states
 
     def _forward(self) -> np.ndarray:
-        """Straight and level ahead; slower than asked where the longest free line found is too short."""
+        """Straight and level ahead; slower if the longest free line is too short."""
         wanted = self._duration_s * self._step_m / _KEY_S
         starts = [self._start() for _ in range(_TRIES // 4)]
         start, length = max(((state, self._free_ahead(state, wanted)) for state in starts), key=lambda pair: pair[1])
@@ -107,7 +107,7 @@ class _PathMaker:
         return _spline(np.array(keys))(self._times() / _KEY_S)
 
     def _loop(self) -> np.ndarray:
-        """A closed curve about a place, looking at one point; all the way round where there is time to turn."""
+        """A closed curve around a place, looking at one point; a full circle if the rate of rotation permits."""
         count = max(round(self._duration_s / _KEY_S), 4)
         angles = 2 * np.pi * np.arange(count) / count
         for attempt in range(_TRIES):
@@ -126,23 +126,23 @@ class _PathMaker:
         keys[:, :2] = center[:2] + radii * np.column_stack([np.cos(angles), np.sin(angles)])
         bob = min(0.1 * (self._upper[2] - self._lower[2]), 0.3 * radii.min())
         keys[:, 2] = center[2] + bob * np.sin(2 * angles)
-        turns = 2 * np.pi < 0.8 * self._step_rad * len(angles)
+        is_full = 2 * np.pi < 0.8 * self._step_rad * len(angles)
         first = self._heading_to(keys[0], self._target())
         swing = min(0.3, 0.5 * self._step_rad * len(angles) / (2 * np.pi))
-        keys[:, 3] = first + angles if turns else first + swing * np.sin(angles)
+        keys[:, 3] = first + angles if is_full else first + swing * np.sin(angles)
         keys[:, 4] = 0.3 * swing * np.sin(2 * angles)
         keys[:, 2] += self._scene.ground_height(keys[:, :2])
         again = keys[0].copy()
-        again[3] += 2 * np.pi if turns else 0.0
+        again[3] += 2 * np.pi if is_full else 0.0
         return np.vstack([keys, again])
 
     def _start(self) -> np.ndarray:
-        """A state at rest in a free place, looking at something."""
+        """A state at rest at a free position, looking at a surface."""
         for _ in range(_TRIES):
             position = self._above_ground(self._place())
             if self._is_free(position[None]):
                 return np.array([*position, self._heading_to(position, self._target()), self._pitch(), 0.0])
-        raise SceneError("found no free place for the camera in this scene; give it a larger free_space")
+        raise SceneError("found no free position for the camera in this scene; give it a larger free_space")
 
     def _next_position(self, recent: list[np.ndarray], goal: np.ndarray) -> np.ndarray | None:
         """A control point towards the goal, after three recent ones, that keeps the spline free, or ``None``."""
@@ -172,7 +172,7 @@ class _PathMaker:
         return np.array([*position[:2], position[2] + ground])
 
     def _target(self) -> np.ndarray:
-        """A point to look at, somewhere around the free space."""
+        """A random point to look at, around the free space."""
         return self._lower + self._rng.uniform(-0.5, 1.5, 3) * (self._upper - self._lower)
 
     def _heading_to(self, state: np.ndarray, target: np.ndarray) -> float:
@@ -209,9 +209,9 @@ def _spline(keys: np.ndarray) -> BSpline:
 
 
 def _closed_spline(keys: np.ndarray) -> BSpline:
-    """The closed one over [0, K - 1]; the last of keys (K, D) is the first again, its angles perhaps a turn further."""
-    turn = keys[-1] - keys[0]
-    return _spline(np.vstack([keys[:-1], keys[:3] + turn]))
+    """The closed spline over [0, K - 1]; the last of keys (K, D) equals the first, apart from full revolutions."""
+    revolution = keys[-1] - keys[0]
+    return _spline(np.vstack([keys[:-1], keys[:3] + revolution]))
 
 
 def _poses(states: np.ndarray) -> np.ndarray:

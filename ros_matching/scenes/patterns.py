@@ -13,7 +13,7 @@ Pattern = Callable[[np.random.Generator, int], np.ndarray]
 
 
 def noise(rng: np.random.Generator, side: int, coarsest: int = 4, octaves: int = 6, gain: float = 0.6) -> np.ndarray:
-    """Smooth noise (side, side) float32 of zero mean and unit deviation, of octaves from ``coarsest`` cells a side."""
+    """Smooth noise (side, side) float32 of mean 0 and standard deviation 1, with octaves from ``coarsest`` cells."""
     total = np.zeros((coarsest, coarsest), np.float32)
     for octave in range(octaves):
         cells = min(coarsest * 2**octave, side)
@@ -137,8 +137,10 @@ def clutter(rng: np.random.Generator, side: int) -> np.ndarray:
 def ground(rng: np.random.Generator, side: int) -> np.ndarray:
     """Earth with grass, gravel and stones."""
     earth, grass = _color(rng, 0.45, 0.45, hue=0.09), _color(rng, 0.5, 0.42, hue=rng.uniform(0.2, 0.3))
-    share = np.clip(noise(rng, side, 4, 7, 0.75) + 0.5, 0, 1)[..., None]
-    image = (earth * (1 - share) + grass * share).astype(np.float32) + 16.0 * noise(rng, side, 16, 7, 0.9)[..., None]
+    fraction = np.clip(noise(rng, side, 4, 7, 0.75) + 0.5, 0, 1)[..., None]
+    image = (earth * (1 - fraction) + grass * fraction).astype(np.float32) + 16.0 * noise(rng, side, 16, 7, 0.9)[
+        ..., None
+    ]
     for _ in range(500):
         _polygon(
             image,
@@ -151,7 +153,7 @@ def ground(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def facade(rng: np.random.Generator, side: int) -> np.ndarray:
-    """The front of a house: storeys of windows with frames, sills, curtains and the odd balcony, weathered."""
+    """The front of a house: storeys of windows with frames, sills, curtains and some balconies, worn."""
     storeys, bays = 4, 5
     wall = _color(rng, rng.uniform(0.08, 0.35), rng.uniform(0.5, 0.85), hue=rng.uniform(-0.05, 0.2))
     image = _tint(wall, 8.0 * noise(rng, side, 4, 8, 0.75))

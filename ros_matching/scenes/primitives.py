@@ -1,4 +1,4 @@
-"""What a synthetic scene is made of: textured rectangles, boxes, spheres, cylinders and height fields.
+"""The primitives of a synthetic scene: textured rectangles, boxes, spheres, cylinders and height fields.
 
 Conventions, besides those of ``datatypes``: the world's z points up. The local frame of a ``Rectangle`` is like that of
 a camera looking at it: x to the right, y down, z into the surface, so a rectangle at the pose ``world_from_camera``
@@ -18,7 +18,7 @@ from ros_matching.errors import SceneError
 
 @dataclass(frozen=True)
 class Surface:
-    """What a primitive looks like: ``texture`` (S, S, 3) uint8 with S a power of two, mirrored where it repeats.
+    """The appearance of a primitive: ``texture`` (S, S, 3) uint8 with S a power of two, mirrored where it repeats.
 
     ``size_m`` are the width and height that one copy of the texture covers, in metres; ``offset`` shifts it, in copies.
     ``gloss`` is how much of the light's full brightness a highlight adds.
@@ -46,7 +46,7 @@ class Surface:
 class Rectangle:
     """A flat rectangle; ``half_size`` (hx, hy) in metres, infinite for an unbounded plane.
 
-    With ``one_sided`` it is seen only by cameras on its local z < 0 side.
+    With ``one_sided`` it is visible only to cameras on its local z < 0 side.
     """
 
     world_from_local: np.ndarray
@@ -96,7 +96,7 @@ class Box:
         return np.linalg.norm(np.maximum(excess, 0.0), axis=1) + np.minimum(excess.max(axis=1), 0.0)
 
     def faces(self) -> Iterator[Rectangle]:
-        """Its six faces, one-sided, seen from outside; the texture is shifted sideways from face to face."""
+        """The six faces, visible from outside only; the texture is shifted sideways from face to face."""
         u, v = self.surface.offset
         half_sizes = np.abs(FACES_IN_BOX.transpose(0, 2, 1) @ self.half_size)  # right, down, inward
         faces_in_box = np.tile(np.eye(4), (6, 1, 1))

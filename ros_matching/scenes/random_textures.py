@@ -1,4 +1,4 @@
-"""The textures of one random world: a few photos and patterns, used again and again as in real places.
+"""Random textures: those of one world, a few photos and patterns that recur as in real places.
 
 On purpose some surfaces repeat a motif many times, some are nearly blank, and different things look the same.
 """
@@ -16,7 +16,7 @@ from ros_matching.errors import SceneError
 from ros_matching.scenes.patterns import PATTERNS, noise
 
 _LARGE = {"wall", "floor", "ground", "facade"}
-_PATCHED = 0.6  # share of large textures that are made of several motifs
+_PATCHED = 0.6  # fraction of large textures that are made of several motifs
 _PATTERNS_FOR = {
     "wall": ("plaster", "bricks", "clutter", "tiles"),
     "floor": ("planks", "tiles", "carpet"),
@@ -32,9 +32,9 @@ _PATTERNS_FOR = {
 class WorldTextures:
     """The textures of one world, from the ``photos`` where there are any and else generated.
 
-    ``texture`` takes the kinds of ``KINDS`` and those of ``patterns.PATTERNS``. Sides are 512 pixels for what is large
-    and 256 for the rest. ``weak`` and ``repeated`` are the shares of surfaces that are nearly blank, and that repeat a
-    motif; ``shared`` is the probability that a surface looks like an earlier one of its kind.
+    ``texture`` takes the kinds of ``KINDS`` and those of ``patterns.PATTERNS``. Sides are 512 pixels for large kinds
+    and 256 for the others. ``weak`` and ``repeated`` are the fractions of surfaces that are nearly blank, and that
+    repeat a motif; ``shared`` is the probability that a surface looks like an earlier one of its kind.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class WorldTextures:
             return repeated(motif, rng, side)
         if kind in _LARGE and rng.random() < _PATCHED:
             motif = patchwork([motif, *(self._motif(kind, rng, 256) for _ in range(3))], rng)
-        return weathered(motif, rng, side)
+        return worn(motif, rng, side)
 
     def _motif(self, kind: str, rng: np.random.Generator, side: int) -> np.ndarray:
         patterns = _PATTERNS_FOR.get(kind, (kind,))
@@ -88,7 +88,7 @@ def blank(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def repeated(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
-    """A motif (S, S, 3) many times beside itself, as on wallpaper, tiles and windows; worn a little."""
+    """A motif (S, S, 3) in a grid, as on wallpaper, tiles and windows; slightly worn."""
     count = int(rng.choice([3, 4, 5, 6, 8]))
     size = -(-side // count)
     tile = cv2.resize(motif, (size, size), interpolation=cv2.INTER_AREA)
@@ -100,13 +100,13 @@ def repeated(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarr
 
 
 def patchwork(motifs: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Four motifs (S, S, 3) beside each other as (2S, 2S, 3), shifted round by any way."""
+    """Four motifs (S, S, 3) in a square (2S, 2S, 3), shifted cyclically."""
     first, second, third, fourth = motifs
     sheet = np.vstack([np.hstack([first, second]), np.hstack([third, fourth])])
     return np.roll(sheet, rng.integers(len(sheet), size=2), (0, 1))
 
 
-def weathered(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
+def worn(motif: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
     """A motif enlarged to ``side``, with detail finer than its pixels and slowly varying light."""
     image = motif if len(motif) == side else cv2.resize(motif, (side, side), interpolation=cv2.INTER_CUBIC)
     gain = (
@@ -132,12 +132,12 @@ def cut_photo(path: Path, rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _light(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Slowly varying brightness (side, side) of unit deviation."""
+    """Slowly varying brightness (side, side) of unit standard deviation."""
     return cv2.resize(noise(rng, 32, 2, 2, 0.5), (side, side), interpolation=cv2.INTER_LINEAR)
 
 
 def _wear(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Fine relief (side, side) of unit deviation: one of a few, turned and shifted, as making it is slow."""
+    """Fine relief (side, side) of unit standard deviation: one of a few cached ones, rotated and shifted."""
     relief = np.rot90(_fine_noise(int(rng.integers(4)), side), int(rng.integers(4)))
     return np.roll(relief, rng.integers(side, size=2), (0, 1))
 

@@ -21,14 +21,14 @@ from ros_matching.scenes.scene import Scene
 
 @dataclass(frozen=True)
 class Mover:
-    """A thing that moves by itself: its primitives, the point (3,) it turns about, and how far it goes, in metres."""
+    """A moving object: its primitives, its centre of rotation (3,), and its range of motion in metres."""
 
     primitives: tuple[Primitive, ...]
     pivot: tuple[float, float, float]
     reach_m: float
 
-    def somewhere(self, rng: np.random.Generator) -> tuple[Primitive, ...]:
-        """The thing at another place and heading within its reach; it stays at its height."""
+    def random_pose(self, rng: np.random.Generator) -> tuple[Primitive, ...]:
+        """Return the object at a random position and heading within its range, at the same height."""
         motion = np.eye(4)
         motion[:3, :3] = Rotation.from_euler("z", rng.uniform(-180, 180), degrees=True).as_matrix()
         target = np.add(self.pivot, [*rng.uniform(-self.reach_m, self.reach_m, 2), 0.0])
@@ -38,7 +38,7 @@ class Mover:
 
 @dataclass(frozen=True)
 class World:
-    """A scene with ``free_space``, the box ``lower`` to ``upper`` (3,) of what is worth looking at, and its movers."""
+    """A scene with ``free_space``, the box ``lower`` to ``upper`` (3,) of interesting surfaces, and its movers."""
 
     name: str
     scene: Scene
@@ -48,28 +48,30 @@ class World:
 
     def __post_init__(self) -> None:
         if self.scene.free_space is None:
-            raise SceneError(f"World {self.name} needs a scene whose free_space says where a camera may be")
+            raise SceneError(f"World {self.name} needs a scene with a free_space for cameras")
 
 
 Layout = Callable[[SceneBuilder], World]
 
 
-def random_world(layouts: Sequence[Layout], builder: SceneBuilder, shares: Sequence[float] | None = None) -> World:
-    """A world of one of the layouts, drawn with these probabilities (the same for all where none are given)."""
-    return layouts[builder.rng.choice(len(layouts), p=shares)](builder)
+def random_world(
+    layouts: Sequence[Layout], builder: SceneBuilder, probabilities: Sequence[float] | None = None
+) -> World:
+    """A world of one of the layouts, drawn with these probabilities, uniform by default."""
+    return layouts[builder.rng.choice(len(layouts), p=probabilities)](builder)
 
 
 def with_movers(world: World, eyes: np.ndarray, rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.ndarray]:
-    """The scene for cameras at ``eyes`` (B, 3), with every mover somewhere else in each view.
+    """The scene for cameras at ``eyes`` (B, 3), with every mover at a random pose in each view.
 
     Returns the scene, which of its N primitives are present in which view (B, N), and which of them move (N,) bool.
-    A mover that would be in a camera's way is left out of its view.
+    A mover too close to a camera is left out of its view.
     """
     static = tuple(world.scene.primitives)
     added, views = [], []
     for view, eye in enumerate(eyes):
         for mover in world.movers:
-            parts = mover.somewhere(rng)
+            parts = mover.random_pose(rng)
             gap = min(float(part.distance(eye[None])[0]) for part in parts)
             if gap > world.scene.free_space.clearance_m:
                 added.extend(parts)

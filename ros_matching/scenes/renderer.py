@@ -25,7 +25,7 @@ _CENTER_AND_ROTATED_GRID = ((0.0, 0.0), (0.125, 0.375), (-0.375, 0.125), (-0.125
 class Views:
     """Rendered images: ``rgb`` (B, H, W, 3) uint8, ``depth`` (B, H, W) float32 metres along z, NaN in the sky.
 
-    ``primitives`` (B, H, W) int64 are the places of what is seen in ``Scene.primitives``, -1 for the sky.
+    ``primitives`` (B, H, W) int64 are indices into ``Scene.primitives``, -1 for the sky.
     """
 
     rgb: torch.Tensor
@@ -34,7 +34,7 @@ class Views:
 
 
 class Renderer:
-    """One scene seen by one pinhole camera.
+    """Renders one scene for one pinhole camera.
 
     With ``antialias`` edges are smoothed: pixels that see several surfaces average five samples, all others are
     coloured once. Depth is always that of the ray through the pixel's centre.
@@ -50,7 +50,9 @@ class Renderer:
         batches = _batches_by_type(scene.primitives)
         self._shapes = [kind([member for _, member in members], self.device) for kind, members in batches]
         surfaces = [[member.surface for _, member in members] for _, members in batches]
-        self._owners = torch.tensor([owner for _, members in batches for owner, _ in members], device=self.device)
+        self._primitive_ids = torch.tensor(
+            [number for _, members in batches for number, _ in members], device=self.device
+        )
         self._count = len(scene.primitives)
         self._shader = Shader(surfaces, scene.light, scene.sky, self.device)
         self._offsets = torch.tensor(_CENTER_AND_ROTATED_GRID if antialias else _CENTER, device=self.device)
@@ -67,8 +69,8 @@ class Renderer:
     ) -> Views:
         """Images of the cameras at poses (B, 4, 4).
 
-        ``intrinsics`` (B, 3, 3), where given, take the place of the camera's own. ``present`` (B, N) bool tells which
-        of the scene's N primitives are there in each view: what moves is put into the scene once for every view.
+        ``intrinsics`` (B, 3, 3), replace those of the camera. ``present`` (B, N) bool marks
+        the primitives of the scene, of N, in each view: a moving object is added to the scene once per view.
         """
         poses = torch.as_tensor(world_from_camera, dtype=torch.float64).to(self.device)
         if poses.ndim != 3 or poses.shape[1:] != (4, 4):
@@ -87,7 +89,7 @@ class Renderer:
         rgb = _average(colors, mixed, per_pixel).add_(0.5).clamp_(max=255.0).to(torch.uint8)
 
         depth = inverse_depth[..., 0].reciprocal()
-        primitives = torch.where(centers < 0, -1, self._owners[centers])
+        primitives = torch.where(centers < 0, -1, self._primitive_ids[centers])
         return Views(rgb.T.reshape(*size, 3), depth.masked_fill_(depth.isinf(), torch.nan), primitives)
 
     def _rays(self, intrinsics: np.ndarray | None, views: int) -> torch.Tensor:
@@ -105,7 +107,7 @@ class Renderer:
                 f"Renderer.render expects present ({views}, {self._count}), views by primitives of the scene, "
                 f"got {np.shape(present)}"
             )
-        return torch.from_numpy(np.ascontiguousarray(present, bool)).to(self.device)[:, self._owners]
+        return torch.from_numpy(np.ascontiguousarray(present, bool)).to(self.device)[:, self._primitive_ids]
 
     def _places(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Numbers of the samples to colour: the first of each pixel, then the others of mixed pixels; and those."""
@@ -157,22 +159,22 @@ def _average(colors: torch.Tensor, mixed: torch.Tensor, per_pixel: int) -> torch
 
 
 def _batches_by_type(primitives: Sequence[Primitive]) -> list[tuple[Callable, list[tuple[int, Primitive]]]]:
-    """The primitives with their places, by what makes the batch that intersects them; boxes become rectangles."""
+    """Group the primitives with their indices by type of intersection; boxes become rectangles."""
     rectangles, spheres, cylinders, fields = [], [], [], []
-    for place, primitive in enumerate(primitives):
+    for number, primitive in enumerate(primitives):
         match primitive:
             case Rectangle():
-                rectangles.append((place, primitive))
+                rectangles.append((number, primitive))
             case Box():
-                rectangles.extend((place, face) for face in primitive.faces())
+                rectangles.extend((number, face) for face in primitive.faces())
             case Sphere():
-                spheres.append((place, primitive))
+                spheres.append((number, primitive))
             case Cylinder():
-                cylinders.append((place, primitive))
+                cylinders.append((number, primitive))
             case HeightField():
-                fields.append((place, primitive))
+                fields.append((number, primitive))
             case _:
                 raise SceneError(f"Scene: {type(primitive).__name__} is not a primitive that can be rendered")
-    # slow ones last: what lies behind the others need not be found
+    # slow ones last: surfaces behind the others need no search
     batches = [(Rectangles.of, rectangles), (Quadrics, spheres), (Quadrics, cylinders), (HeightFields, fields)]
     return [(kind, members) for kind, members in batches if members]

@@ -13,7 +13,7 @@ from ros_matching.scenes.primitives import HeightField, Primitive
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp at ``position`` (3,) metres; far away it is a sun. ``ambient`` is the share of light from everywhere."""
+    """A lamp at ``position`` (3,) metres; far away it is a sun. ``ambient`` is the fraction of ambient light."""
 
     position: tuple[float, float, float]
     ambient: float = 0.5
@@ -25,9 +25,9 @@ class Light:
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Where a camera may go: a box ``lower`` to ``upper`` (3,) metres, whose heights are above the ground there.
+    """The free space for a camera: a box ``lower`` to ``upper`` (3,) metres, whose heights are above the ground there.
 
-    ``clearance_m`` is kept from everything; ``speed_m_s`` is what is usual for a camera in such a place.
+    ``clearance_m`` is the smallest distance to surfaces; ``speed_m_s`` a typical speed of a camera.
     """
 
     lower: tuple[float, float, float]

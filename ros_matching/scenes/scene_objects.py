@@ -1,4 +1,4 @@
-"""Things that stand about, made of a few primitives each; many of them thin.
+"""Scene objects, made of a few primitives each; many of them thin.
 
 Every function puts one thing at its ``foot`` (3,), metres, the middle of where it stands, turned by a heading.
 """
@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from ros_matching.scenes.builder import SceneBuilder
 
 Foot = tuple[float, float, float]
-Prop = Callable[[SceneBuilder, Foot, float], None]
+SceneObject = Callable[[SceneBuilder, Foot, float], None]
 
 
 def place(foot: Foot, heading_deg: float) -> Callable[[float, float, float], Foot]:
@@ -96,7 +96,7 @@ def plant(builder: SceneBuilder, foot: Foot, heading_deg: float) -> None:
 
 
 def stack(builder: SceneBuilder, foot: Foot, heading_deg: float) -> None:
-    """Cartons on each other, often all alike."""
+    """A stack of cartons, often all equal."""
     rng = builder.rng
     size = rng.uniform(0.25, 0.5, 3)
     surface, z = builder.surface("object", float(size.max())), foot[2]
@@ -178,7 +178,7 @@ def sign(builder: SceneBuilder, foot: Foot, heading_deg: float) -> None:
 
 
 def railing(builder: SceneBuilder, foot: Foot, heading_deg: float) -> None:
-    """Posts with bars between them, seen through."""
+    """Posts with bars between them and gaps."""
     rng, at = builder.rng, place(foot, heading_deg)
     length, height = rng.uniform(1.5, 4.0), rng.uniform(0.8, 1.1)
     metal = builder.surface("wood", 0.8)
@@ -200,15 +200,15 @@ def rock(builder: SceneBuilder, foot: Foot, heading_deg: float) -> None:
 
 def cable(builder: SceneBuilder, start: Foot, end: Foot, radius: float) -> None:
     """A wire that hangs between two points."""
-    share = np.linspace(0, 1, 7)
-    points = np.outer(1 - share, start) + np.outer(share, end)
+    fraction = np.linspace(0, 1, 7)
+    points = np.outer(1 - fraction, start) + np.outer(fraction, end)
     sag = builder.rng.uniform(0.02, 0.15) * np.linalg.norm(np.subtract(end, start))
-    points[:, 2] -= 4 * sag * share * (1 - share)
+    points[:, 2] -= 4 * sag * fraction * (1 - fraction)
     surface = builder.surface("wood", 0.5)
     for a, b in pairwise(points):
         builder.rod(surface, tuple(a), tuple(b), radius)
 
 
-FURNITURE: tuple[Prop, ...] = (chair, shelf, lamp, plant, stack, stack, railing)
-STREET: tuple[Prop, ...] = (tree, lamp_post, sign, railing, car, stack, plant, person, rock)
-NATURE: tuple[Prop, ...] = (tree, tree, rock, rock, sign, railing, lamp_post, stack)
+FURNITURE: tuple[SceneObject, ...] = (chair, shelf, lamp, plant, stack, stack, railing)
+STREET: tuple[SceneObject, ...] = (tree, lamp_post, sign, railing, car, stack, plant, person, rock)
+NATURE: tuple[SceneObject, ...] = (tree, tree, rock, rock, sign, railing, lamp_post, stack)

@@ -1,4 +1,4 @@
-"""The colour of what is seen: filtered texture times Lambert's law, highlights on what is glossy, and the sky."""
+"""The colour of visible surfaces: filtered texture times Lambert's law, highlights on glossy ones, and the sky."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SHININESS = 60
 
 
 class SurfacesInView(Protocol):
-    """All primitives of one type as seen from a batch of cameras."""
+    """All primitives of one type in the views of a batch of cameras."""
 
     def surface(self, samples: Samples, numbers: torch.Tensor) -> SurfacePoints:
-        """The points of primitives (N,) seen at the samples."""
+        """The points of primitives (N,) at the samples."""
 
 
 class Shader:
     """The textures of all primitives, by number, under one light; number -1 is the sky.
 
-    ``surfaces`` holds those of each type of primitive in turn.
+    ``surfaces`` contains those of each type of primitive.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Shader:
         samples: Samples,
         ids: torch.Tensor,
     ) -> torch.Tensor:
-        """Colours (3, N) in [0, 255] of the primitives (N,) seen at the samples.
+        """Colours (3, N) in [0, 255] of the primitives (N,) at the samples.
 
         ``eyes`` (3, B) and ``rays`` (9, B), row-major, are those of the views.
         """
@@ -96,7 +96,7 @@ class Shader:
         return to_light.mul_(dot(to_light, to_light).rsqrt_())
 
     def _brightness(self, samples: Samples, normals: torch.Tensor, to_light: torch.Tensor) -> torch.Tensor:
-        """Lambert's law (N,), for the side of the surface that the camera sees."""
+        """Lambert's law (N,), for the visible side of the surface."""
         cosine = dot(to_light, normals)
         away = dot(samples.rays, normals) > 0
         lambert = torch.where(away, -cosine, cosine).clamp_(min=0.0)
@@ -107,13 +107,13 @@ def _highlight(samples: Samples, normals: torch.Tensor, to_light: torch.Tensor) 
     """The mirror image of the light, blurred (N,): the halfway vector to the power of ``_SHININESS`` (Blinn 1977)."""
     halfway = to_light - samples.rays * dot(samples.rays, samples.rays).rsqrt_()
     cosine = dot(halfway, normals).abs_().mul_(dot(halfway, halfway).clamp_(min=1e-12).rsqrt_())
-    # from behind the surface the light does not reach the side that is seen
+    # light from behind does not reach the visible side
     same_side = dot(samples.rays, normals) * dot(to_light, normals) < 0
     return cosine.clamp_(max=1.0).pow_(_SHININESS).mul_(same_side)
 
 
 def _sky_coordinates(rays: torch.Tensor, ray_functions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sky's uv (2, N), a copy of its texture from zenith to horizon and per quarter turn, with jacobian (4, N).
+    """The sky's uv (2, N), a copy of its texture from zenith to horizon and per 90 degrees, with jacobian (4, N).
 
     ``rays`` (3, N) with the coefficients (9, N) of the functions of the pixel that they are.
     """

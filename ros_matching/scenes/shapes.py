@@ -1,7 +1,7 @@
 """Ray intersections, batched over primitives of one type and over views, on the device.
 
 A pixel (x, y) of view b looks along ``rays[b] @ (x, y, 1)``, scaled to z = 1 in the camera, so the ray parameter of a
-hit is its depth along the optical axis. What is relative to the eye is computed in float64 and kept in float32.
+hit is its depth along the optical axis. Quantities relative to the eye are computed in float64 and stored in float32.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ros_matching.scenes.tiles import TileGrid
 
 @dataclass(frozen=True)
 class Samples:
-    """N places in the images to be coloured: ``pixels`` (2, N) of views (N,), the world ray through each (3, N) with
-    its z = 1 in the camera, and ``inverse_depth`` (N,) of what is seen there. Coordinates come first: it is faster.
+    """N image samples to shade: ``pixels`` (2, N) of views (N,), the world ray through each (3, N) with
+    its z = 1 in the camera, and ``inverse_depth`` (N,) of the visible surface. Coordinates come first: it is faster.
     """
 
     views: torch.Tensor
@@ -67,7 +67,7 @@ class Rectangles:
         return cls(poses, half_sizes, np.array([rectangle.one_sided for rectangle in rectangles]), device)
 
     def seen_from(self, eyes: torch.Tensor, rays: torch.Tensor) -> RectanglesInView:
-        """The batch seen from eyes (B, 3) along rays (B, 3, 3), both float64."""
+        """Prepare the batch for eyes (B, 3) along rays (B, 3, 3), both float64."""
         return RectanglesInView(self, eyes, rays)
 
 
@@ -78,9 +78,9 @@ class RectanglesInView:
         offsets = (batch.axes @ (batch.centers - eyes[:, None])[..., None]).squeeze(-1)  # (B, N, 3), local
         local_rays = batch.axes @ rays[:, None]  # (B, N, 3, 3)
         distance = offsets[..., 2]
-        seen = (distance.abs() > 1e-6) & (~batch.one_sided | (distance > 0))
+        is_visible = (distance.abs() > 1e-6) & (~batch.one_sided | (distance > 0))
         inverse_depth = torch.where(
-            seen[..., None], local_rays[..., 2, :] / torch.where(seen, distance, 1.0)[..., None], 0.0
+            is_visible[..., None], local_rays[..., 2, :] / torch.where(is_visible, distance, 1.0)[..., None], 0.0
         )
         uv = local_rays[..., :2, :] - offsets[..., :2, None] * inverse_depth[..., None, :]
         self._batch = batch
@@ -91,7 +91,7 @@ class RectanglesInView:
         self._shape = scaled.shape[:2]
 
     def overlaps(self, grid: TileGrid) -> torch.Tensor:
-        """Where each may appear, (B, T, N) bool."""
+        """Return (B, T, N) bool, True for tiles in which a primitive may appear."""
         u, v, w = self._scaled.view(*self._shape, 3, 3).unbind(2)
         return grid.overlaps(torch.stack([w - u, w + u, w - v, w + v, w], 2))
 
@@ -106,7 +106,7 @@ class RectanglesInView:
         return w * inside
 
     def surface(self, samples: Samples, numbers: torch.Tensor) -> SurfacePoints:
-        """The points of rectangles (N,) seen at the samples."""
+        """The points of rectangles (N,) at the samples."""
         rows = samples.views * self._shape[1] + numbers
         ux, uy, u1, vx, vy, v1, wx, wy, _ = self._homographies.index_select(1, rows)
         x, y = samples.pixels
@@ -133,7 +133,7 @@ class Quadrics:
         self.bounds = bounding_faces(poses, half_sizes, device)
 
     def seen_from(self, eyes: torch.Tensor, rays: torch.Tensor) -> QuadricsInView:
-        """The batch seen from eyes (B, 3) along rays (B, 3, 3), both float64."""
+        """Prepare the batch for eyes (B, 3) along rays (B, 3, 3), both float64."""
         return QuadricsInView(self, eyes, rays)
 
 
@@ -149,7 +149,7 @@ class QuadricsInView:
         self._bounds = batch.bounds.seen_from(eyes, rays)
 
     def overlaps(self, grid: TileGrid) -> torch.Tensor:
-        """Where each may appear, (B, T, N) bool."""
+        """Return (B, T, N) bool, True for tiles in which a primitive may appear."""
         return any_face_overlaps(self._bounds, grid)
 
     def inverse_depth(
@@ -166,7 +166,7 @@ class QuadricsInView:
         return torch.where((near < far) & (near > 0), 1.0 / near, 0.0)
 
     def surface(self, samples: Samples, numbers: torch.Tensor) -> SurfacePoints:
-        """The points of the solids (N,) seen at the samples."""
+        """The points of the solids (N,) at the samples."""
         rows = samples.views * self._count + numbers
         functions = self._rays.view(-1, 9).T.index_select(1, rows).view(3, 3, -1)  # axis, coefficient, sample
         rays = affine(functions[:, 0], functions[:, 1], functions[:, 2], *samples.pixels)
@@ -214,7 +214,7 @@ def _cylinder_coordinates(
 
 
 def bounding_faces(poses: np.ndarray, half_sizes: np.ndarray, device: torch.device) -> Rectangles:
-    """The faces, two-sided, of boxes at poses (N, 4, 4): six for each in turn."""
+    """The faces, two-sided, of boxes at poses (N, 4, 4): six of each."""
     faces_in_box = np.tile(np.eye(4), (len(poses), 6, 1, 1))
     faces_in_box[..., :3, :3] = FACES_IN_BOX
     faces_in_box[..., :3, 3] = -FACES_IN_BOX[..., 2] * half_sizes[:, None]
@@ -244,7 +244,7 @@ def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def surface_moves(
     ray_steps: torch.Tensor, rays: torch.Tensor, normals: torch.Tensor, depth: torch.Tensor
 ) -> torch.Tensor:
-    """How the seen point moves (3, 2, N) on its tangent plane per pixel right and down (ray differentials, Igehy 1999).
+    """Ray differentials (Igehy 1999): the motion (3, 2, N) of the surface point on its tangent plane per pixel.
 
     ``ray_steps`` (3, 2, N) is the change of the rays (3, N) per pixel; normals (3, N) need not be unit. Near the
     silhouette the plane is taken as less steep.
@@ -257,7 +257,7 @@ def surface_moves(
 
 
 def _unit_ball_interval(eyes: torch.Tensor, rays: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where rays (n, k, P) from eyes (n, k, 1) enter and leave the unit ball; an empty interval where they miss.
+    """The interval in which rays (n, k, P) from eyes (n, k, 1) are inside the unit ball; empty if they miss.
 
     By the point nearest to the centre, which keeps its digits at a distance (Haines et al., Ray Tracing Gems, ch. 7).
     """
@@ -270,7 +270,7 @@ def _unit_ball_interval(eyes: torch.Tensor, rays: torch.Tensor) -> tuple[torch.T
 
 
 def _unit_slab_interval(eyes: torch.Tensor, rays: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where rays (n, P) from eyes (n, 1) enter and leave the slab between -1 and 1."""
+    """The interval in which rays (n, P) from eyes (n, 1) are inside the slab between -1 and 1."""
     inverse = 1.0 / torch.where(rays.abs() < 1e-12, 1e-12, rays)
     first, second = (-1.0 - eyes) * inverse, (1.0 - eyes) * inverse
     return torch.minimum(first, second), torch.maximum(first, second)

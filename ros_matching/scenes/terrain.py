@@ -72,7 +72,7 @@ class HeightFields:
         self.bounds = bounding_faces(poses, half_sizes, device)
 
     def seen_from(self, eyes: torch.Tensor, rays: torch.Tensor) -> HeightFieldsInView:
-        """The batch seen from eyes (B, 3) along rays (B, 3, 3), both float64."""
+        """Prepare the batch for eyes (B, 3) along rays (B, 3, 3), both float64."""
         return HeightFieldsInView(self, eyes, rays)
 
 
@@ -86,7 +86,7 @@ class HeightFieldsInView:
         self._rays = [(rays * field.to_grid[:, None]).float() for field in batch.fields]
 
     def overlaps(self, grid: TileGrid) -> torch.Tensor:
-        """Where each may appear, (B, T, N) bool."""
+        """Return (B, T, N) bool, True for tiles in which a field may appear."""
         return any_face_overlaps(self._bounds, grid)
 
     def inverse_depth(
@@ -111,7 +111,7 @@ class HeightFieldsInView:
         return found
 
     def surface(self, samples: Samples, numbers: torch.Tensor) -> SurfacePoints:
-        """The points of the fields (N,) seen at the samples."""
+        """The points of the fields (N,) at the samples."""
         count = len(numbers)
         uv, jacobian, normals = (torch.empty(size, count, device=numbers.device) for size in (2, 4, 3))
         for number, field in enumerate(self._fields):
@@ -147,7 +147,7 @@ def _bilinear_patches(values: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _spread_to_samples(grid: TileGrid, centers: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-    """Give all samples of a pixel the depth of its centre, and tell which may not keep it, (n, P) bool.
+    """Give all samples of a pixel the depth of its centre, and return (n, P) bool, True if they need their own.
 
     Those are where the ground ends, within a pixel: at its crests and where other things stand before it.
     """
@@ -248,7 +248,7 @@ def _gap(field: _Field, eyes: torch.Tensor, rays: torch.Tensor, depth: torch.Ten
 def _box_interval(
     field: _Field, eyes: torch.Tensor, rays: torch.Tensor, end: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where rays enter the field's bounding box, and where they leave it or reach ``end``."""
+    """The interval from entering the field's bounding box to leaving it or reaching ``end``."""
     lower = torch.tensor([0.0, 0.0, field.lowest - 1e-3], device=eyes.device)[:, None]
     upper = torch.tensor([field.columns - 1.0, field.rows - 1.0, field.highest + 1e-3], device=eyes.device)[:, None]
     inverse = torch.where(rays.abs() < 1e-12, 1e-12, rays).reciprocal_()

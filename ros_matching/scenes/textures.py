@@ -1,4 +1,4 @@
-"""Where a scene gets its textures: generated ones, or photos of a folder."""
+"""Sources of textures: generated patterns, or the photos of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 class TextureSource(Protocol):
-    """Gives textures (S, S, 3) uint8 RGB."""
+    """A source of textures (S, S, 3) uint8 RGB."""
 
     def texture(self, kind: str, rng: np.random.Generator) -> np.ndarray:
         """A texture for a surface of some kind (a name of ``patterns.PATTERNS``), chosen by the generator."""

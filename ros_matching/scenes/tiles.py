@@ -1,4 +1,4 @@
-"""Which primitive is seen at every pixel: tiles of the image, each tested only against what may appear in it."""
+"""Visibility of primitives by tiles of the image, each tested only against primitives that may appear in it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TileGrid:
         """Tiles (B, T, N) where each of N regions may be, given by F functions ``inside`` (B, N, F, 3).
 
         A function is affine in the pixel, coefficients of (x, y, 1); a pixel is in the region where all F are
-        positive. Conservative: a tile counts where every function is positive somewhere in it.
+        positive. Conservative: a tile counts if every function is positive at any point in it.
         """
         centers = torch.cat([self.origins + (TILE_PX - 1) / 2, torch.ones_like(self.origins[:, :1])], 1)
         reach = inside[..., :2].abs().sum(-1) * (TILE_PX / 2 + 0.01)
@@ -58,24 +58,24 @@ class TileGrid:
 
 
 class ShapesInView(Protocol):
-    """All primitives of one type, N of them, as seen from a batch of B cameras."""
+    """All primitives of one type, N of them, in the views of a batch of B cameras."""
 
     def overlaps(self, grid: TileGrid) -> torch.Tensor:
-        """Where each may appear, (B, T, N) bool."""
+        """Return (B, T, N) bool, True for tiles in which a primitive may appear."""
 
     def inverse_depth(
         self, grid: TileGrid, tiles: torch.Tensor, rows: torch.Tensor, nearest: torch.Tensor
     ) -> torch.Tensor:
         """1 / z (n, P) at the samples of tiles (n,), each of one primitive (view * N + number); 0 or less is a miss.
 
-        ``nearest`` (n, P) is the largest so far; what lies beyond it need not be found.
+        ``nearest`` (n, P) is the largest so far; surfaces beyond it need no search.
         """
 
 
 def nearest(
     grid: TileGrid, views: int, shapes: list[ShapesInView], present: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What each sample sees first: inverse depth (B, H, W, S), 0 in the sky, and primitive (B, H, W, S), -1 there.
+    """The nearest surface of samples: inverse depth (B, H, W, S), 0 for sky, and primitive (B, H, W, S), -1 for sky.
 
     Primitives are numbered through in the order of ``shapes``; ``present`` (B, all of them) leaves some out of views.
     """
@@ -104,7 +104,7 @@ def nearest(
 
 
 def _rounds(candidates: torch.Tensor, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The k-th candidate of every tile that has so many, for k = 0, 1, ...: tiles (n,), primitives (n,).
+    """The k-th candidate of every tile with enough of them, for k = 0, 1, ...: tiles (n,), primitives (n,).
 
     ``order`` has the tiles with candidates by falling number of them, so those of every round are a prefix of it.
     """

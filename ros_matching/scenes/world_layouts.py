@@ -9,11 +9,22 @@ from ros_matching.scenes.patterns import noise
 from ros_matching.scenes.primitives import HeightField
 from ros_matching.scenes.random_worlds import Mover, World
 from ros_matching.scenes.scene import FreeSpace, Light
-from ros_matching.scenes.scene_objects import FURNITURE, NATURE, STREET, Prop, bottle, cable, car, person, plant, stack
+from ros_matching.scenes.scene_objects import (
+    FURNITURE,
+    NATURE,
+    STREET,
+    SceneObject,
+    bottle,
+    cable,
+    car,
+    person,
+    plant,
+    stack,
+)
 
 
 def table_world(builder: SceneBuilder) -> World:
-    """A table top, at height 0, with objects of a few centimetres to decimetres; walls somewhere behind."""
+    """A table top, at height 0, with objects of a few centimetres to decimetres; walls behind it."""
     rng = builder.rng
     size = rng.uniform(0.7, 1.6), rng.uniform(0.5, 1.0)
     builder.box(builder.surface("wood", rng.uniform(0.4, 1.2)), (0, 0, -0.02), (*size, 0.04))
@@ -52,9 +63,9 @@ def room_world(builder: SceneBuilder) -> World:
     length, width, height = rng.uniform(3.2, 8), rng.uniform(3, 6), rng.uniform(2.3, 3.2)
     shell(builder, (length, width), 0.0, height)
     for heading_deg, span, reach in ((0, width, length / 2), (90, length, width / 2)):
-        for turn in (0, 180):
-            pictures(builder, heading_deg + turn, span, reach, height)
-            _row(builder, heading_deg + turn, span, reach)
+        for rotation in (0, 180):
+            pictures(builder, heading_deg + rotation, span, reach, height)
+            _row(builder, heading_deg + rotation, span, reach)
     for _ in range(rng.integers(0, 3)):
         foot = rng.uniform(-0.25, 0.25) * length, rng.uniform(-0.25, 0.25) * width
         if rng.random() < 0.6:
@@ -102,7 +113,7 @@ def corridor_world(builder: SceneBuilder) -> World:
 
 
 def wall_world(builder: SceneBuilder) -> World:
-    """Nearly a plane, at any scale: pictures on a wall, with or without relief, half a metre to twenty across."""
+    """A nearly planar scene: pictures on a wall, with or without relief, half a metre to twenty across."""
     rng = builder.rng
     size = float(np.exp(rng.uniform(np.log(0.5), np.log(20))))
     surface = builder.surface("wall", size * rng.uniform(0.7, 2.0))
@@ -123,20 +134,20 @@ def wall_world(builder: SceneBuilder) -> World:
 
 
 def shell(builder: SceneBuilder, size: tuple[float, float], floor: float, ceiling: float) -> None:
-    """Floor, ceiling and four walls; neighbouring walls are often alike."""
+    """Floor, ceiling and four walls; neighbouring walls often have the same texture."""
     rng = builder.rng
     builder.floor("floor", (0, 0, floor), size, rng.uniform(1.2, 4.0))
     builder.floor("wall", (0, 0, ceiling), size, rng.uniform(1.5, 5.0))
     for heading_deg, span, reach in ((0, size[1], size[0] / 2), (90, size[0], size[1] / 2)):
-        for turn in (0, 180):
-            forward = np.array([np.cos(np.radians(heading_deg + turn)), np.sin(np.radians(heading_deg + turn))])
+        for rotation in (0, 180):
+            forward = np.array([np.cos(np.radians(heading_deg + rotation)), np.sin(np.radians(heading_deg + rotation))])
             center = (*(forward * reach), (floor + ceiling) / 2)
             surface = builder.surface("wall", rng.uniform(1.2, 5.0))
-            builder.wall(surface, center, heading_deg + turn, (span, ceiling - floor))
+            builder.wall(surface, center, heading_deg + rotation, (span, ceiling - floor))
 
 
 def pictures(builder: SceneBuilder, heading_deg: float, span: float, reach: float, height: float) -> None:
-    """Pictures, boards and windows on a wall, none before another."""
+    """Pictures, boards and windows on a wall, without overlap."""
     rng = builder.rng
     forward = np.array([np.cos(np.radians(heading_deg)), np.sin(np.radians(heading_deg)), 0.0])
     right = np.array([forward[1], -forward[0], 0.0])
@@ -173,7 +184,7 @@ def _lamp(rng: np.random.Generator, height: float) -> Light:
 
 
 def street_world(builder: SceneBuilder) -> World:
-    """Two rows of houses with what stands in a street, on a flat or an uneven ground; cars and people move."""
+    """Two rows of houses with objects of a street, on a flat or an uneven ground; cars and people move."""
     rng = builder.rng
     length, half = rng.uniform(20, 60), rng.uniform(4, 9)
     if rng.random() < 0.5:
@@ -205,7 +216,7 @@ def street_world(builder: SceneBuilder) -> World:
 
 
 def terrain_world(builder: SceneBuilder) -> World:
-    """Hills with trees, rocks and huts, seen by who walks or flies."""
+    """Hills with trees, rocks and huts, for walking or flying cameras."""
     rng = builder.rng
     extent = float(np.exp(rng.uniform(np.log(25), np.log(120))))
     builder.add(_ground(builder, extent, 128, extent * rng.uniform(0.01, 0.06)))
@@ -232,14 +243,14 @@ def _ground(builder: SceneBuilder, extent: float, count: int, relief_m: float) -
 
 
 def _scatter(
-    builder: SceneBuilder, props: tuple[Prop, ...], count: int, half: tuple[float, float], min_y: float = 0.0
+    builder: SceneBuilder, objects: tuple[SceneObject, ...], count: int, half: tuple[float, float], min_y: float = 0.0
 ) -> None:
-    """Things on the ground within ``half`` of the origin along x and y, at least ``min_y`` from the x axis."""
+    """Place objects on the ground within ``half`` of the origin along x and y, at least ``min_y`` from the x axis."""
     rng = builder.rng
     for _ in range(count):
         x, y = rng.uniform(-half[0], half[0]), rng.choice([-1, 1]) * rng.uniform(min_y, half[1])
-        prop = props[rng.integers(len(props))]
-        prop(builder, (x, y, builder.ground_height(x, y)), rng.uniform(0, 360))
+        scene_object = objects[rng.integers(len(objects))]
+        scene_object(builder, (x, y, builder.ground_height(x, y)), rng.uniform(0, 360))
 
 
 def _sun(rng: np.random.Generator) -> Light:

@@ -1,7 +1,7 @@
 """CNNGeometric's recipe: the grid loss on photos under random affine, homography and thin-plate spline warps.
 
 ``cnn_geometric_lite`` works on PoSFeat-lite's descriptor maps, which stay as they are: that network is no part of the
-weights. A photo gives one source and a target for each model. With ``joint``, every head learns from every target the
+weights. Each photo yields one source, and one target per model. With ``joint``, every head learns from every target the
 best that its own model can do (so that the affine head, the first stage, knows views that are not affine); without,
 each from those of its own model, as published.
 """
@@ -33,7 +33,7 @@ from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 LOSS_GRID = 20  # points along each side
 _PADDING = 0.5  # of the image's sides, mirrored on each of them
-_CROP = 9 / 16  # of the image's sides, what the pair shows of it
+_CROP = 9 / 16  # of the image's sides, the visible part of the pair
 
 
 def grid_loss(model: str, theta: Tensor, true_theta: Tensor) -> Tensor:
@@ -48,9 +48,9 @@ def synthetic_pair(
 ) -> tuple[Tensor, Tensor]:
     """Source and target (B, C, size, size) of images (B, C, H, W), which theta (B, P) aligns.
 
-    The source shows the middle of the image, the target what theta samples around there; the image is continued by its
-    mirror image. ``align_corners=False`` is what the published code does on today's PyTorch, to whose default it leaves
-    that; the published weights were trained with True.
+    The source shows the middle of the image, the target the samples of theta around it; the image is continued by its
+    mirror image. ``align_corners=False`` is the behaviour of the published code with the default of recent PyTorch; the
+    published weights were trained with True.
     """
     padded = pad_symmetric(image, round(_PADDING * image.shape[2]), round(_PADDING * image.shape[3]))
     scale = _CROP / (1 + 2 * _PADDING)
@@ -64,7 +64,7 @@ def synthetic_pair(
 
 
 def synthetic_views(image: Tensor, warps: Sequence[tuple[str, Tensor]], size: tuple[int, int]) -> list[Tensor]:
-    """What each warp, (model, theta), shows of images (B, C, H, W): views (B, C, *size), not only square ones.
+    """Return the view (B, C, *size) of images (B, C, H, W) under each warp, (model, theta).
 
     As ``synthetic_pair``, whose source is the view of the identity: theta takes a view's points to that one.
     """
@@ -97,11 +97,11 @@ class CNNGeometricTraining(RecipeConfig):
     batch_size: int = parameter(6, "photos in a step, of each process; three pairs each", minimum=1)
     learning_rate: float = parameter(5e-4, "at its peak; it falls along a cosine to a hundredth", minimum=0)
     ema_decay: float = parameter(
-        0.99, "of the moving average of the weights, which is what is validated and kept", minimum=0, maximum=1
+        0.99, "of the moving average of the weights, which is validated and kept", minimum=0, maximum=1
     )
     width: int = parameter(240, "of the images, a multiple of 16", minimum=64)
     height: int = parameter(176, "of the images, a multiple of 16", minimum=64)
-    head: str = parameter("compact", "what regresses the parameters", choices=("compact", "paper"))
+    head: str = parameter("compact", "head that regresses the parameters", choices=("compact", "paper"))
     joint: bool = parameter(False, "every head learns from the warps of all models")
     strength: float = parameter(1.0, "of the warps; 1 as published", minimum=0.0, maximum=1.5)
     photometric: float = parameter(0.5, "probability that a view is distorted", minimum=0, maximum=1)
@@ -144,7 +144,7 @@ class CNNGeometricLiteRecipe(Recipe):
         return sample
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The grid loss (equation 4), summed over the heads; logged are mean grid errors, as shares of the side."""
+        """The grid loss (equation 4), summed over the heads; logs mean grid errors, as fractions of the side."""
         losses, numbers = [], {}
         for model, squared in self._squared_errors(network, batch).items():
             own = squared[:, MODELS.index(model)]
@@ -153,7 +153,7 @@ class CNNGeometricLiteRecipe(Recipe):
         return torch.stack(losses).sum(), numbers
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Mean grid errors of each head on warps of its model, as shares of the image's side, on photos held out."""
+        """Mean grid errors of each head on warps of its model, as fractions of the image's side, on held-out photos."""
         errors: dict[str, list[float]] = {model: [] for model in MODELS}
         for batch in self._validation:
             for model, squared in self._squared_errors(network, batch).items():
@@ -187,8 +187,8 @@ class CNNGeometricLiteRecipe(Recipe):
     @torch.no_grad()
     def _maps(self, images: Tensor) -> Tensor:
         """Descriptor maps (B, 128, 15, 15), averaged as the network does, of images (B, 3, H, W) uint8."""
-        mean, deviation = level_statistics()
-        pixels = ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+        mean, std = level_statistics()
+        pixels = ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
         return DescriptorMapTrunk()(self._descriptors(pixels).local).contiguous()
 
     def _pairs(self, photo: Path, rng: np.random.Generator, photometric: float) -> dict[str, Tensor]:
@@ -228,7 +228,7 @@ class CNNGeometricLiteRecipe(Recipe):
 def _turned(maps: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
     """All of a batch mirrored or not, from left to right, from top to bottom and across the diagonal, at random.
 
-    Maps of mirrored images are other maps, but what corresponds still does.
+    The maps of mirrored images differ, but their correspondences remain valid.
     """
     grid = goals.unflatten(2, (LOSS_GRID, LOSS_GRID))  # (B, 3, rows, columns, x and y)
     mirror_x, mirror_y, transpose = (torch.rand(3) < 0.5).tolist()
@@ -246,9 +246,9 @@ def random_theta(model: str, rng: np.random.Generator, strength: float = 1.0) ->
     if model != "affine":
         start = identity(model)
         return (start + strength * torch.from_numpy(rng.uniform(-_MAX_JITTER, _MAX_JITTER, len(start))).float())[None]
-    turn, shear = strength * rng.uniform(-_MAX_TURN, _MAX_TURN), rng.uniform(-_MAX_SHEAR, _MAX_SHEAR)
+    rotation, shear = strength * rng.uniform(-_MAX_TURN, _MAX_TURN), rng.uniform(-_MAX_SHEAR, _MAX_SHEAR)
     stretch = 1 + strength * rng.uniform(-_MAX_STRETCH, _MAX_STRETCH, 2)
-    matrix = _turn(turn) @ _turn(-shear) @ np.diag(stretch) @ _turn(shear)
+    matrix = _turn(rotation) @ _turn(-shear) @ np.diag(stretch) @ _turn(shear)
     shift = strength * rng.uniform(-_MAX_SHIFT, _MAX_SHIFT, 2)
     return torch.from_numpy(np.column_stack([matrix, shift]).reshape(1, 6)).float()
 
@@ -258,7 +258,7 @@ def _turn(angle: float) -> np.ndarray:
 
 
 def _as_image(view: Tensor, rng: np.random.Generator, photometric: float) -> Tensor:
-    """A view (3, H, W) as a camera gives it, uint8."""
+    """A distorted view (3, H, W) uint8, as of a real camera."""
     image = view.round().clamp(0, 255).byte()
     if rng.random() >= photometric:
         return image

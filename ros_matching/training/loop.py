@@ -1,4 +1,4 @@
-"""The loop that all recipes share: schedule, mixed precision, moving average, checkpoints, validation, processes.
+"""The training loop of all recipes: schedule, mixed precision, moving average, checkpoints, validation, processes.
 
     train(recipe, TrainingOptions(out=Path("run"), minutes=60), command="...")
 
@@ -35,7 +35,7 @@ _FINAL_RATE = 0.01
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a run goes, other than what it trains.
+    """Options of a run, independent of the recipe.
 
     ``minutes`` of training, without validation, in place of the recipe's ``steps``; ``validate_minutes`` between
     validations (there is one at the end); ``workers`` processes prepare samples, 0: the loop itself does;
@@ -104,7 +104,7 @@ class _Run:
         """Train, validate now and then and at the end, keep the best."""
         last_validation = last_checkpoint = self.seconds
         batches = iter(self._loader())
-        first = next(batches)  # before the clock runs: what a recipe finds once and keeps is found now
+        first = next(batches)  # before the clock starts: cached data of a recipe is created now
         batches = chain([first], batches)
         with tqdm(total=self.schedule.total, disable=self.options.hide_progress, unit=self.schedule.unit) as bar:
             while not self.processes.agree(self.schedule.progress(self.step, self.seconds) >= 1):
@@ -144,7 +144,7 @@ class _Run:
         return loss.detach(), {**numbers, "gradient": norm.detach()}
 
     def _is_finite(self, norm: Tensor) -> bool:
-        """Whether to take this step; a batch without a usable gradient is left out, and many in a row are an error."""
+        """Return True to take this step; a batch without a usable gradient is skipped, many in a row are an error."""
         if bool(torch.isfinite(norm)):
             self.bad_steps = 0
             return True

@@ -2,8 +2,8 @@
 
 The paper's hybrid loss (eq. 8 to 10): balanced cross entropy of five sets of logits, with the adaptive temperature, and
 the epipolar geometry of the result. To it comes the supervision of the preliminary weights, which the published code
-leaves untrained. Matches come from real and rendered images by our own front ends and by SIFT, and in part from thin
-air (``ncmnet_synthetic``), so that what is learned is not bound to one front end.
+leaves untrained. Matches come from real and rendered images by several matchers, and in part are synthetic
+(``ncmnet_matches.synthetic_matches``), so that the network does not adapt to one matcher.
 """
 
 from __future__ import annotations
@@ -28,14 +28,21 @@ from ros_matching.networks.ncmnet.network import (
 )
 from ros_matching.training.ncmnet_losses import INLIER_RESIDUAL, SupervisionConfig, geometry_loss, pruning_loss
 from ros_matching.training.ncmnet_matches import (
-    PosedMatches,
+    PutativeMatches,
     compact,
     synthetic_matches,
     varied,
     virtual_matches,
     with_moving_body,
 )
-from ros_matching.training.ncmnet_pairs import FRONT_ENDS, TRAINING_GAPS, MatchSet, front_end, is_useful, match_set
+from ros_matching.training.ncmnet_pairs import (
+    PUTATIVE_MATCHERS,
+    TRAINING_GAPS,
+    MatchSet,
+    is_useful,
+    match_set,
+    putative_matcher,
+)
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
 
 _VALIDATION_PAIRS = 120  # at least, where there are as many
@@ -49,12 +56,12 @@ class PruningConfig(RecipeConfig):
     batch_size: int = parameter(8, "samples in a step, of each process", minimum=1)
     matches: int = parameter(512, "most matches of each pair; from step to step another number", minimum=64)
     min_matches: int = parameter(160, "fewest matches of each pair", minimum=64)
-    synthetic: float = parameter(0.25, "share of samples that are made without images", minimum=0, maximum=1)
-    moving: float = parameter(
-        0.4, "share of the others in which a part of the scene is made to move by itself", minimum=0, maximum=1
-    )
+    synthetic: float = parameter(0.25, "fraction of samples that are synthetic, without images", minimum=0, maximum=1)
+    moving: float = parameter(0.4, "fraction of the others with an added moving body", minimum=0, maximum=1)
     pairs: str = parameter("ncmnet_pairs.npz", "file of the matches of image pairs, made if it is not there")
-    front_ends: str = parameter(",".join(FRONT_ENDS), "what finds these matches, comma separated")
+    matchers: str = parameter(
+        ",".join(PUTATIVE_MATCHERS), "matchers of these images, comma separated", former_name="front_ends"
+    )
     description: str = parameter("", "weights of posfeat_lite for that; empty: those installed")
     max_keypoints: int = parameter(2048, "keypoints of an image for that", minimum=100)
     worlds: int = parameter(120, "rendered worlds for that, six views each", minimum=0)
@@ -80,13 +87,13 @@ class LitePruning(Recipe):
     @cached_property
     def _pairs(self) -> MatchSet:
         config = self.config
-        names = [name.strip() for name in config.front_ends.split(",")]
+        names = [name.strip() for name in config.matchers.split(",")]
         weights = Path(config.description) if config.description else None
         kept = ("front_ends", "description", "max_keypoints", "worlds", "seed")
         return match_set(
             Path(config.pairs),
             self.data,
-            {name: front_end(name, config.max_keypoints, weights) for name in names},
+            {name: putative_matcher(name, config.max_keypoints, weights) for name in names},
             config.worlds,
             config.seed,
             {key: getattr(config, key) for key in kept},
@@ -102,15 +109,15 @@ class LitePruning(Recipe):
             pair = varied(self._real_pair(self._pairs.training, rng), count, rng)
         return _tensors(pair) | {"number": torch.tensor(index)}
 
-    def _real_pair(self, pairs: list[PosedMatches], rng: np.random.Generator) -> PosedMatches:
-        """One of the pairs, at random; in some of them a body moves by itself."""
+    def _real_pair(self, pairs: list[PutativeMatches], rng: np.random.Generator) -> PutativeMatches:
+        """One of the pairs, at random; in some of them with a moving body."""
         pair, other = (pairs[int(rng.integers(len(pairs)))] for _ in range(2))
         if rng.random() >= self.config.moving:
             return pair
         return _with_body(pair, other, rng)
 
-    def _validation_pairs(self) -> list[PosedMatches]:
-        """Pairs of frames and worlds that are not trained on; every second one with a body that moves by itself."""
+    def _validation_pairs(self) -> list[PutativeMatches]:
+        """Pairs of frames and worlds that are not trained on; every second one with a moving body."""
         every = self._pairs.validation
         some = every[:: max(len(every) // _VALIDATION_PAIRS, 1)]
         rng = np.random.default_rng(0)
@@ -139,8 +146,8 @@ class LitePruning(Recipe):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Means over pairs of frames and worlds that are not trained on, nor reported.
 
-        ``average_precision`` of the confidence in each match, by which poses are weighed; ``recall`` and ``precision``
-        of the confident ones; ``f_score`` of what fits the essential matrix, and ``geometry``, how right that is.
+        ``average_precision`` of the confidence in each match, the weights of poses; ``recall`` and ``precision``
+        of the confident ones; ``f_score`` of the matches that fit the essential matrix, and ``geometry``, its accuracy.
         """
         device = next(network.parameters()).device
         rows = []
@@ -158,10 +165,10 @@ class LitePruning(Recipe):
         return dict(zip(names, map(float, np.mean(rows, axis=0)), strict=True))
 
     def trained_on(self) -> str:
-        """The sequences, by what, and what was made."""
+        """Return the sequences, the matchers and the synthetic data."""
         names = " and ".join(TRAINING_GAPS)
         return (
-            f"matches by {self.config.front_ends} in {names} (the first two thirds; hololens_000 is sample data of "
+            f"matches by {self.config.matchers} in {names} (the first two thirds; hololens_000 is sample data of "
             "deep-video-mvs, MIT; fox a sample of instant-ngp) and in rendered worlds with photos of BSDS500 "
             "(research) and ImageNet (non-commercial) as textures; synthetic matches"
         )
@@ -179,8 +186,8 @@ class FullPruning(LitePruning):
         return NCMNet()
 
 
-def _with_body(pair: PosedMatches, other: PosedMatches, rng: np.random.Generator) -> PosedMatches:
-    """The pair with a body that moves by itself as in ``other``; unchanged where too few right matches would remain."""
+def _with_body(pair: PutativeMatches, other: PutativeMatches, rng: np.random.Generator) -> PutativeMatches:
+    """The pair with a moving body of the matches of ``other``; unchanged if too few right matches would remain."""
     region = compact(np.concatenate([pair.matches[:, :2], other.matches[:, :2]]), rng)
     moving = with_moving_body(pair, other, region)
     return moving if is_useful(moving) else pair
@@ -192,7 +199,7 @@ def _estimate(network: nn.Module, matches: Tensor) -> tuple[Pruning, Tensor]:
     return pruning, essential
 
 
-def _tensors(pair: PosedMatches) -> dict[str, Tensor]:
+def _tensors(pair: PutativeMatches) -> dict[str, Tensor]:
     arrays = {"matches": pair.matches, "residuals": pair.residuals, "virtual": virtual_matches(pair.essential)}
     return {key: torch.from_numpy(array).float() for key, array in arrays.items()}
 

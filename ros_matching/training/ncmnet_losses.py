@@ -1,8 +1,8 @@
-"""What NCMNet is trained on: inlier classification in five places, and the epipolar geometry of the result.
+"""Losses of NCMNet: inlier classification at five outputs, and the epipolar geometry of the result.
 
 The published training stops there. ``SupervisionConfig`` adds what the paper describes but its code leaves untrained:
 the preliminary weights, by the same classification, and the global-graph spaces, by neighbourhood components analysis
-(Goldberger et al. 2004), as all they do is to say which matches are neighbours.
+(Goldberger et al. 2004), because they only define the neighbours of matches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_GEOMETRY_RESIDUAL = 0.1
 
 @dataclass(frozen=True)
 class SupervisionConfig(Config):
-    """How much of each part goes into the loss; the defaults are those of the published training."""
+    """Weights of the parts of the loss; the defaults are those of the published training."""
 
     geometry_weight: float = parameter(0.5, "weight of the epipolar geometry", minimum=0, maximum=100)
     preliminary_weight: float = parameter(0.0, "weight of the preliminary weights", minimum=0, maximum=100)
@@ -57,7 +57,7 @@ def geometry_loss(essential: Tensor, virtual_matches: Tensor) -> Tensor:
 
 
 def graph_loss(features: Tensor, residuals: Tensor) -> Tensor:
-    """How unlikely an inlier is to have an inlier as its neighbour in the space of ``features`` (B, N, C).
+    """Negative log probability that neighbours of inliers in the space of ``features`` (B, N, C) are inliers.
 
     The neighbour of a match is drawn by the softmax of the negative squared distances to the others, in units of the
     mean one; the loss is the mean over inliers of the negative logarithm of the probability to draw an inlier.
@@ -84,7 +84,7 @@ def pruning_loss(
     virtual_matches: Tensor,
     config: SupervisionConfig,
 ) -> Tensor:
-    """The whole loss of a forward pass; ``essential`` (B, 3, 3) is what the eight-point method made of it."""
+    """The whole loss of a forward pass; ``essential`` (B, 3, 3) is the result of the eight-point method."""
     carried = carried_residuals(pruning, residuals)
     loss = sum(classification_loss(logits, d) for logits, d in zip(pruning.logits, carried, strict=True))
     if config.geometry_weight:

@@ -1,6 +1,6 @@
 """Recipe of NCNet on the descriptor maps of PoSFeat-lite, which stay as they are.
 
-The paper's weak loss needs no truth: pairs that show the same should match better than pairs that do not. Where truth
+The paper's weak loss needs no ground truth: pairs of one scene should match better than other pairs. If ground truth
 is at hand, by a homography or by depth and pose, the strong loss is the cross entropy of the right cell among all that
 a cell's consensus is shared between. Training goes through the very code that matches: the same coarse maps and the
 strongest pairs alone.
@@ -23,7 +23,7 @@ from ros_matching.evaluation.data_split import training_frames, training_photos,
 from ros_matching.networks.checkpoint import load_named, weights_file
 from ros_matching.networks.ncnet.matcher import ConsensusConfig, ConsensusMatcher, coarse_map, unit_map
 from ros_matching.networks.ncnet.network import consensus_network, correlate, normalize
-from ros_matching.training.ncnet_losses import found_share, match_score, strong_loss
+from ros_matching.training.ncnet_losses import found_fraction, match_score, strong_loss
 from ros_matching.training.ncnet_samples import CellPair, photo_cells, varied_cells, view_cells
 from ros_matching.training.posfeat_description import normalised
 from ros_matching.training.recipe import Batch, Recipe, RecipeConfig
@@ -43,9 +43,9 @@ class ConsensusTrainingConfig(RecipeConfig):
     height: int = parameter(336, "of the training images, a multiple of 16", minimum=64)
     strongest: int = parameter(10, "pairs kept for every cell of either image", minimum=1)
     weak_weight: float = parameter(0.0, "weight of the weak loss", minimum=0)
-    strong_weight: float = parameter(1.0, "weight of the strong loss, which needs truth", minimum=0)
+    strong_weight: float = parameter(1.0, "weight of the strong loss, which needs ground truth", minimum=0)
     views: float = parameter(
-        0.5, "share of pairs that are views of hololens_000, by depth; the rest are photos", minimum=0, maximum=1
+        0.5, "fraction of pairs that are views of hololens_000, by depth; the rest are photos", minimum=0, maximum=1
     )
     pairs: int = parameter(400, "different pairs, whose maps are kept in memory", minimum=1)
     description: str = parameter("", "weights of posfeat_lite; empty: those installed")
@@ -61,7 +61,7 @@ class LiteConsensus(Recipe):
     selection = "found"
 
     def make_network(self) -> nn.Module:
-        """MapInitializer from a vote: the sum over the neighbours that are displaced alike in both images.
+        """Initialise by a vote: the sum over the neighbours of equal displacement in both images.
 
         With PyTorch's initial weights the last ReLU leaves most pairs at zero, without a gradient: the best cell is the
         true one for 15 % of the cells, by the vote for 73 %, by the correlation alone for 59 %.
@@ -105,7 +105,7 @@ class LiteConsensus(Recipe):
     def sample(self, index: int) -> dict[str, Tensor]:
         """The coarse ``maps`` (2, D, h, w) of a pair, and where their cells appear in each other, (2, N, 2) in cells.
 
-        Turned and mirrored at random: to the consensus network, which sees no more than similarities, it is another.
+        Rotated and mirrored at random: a different sample for the consensus network, whose input are similarities.
         """
         maps, targets = self._pair(index % self.config.pairs)
         return varied_cells(maps.float(), targets, self.generator(index))
@@ -132,7 +132,7 @@ class LiteConsensus(Recipe):
         """Weak and strong loss by their weights; of the weak one, pairs that do not match are neighbours' halves."""
         maps, targets, config = batch["maps"], batch["targets"], self.config
         scores = [self._scores(network, *pair) for pair in maps]
-        found = [found_share(s, t, maps.shape[-1]) for s, t in zip(scores, targets, strict=True)]
+        found = [found_fraction(s, t, maps.shape[-1]) for s, t in zip(scores, targets, strict=True)]
         numbers = {"found": torch.stack(found).mean()}
         loss = scores[0].new_zeros(())
         if config.strong_weight:
@@ -146,12 +146,12 @@ class LiteConsensus(Recipe):
         return loss, numbers
 
     def _scores(self, network: nn.Module, map0: Tensor, map1: Tensor) -> Tensor:
-        """What matching makes of two maps (D, h, w): scores (cells of 0, cells of 1)."""
+        """Return the scores (cells of 0, cells of 1) of matching two maps (D, h, w)."""
         return ConsensusMatcher(network, self._matching).consensus(correlate(map0[None], map1[None]))
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """``found``: share of the cells, of held-out photos and views, whose best cell is the true one.
+        """``found``: fraction of the cells, of held-out photos and views, whose best cell is the true one.
 
         ``before`` is the same of the correlation alone, ``photos`` and ``views`` are the two parts.
         """
@@ -161,8 +161,8 @@ class LiteConsensus(Recipe):
         for kind, maps, targets in self._validation:
             maps, targets = maps.to(device).float(), targets.to(device)
             plain = correlate(maps[:1], maps[1:]).flatten(4).flatten(0, 3)
-            after[kind].append(float(found_share(self._scores(network, *maps), targets, maps.shape[-1])))
-            before.append(float(found_share(plain, targets, maps.shape[-1])))
+            after[kind].append(float(found_fraction(self._scores(network, *maps), targets, maps.shape[-1])))
+            before.append(float(found_fraction(plain, targets, maps.shape[-1])))
         means = {kind: float(np.mean(values)) for kind, values in after.items()}
         return {"found": float(np.mean(list(means.values()))), "before": float(np.mean(before)), **means}
 

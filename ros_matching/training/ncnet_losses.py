@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_RIGHT_CELLS = 0.75  # a cell is found that lies no further from the true place, in cells, along either axis
+_RIGHT_CELLS = 0.75  # largest distance of a found cell from the true position, in cells, along either axis
 _EPS = 1e-6
 
 
 @torch.no_grad()
-def found_share(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
-    """The share of the cells with a target, of both images, whose best cell is the true one; a scalar.
+def found_fraction(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
+    """Return the fraction of the cells with a target, of both images, whose best cell is the true one; a scalar.
 
     ``scores`` (cells of 0, cells of 1); ``targets`` (2, N, 2) are x and y in cells of the other image, NaN unknown, of
     the cells of 0 and of 1, both of which have ``columns``.
@@ -21,25 +21,25 @@ def found_share(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
     hits, known = [], []
     for table, points in ((scores, targets[0]), (scores.T, targets[1])):
         best, cell = table.max(dim=1)
-        place = torch.stack([cell % columns, cell // columns], dim=1)
-        near = (place - points).abs().amax(dim=1) <= _RIGHT_CELLS  # false where unknown
+        found = torch.stack([cell % columns, cell // columns], dim=1)
+        near = (found - points).abs().amax(dim=1) <= _RIGHT_CELLS  # false where unknown
         hits.append((near & (best > 0)).sum())
         known.append(points.isfinite().all(dim=1).sum())
     return sum(hits) / sum(known).clamp(min=1)
 
 
 def strong_loss(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
-    """Mean cross entropy of the four cells around the true place, by bilinear weights, over cells with a target.
+    """Mean cross entropy of the four cells around the true position, by bilinear weights, over cells with a target.
 
-    The probability of a cell is its share of the scores, which are not negative, of all cells of the other image.
-    Arguments as for ``found_share``; 0 where no cell has a target.
+    The probability of a cell is its fraction of the scores, which are not negative, of all cells of the other image.
+    Arguments as for ``found_fraction``; 0 where no cell has a target.
     """
     losses = []
     for table, points in ((scores, targets[0]), (scores.T, targets[1])):
         rows = points.isfinite().all(dim=1).nonzero()[:, 0]
         cells, weights = _around(points[rows], columns, table.shape[1] // columns)
-        shares = table[rows].gather(1, cells) / (table[rows].sum(dim=1, keepdim=True) + _EPS)
-        losses.append(-(weights * (shares + _EPS).log()).sum(dim=1))
+        probabilities = table[rows].gather(1, cells) / (table[rows].sum(dim=1, keepdim=True) + _EPS)
+        losses.append(-(weights * (probabilities + _EPS).log()).sum(dim=1))
     each = torch.cat(losses)
     return each.sum() / max(len(each), 1)
 
@@ -74,7 +74,7 @@ def weak_loss(
 ) -> Tensor:
     """Score of pairs that do not belong together, A rolled by one within the batch, minus that of pairs that do.
 
-    ``network`` gives (b, 1, hA, wA, hB, wB) of a batch of pairs.
+    ``network`` returns (b, 1, hA, wA, hB, wB) of a batch of pairs.
     """
     positive = match_score(network(images_a, images_b), normalization)
     negative = match_score(network(images_a.roll(-1, dims=0), images_b), normalization)

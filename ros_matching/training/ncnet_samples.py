@@ -1,4 +1,4 @@
-"""Pairs of images of which it is known where the cells of the one appear in the other."""
+"""Pairs of images with known correspondences of their cells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CellPair(NamedTuple):
     """``images`` (2, 3, H, W) uint8 and ``targets`` (2, N, 2).
 
     ``targets[0]`` is where the centres of the cells of image 0, row by row, appear in image 1, x and y in cells whose
-    centres are at integers; NaN where they are not seen, or nobody knows. ``targets[1]`` is the other way round.
+    centres are at integers; NaN if not visible or unknown. ``targets[1]`` is the other direction.
     """
 
     images: Tensor
@@ -51,7 +51,7 @@ def view_cells(views: ViewTuple, cell_px: int) -> CellPair:
     centres = cell_centres(width, height, cell_px)
     targets = []
     for a, b in ((0, 1), (1, 0)):
-        points, seen = project_points(
+        points, is_visible = project_points(
             centres,
             views["depth"][a],
             views["intrinsics"][a],
@@ -62,7 +62,7 @@ def view_cells(views: ViewTuple, cell_px: int) -> CellPair:
             moving_b=views["moving"][b],
             tolerance=0.05,
         )
-        targets.append(points.masked_fill(~seen[:, None], torch.nan))
+        targets.append(points.masked_fill(~is_visible[:, None], torch.nan))
     return CellPair(views["images"][:2], _in_cells(torch.stack(targets), cell_px))
 
 
@@ -90,7 +90,7 @@ def _within(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shows(pair: PhotoPair, points: np.ndarray) -> np.ndarray:
-    """Which points (N, 2) of view 0 lie in it and on the photo."""
+    """Return True for points (N, 2) inside view 0 and the photo."""
     inside = _within(points, pair.inside0.shape[::-1])
     x, y = np.where(inside[:, None], points, 0).round().astype(int).T
     return inside & (pair.inside0[y, x] > 0)

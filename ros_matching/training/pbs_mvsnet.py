@@ -40,9 +40,9 @@ from ros_matching.training.recorded_views import RealViewsConfig
 from ros_matching.training.views import ViewSource, ViewTuple
 
 SEQUENCE = "hololens_000"
-_REAL_SIZE = (512, 320)  # of the views of which a part is taken
+_REAL_SIZE = (512, 320)  # of the views before cropping
 _ATTEMPTS = 10  # at a sample that is of use
-_MIN_SEEN = 0.05  # share of pixels with a truth below which a sample is no use
+_MIN_KNOWN = 0.05  # smallest fraction of pixels with known depth
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class PBSMVSNetTraining(RecipeConfig):
     views: int = parameter(4, "views of a sample, the reference among them", minimum=2, maximum=16)
     planes: int = parameter(32, "depth hypotheses", minimum=16)
     levels: int = parameter(1, "levels of the pyramid, each half the size, that the loss is taken at", minimum=1)
-    real: float = parameter(0.4, "share of real views with sensor depth", minimum=0, maximum=1)
+    real: float = parameter(0.4, "fraction of real views with sensor depth", minimum=0, maximum=1)
     rendered: float = parameter(
-        0.35, "share of views of rendered worlds, with exact depth; what is neither is drawn", minimum=0, maximum=1
+        0.35, "fraction of rendered views, with exact depth; the rest are drawn planes", minimum=0, maximum=1
     )
     photometric: float = parameter(0.5, "probability that the views of a sample are distorted", minimum=0, maximum=1)
     loss: str = parameter("l1", "of the depth: in hypotheses, or relative", choices=("l1", "smooth_l1", "relative"))
-    cross_entropy: float = parameter(0.5, "weight of the hypotheses' cross-entropy beside it", minimum=0)
+    cross_entropy: float = parameter(0.5, "weight of the hypotheses' cross-entropy besides it", minimum=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.real + self.rendered > 1 + 1e-9:
             raise ConfigError(
-                f"PBSMVSNetTraining.real and rendered are shares of all samples, got {self.real:g} and "
+                f"PBSMVSNetTraining.real and rendered are fractions of all samples, got {self.real:g} and "
                 f"{self.rendered:g}, more than 1 together"
             )
 
@@ -78,7 +78,7 @@ class PBSMVSNetLiteRecipe(Recipe):
 
     name = "pbs_mvsnet_lite"
     network_name = "pbs_mvsnet_lite"
-    description = "depth of keyframes from posed neighbours, on a CPU"
+    description = "depth of keyframes from neighbours of known pose, on a CPU"
     config_class = PBSMVSNetTraining
     selection = "score"
 
@@ -94,7 +94,7 @@ class PBSMVSNetLiteRecipe(Recipe):
             if rng.random() < self.config.photometric:
                 views["images"] = distorted(views["images"], rng)
             sample = training_sample(views, rng)
-            if torch.isfinite(sample["depth"]).float().mean() > _MIN_SEEN:
+            if torch.isfinite(sample["depth"]).float().mean() > _MIN_KNOWN:
                 break
         return sample
 
@@ -115,7 +115,7 @@ class PBSMVSNetLiteRecipe(Recipe):
         return torch.stack(losses).mean(), numbers
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Errors of the network by itself on real views; the score is the share within 5 % less the relative error."""
+        """Errors of the network alone on real views; the score is the fraction within 5 % minus the relative error."""
         estimator = DepthEstimator(network, DepthConfig(planes=64, refinement=0))
         report = evaluate_depth(estimator.estimate, self._validation_views)
         return {
@@ -140,34 +140,36 @@ class PBSMVSNetLiteRecipe(Recipe):
         self, cost: Tensor, depth: Tensor, near: Tensor, far: Tensor, sampling: str
     ) -> tuple[Tensor, dict[str, Tensor]]:
         planes = cost.shape[1]
-        truth = hypothesis_index(depth, near, far, planes, sampling)
-        valid = (truth >= 0) & (truth <= planes - 1)
-        truth = torch.where(valid, truth, 0)
+        true_index = hypothesis_index(depth, near, far, planes, sampling)
+        valid = (true_index >= 0) & (true_index <= planes - 1)
+        true_index = torch.where(valid, true_index, 0)
         log_probability = functional.log_softmax(-cost.float(), dim=1)
-        steps = torch.arange(planes, dtype=truth.dtype, device=truth.device)
+        steps = torch.arange(planes, dtype=true_index.dtype, device=true_index.device)
         index = torch.einsum("bdhw,d->bhw", log_probability.exp(), steps)
         count = valid.sum().clamp(min=1)
-        error = (index - truth).abs()
+        error = (index - true_index).abs()
         mean_error = torch.where(valid, error, 0).sum() / count
-        value = torch.where(valid, self._penalty(index, truth, near, far, planes, sampling), 0).sum() / count
+        value = torch.where(valid, self._penalty(index, true_index, near, far, planes, sampling), 0).sum() / count
         if self.config.cross_entropy:
-            entropy = torch.where(valid, _cross_entropy(log_probability, truth), 0).sum() / count
+            entropy = torch.where(valid, _cross_entropy(log_probability, true_index), 0).sum() / count
             value = value + self.config.cross_entropy * entropy
         return value, {"index_error": mean_error.detach()}
 
-    def _penalty(self, index: Tensor, truth: Tensor, near: Tensor, far: Tensor, planes: int, sampling: str) -> Tensor:
+    def _penalty(
+        self, index: Tensor, true_index: Tensor, near: Tensor, far: Tensor, planes: int, sampling: str
+    ) -> Tensor:
         if self.config.loss == "l1":
-            return (index - truth).abs()
+            return (index - true_index).abs()
         if self.config.loss == "smooth_l1":
-            return functional.smooth_l1_loss(index, truth, reduction="none")
-        depth, true_depth = (depth_of_index(x, near, far, planes, sampling) for x in (index, truth))
+            return functional.smooth_l1_loss(index, true_index, reduction="none")
+        depth, true_depth = (depth_of_index(x, near, far, planes, sampling) for x in (index, true_index))
         return 10 * (depth / true_depth).log().abs()
 
     def _views(self, index: int, attempt: int, rng: np.random.Generator) -> ViewTuple:
         kind, other = rng.random(), index * _ATTEMPTS + attempt
         if kind >= self.config.real + self.config.rendered:
             return self._drawn.sample(other)
-        # Successive numbers are of the same few worlds, each of which is rendered once.
+        # Successive indices use the same few worlds, each rendered once.
         whole = self._real.sample(other) if kind < self.config.real else self._rendered.sample(index + attempt)
         views = part(whole, self.config.width, self.config.height, rng)
         return mirrored(views) if rng.random() < 0.5 else views
@@ -211,11 +213,11 @@ class PBSMVSNetRecipe(PBSMVSNetLiteRecipe):
 
     name = "pbs_mvsnet"
     network_name = "pbs_mvsnet"
-    description = "depth of keyframes from posed neighbours"
+    description = "depth of keyframes from neighbours of known pose"
 
 
 def hypothesis_index(depth: Tensor, near: Tensor, far: Tensor, planes: int, sampling: str) -> Tensor:
-    """Where depths (B, h, w) lie among the hypotheses of ``depth_hypotheses``; NaN stays."""
+    """Return the index (B, h, w) of depths among the hypotheses of ``depth_hypotheses``; NaN stays."""
     near, far = near[:, None, None], far[:, None, None]
     if sampling == "linear":
         return (depth - near) / (far - near) * (planes - 1)
@@ -230,9 +232,9 @@ def depth_of_index(index: Tensor, near: Tensor, far: Tensor, planes: int, sampli
     return 1 / (1 / near - (1 / near - 1 / far) * index / planes)
 
 
-def _cross_entropy(log_probability: Tensor, truth: Tensor) -> Tensor:
-    """That of the two hypotheses on both sides of the truth (B, h, w), by their nearness."""
-    below = truth.floor().long().clamp(max=log_probability.shape[1] - 2).unsqueeze(1)
-    share = truth - below.squeeze(1)
+def _cross_entropy(log_probability: Tensor, true_index: Tensor) -> Tensor:
+    """Cross entropy of the two hypotheses around the true index (B, h, w), weighted by proximity."""
+    below = true_index.floor().long().clamp(max=log_probability.shape[1] - 2).unsqueeze(1)
+    weight = true_index - below.squeeze(1)
     lower, upper = (log_probability.gather(1, row).squeeze(1) for row in (below, below + 1))
-    return -((1 - share) * lower + share * upper)
+    return -((1 - weight) * lower + weight * upper)

@@ -1,7 +1,7 @@
-"""Scenes of textured rectangles and boxes, seen from several cameras with exact depth: hundreds a minute on one core.
+"""Scenes of textured rectangles and boxes in views with exact depth; fast to draw on a CPU.
 
-Each rectangle is drawn by the homography of its plane, and the nearest one is seen. What full ray-cast worlds give in
-realism these give in number and in variety of slants, occlusions and textures, weak ones on purpose.
+Each rectangle is drawn by the homography of its plane, and the nearest one is visible. What full ray-cast worlds give
+in realism these give in number and in variety of slants, occlusions and textures, weak ones on purpose.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-Texture = Callable[[np.random.Generator], np.ndarray]  # gives a photo (H, W, 3) uint8
+Texture = Callable[[np.random.Generator], np.ndarray]  # returns a photo (H, W, 3) uint8
 
 _SIDE_PX = 256  # of the textures
 _MAX_OBJECTS = 7
@@ -40,11 +40,11 @@ def random_scene(textures: Texture, rng: np.random.Generator) -> list[Facet]:
         depth = 1 / rng.uniform(1 / (0.95 * far), 1 / (0.2 * far))
         center = depth * np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.45, 0.45), 1.0])
         size = depth * np.exp(rng.uniform(np.log(0.06), np.log(0.5), 3))
-        turn = Rotation.from_rotvec(rng.normal(0, 0.7, 3)).as_matrix()
+        rotation = Rotation.from_rotvec(rng.normal(0, 0.7, 3)).as_matrix()
         if rng.random() < 0.5:
-            facets += _box(textures, rng, center, turn, size)
+            facets += _box(textures, rng, center, rotation, size)
         else:
-            facets.append(Facet(center, size[0] * turn[:, 0], size[1] * turn[:, 1], _texture(textures, rng)))
+            facets.append(Facet(center, size[0] * rotation[:, 0], size[1] * rotation[:, 1], _texture(textures, rng)))
     return facets
 
 
@@ -67,7 +67,7 @@ def _draw(
     """Draw one facet where it is nearest so far."""
     rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
     plane = np.column_stack([rotation @ facet.across, rotation @ facet.down, rotation @ facet.center + translation])
-    if abs(np.linalg.det(plane)) < 1e-6:  # seen edge-on
+    if abs(np.linalg.det(plane)) < 1e-6:  # edge-on
         return
     image_from_plane = intrinsics @ plane  # of (a, b, 1); the third entry is the depth
     left, top, right, bottom = (0, 0, *image.shape[1::-1]) if facet.endless else _window(image_from_plane, image)
@@ -123,23 +123,25 @@ def _shrunk(facet: Facet, image_from_plane: np.ndarray) -> np.ndarray:
 
 
 def _background(textures: Texture, rng: np.random.Generator, depth: float) -> Facet:
-    turn = Rotation.from_rotvec(rng.normal(0, 0.35, 3)).as_matrix()
+    rotation = Rotation.from_rotvec(rng.normal(0, 0.35, 3)).as_matrix()
     size = depth * rng.uniform(0.5, 1.5)
-    return Facet(np.array([0, 0, depth]), size * turn[:, 0], size * turn[:, 1], _texture(textures, rng), endless=True)
+    return Facet(
+        np.array([0, 0, depth]), size * rotation[:, 0], size * rotation[:, 1], _texture(textures, rng), endless=True
+    )
 
 
 def _floor(textures: Texture, rng: np.random.Generator, below: float) -> Facet:
-    turn = Rotation.from_euler("zx", [rng.normal(0, 0.2), np.pi / 2 + rng.normal(0, 0.15)]).as_matrix()
+    rotation = Rotation.from_euler("zx", [rng.normal(0, 0.2), np.pi / 2 + rng.normal(0, 0.15)]).as_matrix()
     size = rng.uniform(0.7, 2.5)
     center = np.array([0, below, rng.uniform(1, 3)])
-    return Facet(center, size * turn[:, 0], size * turn[:, 1], _texture(textures, rng), endless=True)
+    return Facet(center, size * rotation[:, 0], size * rotation[:, 1], _texture(textures, rng), endless=True)
 
 
 def _box(
-    textures: Texture, rng: np.random.Generator, center: np.ndarray, turn: np.ndarray, size: np.ndarray
+    textures: Texture, rng: np.random.Generator, center: np.ndarray, rotation: np.ndarray, size: np.ndarray
 ) -> list[Facet]:
     texture = _texture(textures, rng)
-    x, y, z = (turn * size).T
+    x, y, z = (rotation * size).T
     faces = [(z, x, y), (x, y, z), (y, z, x)]
     return [Facet(center + sign * n, a, b, texture) for n, a, b in faces for sign in (-1, 1)]
 

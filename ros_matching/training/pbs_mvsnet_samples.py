@@ -1,4 +1,4 @@
-"""What PBS-MVSNet is given of views, and the truth: images, projections to feature maps, a depth range, depth."""
+"""Training samples of PBS-MVSNet: images, projections to feature maps, a depth range, and ground-truth depth."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ros_matching.training.pbs_mvsnet_planes import draw, random_scene
 from ros_matching.training.photometric import PhotometricConfig, distort
 from ros_matching.training.recorded_views import RealViews, RealViewsConfig
 from ros_matching.training.rendered_views import WorldViews, WorldViewsConfig
-from ros_matching.training.viewpoint_sampling import VantageConfig
+from ros_matching.training.viewpoint_sampling import ViewpointConfig
 from ros_matching.training.views import ViewTuple, view_tuple
 
 _QUANTILE = 0.02  # of the depths, on both sides of the range
 
 
 def training_sample(views: ViewTuple, rng: np.random.Generator) -> dict[str, Tensor]:
-    """What the network is given of views, and the truth: see ``PBSMVSNetLiteRecipe.sample``.
+    """Return the input of the network and the ground truth of views: see ``PBSMVSNetLiteRecipe.sample``.
 
-    Depth that no source sees is unknown. The range is that of robust quantiles of the depth, widened at random.
+    Depth outside all sources is unknown. The range is that of robust quantiles of the depth, widened at random.
     """
     intrinsics = feature_intrinsics(views["intrinsics"].double())
     camera_from_world = torch.linalg.inv(views["world_from_camera"].double())
@@ -41,11 +41,11 @@ def training_sample(views: ViewTuple, rng: np.random.Generator) -> dict[str, Ten
     else:
         near, far = torch.quantile(known, torch.tensor([_QUANTILE, 1 - _QUANTILE]).double()).tolist()
     range_ = torch.tensor([near / np.exp(rng.uniform(0.02, 0.5)), far * np.exp(rng.uniform(0.02, 0.5))])
-    seen = _seen(depth, intrinsics, camera_from_world)
+    is_visible = _seen(depth, intrinsics, camera_from_world)
     return {
         "images": views["images"],
         "projections": projections.float(),
-        "depth": torch.where(seen, depth, torch.nan).float(),
+        "depth": torch.where(is_visible, depth, torch.nan).float(),
         "range": range_.float(),
     }
 
@@ -65,15 +65,15 @@ def distorted(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _seen(depth: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tensor:
-    """Which points (h, w) are inside of at least one source's image; the world is the reference's camera."""
+    """Return (h, w) bool, True for points inside at least one source; the world is the reference camera."""
     sources = zip(intrinsics[1:], camera_from_world[1:], strict=True)
-    seen = [seen_in_source(depth, intrinsics[0], matrix, pose, tuple(depth.shape)) for matrix, pose in sources]
-    return torch.stack(seen).any(dim=0)
+    visible = [seen_in_source(depth, intrinsics[0], matrix, pose, tuple(depth.shape)) for matrix, pose in sources]
+    return torch.stack(visible).any(dim=0)
 
 
 _FOV_DEG = (40.0, 75.0)
 _BASELINES = (0.02, 0.15)  # relative to the depth
-_NEAR_VIEWS = VantageConfig(
+_NEAR_VIEWS = ViewpointConfig(
     min_baseline=0.02,
     max_baseline=0.2,
     gaze=0.08,
@@ -119,7 +119,7 @@ class DrawnViews:
 
 
 class RenderedViews:
-    """Views of rendered worlds, near enough to each other for depth; what moves by itself has no depth (NaN).
+    """Views of rendered worlds, close enough to each other for depth; moving objects have no depth (NaN).
 
     They are half as large again as ``width`` x ``height``, for ``part`` to cut from.
     """
@@ -134,7 +134,7 @@ class RenderedViews:
             distort=False,
             seed=seed,
         )
-        self._views = WorldViews(photos, config, vantage=_NEAR_VIEWS)
+        self._views = WorldViews(photos, config, viewpoints=_NEAR_VIEWS)
 
     def sample(self, index: int) -> ViewTuple:
         """One of the samples of the few worlds that the neighbours of ``index`` are of, too."""
@@ -163,7 +163,7 @@ class SequenceViews(RealViews):
 
 
 def _beside(depth: float, rng: np.random.Generator) -> np.ndarray:
-    """The pose of a camera beside the one at the origin, turned to look about where that looks."""
+    """A random pose of a camera next to the one at the origin, with about the same target."""
     direction = rng.normal(size=3) * [1.0, 1.0, 0.5]
     baseline = depth * np.exp(rng.uniform(*np.log(_BASELINES)))
     position = baseline * direction / np.linalg.norm(direction)
@@ -175,7 +175,7 @@ def _beside(depth: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def part(views: ViewTuple, width: int, height: int, rng: np.random.Generator) -> ViewTuple:
-    """A random window of the first view, at a random size, and in each other view what is about the same.
+    """A random window of the first view, at a random size, and about the same region of each other view.
 
     Between the whole view, resized to at least ``width`` x ``height``, and a window of that size without resizing.
     """
@@ -206,7 +206,7 @@ def part(views: ViewTuple, width: int, height: int, rng: np.random.Generator) ->
 
 
 def mirrored(views: ViewTuple) -> ViewTuple:
-    """The world seen in a mirror: left and right change places."""
+    """Mirror the world: left and right are exchanged."""
     intrinsics = views["intrinsics"].clone()
     intrinsics[:, 0, 2] = views["images"].shape[3] - 1 - intrinsics[:, 0, 2]
     mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
@@ -226,7 +226,7 @@ def _resized(intrinsics: np.ndarray, across: float, down: float) -> np.ndarray:
 
 
 def _corner(point: np.ndarray, size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    """Where to cut, so that a homogeneous pixel is in the middle as far as the image goes."""
+    """The start of a crop with a homogeneous pixel at its centre, as far as the image permits."""
     u, v = point[:2] / max(point[2], 1e-6)
     left, top = np.clip([u - (width - 1) / 2, v - (height - 1) / 2], 0, [size[0] - width, size[1] - height])
     return round(float(left)), round(float(top))

@@ -1,9 +1,9 @@
-"""What light, lens and sensor do to one view: an image-space photometric model for training, by a generator.
+"""Photometric augmentation of a view: effects of light, lens and sensor in image space.
 
 The order is that of a camera: shadow and specular light, focus and motion blur, vignetting, exposure, white balance
 and tone curve, sensor noise, JPEG. Everything multiplicative is done in the encoded image: for a curve
 ``v = L ** (1 / gamma)`` a gain g on the light L is the gain ``g ** (1 / gamma)`` on v, which saves the way to linear
-light and back. No step moves the image: all kernels are symmetric, so that pixels keep their truth.
+light and back. No step moves the image: all kernels are symmetric, so that the ground truth of pixels remains valid.
 """
 
 from __future__ import annotations
@@ -23,20 +23,30 @@ _COARSE = 8  # light fields are smooth: they are made at an eighth of the size
 
 @dataclass(frozen=True)
 class PhotometricConfig(Config):
-    """How strong each effect is. Probabilities are per view; sigmas of a normal, ``highest`` of a uniform draw."""
+    """Strengths of the effects: probabilities per view, standard deviations of normal and limits of uniform draws."""
 
-    exposure_stops: float = parameter(0.5, "sigma of the exposure, in stops", minimum=0.0, maximum=4.0)
-    white_balance: float = parameter(0.06, "sigma of the log gain of red and of blue", minimum=0.0, maximum=1.0)
-    gamma: float = parameter(0.15, "sigma of the log of the tone curve's exponent", minimum=0.0, maximum=1.0)
-    saturation: float = parameter(0.25, "sigma of the log of the colour saturation", minimum=0.0, maximum=2.0)
-    vignetting: float = parameter(0.5, "highest share of light lost in the corners", minimum=0.0, maximum=0.95)
+    exposure_stops: float = parameter(0.5, "standard deviation of the exposure, in stops", minimum=0.0, maximum=4.0)
+    white_balance: float = parameter(
+        0.06, "standard deviation of the log gain of red and of blue", minimum=0.0, maximum=1.0
+    )
+    gamma: float = parameter(
+        0.15, "standard deviation of the log of the tone curve's exponent", minimum=0.0, maximum=1.0
+    )
+    saturation: float = parameter(
+        0.25, "standard deviation of the log of the colour saturation", minimum=0.0, maximum=2.0
+    )
+    vignetting: float = parameter(0.5, "highest fraction of light lost in the corners", minimum=0.0, maximum=0.95)
     shadow: float = parameter(0.25, "probability of a cast shadow", minimum=0.0, maximum=1.0)
     specular: float = parameter(0.15, "probability of a glare", minimum=0.0, maximum=1.0)
     focus: float = parameter(0.3, "probability of focus blur", minimum=0.0, maximum=1.0)
-    focus_px: float = parameter(1.6, "highest sigma of focus blur for images 640 wide", minimum=0.0, maximum=10.0)
+    focus_px: float = parameter(
+        1.6, "highest standard deviation of focus blur for images 640 wide", minimum=0.0, maximum=10.0
+    )
     motion: float = parameter(0.3, "probability of motion blur", minimum=0.0, maximum=1.0)
     motion_px: float = parameter(12.0, "longest motion blur for images 640 wide", minimum=0.0, maximum=60.0)
-    noise: float = parameter(0.02, "highest sigma of sensor noise at mid grey, of full range", minimum=0.0, maximum=0.3)
+    noise: float = parameter(
+        0.02, "highest standard deviation of sensor noise at mid grey, of full range", minimum=0.0, maximum=0.3
+    )
     jpeg: float = parameter(0.5, "probability of JPEG compression", minimum=0.0, maximum=1.0)
     jpeg_quality: int = parameter(35, "lowest JPEG quality", minimum=5, maximum=95)
 
@@ -50,9 +60,9 @@ def distort(image: np.ndarray, rng: np.random.Generator, config: PhotometricConf
     if config.saturation:
         light = cv2.transform(light, _saturation_matrix(float(np.exp(rng.normal(0.0, config.saturation)))))
     _illuminate(light, rng, config)
-    sigma = rng.uniform(0.0, config.noise) * 255.0
-    if sigma > 0:
-        _add_noise(light, image, sigma, rng)
+    std = rng.uniform(0.0, config.noise) * 255.0
+    if std > 0:
+        _add_noise(light, image, std, rng)
     # saturating, rounding conversion
     return _compressed(cv2.convertScaleAbs(np.maximum(light, 0.0, out=light)), rng, config)
 
@@ -60,9 +70,9 @@ def distort(image: np.ndarray, rng: np.random.Generator, config: PhotometricConf
 def _blurred(image: np.ndarray, rng: np.random.Generator, config: PhotometricConfig) -> np.ndarray:
     per_px = image.shape[1] / 640
     if rng.random() < config.focus:
-        sigma = rng.uniform(0.0, config.focus_px) * per_px
-        if sigma > 0.2:
-            image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+        std = rng.uniform(0.0, config.focus_px) * per_px
+        if std > 0.2:
+            image = cv2.GaussianBlur(image, (0, 0), std, borderType=cv2.BORDER_REFLECT_101)
     if rng.random() < config.motion:
         length, angle = rng.uniform(0.0, config.motion_px) * per_px, rng.uniform(0.0, np.pi)
         if length > 0.5:
@@ -101,7 +111,7 @@ def _saturation_matrix(factor: float) -> np.ndarray:
 
 
 def _illuminate(light: np.ndarray, rng: np.random.Generator, config: PhotometricConfig) -> None:
-    """Vignetting and shadow multiply, glare adds; in place, from fields made at an eighth of the size."""
+    """Vignetting and shadow multiply, glare adds; in place, from fields of an eighth of the size."""
     height, width = light.shape[:2]
     size = max(width // _COARSE, 2), max(height // _COARSE, 2)
     x, y = np.meshgrid(np.linspace(-1, 1, size[0], dtype=np.float32), np.linspace(-1, 1, size[1], dtype=np.float32))
@@ -118,7 +128,7 @@ def _illuminate(light: np.ndarray, rng: np.random.Generator, config: Photometric
 
 
 def _shadow(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Share of light taken (H, W) float32 by something cornered before the lamp, with a penumbra."""
+    """Fraction of light (H, W) float32 that a polygon in front of the lamp blocks, with a penumbra."""
     mask = np.zeros(size[::-1], np.uint8)
     angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 8)))
     radii = rng.uniform(0.2, 0.9, len(angles)) * size[0]
@@ -130,20 +140,20 @@ def _shadow(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def _spot(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An elongated spot of light (H, W) of height 1 at a random place; ``x`` runs from -1 to 1."""
+    """An elongated spot of light (H, W) of height 1 at a random position; ``x`` runs from -1 to 1."""
     angle, axes = rng.uniform(0, np.pi), rng.uniform(0.05, 0.3, 2)
     u, v = x - np.float32(rng.uniform(-1, 1)), y - np.float32(rng.uniform(-1, 1) * y.max())
     along, across = u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
     return np.exp(-((along / axes[0]) ** 2 + (across / axes[1]) ** 2)).astype(np.float32)
 
 
-def _add_noise(light: np.ndarray, image: np.ndarray, sigma: float, rng: np.random.Generator) -> None:
-    """Add shot and read noise of ``sigma`` at mid grey, in place.
+def _add_noise(light: np.ndarray, image: np.ndarray, std: float, rng: np.random.Generator) -> None:
+    """Add shot and read noise of standard deviation ``std`` at mid grey, in place.
 
     Shot noise is about constant after the tone curve; read noise is lifted in the dark, where the curve is steep.
     """
     level = np.arange(256, dtype=np.float32) / 255
-    table = sigma * (0.7 + 0.3 * (0.5 / np.maximum(level, 0.12)))
+    table = std * (0.7 + 0.3 * (0.5 / np.maximum(level, 0.12)))
     samples = _noise_samples()
     start = int(rng.integers(len(samples) - light.size)) if light.size < len(samples) else None
     noise = rng.standard_normal(light.size, np.float32) if start is None else samples[start : start + light.size]

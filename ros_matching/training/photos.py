@@ -21,14 +21,16 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class HomographyConfig(Config):
-    """How two views of a photo differ; the spreads are those of normal distributions."""
+    """Settings of the difference of two views of a photo; spreads are standard deviations."""
 
     rotation_deg: float = parameter(15.0, "spread of the rotation about the optical axis", minimum=0)
     max_zoom: float = parameter(1.65, "largest ratio of the scales, either way", minimum=1)
     corner_jitter: float = parameter(
-        0.2, "how far corners move to bend the view, as a share of the sides", minimum=0, maximum=0.4
+        0.2, "displacement of corners for perspective, as a fraction of the sides", minimum=0, maximum=0.4
     )
-    min_overlap: float = parameter(0.35, "share of the first view that is seen in the second", minimum=0, maximum=1)
+    min_overlap: float = parameter(
+        0.35, "fraction of the first view that is visible in the second", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,13 @@ def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def choose_points(
-    view: np.ndarray, inside: np.ndarray, count: int, keypoint_share: float, rng: np.random.Generator
+    view: np.ndarray, inside: np.ndarray, count: int, keypoint_fraction: float, rng: np.random.Generator
 ) -> np.ndarray:
     """``count`` points (count, 2) of a view: some where keypoints lie, others anywhere; some may repeat.
 
-    All lie where ``inside`` is set; there are fewer keypoints than asked where the view has fewer.
+    All lie where ``inside`` is set; there are fewer keypoints if the view has fewer.
     """
-    wanted = round(count * keypoint_share)
+    wanted = round(count * keypoint_fraction)
     keypoints = _keypoints(view, inside)
     keypoints = keypoints[rng.permutation(len(keypoints))[:wanted]] + rng.uniform(-0.5, 0.5, (1, 2))
     rows, columns = np.nonzero(inside)
@@ -131,8 +133,8 @@ def _second_quad(quad: np.ndarray, rng: np.random.Generator, config: HomographyC
     centre, side = quad.mean(axis=0), np.ptp(quad, axis=0)
     angle = np.radians(config.rotation_deg) * rng.standard_normal()
     zoom = config.max_zoom ** rng.uniform(-1, 1)
-    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    moved = (quad - centre) @ turn.T + centre + 0.15 * side * rng.standard_normal(2)
+    rotation = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = (quad - centre) @ rotation.T + centre + 0.15 * side * rng.standard_normal(2)
     return moved + rng.uniform(-1, 1, (4, 2)) * config.corner_jitter * side * zoom * 0.5
 
 

@@ -1,8 +1,8 @@
 """Recipes of PoSFeat's description network, which is trained first and alone.
 
-The paper trains on pairs of which only the poses are known (``epipolar``). Photos under random homographies know more,
-the partner of every point, and cost nothing: with these the loss is ``contrastive``, as it is with views whose depth is
-known. ``posfeat_lite_description`` trains on photos alone, ``posfeat_lite_views`` on all of them.
+The paper trains on pairs of known poses without depth (``epipolar``). Photos under random homographies have exact
+correspondences at no cost: with these, and with views of known depth, the loss is ``contrastive``.
+``posfeat_lite_description`` trains on photos alone, ``posfeat_lite_views`` on all of them.
 """
 
 from __future__ import annotations
@@ -44,13 +44,17 @@ class DescriptionConfig(RecipeConfig):
     width: int = parameter(320, "of the training images, a multiple of 16", minimum=64)
     height: int = parameter(240, "of the training images, a multiple of 16", minimum=64)
     points: int = parameter(320, "points looked for in each pair, both ways", minimum=16)
-    keypoint_share: float = parameter(0.7, "share of the points that lie where keypoints do", minimum=0, maximum=1)
+    keypoint_fraction: float = parameter(
+        0.7, "fraction of the points that are keypoints", minimum=0, maximum=1, former_name="keypoint_share"
+    )
     temperature: float = parameter(0.05, "similarities are divided by it", minimum=0.005, maximum=1)
     exclude_px: float = parameter(6.0, "cells nearer to the true point are neither right nor wrong", minimum=4)
-    photo_share: float = parameter(1.0, "weight of photos under homographies", minimum=0)
-    depth_share: float = parameter(0.0, "weight of real views with sensor depth", minimum=0)
-    world_share: float = parameter(0.0, "weight of rendered views", minimum=0)
-    pose_share: float = parameter(0.0, "weight of real views of which only the poses are known", minimum=0)
+    photo_weight: float = parameter(1.0, "weight of photos under homographies", minimum=0, former_name="photo_share")
+    depth_weight: float = parameter(0.0, "weight of real views with sensor depth", minimum=0, former_name="depth_share")
+    world_weight: float = parameter(0.0, "weight of rendered views", minimum=0, former_name="world_share")
+    pose_weight: float = parameter(
+        0.0, "weight of real views of known poses without depth", minimum=0, former_name="pose_share"
+    )
     epipolar_weight: float = parameter(0.05, "of the loss of views with known poses, in pixels", minimum=0)
 
 
@@ -59,9 +63,13 @@ class ViewsConfig(DescriptionConfig):
     """As ``DescriptionConfig``, with real views among the photos."""
 
     learning_rate: float = parameter(5e-4, "at its peak; it falls along a cosine to a hundredth", minimum=0)
-    photo_share: float = parameter(0.5, "weight of photos under homographies", minimum=0)
-    depth_share: float = parameter(0.35, "weight of real views with sensor depth", minimum=0)
-    pose_share: float = parameter(0.15, "weight of real views of which only the poses are known", minimum=0)
+    photo_weight: float = parameter(0.5, "weight of photos under homographies", minimum=0, former_name="photo_share")
+    depth_weight: float = parameter(
+        0.35, "weight of real views with sensor depth", minimum=0, former_name="depth_share"
+    )
+    pose_weight: float = parameter(
+        0.15, "weight of real views of known poses without depth", minimum=0, former_name="pose_share"
+    )
 
 
 class LiteDescription(Recipe):
@@ -107,18 +115,18 @@ class LiteDescription(Recipe):
         return WorldPairs(self.data, (self.config.width, self.config.height))
 
     def sample(self, index: int) -> dict[str, Tensor]:
-        """A pair: ``images`` (2, 3, H, W) uint8, ``points`` (2, N, 2), which of them are ``valid`` (N,) partners.
+        """A pair: ``images`` (2, 3, H, W) uint8, ``points`` (2, N, 2), and ``valid`` (N,) bool for correspondences.
 
         ``fundamental`` (3, 3) takes pixels of the first view to lines of the second; zero where poses are unknown.
         """
         rng, config = self.generator(index), self.config
-        shares = np.array([config.photo_share, config.depth_share, config.pose_share, config.world_share])
-        kind = rng.choice(4, p=shares / shares.sum())
+        weights = np.array([config.photo_weight, config.depth_weight, config.pose_weight, config.world_weight])
+        kind = rng.choice(4, p=weights / weights.sum())
         if kind == 0:
             return photo_sample(rng.choice(self._photos, 2), rng, config)
         if kind == 3:
-            return self._worlds.sample(index, rng, config.points, config.keypoint_share)
-        return self._real.sample(index, rng, config.points, config.keypoint_share, with_depth=kind == 1)
+            return self._worlds.sample(index, rng, config.points, config.keypoint_fraction)
+        return self._real.sample(index, rng, config.points, config.keypoint_fraction, with_depth=kind == 1)
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Both images of all pairs in one pass."""
@@ -130,10 +138,10 @@ class LiteDescription(Recipe):
             network.sample, map0, map1, points0, points1, batch["valid"], config.temperature, config.exclude_px
         )
         numbers = {"found": found, "line_px": torch.zeros_like(found), "used": torch.zeros_like(found)}
-        posed = batch["fundamental"].flatten(1).any(dim=1)
-        if config.epipolar_weight and bool(posed.any()):
-            map0, map1, fundamental = map0[posed], map1[posed], batch["fundamental"][posed]
-            points0, points1 = points0[posed], points1[posed]
+        known_pose = batch["fundamental"].flatten(1).any(dim=1)
+        if config.epipolar_weight and bool(known_pose.any()):
+            map0, map1, fundamental = map0[known_pose], map1[known_pose], batch["fundamental"][known_pose]
+            points0, points1 = points0[known_pose], points1[known_pose]
             there, used = epipolar(network.sample, map0, map1, points0, fundamental, config.temperature)
             back, _ = epipolar(network.sample, map1, map0, points1, fundamental.mT, config.temperature)
             loss = loss + config.epipolar_weight * (there + back)
@@ -141,7 +149,7 @@ class LiteDescription(Recipe):
         return loss, numbers
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """``matched``: share of the points of held-out photos whose nearest cell is the true one, within 6 pixels."""
+        """``matched``: fraction of points of held-out photos whose nearest cell is the true one, within 6 pixels."""
         device = next(network.parameters()).device
         found, losses = [], []
         for sample in self._validation:
@@ -163,8 +171,8 @@ class LiteDescription(Recipe):
     def trained_on(self) -> str:
         """The encoder's origin, the photos and the views."""
         config = self.config
-        views = f"; {RealPairs.TERMS}" if config.depth_share or config.pose_share else ""
-        worlds = f"; {WorldPairs.TERMS}" if config.world_share else ""
+        views = f"; {RealPairs.TERMS}" if config.depth_weight or config.pose_weight else ""
+        worlds = f"; {WorldPairs.TERMS}" if config.world_weight else ""
         return f"{self._encoder_terms()}{PHOTO_TERMS}{views}{worlds}"
 
     def _encoder_terms(self) -> str:
@@ -172,7 +180,7 @@ class LiteDescription(Recipe):
 
 
 class FullDescription(LiteDescription):
-    """Descriptors of ``posfeat``. The paper begins from ImageNet's ResNet-50; here all parts learn alike."""
+    """Descriptors of ``posfeat``. The paper starts from ImageNet's ResNet-50; here all parts have one learning rate."""
 
     name = "posfeat_description"
     network_name = "posfeat"
@@ -208,7 +216,7 @@ def photo_sample(photos: Sequence[Path], rng: np.random.Generator, config: Descr
     """A pair of views of a photo, before another, with the points that are looked for."""
     size = (config.width, config.height)
     pair = photo_pair(*photos, size, rng, HomographyConfig())
-    points0 = choose_points(pair.view0, pair.inside0, config.points, config.keypoint_share, rng)
+    points0 = choose_points(pair.view0, pair.inside0, config.points, config.keypoint_fraction, rng)
     points1 = map_points(pair.view1_from_view0, points0)
     inside1 = ((points1 >= 0) & (points1 <= np.array(size) - 1)).all(axis=1)
     valid = inside1 & (pair.inside0[tuple(points0.round().astype(int).T[::-1])] > 0)
@@ -224,8 +232,8 @@ def photo_sample(photos: Sequence[Path], rng: np.random.Generator, config: Descr
 
 def normalised(images: Tensor) -> Tensor:
     """Images (B, 3, H, W) uint8 as the networks take them, channels last in memory."""
-    mean, deviation = level_statistics(images.device)
-    return ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+    mean, std = level_statistics(images.device)
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _imagenet_file() -> Path:

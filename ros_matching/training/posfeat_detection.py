@@ -1,8 +1,8 @@
 """Recipe of PoSFeat's detection network, on top of a description network that stays as it is.
 
-Keypoints are drawn at random from the scores and rewarded where their descriptors find the true partner: the policy
-gradient of DISK, as PoSFeat uses it (section 3.3, equations 9 to 11). Before that, ``imitation`` lets the network see
-what a keypoint is: SIFT's, which a fresh network learns in minutes where chance would need hours.
+Keypoints are drawn at random from the scores and rewarded if their descriptors find the true counterpart: the policy
+gradient of DISK, as PoSFeat uses it (section 3.3, equations 9 to 11). Before that, ``imitation`` trains the
+network on SIFT keypoints, because a random network is rarely rewarded.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class LiteDetection(Recipe):
         return -(gain + config.penalty * spared) / (1000 * count), numbers
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """On held-out photos: ``repeatability`` at 3 px, and ``score``, the share of keypoints matched rightly.
+        """On held-out photos: ``repeatability`` at 3 px, and ``score``, the fraction of correctly matched keypoints.
 
         The score is the mean over thresholds of 1, 2 and 3 pixels, of mutual nearest neighbours.
         """
@@ -139,15 +139,15 @@ class LiteDetection(Recipe):
         homography = sample["homography"].to(device)
         mapped = _mapped(points[0][None], homography[None])[0]
         limit = mapped.new_tensor([dense.score.shape[-1] - 1, dense.score.shape[-2] - 1])
-        shared = ((mapped >= 0) & (mapped <= limit)).all(dim=1)
+        visible = ((mapped >= 0) & (mapped <= limit)).all(dim=1)
         distance = torch.cdist(mapped.nan_to_num(1e6), points[1])
         similarity = descriptors[0] @ descriptors[1].T
         best1, best0 = similarity.argmax(dim=1), similarity.argmax(dim=0)
         mutual = best0[best1] == torch.arange(len(best1), device=device)
         error = distance.gather(1, best1[:, None])[:, 0]
-        count = shared.sum().clamp(min=1)
-        score = sum(((error < limit_px) & mutual & shared).sum() / count for limit_px in (1, 2, 3)) / 3
-        return float(((distance.amin(dim=1) < 3) & shared).sum() / count), float(score)
+        count = visible.sum().clamp(min=1)
+        score = sum(((error < limit_px) & mutual & visible).sum() / count for limit_px in (1, 2, 3)) / 3
+        return float(((distance.amin(dim=1) < 3) & visible).sum() / count), float(score)
 
     @cached_property
     def _validation(self) -> list[dict[str, Tensor]]:
@@ -178,7 +178,7 @@ class FullDetection(LiteDetection):
 
 class Drawn(NamedTuple):
     """One proposal for each cell of an image: ``points`` (B, N, 2) pixels, the logarithm of its probability
-    ``logs`` (B, N), which has the gradient, and whether it is ``accepted`` (B, N).
+    ``logs`` (B, N), which has the gradient, and ``accepted`` (B, N) bool.
     """
 
     points: Tensor
@@ -191,8 +191,8 @@ def draw_keypoints(score: Tensor) -> Drawn:
     cells = functional.pixel_unshuffle(score, _CELL_PX)  # (B, 64, h, w)
     rows, columns = cells.shape[-2:]
     logits = cells.flatten(2).mT  # (B, N, 64)
-    place = torch.distributions.Categorical(logits=logits)
-    chosen = place.sample()
+    position = torch.distributions.Categorical(logits=logits)
+    chosen = position.sample()
     acceptance = torch.distributions.Bernoulli(logits=logits.gather(2, chosen[..., None])[..., 0])
     accepted = acceptance.sample()
     y, x = torch.meshgrid(
@@ -200,12 +200,12 @@ def draw_keypoints(score: Tensor) -> Drawn:
     )
     corner = _CELL_PX * torch.stack([x.flatten(), y.flatten()], dim=1)
     inner = torch.stack([chosen % _CELL_PX, chosen // _CELL_PX], dim=2)
-    logs = place.log_prob(chosen) + acceptance.log_prob(accepted)
+    logs = position.log_prob(chosen) + acceptance.log_prob(accepted)
     return Drawn((corner + inner).to(score.dtype), logs, accepted > 0)
 
 
 def same_point(points0: Tensor, points1: Tensor, homography: Tensor, radius_px: float) -> Tensor:
-    """Which pairs (B, N, M) are less than a radius apart, in either image, under a homography (B, 3, 3)."""
+    """Return True for pairs (B, N, M) less than a radius apart, in either image, under a homography (B, 3, 3)."""
     forward = torch.cdist(_mapped(points0, homography).nan_to_num(1e6), points1)
     backward = torch.cdist(points0, _mapped(points1, torch.linalg.inv(homography)).nan_to_num(1e6))
     return (forward < radius_px) & (backward < radius_px)
@@ -214,8 +214,8 @@ def same_point(points0: Tensor, points1: Tensor, homography: Tensor, radius_px: 
 def imitation_loss(score: Tensor, keypoints: Tensor) -> Tensor:
     """Cross-entropy of the pixel of each 8x8 cell that has a keypoint, where there is one, and of there being none.
 
-    ``keypoints`` (B, H, W) uint8 weighs pixels from 0 to 255, with each keypoint's neighbours sharing what lies between
-    them. A cell without keypoints wants low scores: their sum is weighed against a constant, "none".
+    ``keypoints`` (B, H, W) uint8 weights pixels from 0 to 255, with each keypoint's neighbours sharing what lies
+    between them. A cell without keypoints wants low scores: their sum is weighed against a constant, "none".
     """
     logits = functional.pixel_unshuffle(score, _CELL_PX)
     target = functional.pixel_unshuffle(keypoints[:, None].to(score) / 255, _CELL_PX)

@@ -1,10 +1,10 @@
 """Recipe that distils a teacher, ALIKED with LightGlue, into PoSFeat-lite: descriptors and detector at once.
 
-Descriptors: of the keypoints of two views, each is to find its partner among all others (``keypoint_contrast``, both
-ways) and among all cells of the other view (``contrastive``). Partners are exact in photos under homographies and by
-depth in rendered views, and the teacher's in pairs of real frames. Detector: the teacher's keypoints, by cross-entropy
-in cells (``imitation_loss``), on descriptors whose gradient it does not change. Views come in several shapes and in
-grey, too.
+Descriptors: of the keypoints of two views, each has to find its counterpart among all others (``keypoint_contrast``,
+both ways) and among all cells of the other view (``contrastive``). Correspondences are exact in photos under
+homographies and by depth in rendered views, and the teacher's in pairs of real frames. Detector: the teacher's
+keypoints, by cross-entropy in cells (``imitation_loss``), on descriptors whose gradient it does not change. Views come
+in several shapes and in grey, too.
 """
 
 from __future__ import annotations
@@ -46,16 +46,20 @@ class DistilledConfig(DescriptionConfig):
     sizes: str = parameter(
         "320x240,480x160,320x240,240x320,400x192", "shapes of the training images, multiples of 16; a batch has one"
     )
-    points: int = parameter(448, "keypoints of each view, at most three quarters of them with a partner", minimum=16)
+    points: int = parameter(
+        448, "keypoints of each view, at most three quarters of them with a correspondence", minimum=16
+    )
     temperature: float = parameter(0.035, "similarities are divided by it", minimum=0.005, maximum=1)
     cell_weight: float = parameter(0.5, "weight of the search among all cells", minimum=0)
     cell_points: int = parameter(96, "keypoints of each view that are looked for among all cells", minimum=1)
     exclude_px: float = parameter(4.0, "cells nearer to the true point are neither right nor wrong", minimum=4)
     exclude_keypoints_px: float = parameter(2.5, "the same for keypoints", minimum=0)
     imitation: float = parameter(0.5, "weight of the imitation of the teacher's keypoints", minimum=0)
-    grey_share: float = parameter(0.4, "share of the pairs in grey", minimum=0, maximum=1)
-    photo_share: float = parameter(0.5, "weight of photos under homographies", minimum=0)
-    frame_share: float = parameter(0.5, "weight of pairs of frames that the teacher has matched", minimum=0)
+    grey_fraction: float = parameter(0.4, "fraction of grey pairs", minimum=0, maximum=1, former_name="grey_share")
+    photo_weight: float = parameter(0.5, "weight of photos under homographies", minimum=0, former_name="photo_share")
+    frame_weight: float = parameter(
+        0.5, "weight of pairs of frames matched by the teacher", minimum=0, former_name="frame_share"
+    )
     labels: str = parameter("teacher_labels", "folder of the teacher's labels, made if they are not there")
     label_photos: int = parameter(900, "photos that the teacher labels", minimum=0)
     label_minutes: float = parameter(120.0, "most time spent on labels; 0: those that are there", minimum=0)
@@ -71,7 +75,7 @@ class LiteDistilled(LiteDescription):
     selection = "right"
 
     def make_network(self) -> nn.Module:
-        """The whole network; what it learned before comes with the weights to begin from."""
+        """The whole network; earlier training is in the initial weights."""
         return PoSFeatLite()
 
     def parameter_groups(self, network: nn.Module) -> list[dict]:
@@ -98,18 +102,18 @@ class LiteDistilled(LiteDescription):
         rng, config = self.generator(index), self.config
         batch = np.random.default_rng((config.seed, 2, index // config.batch_size))
         size = self._sizes[batch.integers(len(self._sizes))]
-        grey = rng.random() < config.grey_share
-        shares = np.array([config.photo_share, config.frame_share, config.world_share])
-        kind = rng.choice(3, p=shares / shares.sum())
+        grey = rng.random() < config.grey_fraction
+        weights = np.array([config.photo_weight, config.frame_weight, config.world_weight])
+        kind = rng.choice(3, p=weights / weights.sum())
         if kind == 0:
             photos = rng.choice(self._photos, 2)
             return photo_views(photos, self._labels.keypoints(photos[0]), size, config.points, rng, grey)
         if kind == 1:
             pair = self._labels.pairs[rng.integers(len(self._labels.pairs))]
             return frame_views(pair, size, config.points, rng, grey)
-        pair = self._world_pairs[size].sample(index, rng, config.points, config.keypoint_share)
+        pair = self._world_pairs[size].sample(index, rng, config.points, config.keypoint_fraction)
         del pair["fundamental"]
-        # The teacher has not seen it.
+        # Unknown to the teacher.
         return pair | {"keypoints": torch.zeros(2, *pair["images"].shape[-2:], dtype=torch.uint8)}
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -135,8 +139,10 @@ class LiteDistilled(LiteDescription):
         if config.imitation:
             score = network.detection(images, maps.local, maps.stem).float()
             keypoints = batch["keypoints"].flatten(0, 1)
-            seen = (keypoints > 0).flatten(1).any(dim=1)
-            imitation = imitation_loss(score[seen], keypoints[seen]) if bool(seen.any()) else 0 * score.sum()
+            labelled = (keypoints > 0).flatten(1).any(dim=1)
+            imitation = (
+                imitation_loss(score[labelled], keypoints[labelled]) if bool(labelled.any()) else 0 * score.sum()
+            )
             loss = loss + config.imitation * imitation
             numbers |= {"imitation": imitation.detach()}
         return loss, numbers
@@ -144,7 +150,7 @@ class LiteDistilled(LiteDescription):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """On held-out photos, half of them in grey, with keypoints and matches as inference has them.
 
-        ``right``: share of the matches within 1.5 px; ``matched``: right matches by keypoint of the first view.
+        ``right``: fraction of the matches within 1.5 px; ``matched``: right matches by keypoint of the first view.
         """
         found = np.array([self._validate_pair(network, sample) for sample in self._validation])
         return {"right": float(found[:, 0].mean()), "matched": float(found[:, 1].mean())}
@@ -181,5 +187,5 @@ class LiteDistilled(LiteDescription):
 
     def trained_on(self) -> str:
         """The photos, the frames and the teacher."""
-        worlds = f"; {WorldPairs.TERMS}" if self.config.world_share else ""
+        worlds = f"; {WorldPairs.TERMS}" if self.config.world_weight else ""
         return f"{PHOTO_TERMS}{worlds}; {TERMS}"

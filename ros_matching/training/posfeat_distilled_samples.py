@@ -1,7 +1,7 @@
-"""Pairs of views for the distillation of PoSFeat: keypoints of both with their partners, and a teacher's keypoints.
+"""Pairs of views for the distillation of PoSFeat: corresponding keypoints, and the keypoints of a teacher.
 
 A sample is ``images`` (2, 3, H, W) uint8; ``points`` (2, N, 2) pixels, of which row i of the one view and row i of the
-other are partners where ``valid`` (N,), and other points of the views elsewhere; ``keypoints`` (2, H, W) uint8, the
+other correspond where ``valid`` (N,), and other points of the views elsewhere; ``keypoints`` (2, H, W) uint8, the
 teacher's, as ``posfeat_detection.imitation_loss`` takes them.
 """
 
@@ -26,7 +26,7 @@ from ros_matching.training.teacher import LabelledPair
 
 _SAME_PX = 1.5  # distance up to which a keypoint is that of a point
 _ATTEMPTS = 6
-_MIN_PARTNERS = 64
+_MIN_CORRESPONDENCES = 64
 _MAX_ZOOM = 1.6  # ratio of the scales of two windows, either way
 _SMALLEST = 0.55  # of the largest window, the smallest one
 
@@ -53,7 +53,7 @@ def photo_views(
     labelled = np.zeros((0, 2)) if labels is None else labels[:, :2]
     from_photo = pair.view0_from_photo, pair.view1_from_view0 @ pair.view0_from_photo
     teacher = [points[_inside(points, size)] for points in (map_points(matrix, labelled) for matrix in from_photo)]
-    return _sample(views, *_partners(found0, there, found1, count, rng), teacher)
+    return _sample(views, *_correspondences(found0, there, found1, count, rng), teacher)
 
 
 def frame_views(
@@ -67,18 +67,18 @@ def frame_views(
         row, zoom = rng.integers(len(pair.matches)), rng.uniform(_SMALLEST, 1)
         zooms = zoom, np.clip(zoom * _MAX_ZOOM ** rng.uniform(-1, 1), _SMALLEST, 1)
         windows = [
-            _window(image.shape[1::-1], size, end[row], share, rng)
-            for image, end, share in zip(images, ends, zooms, strict=True)
+            _window(image.shape[1::-1], size, end[row], fraction, rng)
+            for image, end, fraction in zip(images, ends, zooms, strict=True)
         ]
-        seen = np.logical_and(*(_inside(map_points(w, end), size) for w, end in zip(windows, ends, strict=True)))
-        if seen.sum() > best[0]:
-            best = int(seen.sum()), windows, seen
-        if best[0] >= _MIN_PARTNERS:
+        visible = np.logical_and(*(_inside(map_points(w, end), size) for w, end in zip(windows, ends, strict=True)))
+        if visible.sum() > best[0]:
+            best = int(visible.sum()), windows, visible
+        if best[0] >= _MIN_CORRESPONDENCES:
             break
-    _, windows, seen = best
+    _, windows, visible = best
     views = [_cut(image, window, size) for image, window in zip(images, windows, strict=True)]
     views = _seen_by_another_camera(views, rng, grey)
-    points = [map_points(window, end)[seen] for window, end in zip(windows, ends, strict=True)]
+    points = [map_points(window, end)[visible] for window, end in zip(windows, ends, strict=True)]
     chosen = rng.permutation(len(points[0]))[: count * 3 // 4]
     teacher = points
     points = [each[chosen] for each in points]
@@ -95,10 +95,10 @@ def hessian_keypoints(view: np.ndarray, max_keypoints: int = 1024) -> np.ndarray
     return found.points.double().numpy()
 
 
-def _partners(
+def _correspondences(
     points0: np.ndarray, there: np.ndarray, found1: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``count`` points of both views and which are partners: a keypoint near the true place, or else that place."""
+    """Return ``count`` points of both views with validity: a keypoint near the true position, or else that position."""
     chosen = rng.permutation(len(there))[: count * 3 // 4]
     points1 = there[chosen]
     if len(found1) and len(points1):
@@ -118,14 +118,14 @@ def _elsewhere(found: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -
 def _filled(
     points0: np.ndarray, points1: np.ndarray, rest: list[np.ndarray], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``points`` (2, count, 2), the partners first, and ``valid`` (count,); repeated where there are too few others."""
+    """Return ``points`` (2, count, 2), correspondences first, and ``valid`` (count,); repeats points if too few."""
     valid = np.arange(count) < len(points0)
     sides = []
-    for partners, others in zip((points0, points1), rest, strict=True):
-        others = others if len(others) else partners if len(partners) else np.zeros((1, 2))
-        wanted = count - len(partners)
+    for pairs, others in zip((points0, points1), rest, strict=True):
+        others = others if len(others) else pairs if len(pairs) else np.zeros((1, 2))
+        wanted = count - len(pairs)
         repeated = others[np.arange(wanted) % len(others)]
-        sides.append(np.concatenate([partners, repeated]))
+        sides.append(np.concatenate([pairs, repeated]))
     return np.stack(sides), valid
 
 
@@ -150,11 +150,11 @@ def _seen_by_another_camera(views: list[np.ndarray], rng: np.random.Generator, g
 
 
 def _window(
-    image_size: Sequence[int], size: tuple[int, int], centre: np.ndarray, share: float, rng: np.random.Generator
+    image_size: Sequence[int], size: tuple[int, int], centre: np.ndarray, fraction: float, rng: np.random.Generator
 ) -> np.ndarray:
     """The map (3, 3) from an image's pixels to those of a window of it, of the shape of ``size``, near a point."""
     limit, wanted = np.array(image_size, float), np.array(size, float)
-    side = share * wanted * (limit / wanted).min()
+    side = fraction * wanted * (limit / wanted).min()
     corner = (centre + 0.25 * side * rng.uniform(-1, 1, 2) - side / 2).clip(0, limit - side)
     scale = wanted / side
     # Pixel centres are at integers: (x + 1/2 - corner) scale - 1/2.

@@ -19,7 +19,7 @@ Sample = Callable[[Tensor, Tensor], Tensor]
 _LINE_SAMPLES = 100
 _WINDOW = 0.1  # half the side of the window, in normalised coordinates from -1 to 1
 _WINDOW_NOISE = 0.707
-_MAX_COST = 0.1  # of the shorter side: lines farther away from what was found teach nothing
+_MAX_COST = 0.1  # of the shorter side: lines farther away are ignored
 
 
 def contrastive(
@@ -32,10 +32,10 @@ def contrastive(
     temperature: float,
     exclude_px: float,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the true partner among all cells of the other image, both ways; and the share found first.
+    """Cross-entropy of the true counterpart among all cells of the other image, both ways; and the fraction found.
 
-    Cells nearer than ``exclude_px`` to the true point are neither right nor wrong. ``valid`` (B, N) says which points
-    have a partner.
+    Cells nearer than ``exclude_px`` to the true point are neither right nor wrong. ``valid`` (B, N) marks
+    points with a counterpart.
     """
     unit0, unit1 = (functional.normalize(map_.float().flatten(2), dim=1) for map_ in (map0, map1))
     descriptors0, descriptors1 = sample(map0, points0), sample(map1, points1)
@@ -63,10 +63,10 @@ def keypoint_contrast(
     temperature: float,
     exclude_px: float,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of a keypoint's partner among all keypoints of the other view, both ways: a dual softmax.
+    """Cross-entropy of a keypoint's counterpart among all keypoints of the other view, both ways: a dual softmax.
 
-    Unit descriptors (B, N, D) at points (B, N, 2); rows are partners where ``valid`` (B, N), all others are wrong but
-    those nearer than ``exclude_px`` to the partner. Also the share of the partners that are nearest both ways.
+    Unit descriptors (B, N, D) at points (B, N, 2); rows correspond where ``valid`` (B, N), all others are wrong except
+    those nearer than ``exclude_px`` to the counterpart. Also returns the fraction of mutual nearest ones.
     """
     similarity = descriptors0 @ descriptors1.mT / temperature
     apart = ~torch.eye(similarity.shape[1], dtype=torch.bool, device=similarity.device)
@@ -77,7 +77,7 @@ def keypoint_contrast(
         positive = logits.diagonal(dim1=1, dim2=2)
         losses.append(logits.logsumexp(dim=2) - positive)
         first.append(positive >= logits.detach().amax(dim=2))
-    # Pairs count alike, whether they have many partners or few.
+    # All pairs have the same weight, independent of the number of correspondences.
     weight = valid.float() / valid.sum(dim=1, keepdim=True).clamp(min=1) / valid.any(dim=1).sum().clamp(min=1)
     return ((losses[0] + losses[1]) * weight).sum() / 2, ((first[0] & first[1]) * weight).sum()
 
@@ -85,7 +85,7 @@ def keypoint_contrast(
 def epipolar(
     sample: Sample, map0: Tensor, map1: Tensor, points0: Tensor, fundamental: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """PoSFeat's loss one way, and the share of the points that took part.
+    """PoSFeat's loss one way, and the fraction of the points used.
 
     ``fundamental`` (B, 3, 3) takes pixels of image 0 to lines of image 1; scaled arbitrarily. The paper's factor on
     similarities, 60, is one over ``temperature``.
@@ -104,18 +104,18 @@ def epipolar(
     probability = torch.softmax(torch.einsum("bnd,bnkd->bnk", queries, features) / temperature, dim=2)
     expected = torch.einsum("bnk,bnkx->bnx", probability, grid)
     variance = torch.einsum("bnk,bnkx->bnx", probability, (grid - expected[:, :, None]).square())
-    deviation = variance.clamp(min=1e-10).sqrt().sum(dim=2)
+    std = variance.clamp(min=1e-10).sqrt().sum(dim=2)
     pixels = (expected + 1) * half
     cost = ((lines[..., :2] * pixels).sum(dim=2) + lines[..., 2]).abs()
     used = on_image & (cost.detach() < _MAX_COST * min(height, width))
-    weight = (1 / deviation).detach()
+    weight = (1 / std).detach()
     weight = weight / weight.mean() * used
     weight = weight / (weight.mean() + 1e-8)  # eq. 8
     return (weight * cost).mean(), used.float().mean()
 
 
 def _near(points: Tensor, shape: torch.Size, radius_px: float) -> Tensor:
-    """Which cells (B, N, h w) of a map lie nearer than ``radius_px`` to points (B, N, 2), along either axis."""
+    """Return True for cells (B, N, h w) of a map nearer than ``radius_px`` to points (B, N, 2), along either axis."""
     rows, columns = (MAP_STRIDE * torch.arange(n, device=points.device) + (MAP_STRIDE - 1) / 2 for n in shape[-2:])
     in_row = (points[..., 1, None] - rows).abs() < radius_px
     in_column = (points[..., 0, None] - columns).abs() < radius_px
@@ -149,8 +149,8 @@ def _best_on_line(queries: Tensor, reference: Tensor, lines: Tensor, half: Tenso
     crosses = inside.sum(dim=2) == 2
     order = inside.float().argsort(dim=2, descending=True, stable=True)[..., :2]
     ends = ends.gather(2, order[..., None].expand(-1, -1, -1, 2))
-    share = torch.linspace(0, 1, _LINE_SAMPLES, device=ends.device)[:, None]
-    samples = ends[:, :, :1] * (1 - share) + ends[:, :, 1:] * share
+    fraction = torch.linspace(0, 1, _LINE_SAMPLES, device=ends.device)[:, None]
+    samples = ends[:, :, :1] * (1 - fraction) + ends[:, :, 1:] * fraction
     samples = torch.where(crosses[..., None, None], samples, zero[..., None, None]) / half - 1
     similarity = torch.einsum("bnd,bnkd->bnk", queries, _at(reference, samples, padding="border"))
     best = similarity.argmax(dim=2)

@@ -16,7 +16,7 @@ from ros_matching.training.recorded_views import RealViews, RealViewsConfig
 from ros_matching.training.rendered_views import WorldViews, WorldViewsConfig
 from ros_matching.training.views import DEPTH_TOLERANCE, ViewTuple, project_points, relative_pose
 
-_SENSOR_TOLERANCE = 0.05  # relative; two measurements of one surface from different places
+_SENSOR_TOLERANCE = 0.05  # relative; two measurements of one surface from different positions
 
 
 class RealPairs:
@@ -31,11 +31,11 @@ class RealPairs:
         self._data, self._size = data, size
 
     def sample(
-        self, index: int, rng: np.random.Generator, count: int, keypoint_share: float, *, with_depth: bool
+        self, index: int, rng: np.random.Generator, count: int, keypoint_fraction: float, *, with_depth: bool
     ) -> dict[str, Tensor]:
-        """A pair as ``LiteDescription.sample`` gives it, with ``count`` points."""
+        """Return a pair as ``LiteDescription.sample``, with ``count`` points."""
         views = (self._with_depth if with_depth else self._with_poses).sample(index)
-        return _pair(views, rng, count, keypoint_share, tolerance=_SENSOR_TOLERANCE if with_depth else None)
+        return _pair(views, rng, count, keypoint_fraction, tolerance=_SENSOR_TOLERANCE if with_depth else None)
 
     @cached_property
     def _with_depth(self) -> RealViews:
@@ -60,18 +60,18 @@ class WorldPairs:
         # The keypoints to look for are chosen before light and lens change the views.
         self._views = WorldViews(data.photos, WorldViewsConfig(width=width, height=height, distort=False))
 
-    def sample(self, index: int, rng: np.random.Generator, count: int, keypoint_share: float) -> dict[str, Tensor]:
-        """A pair as ``LiteDescription.sample`` gives it, with ``count`` points."""
-        return _pair(self._views.sample(index), rng, count, keypoint_share, tolerance=DEPTH_TOLERANCE)
+    def sample(self, index: int, rng: np.random.Generator, count: int, keypoint_fraction: float) -> dict[str, Tensor]:
+        """Return a pair as ``LiteDescription.sample``, with ``count`` points."""
+        return _pair(self._views.sample(index), rng, count, keypoint_fraction, tolerance=DEPTH_TOLERANCE)
 
 
 def _pair(
-    views: ViewTuple, rng: np.random.Generator, count: int, keypoint_share: float, tolerance: float | None
+    views: ViewTuple, rng: np.random.Generator, count: int, keypoint_fraction: float, tolerance: float | None
 ) -> dict[str, Tensor]:
-    """Two views with points: partners by depth to a relative ``tolerance``, or without one the epipolar geometry."""
+    """Return two views with points: correspondences by depth within ``tolerance``, or else the epipolar geometry."""
     images = np.ascontiguousarray(views["images"].permute(0, 2, 3, 1).numpy())
     inside = np.ones(images.shape[1:3], np.uint8)
-    points = [torch.from_numpy(choose_points(view, inside, count, keypoint_share, rng)).float() for view in images]
+    points = [torch.from_numpy(choose_points(view, inside, count, keypoint_fraction, rng)).float() for view in images]
     valid = torch.zeros(count, dtype=torch.bool)
     b_from_a = relative_pose(*views["world_from_camera"])
     if tolerance is not None:

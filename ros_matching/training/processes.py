@@ -45,7 +45,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that validates and writes."""
+        """True in the process that validates and writes."""
         return self.rank == 0
 
     def distributed(self, objective: nn.Module) -> nn.Module:
@@ -56,7 +56,7 @@ class Processes:
         return nn.parallel.DistributedDataParallel(objective, device_ids=ids)
 
     def agree(self, decision: bool) -> bool:
-        """The first process's decision: clocks differ, and all must take the same turn."""
+        """Return the decision of the first process, because clocks differ and all processes must agree."""
         if self.count == 1:
             return decision
         flag = torch.tensor([int(decision)], device=self.device)

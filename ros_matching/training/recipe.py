@@ -1,4 +1,4 @@
-"""What a training recipe is: the data, the loss and the validation of one network. ``loop.train`` does the rest."""
+"""Training recipes: the data, the loss and the validation of one network. ``loop.train`` does the rest."""
 
 from __future__ import annotations
 
@@ -58,27 +58,29 @@ Batch = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class RecipeConfig(Config):
-    """What all recipes have; each derives its own, with its own defaults."""
+    """Settings of all recipes; each derives its own with other defaults."""
 
-    steps: int = parameter(10000, "steps of the schedule; a time budget takes their place", minimum=1)
+    steps: int = parameter(10000, "steps of the schedule; a time budget replaces them", minimum=1)
     batch_size: int = parameter(4, "samples in a step, of each process", minimum=1)
     learning_rate: float = parameter(1e-3, "at its peak; it falls along a cosine to a hundredth", minimum=0)
-    warmup: float = parameter(0.02, "share of the schedule over which the learning rate rises", minimum=0, maximum=0.5)
-    optimizer: str = parameter("adamw", "what updates the weights", choices=("adamw", "sgd"))
+    warmup: float = parameter(
+        0.02, "fraction of the schedule over which the learning rate rises", minimum=0, maximum=0.5
+    )
+    optimizer: str = parameter("adamw", "optimizer of the weights", choices=("adamw", "sgd"))
     weight_decay: float = parameter(1e-4, "decoupled decay of matrices and kernels", minimum=0)
     clip_norm: float = parameter(1.0, "longest gradient; 0 leaves it as it is", minimum=0)
     ema_decay: float = parameter(
-        0.998, "of the moving average of the weights, which is what is validated and kept", minimum=0, maximum=1
+        0.998, "of the moving average of the weights, which is validated and kept", minimum=0, maximum=1
     )
     seed: int = parameter(0, "of samples, initial weights and all else that is random", minimum=0)
 
 
 class Recipe(ABC):
-    """How one network is trained."""
+    """The training of one network."""
 
     name: ClassVar[str]  # on the command line
     network_name: ClassVar[str]  # of the weights, as in networks.registry
-    description: ClassVar[str]  # of what the weights are good for, for their card
+    description: ClassVar[str]  # of the use of the weights, for their card
     config_class: ClassVar[type[RecipeConfig]] = RecipeConfig
     selection: ClassVar[str]  # which of the numbers of ``validate`` decides, the larger the better
 
@@ -91,7 +93,7 @@ class Recipe(ABC):
         """The network whose whole state dict is kept, with its initial weights."""
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        """What is trained: groups of ``params`` with a ``lr_scale`` relative to the learning rate."""
+        """Return the trained parameters: groups of ``params`` with a ``lr_scale`` relative to the learning rate."""
         return [{"params": list(network.parameters()), "lr_scale": 1.0}]
 
     @abstractmethod
@@ -108,7 +110,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Numbers that tell how good the network is, on fixed data that is never trained on."""
+        """Return measures of the network on fixed data that is never trained on."""
 
     @abstractmethod
     def trained_on(self) -> str:
@@ -119,7 +121,7 @@ class Recipe(ABC):
         return np.random.default_rng((self.config.seed, index))
 
 
-# Module and class, imported when asked for.
+# Module and class, imported on demand.
 _RECIPES = {
     "posfeat_lite_description": ("posfeat_description", "LiteDescription"),
     "posfeat_lite_views": ("posfeat_description", "LiteViews"),
@@ -138,7 +140,7 @@ _RECIPES = {
 
 
 def recipe_names() -> list[str]:
-    """What can be trained."""
+    """Return the names of all recipes."""
     return list(_RECIPES)
 
 

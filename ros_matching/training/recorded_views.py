@@ -1,6 +1,6 @@
 """Views of a real sequence with known poses, and sensor depth where it has that, for training.
 
-Only the frames that ``evaluation.data_split`` allows are read, unless others are asked for.
+Only the frames that ``evaluation.data_split`` allows are read, unless others are given.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ _SMOOTH = 1.05  # ratio of neighbouring depths up to which they are of one surfa
 
 @dataclass(frozen=True)
 class RealViewsConfig(Config):
-    """Which views of a sequence make a sample. Baselines are in the unit of the poses."""
+    """Selection of the views of a sample from a sequence. Baselines are in the unit of the poses."""
 
     views: int = parameter(2, "views of a sample", minimum=1, maximum=32)
     width: int = parameter(320, "image width in pixels", minimum=16)
     height: int = parameter(240, "image height in pixels", minimum=16)
     min_gap: int = parameter(1, "fewest frames between the first view and another", minimum=1)
     max_gap: int = parameter(30, "most frames between the first view and another", minimum=1)
-    min_overlap: float = parameter(0.3, "least share of common surface, where depth is known", minimum=0.0, maximum=1.0)
+    min_overlap: float = parameter(
+        0.3, "smallest fraction of common surface, if depth is known", minimum=0.0, maximum=1.0
+    )
     max_angle_deg: float = parameter(60.0, "greatest rotation between the first view and another", minimum=0.0)
     min_baseline: float = parameter(0.0, "least distance between the first view and another", minimum=0.0)
     max_baseline: float = parameter(1e9, "greatest distance between the first view and another", minimum=0.0)
-    zoom: float = parameter(1.0, "largest factor by which a view is cut at random, and enlarged", minimum=1.0)
+    zoom: float = parameter(1.0, "largest factor of a random crop, which is enlarged", minimum=1.0)
     seed: int = parameter(0, "which of the possible samples", minimum=0)
 
 
@@ -51,7 +53,7 @@ class RealViews:
         config: RealViewsConfig = RealViewsConfig(),
         frames: Callable[[str, int], range] = training_frames,
     ) -> None:
-        """``sequence`` is a folder in the layout of ``io.folder``; ``frames`` says which of it, by name and length.
+        """``sequence`` is a folder in the layout of ``io.folder``; ``frames`` selects some of it, by name and length.
 
         To validate, give ``evaluation.data_split.validation_frames``. Raises ``TrainingError`` where nothing is left.
         """
@@ -59,10 +61,10 @@ class RealViews:
         path = Path(sequence).resolve()
         source = open_folder(path)
         self._frames = source.select(frames(path.name, len(source)))
-        posed = [(row, it) for row, it in enumerate(self._frames.records) if it.true_world_from_camera is not None]
-        self._rows = [row for row, _ in posed]
-        self._poses = np.array([record.true_world_from_camera for _, record in posed]).reshape(-1, 4, 4)
-        self._has_depth = any(record.depth is not None for _, record in posed)
+        known = [(row, it) for row, it in enumerate(self._frames.records) if it.true_world_from_camera is not None]
+        self._rows = [row for row, _ in known]
+        self._poses = np.array([record.true_world_from_camera for _, record in known]).reshape(-1, 4, 4)
+        self._has_depth = any(record.depth is not None for _, record in known)
         if not self._references.size:
             raise TrainingError(
                 f"none of the frames of {path.name} to be taken has {config.views - 1} others within the limits of "
@@ -70,7 +72,7 @@ class RealViews:
             )
 
     def __len__(self) -> int:
-        """How many frames can be the first view."""
+        """The number of frames that can be the first view."""
         return len(self._references)
 
     def sample(self, index: int) -> ViewTuple:
@@ -96,7 +98,7 @@ class RealViews:
 
     @cached_property
     def _companions(self) -> np.ndarray:
-        """Which frames go together, (F, F) bool."""
+        """Return (F, F) bool, True for frames that can be views of one sample."""
         config, poses = self.config, self._poses
         gap = np.abs(np.subtract.outer(self._rows, self._rows))
         baseline = np.linalg.norm(poses[:, None, :3, 3] - poses[None, :, :3, 3], axis=-1)
@@ -108,22 +110,22 @@ class RealViews:
         return fits
 
     def _overlaps(self, wanted: np.ndarray) -> np.ndarray:
-        """The share of common surface (F, F), the lesser of both directions, of the pairs ``wanted`` (F, F)."""
+        """Return the fraction of common surface (F, F), the smaller of both directions, of pairs ``wanted`` (F, F)."""
         views = [_cut(self._frames.frame(row), None, _OVERLAP_SIZE) for row in self._rows]
         depth, intrinsics = (
             torch.from_numpy(np.stack(column)).float() for column in list(zip(*views, strict=True))[1:]
         )
-        shares = np.zeros(wanted.shape)
+        fractions = np.zeros(wanted.shape)
         for row, others in enumerate(map(np.flatnonzero, wanted)):
             b_from_a = torch.from_numpy(np.linalg.inv(self._poses[others]) @ self._poses[row]).float()
             depth_a, k_a = depth[row].expand(len(others), -1, -1), intrinsics[row]
-            shares[row, others] = overlap(depth_a, depth[others], k_a, intrinsics[others], b_from_a, step=4).numpy()
-        return np.minimum(shares, shares.T)
+            fractions[row, others] = overlap(depth_a, depth[others], k_a, intrinsics[others], b_from_a, step=4).numpy()
+        return np.minimum(fractions, fractions.T)
 
 
 @dataclass(frozen=True)
 class _Window:
-    """What is cut out of an image, in whole pixels."""
+    """A crop of an image, in whole pixels."""
 
     left: int
     top: int
@@ -178,7 +180,7 @@ def _depth_at(depth: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(at: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two grid points (N,) nearest to places (N,) and how far these are from the first to the second.
+    """The two grid points (N,) nearest to positions (N,) and the fraction from the first to the second.
 
     A coarse grid ends before the image does: there the way is beyond 1.
     """

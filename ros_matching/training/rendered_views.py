@@ -1,8 +1,8 @@
-"""Views of random synthetic worlds with exact depth, poses and masks of what moves.
+"""Views of random synthetic worlds with exact depth, poses and masks of moving objects.
 
 Building a world and finding views that overlap costs as much as rendering some; so each world is rendered from
 several views at once, and many samples are put together from these, each with new light, lens and noise. With a cache
-folder rendered worlds are kept and shared by all processes.
+folder rendered worlds are stored for all processes.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from ros_matching.scenes.world_layouts import (
     wall_world,
 )
 from ros_matching.training.photometric import PhotometricConfig, distort
-from ros_matching.training.viewpoint_sampling import VantageConfig, VantageFinder
+from ros_matching.training.viewpoint_sampling import ViewpointConfig, ViewpointSampler
 from ros_matching.training.views import ViewTuple, overlap, relative_pose, view_tuple
 
 LAYOUTS: tuple[Layout, ...] = (table_world, room_world, corridor_world, wall_world, street_world, terrain_world)
-_SHARES = (0.2, 0.3, 0.12, 0.08, 0.18, 0.12)
+_PROBABILITIES = (0.2, 0.3, 0.12, 0.08, 0.18, 0.12)
 _FORMAT = 1  # of the cache; raise it when worlds change
-_RENDERED_AT_ONCE = 4  # views: what the processor's caches hold
+_RENDERED_AT_ONCE = 4  # views: limited by the processor's caches
 
 
 @dataclass(frozen=True)
 class WorldViewsConfig(Config):
-    """How samples are put together from worlds."""
+    """Settings of the samples of random worlds."""
 
     views: int = parameter(2, "views of a sample", minimum=1, maximum=16)
     width: int = parameter(320, "image width in pixels", minimum=32)
     height: int = parameter(240, "image height in pixels", minimum=32)
-    groups: int = parameter(2, "places in a world from which it is seen", minimum=1)
-    group_views: int = parameter(6, "views from each place; at least the views of a sample", minimum=1, maximum=32)
+    groups: int = parameter(2, "groups of views in a world", minimum=1)
+    group_views: int = parameter(6, "views of each group; at least the views of a sample", minimum=1, maximum=32)
     samples_per_world: int = parameter(12, "samples put together from the views of a world", minimum=1)
-    interleave: int = parameter(4, "worlds that successive samples come from, in turn", minimum=1)
+    interleave: int = parameter(4, "worlds that successive samples alternate between", minimum=1)
     worlds: int = parameter(0, "number of different worlds, then the first comes again; 0: endless", minimum=0)
-    distort: bool = parameter(True, "whether light, lens and sensor change the views")
-    glossy: float = parameter(0.15, "share of surfaces with highlights", minimum=0.0, maximum=1.0)
-    antialias: bool = parameter(True, "whether edges are smoothed")
+    distort: bool = parameter(True, "simulate effects of light, lens and sensor")
+    glossy: float = parameter(0.15, "fraction of surfaces with highlights", minimum=0.0, maximum=1.0)
+    antialias: bool = parameter(True, "smooth edges")
     seed: int = parameter(0, "which of the possible worlds and samples", minimum=0)
 
 
@@ -68,11 +68,11 @@ class WorldViews:
         photos: Path | None = None,
         config: WorldViewsConfig = WorldViewsConfig(),
         *,
-        vantage: VantageConfig | None = None,
+        viewpoints: ViewpointConfig | None = None,
         photometric: PhotometricConfig | None = None,
         cache: Path | None = None,
     ) -> None:
-        """``photos`` is a folder of photos for textures, of which only those that may be trained on are used.
+        """``photos`` is a folder of photos for textures, of which only the training photos are used.
 
         ``cache`` is a folder to keep rendered worlds in; it needs ``config.worlds``, which bounds it.
         """
@@ -83,7 +83,7 @@ class WorldViews:
         if cache is not None and not config.worlds:
             raise TrainingError("WorldViews keeps worlds only where their number is given: set worlds")
         self.config = config
-        self._vantage, self._photometric = vantage or VantageConfig(), photometric or PhotometricConfig()
+        self._viewpoints, self._photometric = viewpoints or ViewpointConfig(), photometric or PhotometricConfig()
         self._photos = training_photos(photos) if photos is not None else []
         self._cache = None if cache is None else cache / self._fingerprint()
         self._worlds: OrderedDict[int, _Rendered] = OrderedDict()
@@ -93,7 +93,7 @@ class WorldViews:
         config = self.config
         rng = np.random.default_rng((config.seed, 1, index))
         world = self._world(self._number(index))
-        chosen = world.choose(config.views, self._vantage.min_overlap, rng)
+        chosen = world.choose(config.views, self._viewpoints.min_overlap, rng)
         images = world.images[chosen]
         if config.distort:
             images = np.stack([distort(image, rng, self._photometric) for image in images])
@@ -102,10 +102,10 @@ class WorldViews:
         )
 
     def _number(self, index: int) -> int:
-        """Which world a sample is of: ``interleave`` of them take turns until each has given its samples."""
+        """Return the world of a sample: ``interleave`` worlds alternate until all their samples are used."""
         config = self.config
-        block, place = divmod(index, config.interleave * config.samples_per_world)
-        number = block * config.interleave + place % config.interleave
+        block, offset = divmod(index, config.interleave * config.samples_per_world)
+        number = block * config.interleave + offset % config.interleave
         return number % config.worlds if config.worlds else number
 
     def _world(self, number: int) -> _Rendered:
@@ -132,14 +132,14 @@ class WorldViews:
                 return self._render_with(rng)
             except (SceneError, TrainingError) as error:
                 failure = error
-        raise TrainingError(f"ten worlds in a row have no room for the views asked for; the last: {failure}")
+        raise TrainingError(f"ten worlds in a row have no room for the views; the last: {failure}")
 
     def _render_with(self, rng: np.random.Generator) -> _Rendered:
         config = self.config
         size = config.width, config.height
         builder = SceneBuilder(WorldTextures(self._photos), rng, glossy=config.glossy)
-        world = random_world(LAYOUTS, builder, _SHARES)
-        finder = VantageFinder(world, size, self._vantage, rng)
+        world = random_world(LAYOUTS, builder, _PROBABILITIES)
+        finder = ViewpointSampler(world, size, self._viewpoints, rng)
         groups = [finder.group(config.group_views) for _ in range(config.groups)]
         poses = np.concatenate([group.world_from_camera for group in groups])
         intrinsics = np.concatenate([group.intrinsics for group in groups])
@@ -149,27 +149,27 @@ class WorldViews:
         for first in range(0, len(poses), _RENDERED_AT_ONCE):
             rows = slice(first, first + _RENDERED_AT_ONCE)
             views = renderer.render(poses[rows], intrinsics=intrinsics[rows], present=present[rows])
-            seen = views.primitives.numpy()
-            parts.append((views.rgb.numpy(), views.depth.numpy(), moves[seen] & (seen >= 0)))
+            visible = views.primitives.numpy()
+            parts.append((views.rgb.numpy(), views.depth.numpy(), moves[visible] & (visible >= 0)))
         images, depth, moving = (np.concatenate(column) for column in zip(*parts, strict=True))
         overlaps = _overlaps(depth, intrinsics, poses, config.group_views)
         rendered = _Rendered(images, depth, moving, intrinsics, poses, overlaps)
-        if not len(rendered.first_views(config.views, self._vantage.min_overlap)):
-            raise TrainingError(f"what moves in a {world.name} hides too much of it from all views")
+        if not len(rendered.first_views(config.views, self._viewpoints.min_overlap)):
+            raise TrainingError(f"the moving objects of a {world.name} hide too much of it in all views")
         return rendered
 
     def _fingerprint(self) -> str:
-        """A name for what decides how a world of some number looks."""
+        """Return a hash of all settings that determine the worlds."""
         skipped = {"samples_per_world", "interleave", "worlds", "distort"}
         parts = {key: value for key, value in asdict(self.config).items() if key not in skipped}
         photos = [path.name for path in self._photos]
-        text = json.dumps([_FORMAT, parts, asdict(self._vantage), photos], sort_keys=True)
+        text = json.dumps([_FORMAT, parts, asdict(self._viewpoints), photos], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class _Rendered:
-    """The views of one world: images (N, H, W, 3), depth, moving (N, H, W), K, poses, and who sees what others see."""
+    """The views of one world: images (N, H, W, 3), depth, moving (N, H, W), K, poses, and the overlap of all views."""
 
     images: np.ndarray
     depth: np.ndarray
@@ -198,7 +198,7 @@ class _Rendered:
 
     @classmethod
     def load(cls, path: Path) -> _Rendered:
-        """Read what ``save`` wrote."""
+        """Read a file of ``save``."""
         with np.load(path) as file:
             arrays = dict(file)
         width = arrays["images"].shape[2]
@@ -207,18 +207,18 @@ class _Rendered:
 
 
 def _overlaps(depth: np.ndarray, intrinsics: np.ndarray, poses: np.ndarray, group: int) -> np.ndarray:
-    """The share of common surface (N, N), the lesser of both directions, within groups of views; 0 between them."""
-    shares = np.zeros((len(depth), len(depth)))
+    """Return the fraction of common surface (N, N), the smaller of both directions, in groups; 0 between groups."""
+    fractions = np.zeros((len(depth), len(depth)))
     for first in range(0, len(depth), group):
         rows = slice(first, first + group)
         local = torch.from_numpy(np.linalg.inv(poses[first]) @ poses[rows]).float()
         small, k = _smaller(depth[rows], intrinsics[rows])
         count = len(small)
         a, b = (grid.flatten() for grid in torch.meshgrid(*[torch.arange(count)] * 2, indexing="ij"))
-        shares[rows, rows] = overlap(small[a], small[b], k[a], k[b], relative_pose(local[a], local[b]), step=2).view(
+        fractions[rows, rows] = overlap(small[a], small[b], k[a], k[b], relative_pose(local[a], local[b]), step=2).view(
             count, count
         )
-    return np.minimum(shares, shares.T)
+    return np.minimum(fractions, fractions.T)
 
 
 def _smaller(depth: np.ndarray, intrinsics: np.ndarray, step: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

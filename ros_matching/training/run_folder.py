@@ -1,4 +1,4 @@
-"""The folder of a training run: what was asked, how it went, where to resume, and the best weights so far."""
+"""The folder of a training run: settings, log, checkpoint, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunFolder:
             write_atomic(self.folder / "config.json", json.dumps(self._asked, indent=2) + "\n")
 
     def load_initial(self, path: Path, network: nn.Module) -> None:
-        """Begin from weights of the same network; what made them becomes part of what makes ours."""
+        """Start from weights of the same network; their provenance becomes part of that of the result."""
         card = load_weights(path, network, self.recipe.network_name)
         self.command = f"{card.command}; then {self.command}"
         if self._trained_on not in card.trained_on:
@@ -59,7 +59,7 @@ class RunFolder:
             self._trained_on = card.trained_on
 
     def read_checkpoint(self, device: torch.device) -> dict[str, Any]:
-        """What ``write_checkpoint`` wrote, if the recipe and its settings are still the same."""
+        """Read the checkpoint, if the recipe and its settings are unchanged."""
         if not self._checkpoint.exists():
             raise TrainingError(f"there is no run in {self.folder} to resume; leave --resume out to begin one")
         checkpoint = torch.load(self._checkpoint, map_location=device, weights_only=True)

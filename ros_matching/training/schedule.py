@@ -1,4 +1,4 @@
-"""When a run is over, how fast it learns until then, and the moving average of its weights."""
+"""Duration and learning rate of a run, and the moving average of its weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Schedule:
 
     @property
     def unit(self) -> str:
-        """What ``total`` counts."""
+        """The unit of ``total``."""
         return "step" if self.minutes is None else "s"
 
     @property
@@ -85,4 +85,4 @@ class MovingAverage:
             network.load_state_dict(own)
 
 
-_UPDATES = "__updates__"  # beside the names of the network's tensors
+_UPDATES = "__updates__"  # besides the names of the network's tensors

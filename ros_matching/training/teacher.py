@@ -1,7 +1,7 @@
 """A teacher's labels of images: ALIKED's keypoints, and LightGlue's correspondences of two frames of a sequence.
 
     labels = TeacherLabels(folder, data, LabelConfig())
-    labels.make()                      # what is there already stays: a run that was stopped goes on
+    labels.make()                      # existing labels are kept, so that a stopped run can continue
     labels.pairs[0].matches            # (M, 4) pixels: x0 y0 x1 y1
 
 Every image and every pair is a file of its own below ``folder``. Frames and photos that are kept for validation
@@ -45,7 +45,7 @@ _MIN_MATCHES = 40
 
 @dataclass(frozen=True)
 class LabelConfig(Config):
-    """Which images are labelled, and at which size."""
+    """Settings of the labelled images and their size."""
 
     side_px: int = parameter(640, "longer side to which an image is reduced for the teacher", minimum=64)
     max_keypoints: int = parameter(1024, "strongest keypoints of an image", minimum=32)
@@ -73,7 +73,7 @@ class Teacher:
         self._lightglue = load_lightglue("aliked", self._device)
 
     def describe(self, image: np.ndarray) -> dict[str, Tensor]:
-        """Keypoints (1, N, 2) of an image (H, W, 3) uint8 RGB, in its pixels, and what else LightGlue takes."""
+        """Keypoints (1, N, 2) of an image (H, W, 3) uint8 RGB, in its pixels, and the other inputs of LightGlue."""
         size = image.shape[1::-1]
         scale = min(self.config.side_px / max(size), 1.0)
         small = tuple(round(scale * side) for side in size)
@@ -110,7 +110,7 @@ class TeacherLabels:
         self.folder, self.data, self.config = folder, data, config
 
     def make(self, minutes: float = math.inf, teacher: Teacher | None = None) -> None:
-        """Label what has no label yet, for so many minutes at most."""
+        """Label images without a label, up to a limit of minutes."""
         photos = [photo for photo in self._chosen_photos() if not self._photo_file(photo).exists()]
         pairs = [(name, rows) for name in GAPS for rows in self._rows(name) if not self._pair_file(name, rows).exists()]
         if minutes <= 0 or not (photos or pairs):

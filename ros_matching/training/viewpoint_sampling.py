@@ -1,4 +1,4 @@
-"""Where cameras stand in a world: groups of views that truly see the same, from video-like to wide baselines."""
+"""Viewpoint sampling in a world: groups of overlapping views, from video-like to wide baselines."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from ros_matching.scenes import Renderer, Surface
 from ros_matching.scenes.random_worlds import World
 from ros_matching.training.views import overlap
 
-_COARSE_WIDTH = 64  # of the depth maps by which views are judged
+_COARSE_WIDTH = 64  # of the depth maps that views are selected by
 _ANCHORS = 5
 _ROUNDS = 4
 _TRIES = 8
 _FAR = 1e6
-_MARGIN = 1.2  # for what is judged at low resolution, and without what moves
+_MARGIN = 1.2  # for the selection at low resolution and without moving objects
 _BARE = Surface(np.zeros((2, 2, 3), np.uint8))  # only depth is looked at
 
 
 @dataclass(frozen=True)
-class VantageConfig(Config):
-    """How the views of a group differ from its first; distances are relative to the depth that it sees (median)."""
+class ViewpointConfig(Config):
+    """Settings of the views of a group relative to its first; distances are relative to its median depth."""
 
     min_baseline: float = parameter(0.02, "least distance to the first view, of its depth", minimum=0.0)
     max_baseline: float = parameter(0.9, "greatest distance to the first view, of its depth", minimum=0.0)
-    gaze: float = parameter(0.15, "sigma of the shift of the point looked at, of its depth", minimum=0.0)
-    roll_deg: float = parameter(6.0, "sigma of the usual roll", minimum=0.0, maximum=180.0)
-    large_roll: float = parameter(0.2, "share of views with any roll up to large_roll_deg", minimum=0.0, maximum=1.0)
+    gaze: float = parameter(0.15, "standard deviation of the shift of the point looked at, of its depth", minimum=0.0)
+    roll_deg: float = parameter(6.0, "standard deviation of the usual roll", minimum=0.0, maximum=180.0)
+    large_roll: float = parameter(0.2, "fraction of views with any roll up to large_roll_deg", minimum=0.0, maximum=1.0)
     large_roll_deg: float = parameter(50.0, "greatest roll", minimum=0.0, maximum=180.0)
-    zoom: float = parameter(0.1, "sigma of the log of the focal length between views", minimum=0.0, maximum=1.0)
+    zoom: float = parameter(
+        0.1, "standard deviation of the log of the focal length between views", minimum=0.0, maximum=1.0
+    )
     min_fov_deg: float = parameter(45.0, "least horizontal field of view of a group", minimum=5.0, maximum=150.0)
     max_fov_deg: float = parameter(85.0, "greatest horizontal field of view of a group", minimum=5.0, maximum=150.0)
-    min_overlap: float = parameter(0.25, "least share of surface common with the first view", minimum=0.0, maximum=1.0)
+    min_overlap: float = parameter(
+        0.25, "smallest fraction of surface common with the first view", minimum=0.0, maximum=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,10 @@ class ViewGroup:
     intrinsics: np.ndarray
 
 
-class VantageFinder:
+class ViewpointSampler:
     """Finds groups of views in one world."""
 
-    def __init__(self, world: World, size: tuple[int, int], config: VantageConfig, rng: np.random.Generator) -> None:
+    def __init__(self, world: World, size: tuple[int, int], config: ViewpointConfig, rng: np.random.Generator) -> None:
         """``size`` is the width and height of the images that the intrinsics are for."""
         self._world, self._size, self._config, self._rng = world, size, config, rng
         self._space = world.scene.free_space
@@ -60,7 +64,7 @@ class VantageFinder:
         self._renderer = Renderer(replace(world.scene, primitives=bare), self._small, antialias=False)
 
     def group(self, views: int) -> ViewGroup:
-        """A group of so many views; raises ``TrainingError`` where the world has no room for it."""
+        """Return a group of views; raises ``TrainingError`` if the world has no room for it."""
         for _ in range(_TRIES):
             found = self._try(views)
             if found is not None:
@@ -70,10 +74,10 @@ class VantageFinder:
     def _try(self, views: int) -> ViewGroup | None:
         fov_deg = self._rng.uniform(self._config.min_fov_deg, self._config.max_fov_deg)
         focal = self._size[0] / 2 / np.tan(np.radians(fov_deg) / 2)
-        anchor = self._anchor(focal)
-        if anchor is None:
+        first = self._first_view(focal)
+        if first is None:
             return None
-        pose, depth = anchor
+        pose, depth = first
         distance = float(np.nanmedian(depth))
         poses, focals, reach = [pose], [focal], self._config.max_baseline
         for _ in range(_ROUNDS):
@@ -90,8 +94,8 @@ class VantageFinder:
             return None
         return ViewGroup(np.array(poses), np.stack([self._matrix(focal, self._size) for focal in focals]))
 
-    def _anchor(self, focal: float) -> tuple[np.ndarray, np.ndarray] | None:
-        """A view from a free place that sees surfaces not too near, with its coarse depth; of several the first."""
+    def _first_view(self, focal: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return a random first view with surfaces not too close, and its coarse depth."""
         eyes = self._free_places(_ANCHORS)
         if not len(eyes):
             return None
@@ -104,27 +108,27 @@ class VantageFinder:
         good = np.flatnonzero(known & (near > 1.5 * self._space.clearance_m))
         return (poses[good[0]], depth[good[0]]) if len(good) else None
 
-    def _candidates(self, anchor: np.ndarray, distance: float, reach: float, count: int) -> np.ndarray:
-        """About ``count`` views (N, 4, 4) from free places around the anchor, looking about where it does."""
+    def _candidates(self, first: np.ndarray, distance: float, reach: float, count: int) -> np.ndarray:
+        """About ``count`` views (N, 4, 4) from free positions around the first view, with about the same target."""
         low = min(self._config.min_baseline, reach)
         away = distance * np.exp(self._rng.uniform(np.log(max(low, 1e-3)), np.log(max(reach, 1e-3)), 3 * count))
         direction = self._rng.normal(0, 1, (3 * count, 3)) * [1, 1, 0.6]
-        eyes = anchor[:3, 3] + away[:, None] * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+        eyes = first[:3, 3] + away[:, None] * direction / np.linalg.norm(direction, axis=1, keepdims=True)
         eyes = eyes[self._free(eyes)][:count]
         shifts = self._rng.normal(0, self._config.gaze * distance, (len(eyes), 3))
-        targets = anchor[:3, 3] + distance * anchor[:3, 2] + shifts
-        level = _looking_at(anchor[None, :3, 3], (anchor[:3, 3] + anchor[:3, 2])[None], np.zeros(1))[0]
-        roll = np.arctan2(level[:3, 0] @ anchor[:3, 1], level[:3, 0] @ anchor[:3, 0])
+        targets = first[:3, 3] + distance * first[:3, 2] + shifts
+        level = _looking_at(first[None, :3, 3], (first[:3, 3] + first[:3, 2])[None], np.zeros(1))[0]
+        roll = np.arctan2(level[:3, 0] @ first[:3, 1], level[:3, 0] @ first[:3, 0])
         return _looking_at(eyes, targets, -roll + self._rolls(len(eyes)))
 
     def _good(
-        self, anchor: np.ndarray, focal: float, depth: np.ndarray, poses: np.ndarray, focals: np.ndarray
+        self, first: np.ndarray, focal: float, depth: np.ndarray, poses: np.ndarray, focals: np.ndarray
     ) -> np.ndarray:
-        """Which of the views (N,) share enough surface with the anchor, in both directions."""
+        """Return True for the views (N,) with enough common surface with the first view, in both directions."""
         theirs, mine = self._depth(poses, focals), torch.from_numpy(depth).expand(len(poses), -1, -1)
         k = torch.from_numpy(np.stack([self._matrix(each, self._small_size) for each in (focal, *focals)])).float()
-        b_from_a = torch.from_numpy(np.linalg.inv(poses) @ anchor).float()
-        a_from_b = torch.from_numpy(np.linalg.inv(anchor) @ poses).float()
+        b_from_a = torch.from_numpy(np.linalg.inv(poses) @ first).float()
+        a_from_b = torch.from_numpy(np.linalg.inv(first) @ poses).float()
         there = overlap(mine, theirs, k[:1], k[1:], b_from_a, step=2)
         back = overlap(theirs, mine, k[1:], k[:1], a_from_b, step=2)
         least = self._config.min_overlap
@@ -151,17 +155,17 @@ class VantageFinder:
         return np.radians(np.where(large, self._rng.uniform(-1, 1, count) * config.large_roll_deg, rolls))
 
     def _free_places(self, count: int) -> np.ndarray:
-        """Up to ``count`` free places (N, 3) for a camera."""
-        places = self._rng.uniform(self._space.lower, self._space.upper, (4 * count, 3))
-        places[:, 2] += self._world.scene.ground_height(places[:, :2])
-        return places[self._free(places)][:count]
+        """Return up to ``count`` free positions (N, 3) of a camera."""
+        positions = self._rng.uniform(self._space.lower, self._space.upper, (4 * count, 3))
+        positions[:, 2] += self._world.scene.ground_height(positions[:, :2])
+        return positions[self._free(positions)][:count]
 
-    def _free(self, places: np.ndarray) -> np.ndarray:
-        above = places.copy()
-        above[:, 2] -= self._world.scene.ground_height(places[:, :2])
+    def _free(self, positions: np.ndarray) -> np.ndarray:
+        above = positions.copy()
+        above[:, 2] -= self._world.scene.ground_height(positions[:, :2])
         within = ((above >= self._space.lower) & (above <= self._space.upper)).all(1)
-        free = np.zeros(len(places), bool)
-        free[within] = self._world.scene.distance(places[within]) >= self._space.clearance_m
+        free = np.zeros(len(positions), bool)
+        free[within] = self._world.scene.distance(positions[within]) >= self._space.clearance_m
         return free
 
 

@@ -1,4 +1,4 @@
-"""Several views of one place with what is known of them: the sample that all multi-view recipes train on."""
+"""Samples of multi-view recipes: several views of one place, and correspondences between views."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ros_matching.errors import TrainingError
 class ViewTuple(TypedDict):
     """V views of one size.
 
-    ``images`` (V, 3, H, W) uint8; ``depth`` (V, H, W) float32 along z, NaN unknown; ``moving`` (V, H, W) bool, what
-    moves by itself; ``intrinsics`` (V, 3, 3) float32; ``world_from_camera`` (V, 4, 4) float32, where the world is the
+    ``images`` (V, 3, H, W) uint8; ``depth`` (V, H, W) float32 along z, NaN unknown; ``moving`` (V, H, W) bool, of
+    moving objects; ``intrinsics`` (V, 3, 3) float32; ``world_from_camera`` (V, 4, 4) float32, where the world is the
     first camera: its pose is the identity.
     """
 
@@ -35,7 +35,7 @@ class ViewSource(Protocol):
 
 
 class MixedViews:
-    """Samples of several sources, each as often as its weight says."""
+    """Samples of several sources, drawn by weight."""
 
     def __init__(self, sources: Sequence[ViewSource], weights: Sequence[float], seed: int = 0) -> None:
         if len(sources) != len(weights) or not sources or min(weights) < 0 or not sum(weights) > 0:
@@ -43,12 +43,12 @@ class MixedViews:
                 f"MixedViews needs a weight of 0 or more for each source, got {len(sources)} sources and {weights}"
             )
         self._sources, self._seed = sources, seed
-        self._shares = np.asarray(weights, np.float64) / np.sum(weights)
+        self._probabilities = np.asarray(weights, np.float64) / np.sum(weights)
 
     def sample(self, index: int) -> ViewTuple:
         """The sample of an index, from a source drawn by it."""
         rng = np.random.default_rng((self._seed, index))
-        return self._sources[rng.choice(len(self._sources), p=self._shares)].sample(index)
+        return self._sources[rng.choice(len(self._sources), p=self._probabilities)].sample(index)
 
 
 def view_tuple(
@@ -128,19 +128,19 @@ def project_points(
     moving_b: Tensor | None = None,
     tolerance: float = DEPTH_TOLERANCE,
 ) -> tuple[Tensor, Tensor]:
-    """Where points (..., N, 2) of view a are in view b, (..., N, 2), and which of them are truly seen there, (..., N).
+    """Project points (..., N, 2) of view a to view b, (..., N, 2), with their visibility there, (..., N).
 
-    ``depth_a`` (..., H, W) are the depth maps of a. With those of b, ``depth_b``, a point is seen only where both agree
-    on its distance to ``tolerance`` (relative); without, hidden points count as seen. ``moving_a`` and ``moving_b``
-    (..., H, W) bool mark what moves by itself: no point of it is valid. Both views have the same size.
+    ``depth_a`` (..., H, W) are the depth maps of a. With those of b, ``depth_b``, a point is visible only if both agree
+    on its distance within ``tolerance`` (relative); without, hidden points count as visible. ``moving_a`` and
+    ``moving_b`` (..., H, W) bool mark moving objects, whose points are not valid. Both views have the same size.
     """
     points_b, distance = transform_points(points_px, sample_depth(depth_a, points_px), k_a, k_b, b_from_a)
     height, width = depth_a.shape[-2:]
     limit = points_px.new_tensor([width - 0.5, height - 0.5])
     valid = (distance > 0) & ((points_b > -0.5) & (points_b < limit)).all(-1)
     if depth_b is not None:
-        seen = sample_depth(depth_b, points_b)
-        valid = valid & ((distance - seen).abs() <= tolerance * torch.minimum(distance, seen))
+        sampled = sample_depth(depth_b, points_b)
+        valid = valid & ((distance - sampled).abs() <= tolerance * torch.minimum(distance, sampled))
     for moving, points in ((moving_a, points_px), (moving_b, points_b)):
         if moving is not None:
             valid = valid & ~_at(moving, points)
@@ -176,7 +176,7 @@ def overlap(
     step: int = 8,
     tolerance: float = 0.05,
 ) -> Tensor:
-    """The share (...) of the surface seen in a that b sees too; 0 where no depth is known.
+    """Return the fraction (...) of the surface in a that is visible in b; 0 where no depth is known.
 
     Arguments as for ``project_points``; measured at every ``step``-th pixel of a with known depth.
     """

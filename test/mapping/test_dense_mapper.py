@@ -124,7 +124,7 @@ def test_a_corrected_pose_is_what_later_keyframes_are_compared_with():
 def test_points_seen_more_often_can_be_asked_for():
     keyframes = walk(10)
     all_points, *_ = run(keyframes)
-    seen_twice, *_ = run(keyframes, config=replace(CONFIG, min_sightings=2))
+    seen_twice, *_ = run(keyframes, config=replace(CONFIG, min_observations=2))
     assert 0 < len(seen_twice.cloud()) < len(all_points.cloud())
 
 

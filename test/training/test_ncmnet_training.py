@@ -14,7 +14,7 @@ from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.training.ncmnet import LitePruning, PruningConfig, average_precision, precision_recall
 from ros_matching.training.ncmnet_losses import INLIER_RESIDUAL
 from ros_matching.training.ncmnet_matches import (
-    PosedMatches,
+    PutativeMatches,
     compact,
     synthetic_matches,
     varied,
@@ -23,10 +23,10 @@ from ros_matching.training.ncmnet_matches import (
 )
 from ros_matching.training.ncmnet_pairs import (
     MatchSet,
-    front_end,
+    known_pose_views,
     load_matches,
-    posed_matches,
-    posed_views,
+    putative_matcher,
+    putative_matches,
     save_matches,
 )
 from ros_matching.training.recipe import DataFolder
@@ -36,10 +36,10 @@ POSE = pose_from(exp_so3(np.array([0.1, -0.2, 0.05])), np.array([0.4, 0.1, -0.2]
 GRID = np.stack(np.meshgrid(np.arange(-1, 1, 0.1), np.arange(-1, 1, 0.1)), axis=-1).reshape(1, -1, 2)
 
 
-def exact_matches(count: int = 200, seed: int = 0) -> PosedMatches:
+def exact_matches(count: int = 200, seed: int = 0) -> PutativeMatches:
     points = np.random.default_rng(seed).uniform([-1, -1, 2], [1, 1, 6], (count, 3))
     moved = points @ POSE[:3, :3].T + POSE[:3, 3]
-    return PosedMatches(np.concatenate([points[:, :2] / points[:, 2:], moved[:, :2] / moved[:, 2:]], axis=1), POSE)
+    return PutativeMatches(np.concatenate([points[:, :2] / points[:, 2:], moved[:, :2] / moved[:, 2:]], axis=1), POSE)
 
 
 def recipe(tmp_path, **settings) -> LitePruning:
@@ -69,7 +69,7 @@ def test_varied_pairs_have_as_many_matches_as_asked(there):
 def test_virtual_matches_are_exact_and_the_nearest_to_the_grid():
     essential = exact_matches().essential
     found = virtual_matches(essential)
-    assert PosedMatches(found, POSE).residuals.max() < 1e-20
+    assert PutativeMatches(found, POSE).residuals.max() < 1e-20
     best = np.concatenate([p[0] for p in cv2.correctMatches(essential, GRID, GRID)], axis=1)
     moved, least = (np.linalg.norm(m - np.tile(GRID[0], 2), axis=1) for m in (found, best))
     assert np.median(moved / np.maximum(least, 1e-9)) < 1.01
@@ -101,7 +101,7 @@ def test_a_compact_part_of_an_image_has_no_other_points_within():
 
 def test_a_body_that_moves_by_itself_takes_the_place_of_what_it_covers():
     pair = exact_matches(200, seed=0)
-    other = PosedMatches(exact_matches(150, seed=1).rolled(0.0, 0.3).matches, np.eye(4))
+    other = PutativeMatches(exact_matches(150, seed=1).rolled(0.0, 0.3).matches, np.eye(4))
     points = np.concatenate([pair.matches[:, :2], other.matches[:, :2]])
     covered = np.linalg.norm(points, axis=1) < 0.25
     moving = with_moving_body(pair, other, covered)
@@ -114,15 +114,15 @@ def test_a_body_that_moves_by_itself_takes_the_place_of_what_it_covers():
 @pytest.mark.parametrize("name", ["sift", "posfeat_lite", "posfeat_lite+ncnet_lite"])
 def test_rendered_views_are_matched_under_their_true_motion(name):
     config = WorldViewsConfig(views=3, width=192, height=144, groups=1, group_views=3, distort=False, seed=4)
-    views = posed_views(WorldViews(config=config).sample(0))
-    for pair in posed_matches(views, [(0, 1), (0, 2)], front_end(name, 500)):
+    views = known_pose_views(WorldViews(config=config).sample(0))
+    for pair in putative_matches(views, [(0, 1), (0, 2)], putative_matcher(name, 500)):
         assert len(pair.matches) > 30
         assert np.mean(pair.residuals < INLIER_RESIDUAL) > 0.4
 
 
-def test_front_ends_that_are_not_there_are_named():
-    with pytest.raises(TrainingError, match="called 'surf'; there are: posfeat_lite, "):
-        front_end("surf", 500)
+def test_an_unknown_matcher_is_refused():
+    with pytest.raises(TrainingError, match="surf"):
+        putative_matcher("surf", 500)
 
 
 def test_matches_are_read_as_they_were_written_and_only_by_the_same_settings(tmp_path):

@@ -10,7 +10,7 @@ from descent import assert_descends
 from torch.utils.data import default_collate
 
 from ros_matching.training.ncnet import ConsensusTrainingConfig, LiteConsensus
-from ros_matching.training.ncnet_losses import found_share, strong_loss
+from ros_matching.training.ncnet_losses import found_fraction, strong_loss
 from ros_matching.training.ncnet_samples import cell_centres, photo_cells, varied_cells, view_cells
 from ros_matching.training.recipe import DataFolder
 from ros_matching.training.views import view_tuple
@@ -46,9 +46,9 @@ def recipe(tmp_path, **settings) -> LiteConsensus:
 def test_all_cells_are_found_where_the_scores_are_right_and_none_where_they_are_not():
     maps, targets = shifted_cells()
     table = correlation(maps)
-    assert found_share(table, targets, COLUMNS) == 1
-    assert found_share(table.roll(3, 1), targets, COLUMNS) == 0
-    assert found_share(torch.zeros_like(table), targets, COLUMNS) == 0
+    assert found_fraction(table, targets, COLUMNS) == 1
+    assert found_fraction(table.roll(3, 1), targets, COLUMNS) == 0
+    assert found_fraction(torch.zeros_like(table), targets, COLUMNS) == 0
     sharp = table.pow(20)
     assert strong_loss(sharp, targets, COLUMNS) < 0.01 < 1 < strong_loss(sharp.roll(3, 1), targets, COLUMNS)
     assert strong_loss(table, torch.full_like(targets, torch.nan), COLUMNS) == 0
@@ -73,7 +73,7 @@ def test_mirrored_and_swapped_maps_keep_their_truth():
     seen = set()
     for seed in range(20):
         sample = varied_cells(maps, targets, np.random.default_rng(seed))
-        assert found_share(correlation(sample["maps"]), sample["targets"], COLUMNS) == 1
+        assert found_fraction(correlation(sample["maps"]), sample["targets"], COLUMNS) == 1
         seen.add(tuple(sample["targets"][0].nan_to_num().sum(dim=0).tolist()))
     assert len(seen) == 4
 
@@ -121,7 +121,7 @@ def test_training_begins_with_a_vote_and_improves_on_it(tmp_path):
     batch = default_collate(
         [varied_cells(*shifted_cells(seed, noise=2.2), np.random.default_rng(seed)) for seed in range(3)]
     )
-    plain = np.mean([float(found_share(correlation(m), t, COLUMNS)) for m, t in zip(*batch.values(), strict=True)])
+    plain = np.mean([float(found_fraction(correlation(m), t, COLUMNS)) for m, t in zip(*batch.values(), strict=True)])
     _, numbers = it.loss(network, batch)
     assert float(numbers["found"]) > plain + 0.1
     assert_descends(network.parameters(), lambda: it.loss(network, batch)[0])

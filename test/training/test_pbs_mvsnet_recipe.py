@@ -81,8 +81,8 @@ def test_rendered_views_show_the_same_points(data: DataFolder) -> None:
         assert (distances < 0.25 * depth[torch.isfinite(depth)].median()).all()
 
 
-def test_shares_of_more_than_all_samples_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"real and rendered are shares .* got 0.8 and 0.3"):
+def test_fractions_of_more_than_all_samples_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"fractions"):
         PBSMVSNetTraining(real=0.8, rendered=0.3)
 
 

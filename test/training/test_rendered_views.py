@@ -9,7 +9,7 @@ from torch.nn.functional import grid_sample
 
 from ros_matching.errors import TrainingError
 from ros_matching.training.rendered_views import WorldViews, WorldViewsConfig
-from ros_matching.training.viewpoint_sampling import VantageConfig
+from ros_matching.training.viewpoint_sampling import ViewpointConfig
 from ros_matching.training.views import MixedViews, ViewTuple, overlap, pixel_grid, project_points, relative_pose
 
 SMALL = {"width": 128, "height": 96, "groups": 1, "group_views": 3, "samples_per_world": 3, "interleave": 1}
@@ -133,7 +133,7 @@ def test_sources_are_mixed_by_weight():
 
 
 def test_still_and_level_cameras_can_be_had():
-    config = VantageConfig(max_baseline=0.05, roll_deg=0.0, large_roll=0.0, gaze=0.0, zoom=0.0, min_overlap=0.7)
-    sample = WorldViews(config=WorldViewsConfig(**SMALL, seed=2), vantage=config).sample(0)
+    config = ViewpointConfig(max_baseline=0.05, roll_deg=0.0, large_roll=0.0, gaze=0.0, zoom=0.0, min_overlap=0.7)
+    sample = WorldViews(config=WorldViewsConfig(**SMALL, seed=2), viewpoints=config).sample(0)
     assert sample["world_from_camera"][1, :3, 3].norm() < 0.051 * sample["depth"][0].nanmedian() * 1.1
     torch.testing.assert_close(sample["intrinsics"][0], sample["intrinsics"][1])

@@ -45,7 +45,7 @@ def declare_config(node: Node, config_class: type[Config], prefix: str = "") -> 
                 f"got {given!r} ({type(given).__name__}){example}"
             ) from error
         if info.former_name:
-            description = ParameterDescriptor(description=f"deprecated: use {name}")
+            description = ParameterDescriptor(description=f"deprecated: use {name}", dynamic_typing=True)
             node.declare_parameter(prefix + info.former_name, "", description)
 
 
