@@ -34,9 +34,6 @@ SEQUENCES = {
     "euroc_v101_12s": "EuRoC V1_01, 90 frames, drone",
     "hololens_turn": "HoloLens, a fast blurred turn",
 }
-ROOMS = tuple(
-    f"scene:room?frames=150&fps=10&width={width}&height={height}" for width, height in ((320, 240), (640, 480))
-)
 _PAIR_MATCHERS = "--matcher default --matcher posfeat --matcher sift"
 
 
@@ -94,13 +91,16 @@ BENCHMARKS = (
         quick="--repeat 1 --stop 20",
         packages=("evo",),
     ),
-    Benchmark(
-        "time",
-        "Time per frame",
-        "benchmark --matcher default --matcher sift",
-        scenes=ROOMS,
-        quick="--stop 10",
-        packages=("evo",),
+    *(
+        Benchmark(
+            f"time-{width}x{height}",
+            f"Time per frame, {width}x{height}",
+            "benchmark --matcher default --matcher sift",
+            scenes=(f"scene:room?frames=150&fps=10&width={width}&height={height}",),
+            quick="--stop 10",
+            packages=("evo",),
+        )
+        for width, height in ((320, 240), (640, 480))
     ),
     Benchmark(
         "ros",

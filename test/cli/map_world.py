@@ -59,14 +59,14 @@ class KnownWall:
 class KnownTracker:
     """A keyframe every other frame, in a world a quarter as large, whose poses are right once they are corrected.
 
-    With a scale anchor the world is as large as it is from keyframe ``METRIC_FROM`` on.
+    With a scale source the world is metric from keyframe ``METRIC_FROM`` on.
     """
 
     scale = 0.25
 
     def __init__(self, matcher, config, scale, *, threaded: bool = False) -> None:
         self._poses = {}
-        self._becomes_metric = bool(scale.report.reason)  # there is an anchor, which has not measured yet
+        self._becomes_metric = bool(scale.report.reason)  # a scale source without a measurement yet
 
     def track(self, frame: Frame):
         keyframe = None

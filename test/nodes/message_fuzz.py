@@ -335,15 +335,15 @@ def start(make: Any, **parameters: Any) -> Any:
     return node
 
 
-def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int) -> None:
-    real = backend != "known"
+def fuzz_vo(scale_source: str, matcher: str, transport: str, limit: Any, examples: int) -> None:
+    real = matcher != "known"
     node = start(
         lambda **options: VoNode(
             load=lambda name, device: load_matcher("sift"),
             make_tracker=CountingOdometry if real else CheckingTracker,
             **options,
         ),
-        **{"scale.source": anchor, "transport": transport, "camera_info_wait_s": 0.0, "scale_wait_s": 0.0},
+        **{"scale.source": scale_source, "transport": transport, "camera_info_wait_s": 0.0, "scale_wait_s": 0.0},
     )
     pipeline, scale = node._pipeline, node._scale_input
     clock = {"s": 1000.0}
@@ -364,12 +364,12 @@ def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int
         "camera_info": (camera_infos, node._on_camera_info),
         "tf": (static_transforms, node_transforms(node)),
     }
-    if anchor == "depth":
+    if scale_source == "depth":
         kinds["depth"] = (depth_images, scale._on_image)
-    elif anchor == "stereo":
+    elif scale_source == "stereo":
         kinds["right"] = (compressed_images if transport == "compressed" else images, scale._on_image)
         kinds["right_info"] = (camera_infos, scale._on_right_info)
-    elif anchor == "wheel":
+    elif scale_source == "wheel":
         kinds["wheel"] = (wheel_odometries, scale._on_wheel_odometry)
 
     def feed(draw: Any) -> None:
@@ -385,7 +385,11 @@ def fuzz_vo(anchor: str, backend: str, transport: str, limit: Any, examples: int
     take_good(next(NUMBERS))
     limit(1024)
     fuzz(
-        f"vo_node {anchor} {backend}", feed, lambda: pipeline._parts.tracker.resets, lambda: problems_of(node), examples
+        f"vo_node {scale_source} {matcher}",
+        feed,
+        lambda: pipeline._parts.tracker.resets,
+        lambda: problems_of(node),
+        examples,
     )
     statistics = node._statistics
     print(statistics.refusals, "tracked", statistics.tracked, "lost", statistics.lost)

@@ -21,11 +21,10 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize(("anchor", "backend", "transport", "examples"), RUNS)
-def test_messages_to_vo_node(anchor, backend, transport, examples):
-    code = (
-        f"import message_fuzz; message_fuzz.fuzz_vo({anchor!r}, {backend!r}, {transport!r}, limit_memory, {examples})"
-    )
+@pytest.mark.parametrize(("scale_source", "matcher", "transport", "examples"), RUNS)
+def test_messages_to_vo_node(scale_source, matcher, transport, examples):
+    arguments = f"{scale_source!r}, {matcher!r}, {transport!r}, limit_memory, {examples}"
+    code = f"import message_fuzz; message_fuzz.fuzz_vo({arguments})"
     run_limited(code, *FOLDERS)
 
 
