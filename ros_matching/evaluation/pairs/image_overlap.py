@@ -39,7 +39,7 @@ _COLUMNS = (
 )
 
 
-class Matcher(Protocol):
+class OverlapMatcher(Protocol):
     """The parts of a ``matching.pipeline.MatchingPipeline`` that are compared here."""
 
     name: str
@@ -60,7 +60,7 @@ class Overlaps:
     ms: float
 
 
-def _putative_matches(matcher: Matcher, features0: Features, features1: Features) -> Matches:
+def _putative_matches(matcher: OverlapMatcher, features0: Features, features1: Features) -> Matches:
     matches = matcher.feature_matcher.match(features0, features1)
     return matcher.consensus.filter(matches, features0, features1)
 
@@ -85,7 +85,7 @@ def true_overlap(frame: Frame, other: Frame) -> float:
 
 
 def evaluate_overlap(
-    matcher: Matcher, source: FrameSource, pair_set: PairSet, *, size_px: int = SIZE_PX
+    matcher: OverlapMatcher, source: FrameSource, pair_set: PairSet, *, size_px: int = SIZE_PX
 ) -> Iterator[dict[str, Overlaps]]:
     """Yield overlaps by measure, of each first frame of the pairs with all of its others.
 

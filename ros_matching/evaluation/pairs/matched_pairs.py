@@ -91,7 +91,7 @@ class PairResult:
 
 
 @dataclass(frozen=True)
-class _View:
+class _FrameFeatures:
     """A frame with the features of all matchers."""
 
     index: int
@@ -128,7 +128,7 @@ def matched_pairs(
         gaps = ", ".join(map(str, pair_set.gaps))
         frames = f"{len(source)}, of which the {pair_set.part} part is taken"
         raise EvaluationError(f"{source.name} has too few frames ({frames}) for pairs {gaps} apart")
-    starts, views = _starts_by_end(pairs), dict[int, _View]()
+    starts, views = _starts_by_end(pairs), dict[int, _FrameFeatures]()
     wanted = {row for _, start, end in pairs for row in (start, end)}
     begin = min(wanted)
     for row, frame in enumerate(select_frames(source, begin), start=begin):
@@ -162,7 +162,7 @@ def _starts_by_end(pairs: list[tuple[int, int, int]]) -> dict[int, list[tuple[in
     return starts
 
 
-def _view(matchers: Mapping[str, Matcher], frame: Frame, size_px: int) -> _View:
+def _view(matchers: Mapping[str, Matcher], frame: Frame, size_px: int) -> _FrameFeatures:
     image = reduced(frame.image, size_px)
     features, extract_ms = {}, {}
     for name, matcher in matchers.items():
@@ -170,10 +170,12 @@ def _view(matchers: Mapping[str, Matcher], frame: Frame, size_px: int) -> _View:
         features[name] = matcher.extract(image)
         extract_ms[name] = 1e3 * (time.perf_counter() - began)
     camera = frame.camera.scaled(image.shape[1], image.shape[0])
-    return _View(frame.index, camera, frame.true_world_from_camera, features, extract_ms, frame.depth)
+    return _FrameFeatures(frame.index, camera, frame.true_world_from_camera, features, extract_ms, frame.depth)
 
 
-def _matched(name: str, matcher: Matcher, pair_set: PairSet, gap: int, view0: _View, view1: _View) -> MatchedPair:
+def _matched(
+    name: str, matcher: Matcher, pair_set: PairSet, gap: int, view0: _FrameFeatures, view1: _FrameFeatures
+) -> MatchedPair:
     began = time.perf_counter()
     matches = matcher.match(view0.features[name], view1.features[name], view0.camera, view1.camera)
     match_ms = 1e3 * (time.perf_counter() - began)

@@ -39,7 +39,7 @@ MIN_POSES = 10
 
 
 @dataclass(frozen=True)
-class PoseEstimate:
+class EvaluatedPose:
     """One tracked frame: estimated and true ``world_from_camera`` (4, 4), covariances (6, 6), number of the map.
 
     ``previous_from_current`` (4, 4) and the covariances are ``None`` when unknown.
@@ -137,7 +137,7 @@ def correlation_time(values: np.ndarray, mean: float) -> float:
     return float(min(total, len(values)))
 
 
-def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarray, np.ndarray]:
+def relative_errors(poses: Sequence[EvaluatedPose], scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of the known motions since the previous frame.
 
     ``scale`` converts the unit of the estimate to that of the ground truth.
@@ -152,7 +152,7 @@ def relative_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.nda
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
 
 
-def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarray, np.ndarray]:
+def world_errors(poses: Sequence[EvaluatedPose], scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of all poses, aligned at the one with the least covariance."""
     known = [pose for pose in poses if _is_known(pose.covariance)]
     best = min(known, key=_spread, default=None)
@@ -168,12 +168,12 @@ def world_errors(poses: Sequence[PoseEstimate], scale: float) -> tuple[np.ndarra
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
 
 
-def _spread(pose: PoseEstimate) -> float:
+def _spread(pose: EvaluatedPose) -> float:
     """Return the size of a covariance for any units of its axes: the logarithm of its determinant."""
     return float(np.linalg.slogdet(pose.covariance)[1])
 
 
-def scale_of(poses: Sequence[PoseEstimate]) -> float:
+def scale_of(poses: Sequence[EvaluatedPose]) -> float:
     """Return the scale from estimate to ground truth by the positions; NaN if the estimate does not move."""
     return scale_between(
         np.stack([pose.world_from_camera for pose in poses]), np.stack([pose.true_world_from_camera for pose in poses])
@@ -191,7 +191,7 @@ def scale_between(estimated: np.ndarray, true: np.ndarray) -> float:
     return float(singular.sum() / power)
 
 
-def evaluate_consistency(poses: Sequence[PoseEstimate]) -> dict[str, Consistency]:
+def evaluate_consistency(poses: Sequence[EvaluatedPose]) -> dict[str, Consistency]:
     """Return ``relative`` and ``world`` consistency of the tracked frames of a run, in order of time.
 
     Raises ``EvaluationError`` with fewer than ten poses, or if the camera did not move.
@@ -206,7 +206,7 @@ def evaluate_consistency(poses: Sequence[PoseEstimate]) -> dict[str, Consistency
     return {"relative": consistency(series), "world": consistency([world_errors(poses, parts[0][1])])}
 
 
-def scaled_maps(poses: Sequence[PoseEstimate]) -> list[tuple[list[PoseEstimate], float]]:
+def scaled_maps(poses: Sequence[EvaluatedPose]) -> list[tuple[list[EvaluatedPose], float]]:
     """Return the poses of each moving map, in order of the map numbers, with their scale."""
     poses = _metric_ones(poses) or poses
     parts = [[p for p in poses if p.map_number == number] for number in sorted({p.map_number for p in poses})]
@@ -219,14 +219,14 @@ def run_consistency(records: Sequence[FrameRecord], truth: Trajectory | None) ->
     return evaluate_consistency(estimates_of(records, truth))
 
 
-def estimates_of(records: Sequence[FrameRecord], truth: Trajectory | None) -> list[PoseEstimate]:
+def estimates_of(records: Sequence[FrameRecord], truth: Trajectory | None) -> list[EvaluatedPose]:
     """Return the poses of a run that have ground truth with exactly the same stamp.
 
     Interpolated ground truth is not accurate enough for covariances.
     """
     poses = {} if truth is None else dict(zip(truth.stamps_ns.tolist(), truth.world_from_camera, strict=True))
     return [
-        PoseEstimate(
+        EvaluatedPose(
             record.world_from_camera,
             record.covariance,
             record.previous_from_current,
@@ -241,7 +241,7 @@ def estimates_of(records: Sequence[FrameRecord], truth: Trajectory | None) -> li
     ]
 
 
-def _metric_ones(poses: Sequence[PoseEstimate]) -> list[PoseEstimate]:
+def _metric_ones(poses: Sequence[EvaluatedPose]) -> list[EvaluatedPose]:
     return [pose for pose in poses if pose.is_metric]
 
 

@@ -28,7 +28,7 @@ from ros_matching.odometry.result import TrackingResult, TrackingStatus
 _WARM_UP_SIZE = (240, 320, 3)
 
 
-class Tracker(Protocol):
+class FrameTracker(Protocol):
     """Interface of ``ros_matching.visual_odometry.VisualOdometry`` that the pipeline uses."""
 
     def track(self, frame: Frame) -> TrackingResult:
@@ -62,7 +62,7 @@ class ReceivedImage:
 class PipelineParts:
     """Parts that the pipeline connects; ``extrinsics`` returns those of a camera frame, or ``None`` until known."""
 
-    tracker: Tracker
+    tracker: FrameTracker
     frames: FrameInput
     outputs: VoOutputs
     trajectory: TrajectoryRecord

@@ -31,7 +31,7 @@ from ros_matching.nodes.vo.config import LIVE_SETTINGS, VoConfig
 from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
 from ros_matching.nodes.vo.outputs import VoOutputs
-from ros_matching.nodes.vo.pipeline import PipelineParts, ReceivedImage, Tracker, VoPipeline, warm_up
+from ros_matching.nodes.vo.pipeline import FrameTracker, PipelineParts, ReceivedImage, VoPipeline, warm_up
 from ros_matching.nodes.vo.scale_input import ScaleInput
 from ros_matching.nodes.vo.statistics import VoStatistics, vo_report
 from ros_matching.nodes.vo.trajectory_record import TrajectoryRecord
@@ -82,7 +82,7 @@ class VoNode(ManagedNode):
         self,
         *,
         load: Callable[..., Any] = load_matcher,
-        make_tracker: Callable[[Any, TrackingConfig, ScaleEstimator], Tracker] | None = None,
+        make_tracker: Callable[[Any, TrackingConfig, ScaleEstimator], FrameTracker] | None = None,
         **node_options: Any,
     ) -> None:
         """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""

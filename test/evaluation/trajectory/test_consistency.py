@@ -10,7 +10,7 @@ import pytest
 
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.trajectory.consistency import (
-    PoseEstimate,
+    EvaluatedPose,
     consistency,
     correlation_time,
     evaluate_consistency,
@@ -34,7 +34,7 @@ def draws(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).multivariate_normal(np.zeros(6), covariance(), size=count)
 
 
-def estimates(truth: Trajectory, scale: float, factor: float = 1.0, chained: bool = False) -> list[PoseEstimate]:
+def estimates(truth: Trajectory, scale: float, factor: float = 1.0, chained: bool = False) -> list[EvaluatedPose]:
     """A run in a unit of ``scale`` whose motions have drawn errors, and which claims ``factor`` times their covariance.
 
     Its poses are true, or ``chained`` from the motions.
@@ -46,7 +46,7 @@ def estimates(truth: Trajectory, scale: float, factor: float = 1.0, chained: boo
     for motion, error, place, true in zip(motions, draws(len(unit)), unit, truth.world_from_camera, strict=True):
         measured = None if motion is None else retract(motion, error)
         pose = place if measured is None or not chained else pose @ measured
-        poses.append(PoseEstimate(pose, claimed, measured, claimed, true))
+        poses.append(EvaluatedPose(pose, claimed, measured, claimed, true))
     return poses
 
 
@@ -98,7 +98,7 @@ def test_metres_are_treated_as_metres(make_truth):
     assert evaluate_consistency(unscaled)["relative"].mean_nees < 7.5
 
 
-def widened(pose: PoseEstimate, sigma: float) -> np.ndarray | None:
+def widened(pose: EvaluatedPose, sigma: float) -> np.ndarray | None:
     if pose.previous_from_current is None:
         return None
     length = pose.previous_from_current[:3, 3]
@@ -141,6 +141,6 @@ def test_a_run_is_evaluated_where_ground_truth_has_the_stamps_of_frames(make_tru
 
 def test_a_camera_that_does_not_move_has_no_scale():
     still = pose_from(np.eye(3), np.zeros(3))
-    pose = PoseEstimate(still, covariance(), still, covariance(), still)
+    pose = EvaluatedPose(still, covariance(), still, covariance(), still)
     with pytest.raises(EvaluationError, match="does not move"):
         evaluate_consistency([pose] * 20)
