@@ -100,7 +100,7 @@ def _on_gpu() -> Iterator[Finding]:
     """Compare every network and the whole pipeline on CPU and GPU; without a GPU, list the comparisons."""
     import torch
 
-    from ros_matching.networks.speed import workloads
+    from ros_matching.networks.timing import workloads
 
     if not torch.cuda.is_available():
         names = ", ".join(workloads())
@@ -119,7 +119,7 @@ def _on_gpu() -> Iterator[Finding]:
 
 
 def _compared(name: str, precision: str) -> Finding:
-    from ros_matching.networks.speed import TOLERANCE, compare, measure
+    from ros_matching.networks.timing import TOLERANCE, compare, measure
 
     found, limit = compare(name, "cuda", precision), TOLERANCE[precision]
     gpu_ms = measure(name, "cuda", precision).median_ms

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ros_matching.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ros_matching.networks.speed import Speed
+    from ros_matching.networks.timing import Speed
 
 _DESCRIPTION = """\
 Time the networks on this machine, with random weights and random input, and show the milliseconds of a run (best and
@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print each result."""
-    from ros_matching.networks.speed import workloads
+    from ros_matching.networks.timing import workloads
 
     names = [name for name in workloads() if not args.patterns or any(fnmatch(name, p) for p in args.patterns)]
     if not names:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _measure(name: str, device: str, precision: str, threads: int, repeats: int) -> Speed:
     import torch
 
-    from ros_matching.networks.speed import measure
+    from ros_matching.networks.timing import measure
 
     if threads:
         torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera
 from ros_matching.errors import GeometryError
 from ros_matching.geometry.checks import as_points, as_weights, require_length
-from ros_matching.geometry.normal_equations import Linearisation, Observations
+from ros_matching.geometry.normal_equations import BundleObservations, Linearisation
 from ros_matching.geometry.robust import cauchy_cost, cauchy_weight, huber_cost, huber_weight
 from ros_matching.geometry.se3 import exp_so3, pose_from
 
@@ -99,7 +99,7 @@ def bundle_adjust(problem: BundleProblem, config: BundleConfig | None = None) ->
     """
     config = config or BundleConfig()
     cost_of, weight_of = _LOSSES[config.loss]
-    observations = Observations.of(problem)
+    observations = BundleObservations.of(problem)
     poses, points = problem.camera_from_world.astype(np.float64), problem.points.astype(np.float64)
     residuals = observations.residuals(poses, points)
     initial = cost = observations.weights @ cost_of(residuals.error_px, config.loss_scale_px)

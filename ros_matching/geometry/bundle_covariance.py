@@ -22,7 +22,7 @@ import numpy as np
 
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
 from ros_matching.geometry.clustered_noise import ClusterSums, clusters_of
-from ros_matching.geometry.normal_equations import Linearisation, Observations, Residuals, jacobians
+from ros_matching.geometry.normal_equations import BundleObservations, Linearisation, Residuals, jacobians
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
 from ros_matching.geometry.se3 import invert
 
@@ -73,7 +73,7 @@ def bundle_covariance(
     ``min_std_px``.
     """
     config = config or BundleConfig()
-    observations = Observations.of(problem)
+    observations = BundleObservations.of(problem)
     residuals = observations.residuals(problem.camera_from_world, problem.points)
     weight = observations.weights * _WEIGHTS[config.loss](residuals.error_px, config.loss_scale_px)
     linear = Linearisation.of(observations, residuals, problem.camera_from_world, weight)

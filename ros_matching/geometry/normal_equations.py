@@ -18,7 +18,7 @@ _FLOOR = 1e-12  # fraction of the largest diagonal that keeps points without obs
 
 @dataclass(frozen=True)
 class Residuals:
-    """Reprojection residuals, in the order of ``Observations``.
+    """Reprojection residuals, in the order of ``BundleObservations``.
 
     ``xy`` (2, O) normalised coordinates, ``inverse_depth`` (O,), zero behind the camera; ``residual`` (2, O) pixels,
     zero behind the camera; ``error_px`` (O,) their lengths, the image's diagonal behind the camera.
@@ -31,7 +31,7 @@ class Residuals:
 
 
 @dataclass(frozen=True)
-class Observations:
+class BundleObservations:
     """The observations of a bundle, sorted by camera: ``starts[c]:starts[c + 1]`` are those of camera c."""
 
     order: np.ndarray
@@ -45,11 +45,11 @@ class Observations:
     camera: Camera
 
     @staticmethod
-    def of(problem: BundleProblem) -> Observations:
+    def of(problem: BundleProblem) -> BundleObservations:
         """Sort the observations of a problem."""
         order = np.lexsort((problem.point_index, problem.camera_index))
         camera_index = problem.camera_index[order]
-        return Observations(
+        return BundleObservations(
             order=order,
             starts=np.searchsorted(camera_index, np.arange(len(problem.camera_from_world) + 1)),
             camera_index=camera_index,
@@ -92,7 +92,7 @@ class Linearisation:
     ``point_gradient`` (P, 3), ``cross`` one (6, 3, n) for the n observations of each free camera.
     """
 
-    observations: Observations
+    observations: BundleObservations
     camera_blocks: np.ndarray
     camera_gradient: np.ndarray
     point_blocks: np.ndarray
@@ -100,7 +100,9 @@ class Linearisation:
     cross: list[np.ndarray]
 
     @staticmethod
-    def of(observations: Observations, residuals: Residuals, poses: np.ndarray, weight: np.ndarray) -> Linearisation:
+    def of(
+        observations: BundleObservations, residuals: Residuals, poses: np.ndarray, weight: np.ndarray
+    ) -> Linearisation:
         """Linearise around poses (C, 4, 4), with weights (O,) of the squared residuals."""
         by_camera, by_point = jacobians(observations, residuals, poses)
         weighted = by_point * weight
@@ -157,7 +159,9 @@ class Linearisation:
         return camera_steps, np.einsum("jin,jn->ni", lower_inverse, half_steps.reshape(3, count))
 
 
-def jacobians(observations: Observations, residuals: Residuals, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def jacobians(
+    observations: BundleObservations, residuals: Residuals, poses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives of the residuals by camera steps (6, 2, O) and by points in the world (3, 2, O).
 
     A camera step is ``(v, w)`` of ``X -> Exp(w) X + v`` in camera coordinates.

@@ -23,7 +23,7 @@ _ROUNDS = 4  # each without the observation of a point that fitted worst in the 
 
 
 @dataclass(frozen=True)
-class Observations:
+class TrackObservations:
     """The landmarks ``ids`` (P,) that a keyframe observes, -1 for none, at ``points_px`` (P, 2), ``colors`` (P, 3)."""
 
     points_px: np.ndarray
@@ -38,7 +38,7 @@ class ExportedKeyframe:
     name: str
     map_id: int
     world_from_camera: np.ndarray
-    observations: Observations
+    observations: TrackObservations
 
     @classmethod
     def of(cls, keyframe: Keyframe) -> ExportedKeyframe:
@@ -50,7 +50,7 @@ class ExportedKeyframe:
         ids = np.full(len(colors), -1) if ids is None else ids
         name = f"{keyframe.frame.index:06d}.png"
         return cls(
-            name, keyframe.map_id, keyframe.world_from_camera, Observations(keyframe.sparse_points_px, ids, colors)
+            name, keyframe.map_id, keyframe.world_from_camera, TrackObservations(keyframe.sparse_points_px, ids, colors)
         )
 
 
@@ -101,7 +101,7 @@ def write_transforms(folder: Path, keyframes: Mapping[int, ExportedKeyframe], ca
 
 
 def _points(
-    observations: list[Observations], camera_from_world: np.ndarray, camera: Camera
+    observations: list[TrackObservations], camera_from_world: np.ndarray, camera: Camera
 ) -> tuple[ModelPoints, list[np.ndarray]]:
     """The points, and for each view the row of the point that each of its observations belongs to, or -1."""
     lengths = [len(view.ids) for view in observations]

@@ -38,7 +38,7 @@ class ResNet101Trunk(nn.Sequential):
         )
 
 
-class Bottleneck(nn.Module):
+class ResNetBottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolution around a shortcut; the 3x3 has the stride."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -63,5 +63,5 @@ class Bottleneck(nn.Module):
 
 
 def _layer(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    rest: list[Any] = [Bottleneck(4 * width, width, stride=1) for _ in range(blocks - 1)]
-    return nn.Sequential(Bottleneck(channels, width, stride), *rest)
+    rest: list[Any] = [ResNetBottleneck(4 * width, width, stride=1) for _ in range(blocks - 1)]
+    return nn.Sequential(ResNetBottleneck(channels, width, stride), *rest)

@@ -37,7 +37,7 @@ _PAPER_PENALTY = -0.001
 
 
 @dataclass(frozen=True)
-class DetectionConfig(RecipeConfig):
+class DetectionTrainingConfig(RecipeConfig):
     """Settings of the training of the detection network."""
 
     batch_size: int = parameter(3, "pairs in a step, of each process", minimum=1)
@@ -57,7 +57,7 @@ class LiteDetection(Recipe):
     name = "posfeat_lite_detection"
     network_name = "posfeat_lite"
     description = "PoSFeat-lite: keypoints and descriptors, for images of about 240 to 640 pixels"
-    config_class = DetectionConfig
+    config_class = DetectionTrainingConfig
     selection = "score"
 
     def make_network(self) -> nn.Module:

@@ -11,7 +11,7 @@ from ros_matching.cli import doctor
 from ros_matching.cli.doctor import OK, Finding
 from ros_matching.cli.main import main
 from ros_matching.networks import checkpoint
-from ros_matching.networks.speed import TOLERANCE, compare
+from ros_matching.networks.timing import TOLERANCE, compare
 
 
 @pytest.fixture

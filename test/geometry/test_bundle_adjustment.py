@@ -8,7 +8,7 @@ from hypothesis import given
 from ros_matching.errors import ConfigError, GeometryError
 from ros_matching.geometry import se3
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, bundle_adjust
-from ros_matching.geometry.normal_equations import Linearisation, Observations, jacobians
+from ros_matching.geometry.normal_equations import BundleObservations, Linearisation, jacobians
 
 THOROUGH = BundleConfig(iterations=50, convergence=1e-12)
 
@@ -70,7 +70,7 @@ def test_a_perturbed_start_comes_back_to_the_exact_truth(seed):
 
 def test_one_step_of_each_size_agrees_with_the_dense_normal_equations():
     problem = perturbed(exact_bundle(0, cameras=3, points=15, fixed=1), 0)
-    observations = Observations.of(problem)
+    observations = BundleObservations.of(problem)
     residuals = observations.residuals(problem.camera_from_world, problem.points)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, len(problem.points_px))
     linear = Linearisation.of(observations, residuals, problem.camera_from_world, weight)
@@ -92,7 +92,7 @@ def test_one_step_of_each_size_agrees_with_the_dense_normal_equations():
 
 def test_derivatives_agree_with_differences():
     problem = perturbed(exact_bundle(1, cameras=2, points=10), 1, camera_sigma=0.1)
-    observations = Observations.of(problem)
+    observations = BundleObservations.of(problem)
     poses, points = problem.camera_from_world, problem.points
     by_camera, by_point = jacobians(observations, observations.residuals(poses, points), poses)
 

@@ -30,7 +30,7 @@ def upsample(volume: Tensor, factor: int, size: tuple[int, ...]) -> Tensor:
     return volume[:, :, : size[0], : size[1], : size[2]]
 
 
-class SeparableConv(nn.Module):
+class SeparableConv3d(nn.Module):
     """A depthwise 3x3x3 convolution, a pointwise one, batch normalisation."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -50,11 +50,11 @@ class XceptionBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            SeparableConv(inputs, outputs, stride),
+            SeparableConv3d(inputs, outputs, stride),
             nn.ReLU(),
-            SeparableConv(outputs, outputs, 1),
+            SeparableConv3d(outputs, outputs, 1),
             nn.ReLU(),
-            SeparableConv(outputs, outputs, 1),
+            SeparableConv3d(outputs, outputs, 1),
         )
         self.shortcut = nn.Identity()
         if stride != 1 or inputs != outputs:

@@ -28,7 +28,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = ConvNorm(3, _STEM_CHANNELS, kernel=3, stride=2)
+        self.stem = ConvBatchNorm(3, _STEM_CHANNELS, kernel=3, stride=2)
         blocks = []
         channels = _STEM_CHANNELS
         for repeats, kernel, stride, expansion, out_channels in _STAGES:
@@ -54,9 +54,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         width = channels * expansion
-        self.expand = ConvNorm(channels, width, kernel=1) if expansion != 1 else None
-        self.depthwise = ConvNorm(width, width, kernel=kernel, stride=stride, groups=width)
-        self.project = ConvNorm(width, out_channels, kernel=1)
+        self.expand = ConvBatchNorm(channels, width, kernel=1) if expansion != 1 else None
+        self.depthwise = ConvBatchNorm(width, width, kernel=kernel, stride=stride, groups=width)
+        self.project = ConvBatchNorm(width, out_channels, kernel=1)
         self.residual = stride == 1 and channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class ConvNorm(nn.Module):
+class ConvBatchNorm(nn.Module):
     """A convolution without bias, then batch normalisation with TensorFlow's constants."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:

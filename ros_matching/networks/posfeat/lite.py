@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ros_matching.networks.posfeat.efficientnet_lite import STAGE_CHANNELS, ConvNorm, EfficientNetLite0
+from ros_matching.networks.posfeat.efficientnet_lite import STAGE_CHANNELS, ConvBatchNorm, EfficientNetLite0
 from ros_matching.networks.posfeat.network import (
     DESCRIPTOR_DIM,
     DenseFeatures,
@@ -93,7 +93,7 @@ class SeparableConv(nn.Module):
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(channels, channels, kernel_size=5, padding=2, groups=channels, bias=False)
-        self.pointwise = ConvNorm(channels, out_channels, kernel=1)
+        self.pointwise = ConvBatchNorm(channels, out_channels, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H, W)."""

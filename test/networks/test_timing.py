@@ -9,11 +9,11 @@ import pytest
 
 from ros_matching.cli.main import main
 from ros_matching.errors import ConfigError
-from ros_matching.networks import speed
+from ros_matching.networks import timing
 
 
 def test_every_workload_builds_and_runs_something() -> None:
-    names = speed.workloads()
+    names = timing.workloads()
     for network in ("posfeat", "posfeat_lite", "ncnet_ivd", "ncmnet", "ncmnet_lite", "pbs_mvsnet", "cnn_geometric"):
         assert any(name.split()[0] == network for name in names), network
 
@@ -25,9 +25,9 @@ def test_the_shortest_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
         now_s[0] += next(pauses_s)
 
-    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
-    monkeypatch.setattr(speed, "workloads", lambda: {"pause": lambda device, precision: run})
-    measured = speed.measure("pause", repeats=3)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+    monkeypatch.setattr(timing, "workloads", lambda: {"pause": lambda device, precision: run})
+    measured = timing.measure("pause", repeats=3)
     assert measured.best_ms == pytest.approx(10)
     assert measured.median_ms == pytest.approx(30)
     assert measured.memory_mb > 50
@@ -35,7 +35,7 @@ def test_the_shortest_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_workload_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="posfeat_lite 320x240"):
-        speed.measure("nothing")
+        timing.measure("nothing")
 
 
 def test_the_command_measures_in_a_process_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,4 +49,4 @@ def test_the_command_measures_in_a_process_of_its_own(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("name", ["posfeat_lite 320x240", "ncnet_lite sparse 640x480", "cnn_geometric_lite affine"])
 def test_half_precision_runs(name: str) -> None:
-    assert speed.measure(name, precision="bfloat16", repeats=1).best_ms > 0
+    assert timing.measure(name, precision="bfloat16", repeats=1).best_ms > 0
