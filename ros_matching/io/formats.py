@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from ros_matching.errors import SourceError
 from ros_matching.io.calibration import CalibrationChoice
 from ros_matching.io.source import FrameSource, select_frames
 from ros_matching.io.source_format import SourceFormat
+
+_LOG = logging.getLogger(__name__)
 
 SCENE_PREFIX = "scene:"
 _CALIBRATION_DETAILS = ("cam", "off_center")
@@ -30,10 +33,11 @@ _OPTIONS = {
     "fps": float,
     "topic": str,
     "camera_info_topic": str,
-    "truth_topic": str,
+    "ground_truth_topic": str,
     "stereo": true_or_false,
     "register_depth": true_or_false,
 }
+_FORMER_NAMES = {"truth_topic": "ground_truth_topic"}
 _FORMAT = "format"  # chooses the format itself
 
 
@@ -50,7 +54,7 @@ def open_source(
     fps: float | None = None,
     topic: str | None = None,
     camera_info_topic: str | None = None,
-    truth_topic: str | None = None,
+    ground_truth_topic: str | None = None,
     stereo: bool | None = None,
     register_depth: bool | None = None,
     format: str | None = None,
@@ -66,9 +70,9 @@ def open_source(
     ``calibration`` replaces the recording's own; ``cam`` names one of several cameras in that file, and ``off_center``
     permits a principal point far from the centre where the file states no image size. ``depth_scale`` is the value of a
     metre in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic``
-    chooses the images of a bag, ``camera_info_topic`` their calibration, and ``truth_topic`` the poses of the camera in
-    it. ``stereo`` adds the right camera's images to the frames of KITTI and EuRoC. ``register_depth`` uses an image
-    folder's depth of a camera of its own, as if that were at the colour camera's place.
+    chooses the images of a bag, ``camera_info_topic`` their calibration, and ``ground_truth_topic`` the poses of the
+    camera in it. ``stereo`` adds the right camera's images to the frames of KITTI and EuRoC. ``register_depth`` uses an
+    image folder's depth of a camera of its own, as if that were at the colour camera's place.
 
     Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and
     ``CalibrationError`` (a ``SourceError``) when its calibration is missing or does not fit.
@@ -81,7 +85,7 @@ def open_source(
         "fps": fps,
         "topic": topic,
         "camera_info_topic": camera_info_topic,
-        "truth_topic": truth_topic,
+        "ground_truth_topic": ground_truth_topic,
         "stereo": stereo,
         "register_depth": register_depth,
         _FORMAT: format,
@@ -111,7 +115,10 @@ def _split(spec: str) -> tuple[Path, dict[str, Any]]:
         return Path(spec).expanduser(), {}
     known = _SELECTION | _OPTIONS | {_FORMAT: str}
     values = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
+    for given, text in parse_qsl(query, keep_blank_values=True):
+        name = _FORMER_NAMES.get(given, given)
+        if name != given:
+            _LOG.warning("%s: %s is deprecated; use %s", spec, given, name)
         if name not in known:
             raise SourceError(f"{spec}: a recording has no setting {name!r}; it has: {', '.join(known)}")
         values[name] = _converted(spec, name, text, known[name])

@@ -155,7 +155,7 @@ class TestGroundTruth:
 
     def poses(self, path: Path, messages: list[Any], **more: list[Any]) -> list[np.ndarray | None]:
         bag = write_bag(path / "drive", camera_topics(**{"/truth": messages}, **more))
-        return [frame.true_world_from_camera for frame in open_source(bag, truth_topic="/truth")]
+        return [frame.true_world_from_camera for frame in open_source(bag, ground_truth_topic="/truth")]
 
     def test_poses_of_the_camera(self, tmp_path: Path) -> None:
         messages = [TYPES.PoseStamped(header(stamp(index), "map"), ros_pose(pose(index))) for index in range(COUNT - 1)]
@@ -202,9 +202,9 @@ class TestGroundTruth:
     def test_other_topics_are_no_ground_truth(self, tmp_path: Path) -> None:
         path = write_bag(tmp_path / "drive", camera_topics())
         with pytest.raises(SourceError, match="ground-truth topic"):
-            open_source(path, truth_topic="/cam/image_raw")
+            open_source(path, ground_truth_topic="/cam/image_raw")
         with pytest.raises(SourceError, match=r"no messages on /truth; it has /cam/camera_info"):
-            open_source(path, truth_topic="/truth")
+            open_source(path, ground_truth_topic="/truth")
         zero = TYPES.Pose(TYPES.Point(0, 0, 0), TYPES.Quaternion(0, 0, 0, 0))
         with pytest.raises(SourceError, match="/truth, message 0: expected a finite position and unit quaternion"):
             self.poses(tmp_path / "zero", [TYPES.PoseStamped(header(0), zero)])

@@ -132,3 +132,10 @@ def test_importing_io_is_cheap() -> None:
     code = f"import sys, ros_matching.io; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
+
+
+def test_a_former_option_is_taken_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder(tmp_path)
+    with pytest.raises(SourceError, match="ground_truth_topic"):
+        open_source(f"{tmp_path}?truth_topic=/pose")
+    assert "deprecated" in caplog.text

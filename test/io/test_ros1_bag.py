@@ -33,7 +33,7 @@ from ros_matching.io import open_source
 def test_images_calibration_and_truth(compression: str, tmp_path: Path) -> None:
     poses = [TYPES.PoseStamped(header(stamp(index), "map"), ros_pose(pose(index))) for index in ALL]
     path = write_ros1(tmp_path / "drive.bag", camera_topics(**{"/truth": poses}), compression)
-    source = open_source(path, truth_topic="/truth")
+    source = open_source(path, ground_truth_topic="/truth")
     assert source.name == "drive"
     np.testing.assert_array_equal(source.camera.matrix, K)
     check(source, ALL)

@@ -43,11 +43,11 @@ def open_bag_source(
     calibration: Path | CalibrationChoice | None = None,
     topic: str | None = None,
     camera_info_topic: str | None = None,
-    truth_topic: str | None = None,
+    ground_truth_topic: str | None = None,
 ) -> BagSource:
     """Open the images of a bag: those of ``topic``, or of the only image topic; else ``SourceError`` lists the topics.
 
-    ``camera_info_topic`` names the topic of the calibration, ``truth_topic`` that of the true poses
+    ``camera_info_topic`` names the topic of the calibration, ``ground_truth_topic`` that of the true poses
     (``ground_truth.read_ground_truth``).
     """
     if calibration is not None and camera_info_topic is not None:
@@ -58,11 +58,11 @@ def open_bag_source(
     topic = choose_images(bag, topic)
     (height, width), camera_frame = _first_image(bag, topic)
     known = read_camera_info(bag, topic, camera_info_topic) if calibration is None else read_calibration(calibration)
-    if known.is_y_up and truth_topic is not None:
+    if known.is_y_up and ground_truth_topic is not None:
         raise CalibrationError(
             f"{known.origin}: a negative fy (y axis up) does not fit the poses of a bag; make it positive"
         )
-    ground_truth = None if truth_topic is None else read_ground_truth(bag, truth_topic, camera_frame)
+    ground_truth = None if ground_truth_topic is None else read_ground_truth(bag, ground_truth_topic, camera_frame)
     return BagSource(bag, topic, Undistorter(known.camera(width, height)), known.origin, ground_truth)
 
 
@@ -194,5 +194,5 @@ FORMAT = SourceFormat(
     looks_for="a .mcap, .db3 (ROS 2) or .bag (ROS 1) file, or a folder with them and metadata.yaml",
     matches=is_bag,
     open=open_bag_source,
-    options=("calibration", "topic", "camera_info_topic", "truth_topic"),
+    options=("calibration", "topic", "camera_info_topic", "ground_truth_topic"),
 )
