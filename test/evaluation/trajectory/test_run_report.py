@@ -23,7 +23,8 @@ KEYS = {
     "source", "calibration", "depth_warning", "matcher", "frames", "tracked", "initializing", "lost", "dropped",
     "faults", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
-    "alignment", "alignment_note", "scale", "unit", "evaluation_note", "ms_per_frame", "stage_ms", "nees", "versions",
+    "alignment", "alignment_note", "scale", "unit", "evaluation_note",
+    "ms_per_frame", "ms_median", "ms_p95", "stage_ms", "nees", "versions",
 }  # fmt: skip
 TRUTH_KEYS = ("path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "scale", "alignment")
 
@@ -210,7 +211,7 @@ def test_the_table_names_what_was_measured(truth):
     assert table["dropped"] == "7"
     assert table["ATE RMSE"] == "0.0000 (0.00 % of the path)"
     assert "2 segments" in table["alignment"]
-    assert table["time per frame"] == "11.0 ms"
+    assert table["time per frame"].startswith("11.0 ms")
 
 
 def test_the_table_shows_the_first_lost_segments(truth):
