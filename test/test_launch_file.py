@@ -41,7 +41,7 @@ def started(launch_file: ModuleType, context: Context) -> dict:
 
 
 def end(action, context: Context, code: int = 0) -> list:
-    """What the launch does when the process of an action ends."""
+    """Return the actions of the launch at the end of a process."""
     return action.kwargs["on_exit"](SimpleNamespace(returncode=code), context)
 
 

@@ -1,4 +1,4 @@
-"""What lets the Python of .venv see the overlay with nothing sourced: resource/ros_matching_overlay.py."""
+"""The overlay in the Python of .venv without sourcing: resource/ros_matching_overlay.py."""
 
 from __future__ import annotations
 

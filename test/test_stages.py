@@ -12,7 +12,7 @@ from ros_matching.stages import StageTimer
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that goes on by a millisecond whenever it is asked for."""
+    """A clock that advances by a millisecond at every call."""
     ticks = itertools.count()
     monkeypatch.setattr(stages.time, "perf_counter", lambda: 1e-3 * next(ticks))
 

@@ -88,7 +88,7 @@ class FakeOdometry:
 
 @pytest.fixture
 def track(monkeypatch, tmp_path) -> Callable[..., tuple[int, dict]]:
-    """Runs ``ros-matching track`` on a fake source, without drawing, and gives its exit code and its report."""
+    """Run ``ros-matching track`` on a fake source, without plots, and return its exit code and report."""
     monkeypatch.setattr(ros_matching.evaluation.trajectory.run_plot, "plot_run", lambda report, path: path.touch())
     monkeypatch.setattr(ros_matching.visual_odometry, "VisualOdometry", FakeOdometry, raising=False)
 

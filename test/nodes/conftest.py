@@ -1,4 +1,4 @@
-"""What the tests of the nodes share."""
+"""Fixtures of the tests of nodes."""
 
 from __future__ import annotations
 

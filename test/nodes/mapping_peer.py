@@ -61,7 +61,7 @@ def depth_map(number: int) -> DepthMap:
 
 
 def camera_points(number: int) -> np.ndarray:
-    """The points (5, 3) that the known mapper sees in the keyframe of a number, in its camera."""
+    """Return the points (5, 3) of the known mapper in the camera of the keyframe with this number."""
     return np.random.default_rng(number).uniform(-1, 1, (5, 3))
 
 

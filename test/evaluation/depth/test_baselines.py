@@ -1,4 +1,4 @@
-"""Semi-global matching against a wall whose depth is known exactly, seen from all sides."""
+"""Semi-global matching on a wall of known depth, viewed from all sides."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Walk:
 
 
 class Oracle:
-    """Sees the points where they are; ``turned_deg`` is how far it thinks the odd frames are turned."""
+    """Matches true projections; odd frames are assumed to be rotated by ``turned_deg``."""
 
     def __init__(self, turned_deg: float = 0.0, outliers: float = 0.0) -> None:
         self.turned_deg, self.outliers = turned_deg, outliers

@@ -88,7 +88,7 @@ def test_motions_are_evaluated_in_the_unit_of_the_estimate(make_truth, scale):
 
 
 def test_metres_are_treated_as_metres(make_truth):
-    """A unit that is 10 % off, called metres: the covariance holds only where it has the unit's uncertainty."""
+    """A metric scale that is 10 % off: the covariance is consistent only with the uncertainty of the scale."""
     poses = [replace(pose, is_metric=True) for pose in estimates(make_truth(400), 1.1)]
     honest = [replace(pose, relative_covariance=widened(pose, 0.1)) for pose in poses]
     blind = evaluate_consistency(poses)["relative"].mean_nees

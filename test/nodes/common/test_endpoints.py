@@ -1,4 +1,4 @@
-"""A subscription asks for what the publishers offer, as they come and go."""
+"""Subscriptions with the quality of service of their publishers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 @pytest.fixture
 def subscribe(context):
-    """Subscribe to ``topic`` with these overrides; gives (subscription, what came, a node that publishes, problems)."""
+    """Subscribe to ``topic`` with these overrides; yields (subscription, received messages, publishing node, problems)."""
     executor = SingleThreadedExecutor(context=context)
     peer = Node("camera", namespace="front", context=context)
 

@@ -84,7 +84,7 @@ def test_a_second_signal_while_the_node_configures_does_not_wait(start):
 
 @pytest.fixture
 def mapping(start, context, tmp_path):
-    """mapping_node at work on its second keyframe, with its first one in the map."""
+    """mapping_node during its second keyframe, with the first one in the map."""
     process = start("mapping_node", "autostart:=true", "save_at_end:=true", f"cloud_file:={tmp_path / 'map.ply'}")
     peer = MappingPeer(context)
     with spinning(SingleThreadedExecutor(context=context), peer):

@@ -1,4 +1,4 @@
-"""What the arguments of the launch file, and of `ros-matching run`, give to which node."""
+"""Parameters of the nodes by the arguments of the launch file and of `ros-matching run`."""
 
 from __future__ import annotations
 

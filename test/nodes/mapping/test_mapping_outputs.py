@@ -1,4 +1,4 @@
-"""What mapping_node publishes of keyframes whose depth is known."""
+"""Messages of mapping_node for keyframes of known depth."""
 
 from __future__ import annotations
 

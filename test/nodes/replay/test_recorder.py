@@ -33,7 +33,7 @@ QUIET_S = 5.0
 
 
 class Talker(Node):
-    """Says what vo_node would."""
+    """Publishes the messages of vo_node."""
 
     def __init__(self, **node_options) -> None:
         super().__init__("talker", **node_options)

@@ -1,4 +1,4 @@
-"""What vo_node publishes, over real topics, with a tracker whose answers are known."""
+"""Messages of vo_node over real topics, with a tracker of known results."""
 
 from __future__ import annotations
 
