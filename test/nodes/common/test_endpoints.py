@@ -26,7 +26,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 @pytest.fixture
 def subscribe(context):
-    """Subscribe to ``topic`` with these overrides; yields (subscription, received messages, publishing node, problems)."""
+    """Subscribe to ``topic`` with these overrides; yields (subscription, messages, publisher, problems)."""
     executor = SingleThreadedExecutor(context=context)
     peer = Node("camera", namespace="front", context=context)
 
