@@ -30,6 +30,7 @@ _SEQUENCE = "scene:room?frames=30&fps=10&width={}&height={}"
 _SIZES = ((640, 480), (1280, 720))
 _PRECISIONS = ("float32", "float16")
 _MAX_ATE_PERCENT = 1.0
+OK, NOTE, MISSING = "ok", "note", "missing"
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -127,8 +128,6 @@ def _compared(name: str, precision: str) -> Finding:
     level = OK if found.difference <= limit else MISSING
     return Finding(level, f"{words}{gpu_ms:.1f} ms on the GPU, {found.cpu_ms:.0f} ms on the CPU (first run, float32)")
 
-
-OK, NOTE, MISSING = "ok", "note", "missing"
 
 # Import name, distribution and use; the first ones are required.
 _NEEDED = (

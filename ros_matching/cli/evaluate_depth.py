@@ -32,6 +32,7 @@ fractions of all known pixels within 1, 2 and 5 percent, and how many have an es
 frames of {DEPTH_SEQUENCE} that no training has touched. A plane sweep by normalised cross-correlation ("ncc") and
 OpenCV's semi-global matching on rectified pairs ("sgbm") are the baselines.
 """
+_QUARTER = 4
 
 
 def add_depth_parser(measures: argparse._SubParsersAction, name: str) -> None:
@@ -102,7 +103,6 @@ def _load_estimator(name: str, args: argparse.Namespace) -> Estimate:
     return DepthEstimator(network.to(torch_device(args.device)), config).estimate
 
 
-_QUARTER = 4
 _CLOUD_DESCRIPTION = f"""\
 Map keyframes with true or tracked poses, and compare the filtered depth maps and the cloud with known depth. Without
 --source, on the frames of {DEPTH_SEQUENCE} that are not used for training. All estimators get the same keyframes,

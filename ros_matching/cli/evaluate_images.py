@@ -33,6 +33,8 @@ Accuracy of keypoints and matches on held-out photos under random homographies (
 matching accuracy (MMA), which is the fraction of matches within 1 to 10 pixels, its weighted mean (MMAscore), and the
 repeatability of keypoints within 3 pixels.
 """
+_ALIGNERS = ("cnn_geometric_lite", "cnn_geometric")
+_DEFAULT = ("posfeat+cnngeometric",)
 
 
 def add_features_parser(measures: argparse._SubParsersAction, name: str) -> None:
@@ -67,7 +69,6 @@ def measure_features(args: argparse.Namespace) -> Measurement:
     return features_measurement(done, settings_of(args))
 
 
-_ALIGNERS = ("cnn_geometric_lite", "cnn_geometric")
 _ALIGNMENT_DESCRIPTION = """\
 Alignment of held-out photos to themselves after a random affine transformation, homography or thin-plate spline: the
 mean error of the points of a grid, in percent of the image's sides. Baselines are no alignment ("none") and
@@ -165,7 +166,6 @@ def _posfeat(given: Sequence[Path]) -> nn.Module:
     return load_installed("posfeat_lite", next((path for path in given if path.is_dir()), None))
 
 
-_DEFAULT = ("posfeat+cnngeometric",)
 _OVERLAP_DESCRIPTION = """\
 Overlap of two images: the fraction of one image that the other shows, estimated by a matcher before keypoints are
 matched, against depth and true poses; and the fraction of keypoints with a match, for comparison.

@@ -38,6 +38,8 @@ Accuracy of relative poses from matches: the area under the recall curve (AUC) o
 error up to 5, 10 and 20 degrees, in percent, with the pose estimator of this package (AUC) and OpenCV's MAGSAC on the
 same matches. Without --source, on the validation pairs: frames of the data folder that are not used for training.
 """
+_MATCHERS = ("posfeat+ncnet+ncmnet", "posfeat", "sift")
+_PRUNERS = ("ncmnet_lite", "ncmnet")
 
 
 def add_pairs_parser(measures: argparse._SubParsersAction, name: str) -> None:
@@ -71,7 +73,6 @@ def _evaluate(
     return list(tqdm(results, source.name, total, unit="pair", disable=hides_progress(args.quiet), dynamic_ncols=True))
 
 
-_MATCHERS = ("posfeat+ncnet+ncmnet", "posfeat", "sift")
 _HARD_DESCRIPTION = """\
 Relative poses of hard pairs. Rendered lines, which need no data: half or more of the image shows moving objects
 (moving: four, moving-one: one), repeated structures, 20 to 60 degrees between the views, low light, motion blur.
@@ -154,7 +155,6 @@ def _missing(sequence: str) -> str:
     return f"{sequence}/ in the data folder, given with --data or $ROS_MATCHING_DATA"
 
 
-_PRUNERS = ("ncmnet_lite", "ncmnet")
 _PRUNING_DESCRIPTION = """\
 Pruning of putative matches (nearest neighbours) of the validation pairs: precision, recall and F of the remaining
 matches against the true epipolar geometry; mAP and AUC of the pose of the pruner's essential matrix, and AUC of this

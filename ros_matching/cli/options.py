@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
+_BOOLS = {"true": True, "false": False}
 
 
 def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
@@ -136,9 +137,6 @@ def hides_progress(quiet: bool) -> bool | None:
 def matcher_label(name: str) -> str:
     """Return the label of a matcher in tables: its name, and what ``default`` stands for."""
     return f"default ({DEFAULT})" if name == "default" else name
-
-
-_BOOLS = {"true": True, "false": False}
 
 
 def configs_from(overrides: Iterable[str], sections: Mapping[str, type[Config]]) -> dict[str, Any]:

@@ -23,6 +23,14 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#7f7f7f"
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}
 _DPI = 110
+_COLORS = (*PALETTE, GREY)
+_DASHES = ("-", "--", ":")
+_PANEL_INCHES = (4.2, 3.4)
+_LEGEND_INCHES = 0.25  # a row
+_PANELS_PER_ROW = 4
+_MAX_NAMES_PER_ROW = 5
+_CHARACTERS_PER_INCH = 11
+_LINE_CHARACTERS = 6  # as wide as the line before a name in the legend
 
 
 def save_figure(path: str | Path, size_inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
@@ -45,16 +53,6 @@ def save_figure(path: str | Path, size_inches: tuple[float, float], draw: Callab
         draw(figure)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=_DPI)
-
-
-_COLORS = (*PALETTE, GREY)
-_DASHES = ("-", "--", ":")
-_PANEL_INCHES = (4.2, 3.4)
-_LEGEND_INCHES = 0.25  # a row
-_PANELS_PER_ROW = 4
-_MAX_NAMES_PER_ROW = 5
-_CHARACTERS_PER_INCH = 11
-_LINE_CHARACTERS = 6  # as wide as the line before a name in the legend
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _SIZE_INCHES = (11, 11)
 _STAGE_SHADES = (1.0, 0.75, 0.55, 0.4, 0.28, 0.18)
 _SPREAD = 1.5  # of the extent of the ground truth: points further away are cut off
+NAME = "benchmark"
+_TIMES_NOTE = "Milliseconds per frame, means over all frames; 95 %: percentile. MB: peak memory."
 
 
 def plot_sequence(sequence_runs: SequenceRuns, path: str | Path) -> None:
@@ -112,15 +114,12 @@ def _draw_stages(axes: Axes, runs: list[BenchmarkRun], colors: dict[str, str]) -
     axes.grid(axis="y", visible=False)
 
 
-NAME = "benchmark"
-
 _LOGGER = logging.getLogger(__name__)
 _NOTE = """\
 tracked: fraction of all frames with a pose; lost: frames without a pose after the first map; maps: number of maps, as a
 loss may end in a new one. ATE: RMSE of the positions after one {alignment} alignment, also relative to the path, and
 over common frames: those tracked by all runs that tracked at least half of them. RPE: RMSE of the motion from one
 tracked frame to the next. Lengths are in the unit of the ground truth."""
-_TIMES_NOTE = "Milliseconds per frame, means over all frames; 95 %: percentile. MB: peak memory."
 _FIGURES = (
     Column("sequence", "sequence"),
     Column("matcher", "matcher"),

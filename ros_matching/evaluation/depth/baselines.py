@@ -18,6 +18,14 @@ from ros_matching.errors import GeometryError
 from ros_matching.geometry.se3 import invert
 
 _MIN_DEVIATION = 1.0  # grey levels: flatter windows have no texture
+_WINDOW_PX = 5
+_PENALTIES = 8 * _WINDOW_PX**2, 32 * _WINDOW_PX**2  # as OpenCV's documentation suggests for grey images
+_UNIQUENESS_PERCENT = 10
+_SPECKLE = 100, 2  # largest removed patch in pixels, and its range of disparities
+_DISPARITIES = 16  # the number of disparities must be a multiple of this
+_MAX_DISPARITIES = 512
+_SUBPIXELS = 16  # OpenCV's fixed-point disparities
+_MIN_ACROSS = 0.5  # fraction of the baseline across the view: pairs along it cannot be rectified
 
 
 class PlaneSweep:
@@ -113,16 +121,6 @@ def _grey(view: Keyframe) -> np.ndarray:
     """Return zero-mean grey levels as float32: differences of squares keep their precision."""
     grey = cv2.cvtColor(view.frame.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return grey - grey.mean()
-
-
-_WINDOW_PX = 5
-_PENALTIES = 8 * _WINDOW_PX**2, 32 * _WINDOW_PX**2  # as OpenCV's documentation suggests for grey images
-_UNIQUENESS_PERCENT = 10
-_SPECKLE = 100, 2  # largest removed patch in pixels, and its range of disparities
-_DISPARITIES = 16  # the number of disparities must be a multiple of this
-_MAX_DISPARITIES = 512
-_SUBPIXELS = 16  # OpenCV's fixed-point disparities
-_MIN_ACROSS = 0.5  # fraction of the baseline across the view: pairs along it cannot be rectified
 
 
 class SemiGlobalMatching:

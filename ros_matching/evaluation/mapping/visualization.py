@@ -24,6 +24,8 @@ _ROW_BITS = 32
 _FOCAL_LENGTHS = (0.85, 3.0)  # the shortest and longest of an overview, in widths of the image
 _FRACTION_INSIDE = 0.99  # of the points, along each axis
 _FILLED = 0.9  # of the image, by these
+_QUANTILE = 0.02
+_UNKNOWN = (40, 40, 40)
 
 
 def draw_cloud(
@@ -132,10 +134,6 @@ def _shade(log_depth: np.ndarray) -> np.ndarray:
             darkness += np.where(np.isfinite(nearer), np.minimum(nearer, 0.3), 0)
             count += 1
     return np.exp(-_SHADING * 8 * darkness / count)
-
-
-_QUANTILE = 0.02
-_UNKNOWN = (40, 40, 40)
 
 
 def draw_depth(depth_map: DepthMap, image: np.ndarray) -> np.ndarray:

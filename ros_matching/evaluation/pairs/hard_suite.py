@@ -47,6 +47,7 @@ REAL_LINES: Mapping[str, PairSet] = {
     "redkitchen-far": PairSet("redkitchen", (150, 200), rotation_only=True, part="all", step=20),
 }
 """The pairs of the real lines, by name."""
+_TITLES = {"own": "this package's pose", "magsac": "OpenCV's MAGSAC"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,6 @@ def correct_fraction(pair: MatchedPair, within_px: float = CORRECT_PX) -> float:
     return float(np.mean(best <= within_px))
 
 
-_TITLES = {"own": "this package's pose", "magsac": "OpenCV's MAGSAC"}
 _NOTE = f"""\
 AUC in percent, up to 5, 10 and 20 degrees of the larger of rotation and direction error, in brackets the 95 %
 bootstrap interval over the pairs. right: matches within {RIGHT_PX} px of the true epipolar geometry; correct: within

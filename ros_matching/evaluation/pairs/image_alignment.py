@@ -30,6 +30,9 @@ _ROTATION_DEG, _STRETCH_DEG = 15.0, 30.0
 _STRETCH = (0.75, 1.25)
 _SHIFT = 0.25
 _MOVE = 0.4
+_GRID = 20  # points along each side, from the first pixel to the last
+_WITHIN = 0.03  # of the side
+_CURVE_END = 0.2
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,6 @@ def _seen(photo: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> np.nd
     return cv2.remap(photo, at[:, :, 0], at[:, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
-_GRID = 20  # points along each side, from the first pixel to the last
-_WITHIN = 0.03  # of the side
-_CURVE_END = 0.2
 _NOTE = """\
 Errors are mean distances over a grid of points, in percent of the image's sides; an aligner that fails counts as one
 that does nothing."""

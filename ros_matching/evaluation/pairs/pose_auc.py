@@ -16,6 +16,8 @@ from ros_matching.evaluation.pairs.matched_pairs import PairResult
 AUC_THRESHOLDS_DEG = (5, 10, 20)
 _RESAMPLES = 200
 _MIN_DISTANCE = 0.01  # of the median distance between the cameras of a gap: shorter true directions are noise
+RESAMPLES = 1000
+_INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,6 @@ def _pose_figures(results: Sequence[PairResult], estimator: str) -> PoseFigures:
         inliers=float(np.mean([result.inliers[estimator] for result in results])),
         ms=float(np.median([result.pose_ms[estimator] for result in results])),
     )
-
-
-RESAMPLES = 1000
-_INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True)

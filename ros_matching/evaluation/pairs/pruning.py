@@ -24,6 +24,8 @@ from ros_matching.geometry.epipolar import essential_from_pose, symmetric_epipol
 from ros_matching.geometry.essential import recover_pose
 
 _RIGHT = 1e-2  # the root of 1e-4
+_MAP_STEP_DEG = 5
+_MAP_LIMITS_DEG = (5, 20)
 
 
 class Pruned(Protocol):
@@ -151,8 +153,6 @@ _NOTE = """\
 All but ms in percent. A match is right within 0.01 of its true epipolar lines (normalised coordinates, root of the sum
 of both squares). mAP and AUC are of the pose that belongs to the pruner's essential matrix, "then own" and "then
 MAGSAC" of poses estimated on what it kept."""
-_MAP_STEP_DEG = 5
-_MAP_LIMITS_DEG = (5, 20)
 
 
 def mean_average_precision(errors_deg: Sequence[float] | np.ndarray, up_to_deg: int) -> float:

@@ -29,6 +29,9 @@ _OVERSAMPLING = 2  # against aliasing where the homography shrinks the photo
 _GAIN = (0.75, 1.25)
 _GAMMA = (0.8, 1.25)
 _NOISE_SIGMA = 3.0  # grey levels
+MMA_THRESHOLDS_PX = np.arange(1, 11)
+_REPEATED_PX = 3.0
+_SHOWN_PX = (1, 3, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,6 @@ def _lit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
-MMA_THRESHOLDS_PX = np.arange(1, 11)
-_REPEATED_PX = 3.0
-_SHOWN_PX = (1, 3, 5, 10)
 _NOTE = """\
 MMA: fraction of the matches within so many pixels, mean over the pairs; MMAscore: its mean over 1 to 10 px, weighted by
 2 - 0.1 t; repeat.: keypoints that are found again within 3 px. Times are medians, of an image and of a pair."""

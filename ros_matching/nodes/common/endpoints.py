@@ -28,6 +28,7 @@ _CHOICES = {
     "history": ("keep_last", "keep_all", "system_default"),
 }
 _LARGEST_DEPTH = 10_000
+_ALL = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 def check_overrides(node: Node) -> None:
@@ -81,9 +82,6 @@ def change_events(call: Callable[[], None]) -> SubscriptionEventCallbacks:
         return SubscriptionEventCallbacks(incompatible_qos=lambda event: call(), matched=lambda event: call())
     except TypeError:  # Humble has no event for appearing or disappearing publishers
         return SubscriptionEventCallbacks(incompatible_qos=lambda event: call())
-
-
-_ALL = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 class SensorSubscription:

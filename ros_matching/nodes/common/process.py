@@ -24,6 +24,7 @@ PARENT_VARIABLE = "ROS_MATCHING_PARENT_PID"
 
 _SHOWN_LINES = 15
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP is sent when the terminal is closed
 
 
 def end_with_parent() -> None:
@@ -132,9 +133,6 @@ class NodeProcess:
             return ""
         lines = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
         return "\n".join([f"{self._log_path} ends with:", *(f"    {line}" for line in lines)])
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP is sent when the terminal is closed
 
 
 class StopSignals:

@@ -25,6 +25,7 @@ from ros_matching.errors import NodeError
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.1
+_PORTS_PER_DOMAIN = 250
 
 
 @contextlib.contextmanager
@@ -113,7 +114,6 @@ _DOMAINS = range(1, 102)
 
 # RTPS 2.5, 9.6.2.3: the port of the first participant's discovery is 7400 + 250 domain + 10.
 _FIRST_PORT = 7410
-_PORTS_PER_DOMAIN = 250
 
 
 def isolate(domain_id: int | None = None) -> int:

@@ -22,6 +22,7 @@ from ros_matching.nodes.mapping.outputs import FrameNames
 
 _TOPIC = "keyframe"
 _PATH_TOPIC = "keyframe_path"
+_MOST_MISSING = 10_000  # largest gap of ids; a larger one is an odd message
 
 
 class KeyframeInput:
@@ -79,9 +80,6 @@ class KeyframeInput:
             event_callbacks=incompatibility_events(self._node, topic, self._problems),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-
-
-_MOST_MISSING = 10_000  # largest gap of ids; a larger one is an odd message
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ from ros_matching.nodes.mapping.pipeline import Mapper, MappingParts, MappingPip
 from ros_matching.nodes.mapping.statistics import MappingStatistics, mapping_report
 from ros_matching.nodes.vo.trajectory_record import part_path
 
+_NICEST = 19
+_MOST_PARTS = 100
+_REPORT_PERIOD_S = 5.0
+
 
 class MappingServices:
     """Services of the node. ``in_worker`` calls a function with the pipeline in the worker's thread.
@@ -60,11 +64,6 @@ class MappingServices:
     def _save_cloud(self) -> str:
         file = read_config(self._node, MappingNodeConfig).cloud_file
         return save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)
-
-
-_NICEST = 19
-_MOST_PARTS = 100
-_REPORT_PERIOD_S = 5.0
 
 
 class MappingNode(ManagedNode):

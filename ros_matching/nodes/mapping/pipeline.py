@@ -24,6 +24,7 @@ from ros_matching.nodes.mapping.outputs import FrameNames, MappingOutputs
 from ros_matching.nodes.mapping.statistics import MappingStatistics
 
 _MOST_WAITING = 1000
+_MOST_CORRECTED = 1000
 
 
 class PoseCorrections:
@@ -56,9 +57,6 @@ class PoseCorrections:
         """Remove all poses: another run may repeat the stamps."""
         with self._lock:
             self._waiting = {}
-
-
-_MOST_CORRECTED = 1000
 
 
 class Mapper(Protocol):

@@ -21,6 +21,7 @@ from ros_matching.succession import Step, Succession
 
 _TYPES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
 _MUCH_LOSS = 0.1  # of the images
+_NEEDED, _MOST_NEEDED = 3, 24
 
 
 class ImageInput:
@@ -100,9 +101,6 @@ class ImageInput:
             f"{missing} of the last {taken} images of {images.topic_name} did not arrive, by the gaps between the "
             f"stamps: {remedy}"
         )
-
-
-_NEEDED, _MOST_NEEDED = 3, 24
 
 
 class AuxiliaryInput(Protocol):

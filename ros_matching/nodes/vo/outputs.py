@@ -29,6 +29,7 @@ from ros_matching.odometry.result import TrackingResult, TrackingStatus
 _LARGE = QoSProfile(depth=1)  # reliable works with any subscriber; no queue for a slow one
 _SMALL = QoSProfile(depth=10)
 _TF = QoSProfile(depth=100)  # as tf2_ros
+_SHIFT = 4  # sub-pixel drawing: coordinates are in 1/16 pixel
 
 
 class VoOutputs:
@@ -145,7 +146,6 @@ _COLORS = {
     TrackingStatus.TRACKING: (60, 210, 60),
     TrackingStatus.LOST: (230, 40, 40),
 }
-_SHIFT = 4  # sub-pixel drawing: coordinates are in 1/16 pixel
 
 
 def draw_tracks(image: np.ndarray, result: TrackingResult) -> np.ndarray:

@@ -26,6 +26,12 @@ from ros_matching.nodes.vo.config import VoConfig
 from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.scale import WheelOdometry
 
+_RESTART_COUNT = 3
+_MOST_BYTES = 2**28
+_ALIVE_S = 1.0  # no wait for a topic that was silent for longer
+_IMAGES, _WHEELS = 5, 50  # queue lengths while the executor is busy
+_RIGHT_IMAGES = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
+
 
 class _Stamped(Protocol):
     header: Header
@@ -33,10 +39,6 @@ class _Stamped(Protocol):
 
 
 MessageType = TypeVar("MessageType", bound=_Stamped)
-
-_RESTART_COUNT = 3
-_MOST_BYTES = 2**28
-_ALIVE_S = 1.0  # no wait for a topic that was silent for longer
 
 
 class StampedBuffer(Generic[MessageType]):
@@ -89,10 +91,6 @@ class StampedBuffer(Generic[MessageType]):
 
 def _stamp_ns(msg: _Stamped) -> int:
     return stamp_ns_from_msg(msg.header.stamp)
-
-
-_IMAGES, _WHEELS = 5, 50  # queue lengths while the executor is busy
-_RIGHT_IMAGES = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
 
 
 class ScaleInput:

@@ -12,6 +12,8 @@ from ros_matching.nodes.common.problems import Problem
 from ros_matching.nodes.vo.stamp_order import ArrivalMeter
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
+_LOST_REMEDY = "move the camera back to a mapped view, or call ~/reset to start a new map"
+
 
 class VoStatistics(Statistics):
     """Counts of received, missing, refused, tracked and lost images."""
@@ -74,9 +76,6 @@ class VoStatistics(Statistics):
             status.frames_refused = self._refusals.total()
             status.frames_tracked = self.tracked
             status.frames_lost = self.lost
-
-
-_LOST_REMEDY = "move the camera back to a mapped view, or call ~/reset to start a new map"
 
 
 def vo_report(statistics: VoStatistics) -> NodeReport:

@@ -39,6 +39,11 @@ from ros_matching.scale import ScaleConfig, make_scale_estimator
 from ros_matching.scale.scale_estimator import ScaleEstimator
 from ros_matching.visual_odometry import VisualOdometry
 
+_SILENCE_S = 3.0
+_LEAP = Duration(seconds=1)  # of the clock, between two ticks
+_NEVER_NS = -(2**63)
+_BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick ahead continues near its last time
+
 
 class VoServices:
     """Services of the node; ``pipeline`` raises ``NodeError`` while it is unconfigured."""
@@ -61,12 +66,6 @@ class VoServices:
     def _save_trajectory(self) -> str:
         config = read_config(self._node, VoConfig)
         return self._pipeline().save_trajectory(config.trajectory_file, config.trajectory_format)
-
-
-_SILENCE_S = 3.0
-_LEAP = Duration(seconds=1)  # of the clock, between two ticks
-_NEVER_NS = -(2**63)
-_BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick ahead continues near its last time
 
 
 class VoNode(ManagedNode):
