@@ -29,7 +29,7 @@ def test_homography_maps_as_opencv_does() -> None:
     np.testing.assert_allclose(transform.map_points(points), cv2.perspectiveTransform(points[None], HOMOGRAPHY)[0])
 
 
-def test_a_homography_known_up_to_sign_maps_alike() -> None:
+def test_a_homography_is_independent_of_its_sign() -> None:
     points = grid(7, 5).reshape(-1, 2)
     expected = ImageTransform(HOMOGRAPHY, REGION).map_points(points)
     np.testing.assert_allclose(ImageTransform(-2 * HOMOGRAPHY, REGION).map_points(points), expected)
@@ -74,7 +74,7 @@ def test_spline_comes_before_the_matrix() -> None:
         (np.eye(3), REGION, np.full((3, 3, 2), np.inf), "finite"),
     ],
 )
-def test_what_is_no_transform_is_refused(
+def test_invalid_transforms_are_refused(
     matrix: np.ndarray, region: tuple[float, ...], spline: np.ndarray | None, message: str
 ) -> None:
     with pytest.raises(DataTypeError, match=message):
@@ -89,7 +89,7 @@ def test_metres_and_a_unit_that_was_metres_are_one_unit():
     assert not ScaleState.METRIC.shares_unit(ScaleState.UP_TO_SCALE)
 
 
-def test_matches_weigh_by_score_and_by_how_exact_they_are_where_that_is_known():
+def test_weights_of_matches_combine_score_and_standard_deviation():
     points, rows = np.zeros((3, 2)), np.arange(3)
     matches = Matches(points, points, np.array([1.0, 1.0, 0.5]), rows, rows, np.array([0.2, 0.4, 0.4]))
     assert matches.weights / matches.weights[0] == pytest.approx([1, 0.25, 0.125])

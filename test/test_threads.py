@@ -29,5 +29,5 @@ def test_the_command_line_sets_them_before_any_library_is_loaded() -> None:
     assert variables() == ["1", "1000"]
 
 
-def test_what_the_user_has_set_stays() -> None:
+def test_settings_of_the_user_are_kept() -> None:
     assert variables(GOMP_SPINCOUNT="5", OPENBLAS_NUM_THREADS="2") == ["2", "5"]

@@ -1,4 +1,4 @@
-"""Frames that a source cannot deliver, or not whole: they are skipped and reported, and the recording goes on."""
+"""Faulty frames of a source: missing or incomplete ones are skipped and reported, and reading continues."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 ``poses.txt`` holds one camera-to-world 4x4 or 3x4 a line, row-major (NaN: unknown), ``times.txt`` a stamp in seconds a
 line; without it stamps are the names of the images where those can be (``name_stamps``), or else frames come at ``fps``
 from 1 s on. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
-registered to them; a ``K_depth.txt`` says that they are of a camera of their own, and they are left out, unless
+registered to them; a ``K_depth.txt`` means that they are of a separate camera, and they are ignored unless
 ``register_depth`` is set: then that camera is assumed to have the pose of the colour camera,
 with images of the same size, and the depth is brought into the image.
 """

@@ -72,7 +72,7 @@ def open_source(
     metre in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic``
     chooses the images of a bag, ``camera_info_topic`` their calibration, and ``ground_truth_topic`` the poses of the
     camera in it. ``stereo`` adds the right camera's images to the frames of KITTI and EuRoC. ``register_depth`` uses an
-    image folder's depth of a camera of its own, as if that were at the colour camera's place.
+    image folder's depth of a separate camera, assuming the pose of the colour camera.
 
     Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and
     ``CalibrationError`` (a ``SourceError``) when its calibration is missing or does not fit.

@@ -246,7 +246,7 @@ def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> It
             return
         if isinstance(packet, str):
             failures += 1
-            packets = container.demux(stream)  # goes on behind it
+            packets = container.demux(stream)  # continues after it
             yield packet
         elif packet.size:
             failures = 0

@@ -48,9 +48,9 @@ class _View:
 
 
 class DenseMapper:
-    """Turns keyframes into depth maps and one bounded cloud, in the world and the unit of the keyframes' poses.
+    """Converts keyframes to depth maps and one bounded cloud, in the world and the unit of the keyframes' poses.
 
-    A keyframe's depth is estimated once ``delay`` later ones are there, and compared with its neighbours' once theirs
+    A keyframe's depth is estimated when ``delay`` later ones exist, and compared with its neighbours' when theirs
     is; so ``add`` reports on an earlier keyframe than that added, and every keyframe is reported as MAPPED or REFUSED
     once. Constant memory and time. One thread at a time, but ``cloud`` may be called from another one meanwhile.
     """

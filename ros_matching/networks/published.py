@@ -33,7 +33,7 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 class _Discarded:
-    """Stands for an object of a published file that is not a tensor: takes whatever it is built from, keeps nothing."""
+    """Placeholder of an object that is not a tensor: accepts any arguments and stores nothing."""
 
     def __new__(cls, *_: Any) -> _Discarded:
         return super().__new__(cls)

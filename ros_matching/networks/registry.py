@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class NetworkEntry:
     """One network, in ``folder`` next to this file.
 
-    ``make`` builds the network that a state dict of ours belongs to. The rest is empty where nobody else publishes
+    ``make`` builds the network that a state dict of ours belongs to. The rest is empty if no others publish
     weights: ``licence`` of the authors' code, ``parts`` the files that make one set of weights, if more than one, and
     ``joinable`` where several sets of weights make one network.
     """
@@ -55,9 +55,7 @@ class NetworkEntry:
     def official_files(self, paths: Sequence[Path]) -> list[Path]:
         """The files to read for the ``paths`` a user gave; ``CheckpointError`` when these are too few or too many."""
         if not self.is_published:
-            raise CheckpointError(
-                f"nobody publishes weights of {self.name}: there are none but ours, which need no import"
-            )
+            raise CheckpointError(f"there are no published weights of {self.name} to import; use those of the package")
         if len(paths) == 1 and paths[0].is_dir() and self.parts:
             return [paths[0] / name for name in self.parts]
         if self.parts and len(paths) != len(self.parts):

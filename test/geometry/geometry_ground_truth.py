@@ -22,7 +22,7 @@ def vectors(limit: float) -> st.SearchStrategy:
 
 
 def random_pose(random: np.random.Generator, angle_rad: float, distance: float) -> np.ndarray:
-    """A pose turned by about ``angle_rad`` and moved by exactly ``distance``."""
+    """A pose rotated by about ``angle_rad`` and moved by exactly ``distance``."""
     direction = random.normal(size=3)
     direction /= np.linalg.norm(direction)
     return se3.pose_from(se3.exp_so3(random.normal(size=3) * angle_rad), direction * distance)
@@ -35,7 +35,7 @@ def random_points(random: np.random.Generator, count: int, camera: Camera = CAME
 
 
 class TwoViews:
-    """Matched pixels of two cameras, a share of them replaced by random pixels, and the truth behind them."""
+    """Matched pixels of two cameras, a share of them replaced by random pixels, and the ground truth behind them."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class TwoViews:
         return pose
 
 
-def pose_errors_deg(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+def pose_errors_deg(estimate: np.ndarray, ground_truth: np.ndarray) -> tuple[float, float]:
     """Errors of rotation and of the direction of translation, in degrees."""
-    rotation = se3.rotation_angle_deg(estimate[:3, :3] @ truth[:3, :3].T)
-    return float(rotation), float(se3.angle_between_deg(estimate[:3, 3], truth[:3, 3]))
+    rotation = se3.rotation_angle_deg(estimate[:3, :3] @ ground_truth[:3, :3].T)
+    return float(rotation), float(se3.angle_between_deg(estimate[:3, 3], ground_truth[:3, 3]))
 
 
 def numerical_jacobian(function, size: int, step: float = 1e-6) -> np.ndarray:

@@ -57,12 +57,12 @@ def seen_twice(problem: BundleProblem) -> np.ndarray:
 
 @examples
 @given(seeds)
-def test_a_perturbed_start_comes_back_to_the_exact_truth(seed):
-    truth = exact_bundle(seed)
-    result = bundle_adjust(perturbed(truth, seed), THOROUGH)
-    np.testing.assert_allclose(result.camera_from_world, truth.camera_from_world, atol=1e-6)
-    rows = seen_twice(truth)
-    np.testing.assert_allclose(result.points[rows], truth.points[rows], atol=1e-4)
+def test_a_perturbed_start_converges_to_the_ground_truth(seed):
+    ground_truth = exact_bundle(seed)
+    result = bundle_adjust(perturbed(ground_truth, seed), THOROUGH)
+    np.testing.assert_allclose(result.camera_from_world, ground_truth.camera_from_world, atol=1e-6)
+    rows = seen_twice(ground_truth)
+    np.testing.assert_allclose(result.points[rows], ground_truth.points[rows], atol=1e-4)
     assert result.errors_px.max() < 1e-3
     assert result.converged
     assert result.final_cost < 1e-6 < result.initial_cost
@@ -111,14 +111,14 @@ def test_derivatives_agree_with_differences():
 
 @pytest.mark.parametrize("loss", ["huber", "cauchy"])
 def test_one_wrong_observation_in_ten_does_little(loss):
-    truth = exact_bundle(2, points=300)
+    ground_truth = exact_bundle(2, points=300)
     random = np.random.default_rng(2)
-    pixels = truth.points_px + random.normal(size=truth.points_px.shape) * 0.3
+    pixels = ground_truth.points_px + random.normal(size=ground_truth.points_px.shape) * 0.3
     wrong = random.random(len(pixels)) < 0.1
     pixels[wrong] += random.uniform(-60.0, 60.0, (np.count_nonzero(wrong), 2))
     config = replace(THOROUGH, loss=loss, loss_scale_px=1.0)
-    result = bundle_adjust(perturbed(replace(truth, points_px=pixels), 2), config)
-    errors = se3.local(se3.invert(truth.camera_from_world), se3.invert(result.camera_from_world))
+    result = bundle_adjust(perturbed(replace(ground_truth, points_px=pixels), 2), config)
+    errors = se3.local(se3.invert(ground_truth.camera_from_world), se3.invert(result.camera_from_world))
     assert np.linalg.norm(errors[:, :3], axis=1).max() < 0.02
     assert np.degrees(np.linalg.norm(errors[:, 3:], axis=1)).max() < 0.2
     assert np.median(result.errors_px[wrong]) > 10.0
@@ -126,39 +126,45 @@ def test_one_wrong_observation_in_ten_does_little(loss):
 
 
 def test_fixed_cameras_stay_and_all_fixed_moves_points_alone():
-    truth = exact_bundle(3)
-    start = perturbed(truth, 3)
+    ground_truth = exact_bundle(3)
+    start = perturbed(ground_truth, 3)
     result = bundle_adjust(start, THOROUGH)
     np.testing.assert_array_equal(result.camera_from_world[:2], start.camera_from_world[:2])
-    all_fixed = replace(start, camera_from_world=truth.camera_from_world, fixed_cameras=np.ones(6, dtype=bool))
+    all_fixed = replace(start, camera_from_world=ground_truth.camera_from_world, fixed_cameras=np.ones(6, dtype=bool))
     result = bundle_adjust(all_fixed, THOROUGH)
-    np.testing.assert_array_equal(result.camera_from_world, truth.camera_from_world)
-    np.testing.assert_allclose(result.points[seen_twice(truth)], truth.points[seen_twice(truth)], atol=1e-5)
+    np.testing.assert_array_equal(result.camera_from_world, ground_truth.camera_from_world)
+    np.testing.assert_allclose(
+        result.points[seen_twice(ground_truth)], ground_truth.points[seen_twice(ground_truth)], atol=1e-5
+    )
 
 
 def test_one_fixed_camera_holds_the_world_up_to_its_scale():
-    truth = exact_bundle(4, fixed=1)
-    result = bundle_adjust(perturbed(truth, 4), THOROUGH)
+    ground_truth = exact_bundle(4, fixed=1)
+    result = bundle_adjust(perturbed(ground_truth, 4), THOROUGH)
     assert result.errors_px.max() < 1e-2
     scale = np.linalg.norm(result.camera_from_world[5, :3, 3] - result.camera_from_world[0, :3, 3])
-    scale /= np.linalg.norm(truth.camera_from_world[5, :3, 3] - truth.camera_from_world[0, :3, 3])
+    scale /= np.linalg.norm(ground_truth.camera_from_world[5, :3, 3] - ground_truth.camera_from_world[0, :3, 3])
     assert 0.5 < scale < 2.0
-    turned = result.camera_from_world[:, :3, :3] @ np.swapaxes(truth.camera_from_world[:, :3, :3], 1, 2)
+    turned = result.camera_from_world[:, :3, :3] @ np.swapaxes(ground_truth.camera_from_world[:, :3, :3], 1, 2)
     assert se3.rotation_angle_deg(turned).max() < 0.01
 
 
 def test_weights_decide_between_contradicting_observations():
-    truth = exact_bundle(5)
-    rows = truth.camera_index == 5
-    shifted = np.where(rows[:, None] & (truth.point_index % 2 == 0)[:, None], truth.points_px + 4.0, truth.points_px)
-    weights = np.where(rows & (truth.point_index % 2 == 0), 1e-9, 1.0)
-    result = bundle_adjust(replace(truth, points_px=shifted, weights=weights), THOROUGH)
-    np.testing.assert_allclose(result.camera_from_world, truth.camera_from_world, atol=1e-5)
+    ground_truth = exact_bundle(5)
+    rows = ground_truth.camera_index == 5
+    shifted = np.where(
+        rows[:, None] & (ground_truth.point_index % 2 == 0)[:, None],
+        ground_truth.points_px + 4.0,
+        ground_truth.points_px,
+    )
+    weights = np.where(rows & (ground_truth.point_index % 2 == 0), 1e-9, 1.0)
+    result = bundle_adjust(replace(ground_truth, points_px=shifted, weights=weights), THOROUGH)
+    np.testing.assert_allclose(result.camera_from_world, ground_truth.camera_from_world, atol=1e-5)
 
 
-def test_points_behind_a_camera_and_points_never_seen_do_not_break_it():
-    truth = exact_bundle(6)
-    start = perturbed(truth, 6)
+def test_points_behind_a_camera_or_without_observations_are_harmless():
+    ground_truth = exact_bundle(6)
+    start = perturbed(ground_truth, 6)
     points = np.r_[start.points, [[0.0, 0.0, -5.0], [1.0, 1.0, 5.0]]]
     behind = replace(
         start,
@@ -169,46 +175,46 @@ def test_points_behind_a_camera_and_points_never_seen_do_not_break_it():
         weights=np.ones(len(start.weights) + 2),
     )
     result = bundle_adjust(behind, THOROUGH)
-    np.testing.assert_allclose(result.camera_from_world, truth.camera_from_world, atol=1e-6)
+    np.testing.assert_allclose(result.camera_from_world, ground_truth.camera_from_world, atol=1e-6)
     assert np.isinf(result.errors_px[-2:]).all()
     np.testing.assert_array_equal(result.points[-2:], points[-2:])
 
 
-def test_points_seen_once_keep_their_distance():
-    truth = exact_bundle(7)
-    once = np.r_[np.flatnonzero(truth.point_index != 0), np.flatnonzero(truth.point_index == 0)[:1]]
+def test_points_of_one_observation_keep_their_distance():
+    ground_truth = exact_bundle(7)
+    once = np.r_[np.flatnonzero(ground_truth.point_index != 0), np.flatnonzero(ground_truth.point_index == 0)[:1]]
     problem = replace(
-        truth,
-        **{name: getattr(truth, name)[once] for name in ("camera_index", "point_index", "points_px", "weights")},
+        ground_truth,
+        **{name: getattr(ground_truth, name)[once] for name in ("camera_index", "point_index", "points_px", "weights")},
     )
     result = bundle_adjust(perturbed(problem, 7, point_sigma=0.05), THOROUGH)
-    assert np.linalg.norm(result.points[0] - truth.points[0]) < 1.0
-    np.testing.assert_allclose(result.camera_from_world, truth.camera_from_world, atol=1e-6)
+    assert np.linalg.norm(result.points[0] - ground_truth.points[0]) < 1.0
+    np.testing.assert_allclose(result.camera_from_world, ground_truth.camera_from_world, atol=1e-6)
 
 
 def test_the_cost_never_rises_and_an_exact_start_ends_at_once():
-    truth = exact_bundle(8)
+    ground_truth = exact_bundle(8)
     costs = [
-        bundle_adjust(perturbed(truth, 8, 0.1, 0.5), BundleConfig(iterations=n, convergence=0.0)).final_cost
+        bundle_adjust(perturbed(ground_truth, 8, 0.1, 0.5), BundleConfig(iterations=n, convergence=0.0)).final_cost
         for n in range(1, 8)
     ]
     assert costs == sorted(costs, reverse=True)
-    result = bundle_adjust(truth)
+    result = bundle_adjust(ground_truth)
     assert result.converged
     assert result.iterations <= 2
 
 
 def test_a_problem_that_makes_no_sense_raises():
-    truth = exact_bundle(9)
+    ground_truth = exact_bundle(9)
     with pytest.raises(GeometryError, match="one camera fixed"):
-        replace(truth, fixed_cameras=np.zeros(6, dtype=bool))
+        replace(ground_truth, fixed_cameras=np.zeros(6, dtype=bool))
     with pytest.raises(GeometryError, match="from 0 to 119"):
-        replace(truth, point_index=truth.point_index + 1)
+        replace(ground_truth, point_index=ground_truth.point_index + 1)
     with pytest.raises(GeometryError, match="once only"):
-        replace(truth, camera_index=np.zeros_like(truth.camera_index))
+        replace(ground_truth, camera_index=np.zeros_like(ground_truth.camera_index))
     with pytest.raises(GeometryError, match="points_px must be finite"):
-        replace(truth, points_px=truth.points_px * np.nan)
+        replace(ground_truth, points_px=ground_truth.points_px * np.nan)
     with pytest.raises(GeometryError, match="weights"):
-        replace(truth, weights=truth.weights[1:])
+        replace(ground_truth, weights=ground_truth.weights[1:])
     with pytest.raises(ConfigError, match="huber, cauchy"):
         BundleConfig(loss="square")

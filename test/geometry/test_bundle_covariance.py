@@ -45,23 +45,25 @@ def adjusted(problem: BundleProblem, seed: int) -> BundleProblem:
     return replace(noisy, camera_from_world=result.camera_from_world, points=result.points)
 
 
-def camera_steps(estimate: BundleProblem, truth: BundleProblem, covariance: BundleCovariance) -> np.ndarray:
+def camera_steps(estimate: BundleProblem, ground_truth: BundleProblem, covariance: BundleCovariance) -> np.ndarray:
     """The steps (6F,) in camera coordinates from the estimated to the true free cameras."""
     free = covariance.free_cameras
-    return se3.local(np.eye(4), truth.camera_from_world[free] @ se3.invert(estimate.camera_from_world[free])).ravel()
+    return se3.local(
+        np.eye(4), ground_truth.camera_from_world[free] @ se3.invert(estimate.camera_from_world[free])
+    ).ravel()
 
 
-def test_cameras_and_points_are_as_far_off_as_their_covariance_says():
-    truth = true_problem(seed=0, fixed=2)
+def test_errors_of_cameras_and_points_match_their_covariance():
+    ground_truth = true_problem(seed=0, fixed=2)
     cameras, points, sigmas = [], [], []
     for seed in range(TRIALS):
-        estimate = adjusted(truth, seed)
+        estimate = adjusted(ground_truth, seed)
         covariance = bundle_covariance(estimate)
-        step = camera_steps(estimate, truth, covariance)
+        step = camera_steps(estimate, ground_truth, covariance)
         cameras.append(step @ np.linalg.solve(covariance.cameras, step))
         by_cameras = covariance.points_by_cameras[7]
         of_point = covariance.points[7] + by_cameras @ covariance.cameras @ by_cameras.T
-        error = truth.points[7] - estimate.points[7]
+        error = ground_truth.points[7] - estimate.points[7]
         points.append(error @ np.linalg.solve(of_point, error))
         sigmas.append(covariance.std_px)
     assert np.mean(sigmas) == pytest.approx(NOISE_PX, rel=0.03)
@@ -70,15 +72,15 @@ def test_cameras_and_points_are_as_far_off_as_their_covariance_says():
         assert low < np.mean(values) < high * 1.05  # the Huber loss costs a few per cent of efficiency
 
 
-def test_points_alone_do_not_tell_what_they_have_in_common():
+def test_points_alone_do_not_contain_their_common_error():
     """Averaged over all points the error in depth is far larger than independent points would have it."""
-    truth = true_problem(seed=1, fixed=2)
+    ground_truth = true_problem(seed=1, fixed=2)
     means, own, joint = [], [], []
     for seed in range(40):
-        estimate = adjusted(truth, seed)
+        estimate = adjusted(ground_truth, seed)
         covariance = bundle_covariance(estimate)
-        means.append(np.mean(truth.points[:, 2] - estimate.points[:, 2]))
-        own.append(covariance.points[:, 2, 2].sum() / len(truth.points) ** 2)
+        means.append(np.mean(ground_truth.points[:, 2] - estimate.points[:, 2]))
+        own.append(covariance.points[:, 2, 2].sum() / len(ground_truth.points) ** 2)
         mean_row = covariance.points_by_cameras[:, 2].mean(axis=0)
         joint.append(own[-1] + mean_row @ covariance.cameras @ mean_row)
     power = np.mean(np.square(means))
@@ -87,19 +89,19 @@ def test_points_alone_do_not_tell_what_they_have_in_common():
 
 
 def test_a_scale_that_nothing_holds_has_no_variance():
-    truth = true_problem(seed=2, fixed=1)
-    covariance = bundle_covariance(adjusted(truth, 0))
+    ground_truth = true_problem(seed=2, fixed=1)
+    covariance = bundle_covariance(adjusted(ground_truth, 0))
     assert np.linalg.matrix_rank(covariance.cameras / np.abs(covariance.cameras).max(), tol=1e-9) <= 23
     assert np.isfinite(covariance.cameras).all()
 
 
-def test_the_scale_has_no_variance_where_points_hardly_have_a_depth():
-    """Two views straight ahead of a far scene: what is left of the scale's curvature is rounding."""
+def test_the_scale_has_no_variance_without_depth_information():
+    """Two views straight ahead of a far scene: the remaining curvature of the scale is rounding."""
     random = np.random.default_rng(4)
     points = CAMERA.unproject(random.uniform((60, 60), (580, 420), (80, 2))) * random.uniform(10, 4000, (80, 1))
     poses = np.stack([np.eye(4), se3.pose_from(np.eye(3), np.array([0.0, 0.0, -0.3]))])
     pixels = np.stack([CAMERA.project(se3.transform(pose, points)) for pose in poses])
-    truth = BundleProblem(
+    ground_truth = BundleProblem(
         camera_from_world=poses,
         points=points,
         camera_index=np.repeat([0, 1], len(points)),
@@ -109,14 +111,14 @@ def test_the_scale_has_no_variance_where_points_hardly_have_a_depth():
         fixed_cameras=np.array([True, False]),
         camera=CAMERA,
     )
-    covariance = bundle_covariance(adjusted(truth, 0))
+    covariance = bundle_covariance(adjusted(ground_truth, 0))
     length, turn = np.sqrt(np.diagonal(covariance.cameras)).reshape(2, 3)
     assert (length < 0.3).all()
     assert (turn < 0.01).all()
 
 
-def test_the_noise_is_never_taken_to_be_less_than_asked():
-    truth = true_problem(seed=3, fixed=2)
-    assert bundle_covariance(truth, min_std_px=0.2).std_px == 0.2
-    once, twice = (bundle_covariance(truth, min_std_px=sigma) for sigma in (0.2, 0.4))
+def test_the_noise_has_a_lower_limit():
+    ground_truth = true_problem(seed=3, fixed=2)
+    assert bundle_covariance(ground_truth, min_std_px=0.2).std_px == 0.2
+    once, twice = (bundle_covariance(ground_truth, min_std_px=sigma) for sigma in (0.2, 0.4))
     np.testing.assert_allclose(4 * once.cameras, twice.cameras)

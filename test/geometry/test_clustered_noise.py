@@ -19,7 +19,7 @@ def fitted(errors: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def smooth_errors(rng: np.random.Generator, points_px: np.ndarray, reach_px: float) -> np.ndarray:
-    """Errors (N,) of variance one that are alike within a distance: a sum of waves."""
+    """Errors (N,) of variance one that are correlated within a distance: a sum of waves."""
     waves = rng.normal(size=(60, 2)) / reach_px
     return np.sqrt(2 / 60) * np.cos(points_px @ waves.T + rng.uniform(0, 2 * np.pi, 60)).sum(axis=1)
 
@@ -41,17 +41,17 @@ def claimed_share(reach_px: float | None, common: bool) -> float:
     return float(np.trace(np.linalg.solve(true, claimed)) / 3)
 
 
-def test_independent_errors_are_taken_for_what_they_are():
+def test_independent_errors_have_no_common_factor():
     assert claimed_share(None, common=False) == pytest.approx(1.0, abs=0.15)
     assert 0.9 < claimed_share(None, common=True) < 1.35
 
 
-def test_errors_that_neighbours_share_count_as_fewer():
+def test_correlated_errors_increase_the_factor():
     assert claimed_share(50.0, common=False) < 0.4
     assert 0.6 < claimed_share(50.0, common=True) < 1.2
 
 
-def test_points_of_one_place_count_as_one():
+def test_points_of_one_cluster_count_as_one():
     points_px = np.array([[3.0, 5.0], [4.0, 6.0], [300.0, 200.0]])
     places = clusters_of(points_px, WIDTH)
     np.testing.assert_array_equal(places[0], places[1])
@@ -60,7 +60,7 @@ def test_points_of_one_place_count_as_one():
     assert sums.squares() == pytest.approx(3.0**2 + 4.0**2)
 
 
-def test_what_lies_outside_the_image_by_a_little_belongs_to_its_edge():
+def test_points_slightly_outside_the_image_belong_to_its_edge():
     np.testing.assert_array_equal(clusters_of(np.array([[-0.4, -1.0]]), WIDTH), [[0, 0]])
 
 

@@ -54,7 +54,7 @@ def test_the_undistorted_view_is_covered_and_wide(name):
 
 
 @pytest.mark.parametrize("name", LENSES)
-def test_an_undistorted_image_shows_what_a_pinhole_camera_sees(name):
+def test_an_undistorted_image_is_that_of_a_pinhole_camera(name):
     lens = LENSES[name].scaled(LENSES[name].width // 4, LENSES[name].height // 4)
     undistorter = Undistorter(lens)
     rays = undistort_points(grid_of_all(lens), lens)  # in the pixels of the same intrinsics without distortion
@@ -100,7 +100,7 @@ def test_a_lens_without_distortion_changes_nothing_and_copies_nothing():
 
 def test_pixels_that_no_ray_reaches_are_unknown():
     lens = Camera(640, 480, 180.0, 180.0, 320.0, 240.0, EQUIDISTANT, (0.0, 0.0, 0.0, 0.0001))
-    corner = np.array([[0.0, 0.0], [320.0, 240.0]])  # the corner sees at 127 degrees
+    corner = np.array([[0.0, 0.0], [320.0, 240.0]])  # the corner is at 127 degrees
     np.testing.assert_allclose(undistort_points(corner, lens), [[np.nan, np.nan], [320.0, 240.0]])
     assert undistort_points(np.zeros((0, 2)), lens).shape == (0, 2)
 
@@ -188,7 +188,7 @@ def test_the_fov_model_maps_angles_to_radii() -> None:
 
 @pytest.mark.parametrize("name", [*LENSES, "none"])
 def test_skew_shears_the_columns_by_the_rows(name: str) -> None:
-    """u = fx x + s y + cx with (x, y) behind the lens, as K says; the undistorted camera has no skew."""
+    """u = fx x + s y + cx with (x, y) behind the lens, by K; the undistorted camera has no skew."""
     lens = LENSES.get(name, CAMERA)
     sheared = replace(lens, skew=6.0)
     assert not sheared.is_pinhole

@@ -47,9 +47,9 @@ def test_essential_survives_the_way_through_pixels():
 def test_eight_points_give_the_exact_matrix_with_rank_two_and_a_fixed_sign(seed):
     views = TwoViews(seed, count=40, distance=1.0, camera1=OTHER_CAMERA)
     fundamental = epipolar.weighted_eight_point(views.points0, views.points1)
-    truth = fundamental_of(views)
-    truth /= np.linalg.norm(truth) * np.sign(truth.flat[np.argmax(np.abs(truth))])
-    np.testing.assert_allclose(fundamental, truth, atol=1e-6)
+    ground_truth = fundamental_of(views)
+    ground_truth /= np.linalg.norm(ground_truth) * np.sign(ground_truth.flat[np.argmax(np.abs(ground_truth))])
+    np.testing.assert_allclose(fundamental, ground_truth, atol=1e-6)
     assert np.linalg.svd(fundamental)[1][2] < 1e-12
 
     rays0, rays1 = views.camera0.unproject(views.points0), views.camera1.unproject(views.points1)
@@ -67,7 +67,7 @@ def test_exactly_eight_matches_are_enough_and_seven_are_not():
     assert epipolar.weighted_eight_point(views.points0, views.points1, weights) is None
 
 
-def test_weights_decide_who_is_heard():
+def test_points_of_zero_weight_are_ignored():
     views = TwoViews(3, count=100, outliers=0.4, distance=1.0)
     fundamental = epipolar.weighted_eight_point(views.points0, views.points1, (~views.wrong).astype(float))
     distance = epipolar.sampson_distance_px(fundamental, views.points0, views.points1)

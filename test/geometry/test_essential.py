@@ -41,7 +41,7 @@ def test_wrong_matches_are_found_out_and_do_not_pull(seed, camera1):
     assert pose.inliers[views.wrong].mean() < 0.06
 
 
-def test_a_small_motion_is_not_turned_by_wrong_matches_of_large_parallax():
+def test_wrong_matches_of_large_parallax_do_not_bias_a_small_motion():
     errors = []
     for seed in range(10):
         views = TwoViews(seed, 500, noise_px=0.5, outliers=0.5, distance=0.15)
@@ -57,7 +57,7 @@ def normalised_error(pose, views) -> float:
 
 
 @pytest.mark.parametrize(("noise_px", "outliers"), [(0.2, 0.0), (0.5, 0.0), (0.5, 0.4), (1.0, 0.0)])
-def test_covariance_tells_how_far_the_pose_is_off(noise_px, outliers):
+def test_errors_of_the_pose_match_its_covariance(noise_px, outliers):
     normalised = []
     for seed in range(60):
         views = TwoViews(seed, 300, noise_px=noise_px, outliers=outliers)
@@ -67,7 +67,7 @@ def test_covariance_tells_how_far_the_pose_is_off(noise_px, outliers):
     assert 3.7 < np.mean(normalised) < 7.0  # chi square of five degrees of freedom, times 60: 4.2 to 5.9
 
 
-def test_covariance_tells_that_a_plane_leaves_two_motions():
+def test_covariance_contains_the_ambiguity_of_a_plane():
     normalised, wrong = [], 0
     for seed in range(40):
         views = TwoViews(seed, 300, noise_px=0.5, plane=np.array([0.02, 0.05, 0.2]))
@@ -104,10 +104,10 @@ def test_refinement_comes_back_from_a_perturbed_start(seed):
 
 @examples
 @given(seeds)
-def test_an_essential_matrix_stands_for_four_poses_one_of_them_the_truth(seed):
-    truth = random_pose(np.random.default_rng(seed), 1.0, 1.0)
-    poses = essential.poses_of_essential(-essential_from_pose(truth))
-    assert min(np.abs(pose - truth).max() for pose in poses) < 1e-9
+def test_one_of_the_four_poses_of_an_essential_matrix_is_true(seed):
+    ground_truth = random_pose(np.random.default_rng(seed), 1.0, 1.0)
+    poses = essential.poses_of_essential(-essential_from_pose(ground_truth))
+    assert min(np.abs(pose - ground_truth).max() for pose in poses) < 1e-9
     assert all(np.linalg.det(pose[:3, :3]) == pytest.approx(1.0) for pose in poses)
 
 
@@ -160,7 +160,7 @@ def test_too_few_matches_give_none_and_unknown_ones_raise():
         essential.refine_relative_pose(views.unit_pose, *views.arguments, weights=np.ones(3))
 
 
-def test_equal_input_gives_equal_output():
+def test_equal_input_has_equal_output():
     views = TwoViews(11, noise_px=0.5, outliers=0.5)
     first = essential.estimate_relative_pose(*views.arguments)
     second = essential.estimate_relative_pose(*views.arguments)
@@ -180,13 +180,13 @@ def test_a_scene_that_is_mostly_a_plane_does_not_mislead():
     assert max(errors) < 5
 
 
-def test_known_deviations_count_a_match_by_how_well_it_fits(monkeypatch):
+def test_matches_of_known_standard_deviation_count_by_their_error(monkeypatch):
     """Of two motions, one explains more matches to a pixel, the other fewer, but as exactly as they are."""
     many, exact = TwoViews(3, 220, noise_px=0.5), TwoViews(4, 180, noise_px=0.05)
     points = [np.concatenate(both) for both in ((many.points0, exact.points0), (many.points1, exact.points1))]
     rival = essential.two_view_geometry(exact.unit_pose, *points, CAMERA, CAMERA)
     monkeypatch.setattr(essential, "_plane_motions", lambda *_: [rival])
     std_px = np.full(400, 0.05)
-    for sigmas, truth in ((None, many), (std_px * np.nan, many), (std_px, exact)):
+    for sigmas, ground_truth in ((None, many), (std_px * np.nan, many), (std_px, exact)):
         pose = essential.estimate_relative_pose(*points, CAMERA, CAMERA, std_px=sigmas)
-        assert max(pose_errors_deg(pose.camera1_from_camera0, truth.unit_pose)) < 2
+        assert max(pose_errors_deg(pose.camera1_from_camera0, ground_truth.unit_pose)) < 2

@@ -23,16 +23,16 @@ def test_exponential_and_quaternion_agree_with_scipy(vector):
 
 @examples
 @given(vectors(1.0), st.sampled_from([0.0, 1e-12, 1e-9, 1e-7, 1e-5, 1e-3, 1.0, np.pi - 1e-3, np.pi - 1e-9, np.pi]))
-def test_logarithm_undoes_exponential_up_to_half_a_turn(axis, angle):
+def test_logarithm_inverts_exponential_up_to_180_degrees(axis, angle):
     length = np.linalg.norm(axis)
     vector = axis / length * angle if length > 1e-3 else np.array([0.0, 0.0, angle])
     recovered = se3.log_so3(se3.exp_so3(vector))
-    if angle > np.pi - 1e-6 and recovered @ vector < 0:  # half a turn either way is one rotation
+    if angle > np.pi - 1e-6 and recovered @ vector < 0:  # 180 degrees in either direction are one rotation
         recovered = -recovered
     np.testing.assert_allclose(recovered, vector, atol=1e-8 if angle > 3 else 1e-12)
 
 
-def test_batches_give_what_single_calls_give():
+def test_batches_equal_single_calls():
     random = np.random.default_rng(0)
     vectors = random.normal(size=(2, 5, 3))
     rotations = se3.exp_so3(vectors)
@@ -68,7 +68,7 @@ def test_local_undoes_retract(seed):
 
 @examples
 @given(seeds, st.floats(0.0, 1.0))
-def test_interpolation_goes_at_constant_speed_from_one_end_to_the_other(seed, fraction):
+def test_interpolation_has_constant_speed(seed, fraction):
     random = np.random.default_rng(seed)
     pose0 = random_pose(random, 0.5, 2.0)
     pose1 = se3.retract(pose0, random.uniform(-1.0, 1.0, 6))

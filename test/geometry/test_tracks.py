@@ -29,15 +29,15 @@ def observed(views: np.ndarray, points: np.ndarray, noise_px: float) -> tuple[np
 
 
 def test_points_and_errors_are_recovered(views):
-    truth = np.random.default_rng(1).uniform(-1, 1, (50, 3))
-    points, errors = triangulate_tracks(CAMERA, views, *observed(views, truth, 0.0), 50)
-    np.testing.assert_allclose(points, truth, atol=1e-7)
+    ground_truth = np.random.default_rng(1).uniform(-1, 1, (50, 3))
+    points, errors = triangulate_tracks(CAMERA, views, *observed(views, ground_truth, 0.0), 50)
+    np.testing.assert_allclose(points, ground_truth, atol=1e-7)
     assert errors.max() < 1e-6
 
 
 def test_the_result_minimises_the_reprojection_error(views):
-    truth = np.random.default_rng(1).uniform(-1, 1, (50, 3))
-    view, point, pixels = observed(views, truth, 0.5)
+    ground_truth = np.random.default_rng(1).uniform(-1, 1, (50, 3))
+    view, point, pixels = observed(views, ground_truth, 0.5)
     points, errors = triangulate_tracks(CAMERA, views, view, point, pixels, 50)
     squared = np.bincount(point, errors**2, minlength=50)
     for axis in range(3):
@@ -47,7 +47,7 @@ def test_the_result_minimises_the_reprojection_error(views):
             in_camera = np.einsum("oij,oj->oi", views[view, :3, :3], moved[point]) + views[view, :3, 3]
             worse = np.sum((CAMERA.project(in_camera) - pixels) ** 2, axis=1)
             assert (np.bincount(point, worse, minlength=50) >= squared - 1e-9).all()
-    assert np.median(np.linalg.norm(points - truth, axis=1)) < 0.03
+    assert np.median(np.linalg.norm(points - ground_truth, axis=1)) < 0.03
 
 
 def test_parallel_rays_and_single_views_give_no_point(views):

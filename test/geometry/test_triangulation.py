@@ -52,7 +52,7 @@ def test_points_behind_a_camera_or_at_infinity_are_unknown():
     assert np.isnan(infinite).all()
 
 
-def test_cameras_in_one_place_see_no_depth():
+def test_cameras_at_one_position_give_no_depth():
     views = TwoViews(0, count=5)
     points = tri.triangulate(CAMERA, CAMERA, np.eye(4), np.eye(4), views.points0, views.points0)
     assert points.shape == (5, 3)
@@ -73,7 +73,7 @@ def test_parallax_is_the_angle_at_the_point():
     np.testing.assert_allclose(angles, [90.0, np.degrees(2e-6), np.nan], rtol=1e-9)
 
 
-def test_reprojection_errors_are_infinite_where_nothing_can_be_seen():
+def test_reprojection_errors_are_infinite_behind_the_camera():
     points = np.array([[0.0, 0.0, 2.0], [0.0, 0.0, -2.0], [np.nan, np.nan, np.nan]])
     observed = np.tile([CAMERA.cx + 3.0, CAMERA.cy - 4.0], (3, 1))
     errors = tri.reprojection_errors_px(points, observed, CAMERA, np.eye(4))

@@ -159,7 +159,7 @@ def read_camera(path: Path, cam: str | None) -> None:
 
 
 def fuzz(folder: str, examples: int) -> None:
-    """Read the files, and print how many gave a camera and how many a clear error; others raise what they raise."""
+    """Read the files, and print the number of cameras and of clear errors; other errors are raised."""
     path, counts = Path(folder), [0, 0]
     common = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
     files = mutated() | structured | st.tuples(st.sampled_from(SUFFIXES), st.binary(max_size=300))

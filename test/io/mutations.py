@@ -1,4 +1,4 @@
-"""Mutated files for property-based tests, and what a reader may do with them."""
+"""Mutated files for property-based tests, and the permitted reactions of a reader."""
 
 from __future__ import annotations
 

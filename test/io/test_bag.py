@@ -1,4 +1,4 @@
-"""ROS 2 bags, written here by rosbags in both storage formats, with known images, calibration and truth."""
+"""ROS 2 bags, written here by rosbags in both storage formats, with known images, calibration and ground truth."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def test_compressed_bags(mode: str, tmp_path: Path) -> None:
     check(open_source(tmp_path / "drive"), list(range(COUNT)))
 
 
-def test_a_stamp_of_zero_gives_way_to_the_time_of_recording(tmp_path: Path) -> None:
+def test_a_stamp_of_zero_is_replaced_by_the_time_of_recording(tmp_path: Path) -> None:
     topics = camera_topics() | {"/cam/image_raw": [raw_image(index, 0) for index in range(COUNT)]}
     stamps_ns = [frame.stamp_ns for frame in open_source(write_bag(tmp_path / "drive", topics))]
     assert stamps_ns == [stamp(index) + 1_000_000 for index in range(COUNT)]
 
 
-def test_the_topic_is_chosen_or_asked_for(tmp_path: Path) -> None:
+def test_the_topic_is_chosen_or_required(tmp_path: Path) -> None:
     right = [raw_image(index + 10, stamp(index)) for index in range(COUNT)]
     path = write_bag(tmp_path / "drive", camera_topics(**{"/right/image_raw": right}))
     with pytest.raises(SourceError, match=r"several image topics: choose one by topic=.*/cam/image_raw \(sensor_msgs/"):

@@ -175,7 +175,7 @@ def test_names_of_all_kinds_and_a_file_that_vanishes(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("suffix", [".mcap", ".db3", ".bag"])
-def test_what_is_no_bag_is_named(content: bytes, expected: str, suffix: str, tmp_path: Path) -> None:
+def test_other_content_is_named(content: bytes, expected: str, suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"drive{suffix}").write_bytes(content)
     with pytest.raises(SourceError, match=expected):
         open_source(tmp_path / f"drive{suffix}")

@@ -55,7 +55,7 @@ def test_the_calibration_in_the_namespace_of_the_images(images: str, info: str, 
     check(source, ALL)
 
 
-def test_the_nearest_calibration_goes_first(tmp_path: Path) -> None:
+def test_the_nearest_calibration_precedes(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "drive", topics("/cam/x/compressed", "/cam/x/camera_info", "/cam/camera_info"))
     assert open_source(path).camera.fx == 40
 

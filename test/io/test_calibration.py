@@ -1,4 +1,4 @@
-"""Calibration files of all kinds give the same camera, and what is wrong with them is said."""
+"""Calibration files of all kinds give the same camera, or a clear error."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_calibration_of_another_resolution_is_refused(tmp_path: Path) -> None:
         ("K.txt", "0 0 0\n0 0 0\n0 0 0\n", "K is all zero, the camera is not calibrated"),
     ],
 )
-def test_what_is_wrong_is_said(name: str, text: str, message: str, tmp_path: Path) -> None:
+def test_errors_name_the_defect(name: str, text: str, message: str, tmp_path: Path) -> None:
     write(tmp_path / name, text)
     with pytest.raises(CalibrationError, match=rf"{name}.*{message}"):
         read_calibration(tmp_path / name).camera(752, 480)

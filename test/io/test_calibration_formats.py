@@ -1,4 +1,4 @@
-"""Calibration files as tools write them give the camera that they describe, or an error that names what is odd."""
+"""Calibration files as tools write them give the camera that they describe, or an error that names the defect."""
 
 from __future__ import annotations
 
@@ -520,7 +520,7 @@ def test_units_of_depth_in_settings(tmp_path: Path) -> None:
     assert read(tmp_path / "cam_params.json", CASES["replica"][1]).depth_units_per_metre == 6553.5
 
 
-def test_what_opencv_writes_is_read(tmp_path: Path) -> None:
+def test_files_of_opencv_are_read(tmp_path: Path) -> None:
     """All three kinds of FileStorage, by OpenCV itself."""
     matrix, coefficients = lens().matrix, np.array([BARREL])
     for suffix in ("yml", "xml", "json"):
@@ -534,7 +534,7 @@ def test_what_opencv_writes_is_read(tmp_path: Path) -> None:
         assert read_calibration(path).camera(*SIZE) == barrel
 
 
-def test_metashape_projects_as_its_manual_says(tmp_path: Path) -> None:
+def test_metashape_projects_as_in_its_manual(tmp_path: Path) -> None:
     """u = w / 2 + cx + x' f + x' b1 + y' b2 with the first pixel's centre at 0.5, p1 and p2 by its own order."""
     camera = read(tmp_path / "cal.xml", METASHAPE).camera(*SIZE)
     x, y = 0.3, -0.2
@@ -695,6 +695,6 @@ def test_other_models_are_refused_by_name(file: str, text: str, named: str, tmp_
         ("camera.yaml", EUROC + "distortion_model: radtan\ndistortion_coefficients: [0.1, nan, 0, 0]\n", "finite"),
     ],
 )
-def test_what_cannot_be_read_is_said(file: str, text: str, message: str, tmp_path: Path) -> None:
+def test_unreadable_files_have_a_clear_error(file: str, text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=rf"{re.escape(file)}.*{message}"):
         read(tmp_path / file, text)

@@ -1,4 +1,4 @@
-"""Models of COLMAP: both forms give back what was written, and damaged ones are refused by name."""
+"""Models of COLMAP: round trips of both forms, and errors of damaged ones."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(name: str, model: ColmapMode
         ("images.txt", "1 0 0 0 0 0 0 0 1 a.png\n", "line 1: expected a finite quaternion"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_the_defect_is_named(
     name: str, content: bytes | str, expected: str, model: ColmapModel, tmp_path: Path
 ) -> None:
     write_model(tmp_path, model, as_text=isinstance(content, str))

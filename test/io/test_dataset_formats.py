@@ -1,4 +1,4 @@
-"""KITTI, TUM RGB-D, EuRoC and 7-Scenes: small recordings of known truth, written as the datasets are."""
+"""KITTI, TUM RGB-D, EuRoC and 7-Scenes: small recordings of known ground truth, written as the datasets are."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def check_frames(source, truths: list[np.ndarray | None], stamps_ns: list[int]) 
     frames = list(source)
     assert [tuple(frame.image[5, 5]) for frame in frames] == [tuple(colour(index)) for index in range(len(truths))]
     assert [frame.stamp_ns for frame in frames] == stamps_ns
-    for frame, truth in zip(frames, truths, strict=True):
-        if truth is None:
+    for frame, ground_truth in zip(frames, truths, strict=True):
+        if ground_truth is None:
             assert frame.true_world_from_camera is None
         else:
-            np.testing.assert_allclose(frame.true_world_from_camera, truth, atol=1e-9)
+            np.testing.assert_allclose(frame.true_world_from_camera, ground_truth, atol=1e-9)
 
 
 class TestKitti:
@@ -44,22 +44,22 @@ class TestKitti:
         write(root / "poses" / "07.txt", "".join(poses))
         return folder
 
-    def test_colour_camera_with_its_own_truth(self, tmp_path: Path) -> None:
+    def test_colour_camera_with_its_own_ground_truth(self, tmp_path: Path) -> None:
         source = open_source(self.sequence(tmp_path))
         assert source.name == "kitti_07"
         np.testing.assert_array_equal(source.camera.matrix, K)
-        # Camera i sees x + b where camera 0 sees x: it sits at -b.
+        # x in camera 0 is x + b in camera i, whose position is -b.
         camera0_from_camera = pose_from(np.eye(3), np.array([-0.06, -0.01, 0.0]))
         truths = [pose(index) @ camera0_from_camera for index in range(COUNT)]
         check_frames(source, truths, [0, 100_000_000, 200_000_000, 300_000_000])
 
     def test_a_camera_may_be_chosen(self, tmp_path: Path) -> None:
         frames = list(open_source(self.sequence(tmp_path) / "image_0"))
-        truth = pose_from(np.eye(3), np.array([0.0, -0.01, 0.0]))
-        np.testing.assert_allclose(frames[0].true_world_from_camera, truth, atol=1e-12)
+        ground_truth = pose_from(np.eye(3), np.array([0.0, -0.01, 0.0]))
+        np.testing.assert_allclose(frames[0].true_world_from_camera, ground_truth, atol=1e-12)
         assert tuple(frames[1].image[0, 0]) == (17, 17, 17)
 
-    def test_the_partner_camera(self, tmp_path: Path) -> None:
+    def test_the_right_camera(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path)
         source = open_source(f"{folder}?stereo=true")
         assert all(frame.right is None for frame in source)
@@ -72,7 +72,7 @@ class TestKitti:
         np.testing.assert_allclose(right.right_from_camera, pose_from(np.eye(3), np.array([-0.54, 0, 0])), atol=1e-9)
         assert all(frame.right is None for frame in open_source(folder))
 
-    def test_without_truth(self, tmp_path: Path) -> None:
+    def test_without_ground_truth(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path)
         (tmp_path / "poses" / "07.txt").unlink()
         assert all(frame.true_world_from_camera is None for frame in open_source(folder))
@@ -86,7 +86,7 @@ class TestKitti:
             ("sequences/07/calib.txt", "P2: " + "0 " * 12, "K is all zero"),
         ],
     )
-    def test_what_is_wrong_is_said(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
+    def test_errors_name_the_defect(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path)
         write(tmp_path / name, text)
         with pytest.raises(SourceError, match=expected):
@@ -110,17 +110,17 @@ class TestTum:
             depth.append(f"{stamp:.6f} depth/{index}.png")
         write(folder / "depth.txt", "\n".join(depth))
         # Truth 5 ms before and after images 1 and 2, turning and moving evenly; none around images 0 and 3.
-        truth = ["# timestamp tx ty tz qx qy qz qw"]
+        ground_truth = ["# timestamp tx ty tz qx qy qz qw"]
         for index in (1, 2):
             for side in (-1, 1):
                 turn = exp_so3(np.array([0, 0, 0.02 * side])) @ pose(index)[:3, :3]
                 position = pose(index)[:3, 3] + side * np.array([0.1, 0, 0])
                 stamp = self.STAMPS[index] + 0.005 * side
-                truth.append(f"{stamp:.6f} {line(position)} {line(quaternion_from_rotation(turn))}")
-        write(folder / "groundtruth.txt", "\n".join(truth))
+                ground_truth.append(f"{stamp:.6f} {line(position)} {line(quaternion_from_rotation(turn))}")
+        write(folder / "groundtruth.txt", "\n".join(ground_truth))
         return folder
 
-    def test_images_depth_and_truth_are_brought_together(self, tmp_path: Path) -> None:
+    def test_images_depth_and_ground_truth_are_associated(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path / "rgbd_dataset_freiburg3_x")
         source = open_source(folder)
         assert source.camera.fx == 535.4
@@ -151,7 +151,7 @@ class TestTum:
             ("groundtruth.txt", "1.0 0 0 0\n", "groundtruth.txt, line 1: expected 8 values"),
         ],
     )
-    def test_what_is_wrong_is_said(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
+    def test_errors_name_the_defect(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path / "freiburg3")
         write(folder / name, text)
         with pytest.raises(SourceError, match=expected):
@@ -194,7 +194,7 @@ class TestEuroc:
             "distortion_model: radial-tangential\ndistortion_coefficients: [0.0, 0.0, 0.0, 0.0]\n",
         )
         rows = ["#timestamp, p_RS_R_x [m], ..., q_RS_w [], q_RS_x [], ..., b_a_RS_S_z [m s^-2]"]
-        for index in (1, 2, 3):  # the truth starts late
+        for index in (1, 2, 3):  # the ground truth starts late
             body = pose(index) @ invert(self.BODY_FROM_CAMERA)
             x, y, z, w = quaternion_from_rotation(body[:3, :3])
             numbers = [*body[:3, 3], w, x, y, z, *([0.1] * 9)]
@@ -202,7 +202,7 @@ class TestEuroc:
         write(root / "mav0" / "state_groundtruth_estimate0" / "data.csv", "\n".join(rows))
         return root
 
-    def test_the_partner_camera(self, tmp_path: Path) -> None:
+    def test_the_right_camera(self, tmp_path: Path) -> None:
         root = self.sequence(tmp_path / "MH_01_easy")
         right_from_left = pose_from(exp_so3(np.array([0.01, 0.0, 0.02])), np.array([-0.11, 0.0, 0.001]))
         mounting = self.BODY_FROM_CAMERA @ invert(right_from_left)
@@ -219,7 +219,7 @@ class TestEuroc:
         assert tuple(frames[1].right.image[5, 5]) == tuple(colour(2))
         np.testing.assert_allclose(frames[1].right.right_from_camera, right_from_left, atol=1e-9)
 
-    def test_the_truth_is_of_the_camera(self, tmp_path: Path) -> None:
+    def test_the_ground_truth_is_of_the_camera(self, tmp_path: Path) -> None:
         root = self.sequence(tmp_path / "MH_01_easy")
         stamps_ns = [self.START_NS + index * 50_000_000 for index in range(COUNT)]
         for path in (root, root / "mav0", root / "mav0" / "cam0"):
@@ -241,7 +241,7 @@ class TestEuroc:
             ),
         ],
     )
-    def test_what_is_wrong_is_said(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
+    def test_errors_name_the_defect(self, name: str, text: str, expected: str, tmp_path: Path) -> None:
         write(self.sequence(tmp_path) / "mav0" / name, text)
         with pytest.raises(SourceError, match=expected):
             open_source(tmp_path)
@@ -260,7 +260,7 @@ class TestSevenScenes:
             write(folder / f"frame-{index:06d}.pose.txt", matrix_text(pose(index)).replace(" ", "\t "))
         return folder
 
-    def test_frames_with_truth_and_without_the_unregistered_depth(self, tmp_path: Path) -> None:
+    def test_frames_with_ground_truth_and_without_the_unregistered_depth(self, tmp_path: Path) -> None:
         folder = self.sequence(tmp_path / "redkitchen" / "seq-03")
         write(folder / "frame-000002.pose.txt", "-1.#IND -1.#IND -1.#IND -1.#IND\n" * 4)
         source = open_source(folder)
@@ -268,7 +268,7 @@ class TestSevenScenes:
         check_frames(source, [pose(0), pose(1), None, pose(3)], [10**9 + round(index * 1e9 / 30) for index in range(4)])
         assert all(frame.depth is None for frame in source)
 
-    def test_a_calibration_beside_the_images_goes_first(self, tmp_path: Path) -> None:
+    def test_a_calibration_next_to_the_images_precedes(self, tmp_path: Path) -> None:
         write(self.sequence(tmp_path) / "K.txt", "585 0 320\n0 585 240\n0 0 1\n")
         assert open_source(tmp_path).camera.fx == 585
 

@@ -69,7 +69,7 @@ def test_sixteen_bits_become_eight_by_the_full_range() -> None:
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_bayer_of_one_colour_gives_that_colour(pattern: str, bits: int) -> None:
+def test_bayer_of_one_colour_decodes_to_that_colour(pattern: str, bits: int) -> None:
     colour = {"r": 200, "g": 100, "b": 30}
     mosaic = np.zeros((H, W), np.uint16)
     for place, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
@@ -90,7 +90,7 @@ def yuv_of(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("rgb", [(200, 40, 90), (10, 250, 128), (128, 128, 128)])
 @pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv", "nv12", "nv21"])
-def test_yuv_of_one_colour_gives_that_colour(encoding: str, rgb: tuple[int, int, int]) -> None:
+def test_yuv_of_one_colour_decodes_to_that_colour(encoding: str, rgb: tuple[int, int, int]) -> None:
     y, u, v = yuv_of(rgb)
     if encoding.startswith("nv"):
         chroma = [u, v] if encoding == "nv12" else [v, u]

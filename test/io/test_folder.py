@@ -1,4 +1,4 @@
-"""The image folder: what is delivered, and each thing that can be wrong with it."""
+"""The image folder: its frames, and the errors of its files."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_depth_of_another_camera_can_be_registered(tmp_path: Path) -> None:
     write_image(tmp_path / "depth" / "00000.png", raw)
     depth = next(iter(open_source(f"{tmp_path}?register_depth=true"))).depth
     assert depth[center[1], center[0]] == pytest.approx(2)
-    # What is one pixel beside the centre of the depth image is two beside that of the image.
+    # One pixel from the centre of the depth image is two from that of the image.
     assert depth[center[1], center[0] + 2] == pytest.approx(1.5)
     known = np.isfinite(depth)
     assert 0.2 < known.mean() < 0.3
@@ -192,7 +192,7 @@ def test_depth_must_be_of_sixteen_bits(tmp_path: Path) -> None:
     assert "00000.png: expected a 16-bit image" in faults[0].reason
 
 
-def test_a_missing_calibration_says_what_was_expected(tmp_path: Path) -> None:
+def test_a_missing_calibration_names_the_expected_files(tmp_path: Path) -> None:
     (folder(tmp_path) / "K.txt").unlink()
     with pytest.raises(CalibrationError, match=r"no calibration in .*K\.txt.*calibration=PATH"):
         open_source(tmp_path)
@@ -213,7 +213,7 @@ def test_images_that_were_lost_are_found_by_their_numbers(first: int, tmp_path: 
     assert not faults
 
 
-def test_more_poses_than_images_without_numbers_to_tell_which(tmp_path: Path) -> None:
+def test_more_poses_than_images_without_frame_numbers(tmp_path: Path) -> None:
     images = folder(tmp_path) / "images"
     (images / "00000.png").unlink()
     with pytest.raises(SourceError, match=r"poses.txt holds 4 lines for 3 images"):
@@ -295,7 +295,7 @@ def test_a_folder_without_any_good_image_is_an_error(tmp_path: Path) -> None:
 
 
 def test_images_are_undistorted(tmp_path: Path) -> None:
-    """A dot that the lens puts at a known pixel is delivered where the delivered camera sees its ray."""
+    """A dot at a known pixel of the distorted image appears where the delivered camera images its ray."""
     width, height, k1 = 160, 120, -0.2
     dot = np.zeros((height, width, 3), np.uint8)
     cv2.circle(dot, (130, 90), 3, (255, 255, 255), -1)

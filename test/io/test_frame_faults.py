@@ -71,7 +71,7 @@ def test_a_recording_without_any_good_frame_is_an_error() -> None:
         list(deliver(items, [], "test"))
 
 
-def test_the_summary_counts_what_was_skipped_and_what_was_incomplete() -> None:
+def test_the_summary_counts_skipped_and_incomplete_frames() -> None:
     faults = [FrameFault(1, "a"), FrameFault(2, "b"), FrameFault(3, "c", skipped=False)]
     assert fault_summary(faults) == "2 skipped (a; and 1 more), 1 incomplete (c)"
     assert fault_summary([]) == ""

@@ -106,7 +106,7 @@ def test_an_encoding_without_a_decoder_is_named(encoding: str, tmp_path: Path) -
         open_source(write_mcap(tmp_path / "drive.mcap", topics, before=images))
 
 
-def test_a_definition_that_cannot_be_parsed_gives_way_to_the_usual_one(tmp_path: Path, monkeypatch, caplog) -> None:
+def test_an_invalid_definition_is_replaced_by_the_standard_one(tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr("bag_recordings.definition", lambda kind: "this is [ no definition")
     check(open_source(write_mcap(tmp_path / "drive.mcap", camera_topics())), ALL)
     assert "definition in the bag cannot be used" in caplog.text
@@ -207,7 +207,7 @@ def test_a_damaged_chunk_costs_its_own_images_only(layout: str, tmp_path: Path) 
 
 
 def test_sizes_that_headers_state_take_no_memory(tmp_path: Path) -> None:
-    """Each length of a record in turn states 2^62 bytes; what is read stays within what the file holds."""
+    """Every length of a record is set to 2^62 bytes; reading remains within the file."""
     path = tmp_path / "drive.mcap"
     data = long_file(path, count=6)
     for offset in record_offsets(data):

@@ -75,7 +75,7 @@ print(sum(count == -1 for count in counts), sum(count > 0 for count in counts))
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_a_mutated_recording_gives_frames_or_a_clear_error(sample: str, tmp_path: Path) -> None:
+def test_a_mutated_recording_yields_frames_or_a_clear_error(sample: str, tmp_path: Path) -> None:
     pytest.importorskip("mcap")
     path = SAMPLES[sample](tmp_path)
     code = _CODE.format(path=str(path), count=COUNT, examples=EXAMPLES)

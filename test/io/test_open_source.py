@@ -1,4 +1,4 @@
-"""Finding the format of a path, selecting frames, and saying what is wrong."""
+"""Recognition of formats, selection of frames, and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ros_matching.io import open_source
 from ros_matching.io.source import select_frames
 
 
-def test_an_unknown_folder_tells_what_was_looked_for_and_found(tmp_path: Path) -> None:
+def test_an_unknown_folder_lists_expected_and_found_files(tmp_path: Path) -> None:
     write(tmp_path / "notes.txt", "")
     (tmp_path / "sub").mkdir()
     with pytest.raises(SourceError) as caught:
@@ -109,7 +109,7 @@ def test_an_argument_that_a_format_does_not_take_is_refused(tmp_path: Path) -> N
         open_source(tmp_path, fps=0)
 
 
-def test_a_calibration_given_replaces_the_own(tmp_path: Path) -> None:
+def test_a_given_calibration_replaces_that_of_the_recording(tmp_path: Path) -> None:
     folder(tmp_path / "walk")
     write(tmp_path / "mine.txt", matrix_text(K + np.diag([5.0, 5.0, 0.0])))
     assert open_source(tmp_path / "walk", calibration=tmp_path / "mine.txt").camera.fx == 45

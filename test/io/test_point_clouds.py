@@ -1,4 +1,4 @@
-"""Point-cloud files: exact round trips, files of other programs, and what is cut off."""
+"""Point-cloud files: exact round trips, files of other programs, and incomplete ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def assert_equal(read: PointCloud, written: PointCloud) -> None:
 
 @given(count=st.integers(0, 40), seed=st.integers(0, 2**32), suffix=st.sampled_from(SUFFIXES))
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_files_give_back_what_was_written(count: int, seed: int, suffix: str, tmp_path: Path) -> None:
+def test_written_files_are_read_unchanged(count: int, seed: int, suffix: str, tmp_path: Path) -> None:
     written = cloud_of(count, seed)
     write_cloud(tmp_path / "maps" / f"cloud{suffix}", written)
     assert_equal(read_cloud(tmp_path / "maps" / f"cloud{suffix}"), written)
@@ -147,7 +147,7 @@ def test_binary_pcd_with_vectors_and_padding(tmp_path: Path) -> None:
         ("c.stl", "solid cube", "suffix .ply or .pcd"),
     ],
 )
-def test_what_is_wrong_is_said(name: str, text: str, expected: str, tmp_path: Path) -> None:
+def test_errors_name_the_defect(name: str, text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(SourceError, match=expected):
         read_cloud(tmp_path / name)
@@ -160,7 +160,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @given(position=st.integers(0, 400), value=st.integers(0, 255), suffix=st.sampled_from(SUFFIXES))
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_byte_gives_a_cloud_or_a_source_error(position: int, value: int, suffix: str, tmp_path: Path) -> None:
+def test_a_flipped_byte_yields_a_cloud_or_a_source_error(
+    position: int, value: int, suffix: str, tmp_path: Path
+) -> None:
     path = tmp_path / f"c{suffix}"
     write_cloud(path, cloud_of(4))
     data = bytearray(path.read_bytes())

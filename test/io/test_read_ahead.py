@@ -23,7 +23,7 @@ def test_results_come_in_order_and_from_another_thread() -> None:
     assert list(read_ahead(load, [])) == []
 
 
-def test_no_more_is_loaded_than_asked_for() -> None:
+def test_no_more_than_the_limit_is_loaded_ahead() -> None:
     loaded = []
     results = read_ahead(lambda item: loaded.append(item) or item, range(100), ahead=2)
     assert next(results) == 0
@@ -31,7 +31,7 @@ def test_no_more_is_loaded_than_asked_for() -> None:
     assert len(loaded) <= 3
 
 
-def test_an_error_comes_in_its_place() -> None:
+def test_an_error_is_raised_at_its_item() -> None:
     def load(item: int) -> float:
         return 1 / (item - 2)
 

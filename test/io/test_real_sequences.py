@@ -35,7 +35,7 @@ def test_every_tenth_frame(name: str, count: int, width: int, height: int, focal
     assert all(20 < frame.image.mean() < 235 for frame in frames)
 
 
-def test_consecutive_frames_of_hololens_move_as_its_readme_says(data_dir: Path) -> None:
+def test_motion_of_hololens_is_that_of_its_readme(data_dir: Path) -> None:
     poses = np.array([frame.true_world_from_camera for frame in open_source(data_dir / "hololens_000", stop=100)])
     steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
     turns = rotation_angle_deg(np.swapaxes(poses[:-1, :3, :3], 1, 2) @ poses[1:, :3, :3])

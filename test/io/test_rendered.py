@@ -29,7 +29,7 @@ def test_frames_carry_image_pose_depth_and_stamp():
         np.testing.assert_array_equal(frame.true_world_from_camera, pose)
 
 
-def test_iterating_twice_gives_the_same_frames():
+def test_every_iteration_yields_the_same_frames():
     source = open_scene(f"scene:room?frames=2&path=forward&{SMALL}")
     for first, second in zip(source, source, strict=True):
         np.testing.assert_array_equal(first.image, second.image)
@@ -65,6 +65,6 @@ def test_outdoor_has_sky():
         ("scene:room?path=sideways", ConfigError, "handheld"),
     ],
 )
-def test_wrong_specs_name_what_is_known(spec, error, message):
+def test_wrong_specs_list_the_known_ones(spec, error, message):
     with pytest.raises(error, match=message):
         open_scene(spec)

@@ -30,7 +30,7 @@ from ros_matching.io import open_source
 
 
 @pytest.mark.parametrize("compression", ["", "BZ2", "LZ4"])
-def test_images_calibration_and_truth(compression: str, tmp_path: Path) -> None:
+def test_images_calibration_and_ground_truth(compression: str, tmp_path: Path) -> None:
     poses = [TYPES.PoseStamped(header(stamp(index), "map"), ros_pose(pose(index))) for index in ALL]
     path = write_ros1(tmp_path / "drive.bag", camera_topics(**{"/truth": poses}), compression)
     source = open_source(path, ground_truth_topic="/truth")
@@ -69,7 +69,7 @@ def test_ros1_messages_in_mcap(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.camera.matrix, K)
 
 
-def test_a_bag_beside_a_data_set_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_a_bag_next_to_a_data_set_is_ignored(tmp_path: Path) -> None:
     write_ros1(tmp_path / "drive.bag", camera_topics())
     (tmp_path / "mav0").mkdir()
     with pytest.raises(SourceError, match="no known format"):

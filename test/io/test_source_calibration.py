@@ -32,7 +32,7 @@ def with_depth(path: Path, values: np.ndarray, layout: str = "folder") -> Path:
 
 
 def depths(step: int, metres: tuple[float, float], units: float) -> np.ndarray:
-    """Depth values of a scene from near to far, in steps of so many units."""
+    """Depth values of a scene from near to far, in steps of a number of units."""
     near, far = (value * units for value in metres)
     ramp = np.linspace(near, far, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH)
     return (ramp / step).astype(np.uint16) * np.uint16(step)
@@ -65,8 +65,8 @@ def test_a_principal_point_up_to_a_fifth_of_a_side_off_is_taken(tmp_path: Path) 
         open_source(tmp_path)
 
 
-def test_files_beside_each_other_must_hold_one_calibration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A matrix without distortion beside a calibration with it would be read silently."""
+def test_files_of_one_folder_must_contain_one_calibration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A matrix without distortion next to a calibration with it would be read silently."""
     folder(tmp_path)
     write(tmp_path / "camera.yaml", "fx: 40\nfy: 41\ncx: 23.5\ncy: 17.5\n")
     assert open_source(tmp_path).calibration.origin == str(tmp_path / "K.txt")
@@ -126,7 +126,7 @@ def test_a_source_without_depth_images_takes_no_unit_of_them(tmp_path: Path) -> 
         open_source(folder(tmp_path), depth_scale=1000)
 
 
-def test_a_calibration_that_states_the_unit_of_depth_goes_before_the_layout(tmp_path: Path) -> None:
+def test_the_depth_unit_of_a_calibration_precedes_that_of_the_layout(tmp_path: Path) -> None:
     path = with_depth(tmp_path, np.full((HEIGHT, WIDTH), 2000, np.uint16), "tum")
     settings = "Camera.fx: 40\nCamera.fy: 41\nCamera.cx: 23.5\nCamera.cy: 17.5\nDepthMapFactor: 1000.0\n"
     write(path / "camera.yaml", settings)
@@ -168,7 +168,7 @@ def test_depth_images_that_cannot_be_read_say_nothing_of_their_unit(tmp_path: Pa
 
 
 def test_a_negative_fy_mirrors_the_true_poses(tmp_path: Path) -> None:
-    """A camera with y up in a world with y up sees what its mirror image with y down sees in the mirrored world."""
+    """A camera with y up in a world with y up is equivalent to its mirror image with y down."""
     folder(tmp_path)
     write(tmp_path / "K.txt", matrix_text(K * [[1, 1, 1], [1, -1, 1], [1, 1, 1]]))
     mirror = np.diag([1.0, -1.0, 1.0, 1.0])

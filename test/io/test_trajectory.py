@@ -38,7 +38,7 @@ def trajectory_of(rows: list[tuple[int, tuple, tuple]]) -> Trajectory:
 
 @given(rows=trajectories)
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_files_give_back_what_was_written(rows: list, tmp_path: Path) -> None:
+def test_written_files_are_read_unchanged(rows: list, tmp_path: Path) -> None:
     written = trajectory_of(rows)
     write_tum(tmp_path / "t.tum", written)
     read, ordered = read_tum(tmp_path / "t.tum"), written.in_order()
@@ -59,7 +59,7 @@ def test_the_tum_line_is_as_the_benchmark_defines_it(tmp_path: Path) -> None:
     np.testing.assert_allclose([float(n) for n in numbers[1:]], [1, 2, 3, 0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-15)
 
 
-def test_evo_reads_the_files_alike(tmp_path: Path) -> None:
+def test_evo_reads_the_same_trajectory(tmp_path: Path) -> None:
     file_interface = pytest.importorskip("evo.tools.file_interface")
     written = trajectory_of([(k * 10**9, (k, 2 * k, 0.5), (0.1 * k, 0.2, -0.3)) for k in range(5)])
     write_tum(tmp_path / "t.tum", written)
@@ -108,7 +108,7 @@ def test_the_unit_of_stamps_since_1970_shows_by_their_size(digits: int, unit: st
     assert (f"{unit}seconds" in caplog.text) == bool(unit)
 
 
-def test_a_float_of_nanoseconds_and_one_bad_stamp_are_seen_as_what_they_are(tmp_path: Path) -> None:
+def test_float_nanoseconds_and_a_bad_stamp_are_distinguished(tmp_path: Path) -> None:
     path = tmp_path / "t.tum"
     path.write_text("1.403636579763555584e+18 0 0 0 0 0 0 1\n")
     assert read_tum(path).stamps_ns.tolist() == [1403636579763555584]
@@ -163,7 +163,7 @@ def test_euroc_stamps_are_nanoseconds_however_small(tmp_path: Path) -> None:
     assert read_euroc(tmp_path / "data.csv").stamps_ns.tolist() == [0, 33333333]
 
 
-def test_what_does_not_say_its_order_or_has_no_stamps_is_refused(tmp_path: Path) -> None:
+def test_unknown_quaternion_order_or_missing_stamps_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"{START_NS},1,2,3,0.8,0,0,0.6\n")
     with pytest.raises(SourceError, match="quaternion x y z w"):
@@ -264,7 +264,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 
 @given(text=st.text(alphabet="0123456789.-+einfa#, \n", max_size=80))
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_text_gives_a_trajectory_or_a_source_error(text: str, tmp_path: Path) -> None:
+def test_any_text_yields_a_trajectory_or_a_source_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "t").write_text(text)
     with contextlib.suppress(SourceError):
         assert len(read_tum(tmp_path / "t")) >= 1

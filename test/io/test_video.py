@@ -1,4 +1,4 @@
-"""Video files: frames, stamps, calibration beside them, and files that are broken."""
+"""Video files: frames, stamps, calibration next to them, and damaged files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def video(
     images: Iterable[np.ndarray] | None = None,
     **options: str,
 ) -> Path:
-    """A video of uniform images at given times in milliseconds, with a calibration beside it."""
+    """A video of uniform images at given times in milliseconds, with a calibration next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images = [image(index, *SIZE) for index in range(len(ticks))] if images is None else list(images)
     try:
@@ -135,7 +135,7 @@ def test_an_animation(tmp_path: Path) -> None:
     check(open_source(video(tmp_path / "drive.gif", EVEN, "gif", "rgb8")), range(COUNT), EVEN, tolerance=48)
 
 
-def test_the_calibration_of_the_video_goes_before_that_of_the_folder(tmp_path: Path) -> None:
+def test_the_calibration_of_the_video_precedes_that_of_the_folder(tmp_path: Path) -> None:
     path = video(tmp_path / "drive.avi")
     write(tmp_path / "drive.K.txt", matrix_text(K * [[1.5], [1], [1]] - [[0, 0, 10], [0, 0, 0], [0, 0, 0]]))
     assert open_source(path).camera.fx == 60
@@ -175,8 +175,8 @@ def test_sides_that_are_odd(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_video_is_turned_as_its_metadata_ask(quarters: int, tmp_path: Path) -> None:
-    """The display matrix of an MP4 in the header of its track, 3x3 in fixed point, turns clockwise."""
+def test_a_video_is_rotated_by_its_metadata(quarters: int, tmp_path: Path) -> None:
+    """The display matrix of an MP4 in the header of its track, 3x3 in fixed point, rotates clockwise."""
     corner = np.zeros((48, 64, 3), np.uint8)
     corner[:24, :32] = 250
     path = video(tmp_path / "drive.mp4", EVEN[:4], "libx264", "yuv444p", images=[corner] * 4, qp="2")
@@ -284,7 +284,7 @@ def test_a_damaged_packet_costs_the_frames_up_to_the_next_keyframe(
     assert name in source.faults[0].reason
 
 
-def test_a_picture_of_another_size_is_skipped(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_skipped(tmp_path: Path) -> None:
     streams = []
     for number, size in enumerate([(48, 64, 3), (24, 32, 3), (48, 64, 3)]):
         images = [np.full(size, 100, np.uint8)] * 3

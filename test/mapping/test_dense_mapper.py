@@ -51,7 +51,7 @@ def test_the_map_is_the_wall_one_point_a_voxel():
 
 
 @pytest.mark.parametrize(("delay", "latency"), [(0, 0), (1, 2), (3, 6)])
-def test_the_delay_says_how_much_later_a_keyframe_is_mapped(delay, latency):
+def test_a_keyframe_is_mapped_after_twice_the_delay(delay, latency):
     estimator = KnownDepth()
     _, results, last = run(walk(12), estimator, replace(CONFIG, delay=delay))
     for row, result in enumerate(results):
@@ -107,7 +107,7 @@ def test_points_move_with_their_keyframe():
         mapper.move({3: np.full((4, 4), np.nan)})
 
 
-def test_a_corrected_pose_is_what_later_keyframes_are_compared_with():
+def test_later_keyframes_are_compared_with_the_corrected_pose():
     keyframes = walk(10)
     mapper = DenseMapper(KnownDepth(), CONFIG)
     for keyframe in keyframes[:6]:
@@ -121,14 +121,14 @@ def test_a_corrected_pose_is_what_later_keyframes_are_compared_with():
     assert all(result.counts.sources == 3 for result in results)
 
 
-def test_points_seen_more_often_can_be_asked_for():
+def test_min_observations_filters_the_cloud():
     keyframes = walk(10)
     all_points, *_ = run(keyframes)
     seen_twice, *_ = run(keyframes, config=replace(CONFIG, min_observations=2))
     assert 0 < len(seen_twice.cloud()) < len(all_points.cloud())
 
 
-def test_ids_that_begin_again_begin_everything_anew():
+def test_restarted_ids_clear_the_map():
     mapper, *_ = run(walk(6))
     far = [replace(k, world_from_camera=pose(0, 20.0) @ k.world_from_camera) for k in walk(6)]
     assert mapper.add(far[0]).status is WAITING
@@ -139,7 +139,7 @@ def test_ids_that_begin_again_begin_everything_anew():
 
 
 def test_keyframes_of_different_maps_are_not_mixed():
-    """The camera goes on as it did, but in the second map all is twice as large, and nearer: a guess gone wrong."""
+    """The camera continues its motion, but in the second map all is twice as large, and nearer."""
     first, guess = walk(16), np.diag([2.0, 2.0, 2.0, 1.0])
     second = []
     for keyframe in first[8:]:
@@ -228,7 +228,7 @@ def test_a_standing_camera_is_refused():
     assert any("baseline is too small" in result.reason for result in refused)
 
 
-def test_keyframes_that_see_nothing_in_common_are_refused():
+def test_keyframes_without_overlap_are_refused():
     _, results, last = run([view(number, pose(20.0 * number)) for number in range(8)])
     assert all(result.status is not MAPPED for result in results + last)
     assert any("overlap" in result.reason for result in results + last)
@@ -237,7 +237,7 @@ def test_keyframes_that_see_nothing_in_common_are_refused():
 def test_the_points_are_bounded():
     mapper, *_ = run(walk(60, step=0.5), config=replace(CONFIG, voxel_size=0.02, max_points=3000))
     assert len(mapper.cloud()) <= 3000
-    assert mapper.cloud().points[:, 0].min() > 5  # what was seen least recently went
+    assert mapper.cloud().points[:, 0].min() > 5  # the least recently observed were removed
 
 
 def test_points_beyond_the_radius_are_forgotten():

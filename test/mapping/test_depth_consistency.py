@@ -24,7 +24,7 @@ def agrees(depth: torch.Tensor, source_depth: torch.Tensor, error_px: float = 1.
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_true_depths_come_back_to_where_they_were(plane):
+def test_true_depths_reproject_to_their_pixels(plane):
     depth, source_depth = depths(plane)
     pixels, back = there_and_back(depth, source_depth)
     seen = seen_in_source(depth, MATRIX, MATRIX, SOURCE_FROM_REFERENCE, SIZE)
@@ -53,7 +53,7 @@ def test_the_two_rules_are_separate():
     assert not is_consistent(depth, pixels, 0.98 * back, 1.0, 0.01).any()
 
 
-def test_unknown_and_unseen_depths_are_not_consistent():
+def test_unknown_and_invisible_depths_are_not_consistent():
     depth, source_depth = depths(PLANES[0])
     hole = depth.clone()
     hole[10:12, 15:18] = torch.nan

@@ -80,7 +80,7 @@ def test_unknown_fine_depth_is_filled():
     assert merged.depth[25, 41] == pytest.approx(2.6)
 
 
-def test_a_replacement_goes_on_up():
+def test_a_replacement_propagates_to_finer_levels():
     coarsest = true_map(COARSE, 0, 0.95)
     views = []
     for view in range(4):

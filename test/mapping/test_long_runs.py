@@ -1,4 +1,4 @@
-"""Memory and work per keyframe stay what they are, however long the run.
+"""Memory and work per keyframe are constant, however long the run.
 
 ``PYTHONPATH=test python test/mapping/test_long_runs.py 2000`` shows it for as many keyframes.
 """

@@ -21,7 +21,7 @@ def test_the_best_angle_is_preferred():
     assert choose_views(REFERENCE, candidates, 1, wide) == ([2], "")
 
 
-def test_a_second_view_sees_what_the_first_does_not():
+def test_a_second_view_is_chosen_for_other_points():
     right, also_right, left = at_angle(1, 8.0), at_angle(2, 8.5), at_angle(3, -9.0)
     rows, _ = choose_views(REFERENCE, [right, also_right, left], 3, CONFIG)
     assert 2 in rows[:2]  # not the two on the same side
@@ -57,7 +57,7 @@ def test_the_range_spans_the_sparse_points_but_for_a_few():
     assert 6.0 < far <= 6.0 * 1.1
 
 
-def test_the_sources_points_count_where_the_reference_sees_them():
+def test_source_points_inside_the_reference_count():
     near_by = view(1, pose(0.0, z=1.0), points=400)
     box = replace(near_by, sparse_depths=np.full(400, 0.5))  # 1.5 before the reference
     (near, _), _ = depth_range(REFERENCE, [box], CONFIG)

@@ -51,7 +51,7 @@ def test_sightings_of_a_voxel_are_averaged():
     assert len(voxels.cloud(min_count=4)) == 0
 
 
-def test_points_move_with_their_owner_alone():
+def test_points_move_with_their_keyframe_only():
     voxels = VoxelMap(0.01, 1000)
     voxels.insert(1, np.eye(4), cloud([[0.0, 0, 1], [0.1, 0, 1]]))
     voxels.insert(2, np.eye(4), cloud([[0.0, 0, 2]]))
@@ -106,7 +106,7 @@ def test_keyframes_without_points_are_removed():
     assert len(voxels._keyframes) < 10
 
 
-def test_the_least_recently_seen_points_go_first():
+def test_the_least_recently_observed_points_are_removed_first():
     voxels = VoxelMap(0.5, 100)
     for step in range(30):
         voxels.insert(step, np.eye(4), cloud(np.column_stack([np.arange(10) + 0.1, np.full((10, 2), float(step))])))

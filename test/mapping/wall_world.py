@@ -26,7 +26,7 @@ def pose(x: float, y: float = 0.0, z: float = 0.0, turn: float = 0.0) -> np.ndar
 
 
 def view(number: int, world_from_camera: np.ndarray, points: int = 100, seed: int = 0) -> Keyframe:
-    """A keyframe that sees the wall, grey as its own number, with exact sparse points."""
+    """A keyframe of the wall, with its number as grey level and exact sparse points."""
     depth = wall_depth(CAMERA, world_from_camera)
     rng = np.random.default_rng((seed, number))
     u, v = rng.integers(0, CAMERA.width, points), rng.integers(0, CAMERA.height, points)
@@ -42,7 +42,7 @@ def walk(count: int, step: float = 0.2) -> list[Keyframe]:
 
 
 class KnownDepth:
-    """The exact depth, times ``factor`` of the keyframe's id; what was asked for is in ``calls``."""
+    """The exact depth, times ``factor`` of the keyframe's id; ``calls`` records the arguments."""
 
     def __init__(self, factor=lambda id: 1.0, confidence: float = 1.0) -> None:
         self._factor, self._confidence = factor, confidence

@@ -1,4 +1,4 @@
-"""The classical front ends against a known warp and known motion."""
+"""The classical matchers against a known warp and known motion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAMERA = Camera(width=480, height=360, fx=400, fy=400, cx=240, cy=180)
 
 
 def texture(seed: int = 0, size: int = 512) -> np.ndarray:
-    """A picture full of corners and blobs of several sizes, (size, size, 3) uint8."""
+    """A image full of corners and blobs of several sizes, (size, size, 3) uint8."""
     rng = np.random.default_rng(seed)
     image = np.full((size, size, 3), 128, np.uint8)
     for _ in range(400):
@@ -57,7 +57,7 @@ def test_indices_name_the_keypoints_that_match(name):
 
 
 @pytest.mark.parametrize("sigma_px", [3, 6, 12])
-def test_sift_finds_blobs_where_they_are(sigma_px):
+def test_sift_keypoints_are_at_the_centres_of_blobs(sigma_px):
     """Pixel centres are at integers, whatever the scale at which OpenCV found the point."""
     v, u = np.mgrid[0:240, 0:320]
     rng, errors = np.random.default_rng(sigma_px), []
@@ -68,8 +68,8 @@ def test_sift_finds_blobs_where_they_are(sigma_px):
     assert np.abs(np.median(errors, axis=0)).max() < 0.05
 
 
-def test_orb_finds_corners_where_they_are_at_every_scale():
-    """A square's opposite corners pull keypoints inwards alike, so over squares and octaves there is no mean offset."""
+def test_orb_keypoints_have_no_offset_at_any_scale():
+    """Opposite corners of a square shift keypoints inwards equally, so that their mean offset over squares is zero."""
     matcher, rng, errors = load_matcher("orb"), np.random.default_rng(0), []
     for _ in range(60):
         image = np.full((240, 320, 3), 40, np.uint8)
@@ -84,7 +84,7 @@ def test_orb_finds_corners_where_they_are_at_every_scale():
 
 
 @pytest.mark.parametrize(("name", "tolerance_px"), TOLERANCES)
-def test_guided_matches_find_what_lies_near_its_prediction(name, tolerance_px):
+def test_search_by_projection_finds_landmarks_near_their_projections(name, tolerance_px):
     matcher, image = load_matcher(name), texture(2)
     known, seen = matcher.extract(image), matcher.extract(np.roll(image, 5, axis=0))
     predictions = known.keypoints_px + np.array([0, 5]) + np.random.default_rng(0).normal(0, 1, (len(known), 2))
@@ -97,7 +97,7 @@ def test_guided_matches_find_what_lies_near_its_prediction(name, tolerance_px):
 
 
 @pytest.mark.parametrize("name", MATCHERS)
-def test_guided_matches_are_the_mutual_nearest_within_the_radius(name):
+def test_search_by_projection_returns_the_mutual_nearest_within_the_radius(name):
     """As by comparing each point with each keypoint; at radius 0 a keypoint at the prediction itself counts."""
     matcher = load_matcher(name, max_keypoints=150)
     known, seen = matcher.extract(texture(2)), matcher.extract(np.roll(texture(2), 3, axis=1))

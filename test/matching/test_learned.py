@@ -1,4 +1,4 @@
-"""The learned front ends with random weights: what holds whatever was learned."""
+"""The learned matchers with random weights: properties that hold for all weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def card(network: str) -> WeightsCard:
 
 
 def counting_network() -> torch.nn.Module:
-    """Consensus by hand: the sum over neighbours that are displaced alike in both images."""
+    """Consensus by hand: the sum over neighbours of equal displacement in both images."""
     network = consensus_network("ncnet_lite")
     first, last = network.consensus.layers
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_descriptors_opposite_to_all_others_still_have_a_nearest():
     assert (found.column < 5).all()
 
 
-def test_front_ends_share_their_features_and_only_consensus_keeps_the_map(weights):
+def test_matchers_share_their_features_and_only_consensus_keeps_the_map(weights):
     image = texture(2)
     plain, pruned, consensus = (load_matcher(name, weights=weights) for name in LEARNED[:1] + LEARNED[2:4])
     features = plain.extract(image)
@@ -123,7 +123,7 @@ def test_front_ends_share_their_features_and_only_consensus_keeps_the_map(weight
         plain.match(features, load_matcher("sift").extract(image))
 
 
-def test_a_front_end_with_cnngeometric_tells_overlaps_and_shares_its_features(weights):
+def test_a_matcher_with_cnngeometric_estimates_overlaps(weights):
     plain, telling = (load_matcher(name, weights=weights) for name in ("posfeat", "posfeat+cnngeometric"))
     image = texture(6)
     features = telling.extract(image)
@@ -138,7 +138,7 @@ def test_a_front_end_with_cnngeometric_tells_overlaps_and_shares_its_features(we
 
 
 def test_pruning_needs_cameras_and_enough_matches(weights):
-    """The network of random weights decides nothing here: it says what it thinks of the matches it is asked about."""
+    """Whatever the random network decides, its result is a subset of the matches."""
     plain, pruning = (load_matcher(name, weights=weights) for name in ("posfeat", "posfeat+ncmnet"))
     image, other = texture(3), np.roll(texture(3), 16, axis=1)
     putative = plain.match_images(image, other)
@@ -157,7 +157,7 @@ def test_pruning_needs_cameras_and_enough_matches(weights):
     assert len(few.match(some, some, CAMERA, CAMERA)) == 20
 
 
-def test_guided_matches_find_what_lies_near_its_prediction(weights):
+def test_search_by_projection_finds_landmarks_near_their_projections(weights):
     matcher, image = load_matcher("posfeat", weights=weights), texture(4)
     known, seen = matcher.extract(image), matcher.extract(np.roll(image, 16, axis=0))
     predictions = known.keypoints_px + np.array([0, 16]) + np.random.default_rng(0).normal(0, 1, (len(known), 2))
@@ -207,7 +207,7 @@ def test_missing_weights_and_wrong_arguments_are_refused_with_the_remedy(weights
             load_matcher("posfeat", "cuda", weights)
 
 
-def test_the_number_of_keypoints_is_bounded_as_asked(weights):
+def test_max_keypoints_limits_the_keypoints(weights):
     image = texture(5)
     assert len(load_matcher("posfeat", weights=weights, max_keypoints=64).extract(image)) == 64
     assert len(load_matcher("orb", max_keypoints=64).extract(image)) <= 64

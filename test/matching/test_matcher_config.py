@@ -1,4 +1,4 @@
-"""The settings by which nodes and the command line load a matcher."""
+"""The settings of loading a matcher, for nodes and the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def copies(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_only_what_differs_is_passed_on() -> None:
+def test_only_changed_settings_are_passed_on() -> None:
     assert MatcherConfig().options() == {}
     config = MatcherConfig("sift", max_keypoints=300, weights=os.pathsep.join(["a", "~/b"]))
     assert config.options() == {"max_keypoints": 300, "weights": [Path("a"), Path.home() / "b"]}
@@ -45,7 +45,7 @@ def test_weights_by_path_are_the_ones_that_are_used(copies: Path) -> None:
         config.load()
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="engine"):
         MatcherConfig(engine="tensorrt")
     with pytest.raises(CheckpointError, match="no weights of posfeat"):

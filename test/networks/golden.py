@@ -33,7 +33,7 @@ def assert_recorded(name: str, **outputs: torch.Tensor) -> None:
         return
     for key, digest in digests.items():
         assert digest["shape"] == recorded[key]["shape"], key
-        # Far above the rounding of float64 on any machine, far below any change of what is computed.
+        # Far above rounding of float64 on any machine, far below any change of the computation.
         tolerance = 1e-6 * max(1e-3, digest["largest"])
         for part in ("largest", "mean_size", "values"):
             np.testing.assert_allclose(digest[part], recorded[key][part], rtol=0, atol=tolerance, err_msg=key)

@@ -88,7 +88,7 @@ def test_weights_load_into_any_precision(file):
     assert_equal(network.state_dict(), tiny().double().state_dict())
 
 
-def test_weights_that_share_memory_or_lie_otherwise_are_saved(tmp_path):
+def test_weights_of_common_memory_or_other_layout_are_saved(tmp_path):
     shared = torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last)
     save_weights(tmp_path / "w", {"a": shared, "b": shared, "c": shared.transpose(2, 3)}, CARD)
     loaded, _ = read_weights(tmp_path / "w")
@@ -96,7 +96,7 @@ def test_weights_that_share_memory_or_lie_otherwise_are_saved(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "half"), [(float("nan"), False), (float("inf"), False), (1e5, True)])
-def test_what_is_not_finite_is_not_saved(tmp_path, value, half):
+def test_infinite_weights_are_not_saved(tmp_path, value, half):
     with pytest.raises(CheckpointError, match="kernel"):
         save_weights(tmp_path / "w", {"kernel": torch.full((2, 2), value)}, CARD, half=half)
     assert not list(tmp_path.iterdir())
@@ -191,7 +191,7 @@ def test_a_card_that_is_wrong(file, change):
         read_card(file)
 
 
-def test_load_network_builds_what_the_card_names(file, entry):
+def test_load_network_builds_the_network_of_the_card(file, entry):
     network = load_network(file)
     assert_equal(network.state_dict(), tiny().state_dict())
     assert not network.training

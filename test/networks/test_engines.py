@@ -78,7 +78,7 @@ def test_openvino_agrees_at_sizes_that_it_was_not_traced_with(network: Network) 
     for height, width in ((32, 48), (64, 32), (16, 16), (48, 48), (80, 64), (32, 48)):
         image = torch.rand(1, 3, height, width).contiguous(memory_format=torch.channels_last)
         kept.append((engine(image), network(image)))
-    for ours, theirs in kept:  # outputs stay what they were when the engine ran again
+    for ours, theirs in kept:  # outputs do not change when the engine runs again
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -145,7 +145,7 @@ def test_an_engine_that_disagrees_is_refused(
 
 
 @needs_openvino
-def test_openvino_refuses_what_its_cpu_cannot(network: Network) -> None:
+def test_openvino_refuses_unsupported_precisions(network: Network) -> None:
     with pytest.raises(ConfigError, match="float16"):
         OpenVinoEngine(network, EXAMPLE, "float16")
 

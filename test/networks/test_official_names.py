@@ -69,7 +69,7 @@ def test_a_declared_dead_key_does_not_hide_a_weight(network, published):
     assert_equal(from_published(published, dead=(r"net\..*",)), network.state_dict())
 
 
-def test_everything_wrong_is_told_at_once(published):
+def test_all_differences_are_in_one_message(published):
     del published["net.model.1.weight"]
     published["net.model.0.bias"] = torch.zeros(4)
     published["net.model.7.bias"] = torch.zeros(1)

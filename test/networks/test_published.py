@@ -27,7 +27,7 @@ def published(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def training_state(network: nn.Module) -> dict:
-    """All that authors have put beside the weights."""
+    """Other content of published files."""
     return {
         "epoch": 5,
         "args": argparse.Namespace(kernel_sizes=[5, 5, 5], name="a"),
@@ -46,7 +46,7 @@ def test_published_files(tmp_path, entry, wrap, zipped):
 
 
 def test_numpy_1_names_are_known(tmp_path):
-    """NumPy 2 moved ``numpy.core`` to ``numpy._core``; published files say the former."""
+    """NumPy 2 moved ``numpy.core`` to ``numpy._core``; published files contain the former."""
     torch.save(training_state(tiny()), tmp_path / "a", _use_new_zipfile_serialization=False)
     content = (tmp_path / "a").read_bytes()
     assert b"numpy._core.multiarray" in content or b"numpy.core.multiarray" in content
@@ -87,7 +87,7 @@ def test_a_truncated_published_file(tmp_path, zipped, kept):
         (pickle.dumps({"a": 1}, 2), "no PyTorch checkpoint"),
     ],
 )
-def test_what_is_no_published_file(tmp_path, content, message):
+def test_other_files_are_refused(tmp_path, content, message):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         read_published(tmp_path / "a.pth")

@@ -10,7 +10,7 @@ from ros_matching.errors import CheckpointError
 from ros_matching.networks.published import shapes_of
 from ros_matching.networks.registry import entry, networks
 
-# The entries by which a network is told that takes several forms.
+# Entries that distinguish the forms of a network.
 _AFFINE_HEAD = {"heads.affine.linear.bias": torch.zeros(6)}
 MARKS = {"cnn_geometric": _AFFINE_HEAD, "cnn_geometric_lite": _AFFINE_HEAD}
 
@@ -23,14 +23,14 @@ def test_a_network_is_found_again_from_its_state_dict(name):
 
 
 @pytest.mark.parametrize("name", [name for name, network in networks().items() if network.is_published])
-def test_what_is_published_is_checked(name):
+def test_published_files_are_checked(name):
     with pytest.raises(CheckpointError):
         entry(name).from_official({"stranger": torch.zeros(1)})
 
 
 @pytest.mark.parametrize("name", [name for name, network in networks().items() if not network.is_published])
-def test_what_is_not_published_is_not_imported(name, tmp_path):
-    with pytest.raises(CheckpointError, match=f"nobody publishes weights of {name}"):
+def test_networks_without_published_weights_are_refused(name, tmp_path):
+    with pytest.raises(CheckpointError, match=f"published weights of {name}"):
         entry(name).official_files([tmp_path])
 
 

@@ -1,4 +1,4 @@
-"""Small scenes with closed-form truth."""
+"""Small scenes with closed-form ground truth."""
 
 from __future__ import annotations
 

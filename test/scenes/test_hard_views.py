@@ -1,4 +1,4 @@
-"""The pairs of the hard suite: their ground truth fits what they show, and they are as hard as their lines say."""
+"""The pairs of the hard suite: ground truth consistent with the images, and the difficulty of their line."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def gray(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("line", ["moving", "moving-one", "repeated", "angle-45"])
-def test_what_stands_still_is_where_the_ground_truth_says(line):
+def test_static_points_follow_the_ground_truth(line):
     pair = pair_of(line)
     pixels, there, back = warped(pair)
     off_px = np.linalg.norm(back - pixels, axis=1)
@@ -82,7 +82,7 @@ def test_half_or_more_moves_by_itself_and_enough_does_not(line):
     assert common_world(CAMERA, pair.depth, pair.world_from_camera, pair.moving) > COMMON_WORLD[line] - 0.02
 
 
-def test_a_body_that_stands_still_or_goes_along_with_the_camera_does_not_count():
+def test_a_static_body_or_one_moving_with_the_camera_does_not_count():
     poses = np.tile(np.eye(4), (2, 1, 1))
     poses[1, :3, 3] = [0.3, 0.1, 0.0]
     rng = np.random.default_rng(0)
@@ -104,7 +104,7 @@ def test_pairs_depend_on_their_number_and_seed_alone(line):
 
 
 @pytest.mark.parametrize("angle_deg", hard_views.VIEW_ANGLES_DEG)
-def test_views_are_as_far_apart_as_asked(angle_deg):
+def test_views_have_the_configured_angle(angle_deg):
     pair = pair_of(f"angle-{angle_deg}")
     rays = pair.target - pair.world_from_camera[:, :3, 3]
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
@@ -113,7 +113,7 @@ def test_views_are_as_far_apart_as_asked(angle_deg):
     assert (np.abs(seen - [CAMERA.cx, CAMERA.cy]) < 200).all()
 
 
-def test_the_blur_has_the_length_asked_for_around_the_pose():
+def test_the_blur_has_the_configured_length_around_the_pose():
     rng, pose = np.random.default_rng(0), pair_of("angle-20").world_from_camera[0]
     ahead = transform(pose, np.array([[0.0, 0.0, 2.5]]))
     for length_px in (8.0, 24.0):

@@ -31,7 +31,7 @@ def test_texel_centres_give_the_texels():
         np.testing.assert_allclose(found, texture.reshape(-1, 3), atol=0.05)
 
 
-def test_texture_is_mirrored_where_it_repeats():
+def test_repeated_texture_is_mirrored():
     mipmaps = MipMaps(textures(), CPU)
     uv = np.random.default_rng(1).uniform(0, 1, (50, 2))
     inside = sample(mipmaps, 1, uv, np.eye(2) / 64)
@@ -39,7 +39,7 @@ def test_texture_is_mirrored_where_it_repeats():
         np.testing.assert_allclose(sample(mipmaps, 1, mirrored, np.eye(2) / 64), inside, atol=0.1)
 
 
-def test_footprints_average_what_they_cover():
+def test_footprints_average_their_texels():
     texture = textures()[1].astype(float)
     mipmaps = MipMaps(textures(), CPU)
     whole = sample(mipmaps, 1, np.array([[0.5, 0.5]]), np.eye(2))

@@ -57,7 +57,7 @@ def test_handheld_moves_on_and_looks_around(room_scene):
     assert up_in_camera.min() > 0.8
 
 
-def test_loop_ends_where_it_began(room_scene):
+def test_loop_ends_at_its_start(room_scene):
     for frames in (60, 900):
         poses = camera_path(room_scene, PathConfig(path="loop", frames=frames, seed=2))
         np.testing.assert_allclose(poses[-1], poses[0], atol=1e-9)
@@ -73,7 +73,7 @@ def test_forward_keeps_its_direction_and_looks_along_it(outdoor_scene):
     assert turns_deg(poses).max() < 1e-5
 
 
-def test_rotation_turns_on_the_spot(room_scene):
+def test_rotation_is_pure(room_scene):
     poses = camera_path(room_scene, PathConfig(path="rotation", frames=61, turn_deg_s=30.0, fps=30.0))
     assert steps_m(poses).max() == 0
     np.testing.assert_allclose(turns_deg(poses), 1.0, rtol=1e-3)

@@ -77,7 +77,7 @@ def world_with_a_ball() -> World:
     return World("test", scene, (4, -1, -1), (4, 1, 1), (mover,))
 
 
-def test_movers_are_elsewhere_in_every_view_and_known(world_with_a_ball):
+def test_movers_have_another_pose_in_every_view_and_are_marked(world_with_a_ball):
     poses = np.tile([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], (4, 1, 1))
     scene, present, moves = with_movers(world_with_a_ball, poses[:, :3, 3], np.random.default_rng(0))
     views = Renderer(scene, Camera(64, 48, 50.0, 50.0, 31.5, 23.5)).render(poses, present=present)
@@ -99,7 +99,7 @@ def test_movers_keep_out_of_the_cameras_way(world_with_a_ball):
     assert (present[:, moves].sum(0) == 1).all()
 
 
-def test_textures_are_shared_repeated_and_weak(tmp_path):
+def test_textures_recur_repeat_or_are_weak(tmp_path):
     rng = np.random.default_rng(0)
     cv2.imwrite(str(tmp_path / "a.png"), rng.integers(0, 256, (80, 120, 3), np.uint8))
     textures = WorldTextures([tmp_path / "a.png"], weak=0.3, repeated=0.3, shared=0.5)

@@ -1,4 +1,4 @@
-"""Depth and colour against closed-form truth."""
+"""Depth and colour against closed-form ground truth."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_rectangle_covers_exactly_its_pixels():
     np.testing.assert_array_equal(seen, (np.abs(u - 31.5) <= 10.0) & (np.abs(v - 23.5) <= 5.0))
 
 
-def test_one_sided_rectangle_is_seen_from_its_front_only(camera):
+def test_one_sided_rectangle_is_visible_from_its_front_only(camera):
     front = Rectangle(pose(z=2.0), (5.0, 5.0), plain(100), one_sided=True)
     back = Rectangle(pose(z=2.0, rotvec=(np.pi, 0, 0)), (5.0, 5.0), plain(100), one_sided=True)
     assert not render(Scene([front]), camera, np.eye(4)[None]).depth.isnan().any()
     assert render(Scene([back]), camera, np.eye(4)[None]).depth.isnan().all()
 
 
-def test_texture_is_upright_and_where_it_belongs(camera):
+def test_texture_has_its_orientation_and_position(camera):
     texture = np.zeros((2, 2, 3), np.uint8)
     texture[0, 0], texture[0, 1], texture[1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     scene = Scene([Rectangle(pose(z=1.0), (0.4, 0.4), Surface(texture, (0.8, 0.8)))])
@@ -241,7 +241,7 @@ def test_wrong_poses_and_cameras_are_refused(camera):
         Scene([])
 
 
-def test_primitives_are_named_by_their_place_in_the_scene(camera):
+def test_primitives_are_identified_by_their_index_in_the_scene(camera):
     wall = Rectangle(pose(z=5.0), (50.0, 50.0), plain(50))
     ball, box = Sphere(pose(-0.6, z=3.0), 0.3, plain(100)), Box(pose(0.6, z=3.0), (0.3, 0.3, 0.3), plain(150))
     views = render(Scene([ball, wall, box]), camera, pose()[None])
@@ -252,7 +252,7 @@ def test_primitives_are_named_by_their_place_in_the_scene(camera):
     assert (render(Scene([ball]), camera, pose()[None]).primitives == -1).any()
 
 
-def test_each_view_has_what_is_present_in_it(camera):
+def test_each_view_shows_its_present_primitives(camera):
     wall, ball = Rectangle(pose(z=5.0), (50.0, 50.0), plain(50)), Sphere(pose(z=3.0), 0.3, plain(100))
     present = np.array([[True, True], [True, False], [False, True], [False, False]])
     views = Renderer(Scene([wall, ball]), camera).render(np.tile(pose(), (4, 1, 1)), present=present)
@@ -273,7 +273,7 @@ def test_every_view_may_have_its_own_intrinsics(room_scene, camera):
         assert (both.rgb[number].float() - alone.rgb[0].float()).abs().mean() < 0.05
 
 
-def test_wrong_shapes_of_what_is_given_by_view_are_refused(camera):
+def test_wrong_shapes_of_arguments_per_view_are_refused(camera):
     renderer = Renderer(Scene([Sphere(pose(z=3.0), 0.3, plain(100))]), camera)
     with pytest.raises(SceneError, match="intrinsics"):
         renderer.render(pose()[None], intrinsics=camera.matrix)
@@ -281,7 +281,7 @@ def test_wrong_shapes_of_what_is_given_by_view_are_refused(camera):
         renderer.render(pose()[None], present=np.ones((1, 2), bool))
 
 
-def test_highlights_lie_where_the_mirror_shows_the_light(camera):
+def test_highlights_are_at_the_mirror_direction_of_the_light(camera):
     """At the peak the floor is a mirror: the lamp appears at its mirror image below the floor."""
     texture = np.full((4, 4, 3), 60, np.uint8)
     floor = Rectangle(pose(y=1.0, rotvec=(-np.pi / 2, 0.0, 0.0)), (50.0, 50.0), Surface(texture, gloss=0.5))

@@ -1,4 +1,4 @@
-"""What CNNGeometric learns from: views whose warp is known, on descriptor maps, mirrored with their truth."""
+"""What CNNGeometric learns from: views whose warp is known, on descriptor maps, mirrored with their ground truth."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CNNGeometricTraining:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_view_shows_what_its_warp_says(model: str) -> None:
+def test_a_view_follows_its_warp(model: str) -> None:
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
     photo = cv2.resize(coarse, (480, 360), interpolation=cv2.INTER_CUBIC)
@@ -61,7 +61,7 @@ def test_warps_without_strength_are_shears_alone_at_most() -> None:
         assert random_theta(model, rng).shape == (1, PARAMETERS[model])
 
 
-def test_samples_are_determined_by_their_number_and_kept_where_asked(
+def test_samples_are_determined_by_their_index_and_cached_by_option(
     data: DataFolder, config: CNNGeometricTraining
 ) -> None:
     one, again = (CNNGeometricLiteRecipe(config, data).sample(5) for _ in range(2))
@@ -84,7 +84,7 @@ def test_mirrored_goals_are_those_of_the_mirrored_warp() -> None:
     for seed in range(40):
         torch.manual_seed(seed)
         turned_maps, turned = _turned(maps, goals)
-        # The corner of cell (0, 0) tells where x and y have gone.
+        # The corner of cell (0, 0) identifies the axes.
         corners = {float(turned_maps[0, 0, 0, y, x]): (x / 7 - 1, y / 7 - 1) for y in (0, 14) for x in (0, 14)}
         x_axis = (np.array(corners[14.0]) - corners[0.0]) / 2
         y_axis = (np.array(corners[210.0]) - corners[0.0]) / 2

@@ -42,7 +42,7 @@ def views(scene) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return depth, torch.from_numpy(CAMERA.matrix).float().expand(3, 3, 3), torch.from_numpy(poses).float()
 
 
-def test_points_lie_where_their_own_ray_meets_the_scene(scene, views):
+def test_points_lie_on_the_surface_of_the_scene(scene, views):
     """The point's distance in b is that of the surface seen there, or the surface seen there is nearer."""
     depth, k, poses = views
     points = pixel_grid(96, 72, 3)
@@ -80,7 +80,7 @@ def test_hidden_points_count_only_without_the_other_depth(views):
     assert (valid & ~visible).sum() > 100
 
 
-def test_what_moves_is_left_out(views):
+def test_moving_objects_are_left_out(views):
     depth, k, poses = views
     points = pixel_grid(96, 72, 4)[None]
     arguments = points, depth[:1], k[:1], k[1:2], relative_pose(poses[:1], poses[1:2]), depth[1:2]
@@ -111,7 +111,7 @@ def test_depth_between_pixels_is_exact_on_a_plane(scene):
     np.testing.assert_allclose(sample_depth(depth, points[None])[0], expected, rtol=1e-4)
 
 
-def test_overlap_is_the_share_of_common_surface(views):
+def test_overlap_is_the_fraction_of_common_surface(views):
     depth, k, poses = views
     every = overlap(depth, depth, k, k, relative_pose(poses, poses))
     torch.testing.assert_close(every, torch.ones(3))

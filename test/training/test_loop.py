@@ -59,7 +59,7 @@ class LineRecipe(Recipe):
         return {"x": torch.tensor([x]), "y": torch.tensor([float("nan") if bad else SLOPE * x + OFFSET])}
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        jitter = 0.01 * torch.randn_like(batch["y"])  # what a loss draws must be the same after a resume, too
+        jitter = 0.01 * torch.randn_like(batch["y"])  # random numbers of a loss must be the same after a resume
         error = network(batch["x"]) - batch["y"] - jitter
         return error.square().mean(), {"error": error.detach().abs().mean()}
 
@@ -137,7 +137,7 @@ def test_samples_made_by_workers_are_the_same(tmp_path: Path) -> None:
 
 
 class Clock:
-    """The clock of the loop, which goes on by a millisecond whenever it is read."""
+    """The clock of the loop, which advances by a millisecond at each reading."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -161,7 +161,7 @@ def test_a_time_budget_ends_the_run_and_its_schedule(tmp_path: Path, clock: Cloc
     assert float(log[-1]["rate"]) < 0.05 * max(float(row["rate"]) for row in log)
 
 
-def test_what_the_first_sample_takes_is_not_of_the_budget(
+def test_the_first_sample_is_not_counted_to_the_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     slow = recipe(tmp_path)

@@ -1,4 +1,4 @@
-"""What NCMNet is trained on: exact where it says so, the same for the same seed, and supervising what it claims to."""
+"""Training data of NCMNet: exact motions, reproducible by seed, and effective supervision."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_variations_keep_right_matches_right_and_wrong_ones_as_wrong():
 
 
 @pytest.mark.parametrize("there", [40, 500])
-def test_varied_pairs_have_as_many_matches_as_asked(there):
+def test_varied_pairs_have_the_given_number_of_matches(there):
     for seed in range(6):
         pair = varied(exact_matches(there), 120, np.random.default_rng(seed))
         right = np.count_nonzero(pair.residuals < INLIER_RESIDUAL)
@@ -99,7 +99,7 @@ def test_a_compact_part_of_an_image_has_no_other_points_within():
         assert max(others) < 0
 
 
-def test_a_body_that_moves_by_itself_takes_the_place_of_what_it_covers():
+def test_a_moving_body_replaces_the_matches_it_covers():
     pair = exact_matches(200, seed=0)
     other = PutativeMatches(exact_matches(150, seed=1).rolled(0.0, 0.3).matches, np.eye(4))
     points = np.concatenate([pair.matches[:, :2], other.matches[:, :2]])
@@ -160,7 +160,7 @@ def test_precision_and_recall_of_the_kept_and_of_the_most_confident():
     assert average_precision(np.ones(4), np.zeros(4, bool)) == 0
 
 
-def test_the_preliminary_weights_learn_where_they_are_supervised(tmp_path):
+def test_supervised_preliminary_weights_learn(tmp_path):
     torch.manual_seed(0)
     for weight, learns in ((0.0, False), (0.3, True)):
         it = recipe(tmp_path, preliminary_weight=weight)

@@ -43,7 +43,7 @@ def recipe(tmp_path, **settings) -> LiteConsensus:
     return LiteConsensus(ConsensusTrainingConfig(strongest=6, **settings), DataFolder(tmp_path))
 
 
-def test_all_cells_are_found_where_the_scores_are_right_and_none_where_they_are_not():
+def test_all_cells_are_found_by_true_scores_and_none_by_wrong_ones():
     maps, targets = shifted_cells()
     table = correlation(maps)
     assert found_fraction(table, targets, COLUMNS) == 1
@@ -54,8 +54,8 @@ def test_all_cells_are_found_where_the_scores_are_right_and_none_where_they_are_
     assert strong_loss(table, torch.full_like(targets, torch.nan), COLUMNS) == 0
 
 
-def test_the_strong_loss_is_least_for_the_bilinear_shares():
-    """A cell that appears in the middle between two cells is best shared between these alike."""
+def test_the_strong_loss_is_minimal_for_bilinear_weights():
+    """A cell midway between two cells has equal weights for both."""
     targets = torch.full((2, COUNT, 2), torch.nan)
     targets[0, 9] = torch.tensor([3.5, 2.0])
     right = 2 * COLUMNS + 3
@@ -68,7 +68,7 @@ def test_the_strong_loss_is_least_for_the_bilinear_shares():
     assert losses[0] == pytest.approx(np.log(2), abs=1e-3)
 
 
-def test_mirrored_and_swapped_maps_keep_their_truth():
+def test_mirrored_and_swapped_maps_keep_their_correspondences():
     maps, targets = shifted_cells()
     seen = set()
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""What PBS-MVSNet learns from: drawn views whose truth holds between them, and a loss that leads to depth."""
+"""What PBS-MVSNet learns from: drawn views whose ground truth holds between them, and a loss that leads to depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The photometric model: what it may change and what not."""
+"""The photometric model: its effects and invariants."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_blur_moves_nothing(effect):
         np.testing.assert_allclose(center, (72, 52), atol=0.15)
 
 
-def test_noise_has_the_strength_asked_for():
+def test_noise_has_the_configured_strength():
     grey = np.full((240, 320, 3), 128, np.uint8)
     sigmas = [distort(grey, np.random.default_rng(seed), only(noise=0.04)).std() / 255 for seed in range(40)]
     assert max(sigmas) < 0.042

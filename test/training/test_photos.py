@@ -52,7 +52,7 @@ def colours_at(view: np.ndarray, points: np.ndarray) -> np.ndarray:
     return cv2.remap(view.astype(np.float32), points[:, None].astype(np.float32), None, cv2.INTER_LINEAR)[:, 0]
 
 
-def test_points_lie_where_asked(photos: list[Path]) -> None:
+def test_points_lie_in_the_mask(photos: list[Path]) -> None:
     rng = np.random.default_rng(0)
     view = photo_pair(*photos, SIZE, rng).view0
     inside = np.zeros(view.shape[:2], np.uint8)
@@ -62,7 +62,7 @@ def test_points_lie_where_asked(photos: list[Path]) -> None:
     assert ((points >= [29, 39]) & (points <= [120.5, 80.5])).all()
 
 
-def test_points_that_are_looked_for_lie_where_keypoints_do(photos: list[Path]) -> None:
+def test_keypoint_points_lie_on_keypoints(photos: list[Path]) -> None:
     view = photo_pair(*photos, SIZE, np.random.default_rng(0)).view0
     network = load_installed("posfeat_lite")
     keypoints = PoSFeatExtractor(network, LITE).extract(view).keypoints.numpy()

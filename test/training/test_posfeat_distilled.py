@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
 
 
 class KnowingTeacher:
-    """Finds a grid of points, and between frames the true shift; counts what it was asked for."""
+    """Finds a grid of points, and between frames the true shift; counts its calls."""
 
     def __init__(self) -> None:
         self.described, self.matched = 0, 0
@@ -85,7 +85,7 @@ def test_labels_are_of_training_images_alone_and_made_once(labels: TeacherLabels
     assert labels.keypoints(folder.photos / "00.png") is None
 
 
-def test_what_was_stopped_goes_on(labels: TeacherLabels, folder: DataFolder, tmp_path: Path) -> None:
+def test_interrupted_labelling_continues(labels: TeacherLabels, folder: DataFolder, tmp_path: Path) -> None:
     stopped = TeacherLabels(tmp_path, folder, labels.config)
     stopped.make(minutes=0, teacher=KnowingTeacher())
     with pytest.raises(TrainingError, match="no labelled pairs"):
@@ -100,7 +100,7 @@ def test_what_was_stopped_goes_on(labels: TeacherLabels, folder: DataFolder, tmp
 
 
 @pytest.mark.parametrize("grey", [False, True])
-def test_partners_of_a_photo_look_alike(folder: DataFolder, labels: TeacherLabels, grey: bool) -> None:
+def test_corresponding_points_of_a_photo_look_alike(folder: DataFolder, labels: TeacherLabels, grey: bool) -> None:
     photos = sorted(folder.photos.glob("*.png"))
     label = np.stack(np.meshgrid(np.arange(10.0, 190, 12), np.arange(10.0, 150, 12)), axis=-1).reshape(-1, 2)
     sample = photo_views(photos[:2], label, (128, 96), COUNT, np.random.default_rng(3), grey)
@@ -113,7 +113,7 @@ def test_partners_of_a_photo_look_alike(folder: DataFolder, labels: TeacherLabel
     assert (sample["keypoints"].flatten(1) > 0).sum(dim=1).min() > 20
 
 
-def test_partners_in_frames_are_those_of_the_teacher(labels: TeacherLabels) -> None:
+def test_correspondences_in_frames_are_those_of_the_teacher(labels: TeacherLabels) -> None:
     for seed in range(4):
         sample = frame_views(labels.pairs[0], (96, 64), COUNT, np.random.default_rng(seed), grey=False)
         assert sample["valid"].sum() > 10
@@ -148,7 +148,7 @@ def unit(*shape: int) -> Tensor:
     return functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(5)), dim=-1)
 
 
-def test_contrast_is_small_where_partners_are_nearest() -> None:
+def test_contrast_is_small_if_correspondences_are_nearest() -> None:
     descriptors, points = unit(2, 50, 32), 100 * unit(2, 50, 2)
     valid = torch.ones(2, 50, dtype=torch.bool)
     same, found = keypoint_contrast(descriptors, descriptors, points, points, valid, 0.05, 0.0)
@@ -158,7 +158,7 @@ def test_contrast_is_small_where_partners_are_nearest() -> None:
     assert same < 0.1 < 5 < other
 
 
-def test_contrast_leaves_out_what_has_no_partner_and_what_is_near_one() -> None:
+def test_contrast_ignores_points_without_or_near_a_correspondence() -> None:
     descriptors, points = unit(1, 20, 32), 100 * unit(1, 20, 2)
     descriptors, points = descriptors.clone(), points.clone()
     descriptors[:, 1], points[:, 1] = descriptors[:, 0], points[:, 0] + 1.0  # a double, next to its original

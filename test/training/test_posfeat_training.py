@@ -24,7 +24,7 @@ def grid_points() -> Tensor:
     return torch.stack([x.flatten(), y.flatten()], dim=1)[None]
 
 
-def test_contrastive_finds_the_partner_in_an_equal_map_and_nothing_in_another() -> None:
+def test_contrastive_finds_the_counterpart_in_an_equal_map_only() -> None:
     points = grid_points()
     valid = torch.ones(points.shape[:2], dtype=torch.bool)
     same = contrastive(sample_aligned, random_map(0), random_map(0), points, points, valid, 0.05, 6.0)
@@ -34,7 +34,7 @@ def test_contrastive_finds_the_partner_in_an_equal_map_and_nothing_in_another() 
     assert same[0] < 0.1 < 3 < other[0]
 
 
-def test_contrastive_leaves_out_points_without_partner() -> None:
+def test_contrastive_ignores_points_without_counterpart() -> None:
     points = grid_points()
     wrong = points.clone()
     valid = torch.ones(points.shape[:2], dtype=torch.bool)
@@ -51,11 +51,11 @@ def shift_fundamental(dx: float, dy: float) -> Tensor:
 
 def shifted_maps(cells: int) -> tuple[Tensor, Tensor]:
     wide = torch.randn(1, D, H // 4, W // 4 + cells, generator=torch.Generator().manual_seed(3))
-    wide = functional.avg_pool2d(wide, 3, stride=1, padding=1)  # neighbouring descriptors are alike
+    wide = functional.avg_pool2d(wide, 3, stride=1, padding=1)  # neighbouring descriptors are similar
     return wide[..., cells:].contiguous(), wide[..., : W // 4].contiguous()
 
 
-def test_epipolar_is_small_where_descriptors_meet_on_the_line() -> None:
+def test_epipolar_is_small_if_descriptors_match_on_the_line() -> None:
     """The same scene, moved two cells along the lines: windows on the line contain the partner."""
     torch.manual_seed(0)
     map0, map1 = shifted_maps(2)
@@ -67,7 +67,7 @@ def test_epipolar_is_small_where_descriptors_meet_on_the_line() -> None:
 
 
 def test_epipolar_descends_to_the_line() -> None:
-    """Descriptors that meet a little beside the line are drawn onto it by gradient descent on the maps."""
+    """Gradient descent on the maps moves descriptors from near the line onto it."""
     map0, map1 = shifted_maps(2)
     map1 = (map1 + 0.2 * torch.roll(map1, 2, dims=2)).requires_grad_()
     optimizer = torch.optim.Adam([map1], lr=0.02)
@@ -82,7 +82,7 @@ def test_epipolar_descends_to_the_line() -> None:
     assert np.mean(costs[-3:]) < 0.7 * np.mean(costs[:3])
 
 
-def test_keypoints_are_drawn_where_scores_are_high() -> None:
+def test_keypoints_are_drawn_by_their_scores() -> None:
     torch.manual_seed(0)
     score = torch.zeros(1, 1, H, W)
     score[..., 3::8, 5::8] = 20.0
@@ -94,7 +94,7 @@ def test_keypoints_are_drawn_where_scores_are_high() -> None:
     torch.testing.assert_close(drawn.logs, torch.zeros_like(drawn.logs), atol=1e-5, rtol=0)
 
 
-def test_the_gradient_of_the_draw_raises_what_is_rewarded() -> None:
+def test_the_gradient_of_the_draw_increases_rewarded_scores() -> None:
     torch.manual_seed(0)
     score = torch.zeros(1, 1, 8, 8, requires_grad=True)
     for _ in range(500):

@@ -1,4 +1,4 @@
-"""Views of real sequences: a made-up one with known truth, and the real one where it is at hand."""
+"""Views of real sequences: a made-up one with known ground truth, and the real one where it is at hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ros_matching.training.recorded_views import RealViews, RealViewsConfig
 from ros_matching.training.views import pixel_grid, project_points, relative_pose
 
 K = np.array([[150.0, 0, 88.0], [0, 148.0, 61.0], [0, 0, 1]])
-NORMAL, DISTANCE = np.array([0.3, -0.2, 1.0]), 2.5  # a plane in the first camera, and all cameras only turn on the spot
+NORMAL, DISTANCE = np.array([0.3, -0.2, 1.0]), 2.5  # a plane in the first camera, and pure rotations of the camera
 
 
 @pytest.fixture

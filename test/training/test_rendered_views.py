@@ -38,7 +38,7 @@ def colors_at(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return grid_sample(image[None].float(), ((points + 0.5) / size * 2 - 1)[None, None], align_corners=False)[0, :, 0]
 
 
-def test_samples_are_what_recipes_expect(plain_samples):
+def test_samples_have_the_expected_format(plain_samples):
     for sample in plain_samples:
         assert sample["images"].shape == (2, 3, 96, 128)
         assert sample["images"].dtype == torch.uint8
@@ -48,7 +48,7 @@ def test_samples_are_what_recipes_expect(plain_samples):
         torch.testing.assert_close(sample["world_from_camera"][0], torch.eye(4))
 
 
-def test_colours_agree_where_the_same_surface_is_seen(plain_samples):
+def test_colours_of_corresponding_points_agree(plain_samples):
     for sample in plain_samples:
         points, points_b, valid = correspondences(sample)
         colors, colors_b = (
@@ -74,7 +74,7 @@ def test_baselines_are_both_narrow_and_wide(plain_samples):
     assert max(ratios) > 0.25
 
 
-def test_what_moves_is_marked_and_nowhere_valid():
+def test_moving_objects_are_marked_and_not_valid():
     source = WorldViews(config=WorldViewsConfig(**SMALL, views=3, seed=6))
     samples = (source.sample(index) for index in range(0, 60, 3))
     sample = next(sample for sample in samples if sample["moving"][0].any())

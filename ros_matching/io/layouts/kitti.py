@@ -41,7 +41,7 @@ def matches_kitti(path: Path) -> bool:
 
 
 def open_kitti(path: Path, *, calibration: Path | None = None, stereo: bool = False) -> ImageSequence:
-    """Open a sequence (its left colour camera where it is there) or the image folder of one of its cameras.
+    """Open a sequence (its left colour camera, if present) or the image folder of one of its cameras.
 
     ``stereo`` adds the images of the other camera of the pair.
     """

@@ -124,7 +124,7 @@ class _Rig:
         return camera_from_imu
 
     def has_imu(self) -> bool:
-        """Return True where the files that tie the GPS/INS unit to the cameras are there."""
+        """Return True if the extrinsics of the GPS/INS unit and the cameras are present."""
         return all((self._folder / name).is_file() for name in (IMU_FILE, VELODYNE_FILE))
 
     def _get(self, name: str, count: int) -> np.ndarray:

@@ -104,6 +104,6 @@ class NCMNetPruner:
         pruning = self._network(matches.to(weight.dtype))
         essential = weighted_eight_point(take_rows(matches, pruning.kept2), log_weights_of(pruning.final))
         residuals = symmetric_epipolar(essential, matches)
-        scores = torch.sigmoid(pruning.logits[1].double())  # of the first module, the last that sees every match
+        scores = torch.sigmoid(pruning.logits[1].double())  # of the first module, the last with all matches as input
         host = torch.cat([essential.flatten(1), residuals, scores], dim=1)[0].cpu().numpy()  # one copy, one wait
         return host[:9].reshape(3, 3), *np.split(host[9:], 2)

@@ -82,7 +82,7 @@ class AttentionRefinement(nn.Module):
 class FeatureFusion(nn.Module):
     """The feature fusion module (FFM, table I).
 
-    The mean is over all three dimensions and a ReLU stands where the table has a second batch normalisation, as in
+    The mean is over all three dimensions and a ReLU replaces a second batch normalisation of the table, as in
     BiSeNet: normalising one number per channel fails in training with one sample per batch.
     """
 

@@ -189,7 +189,7 @@ def _hessian_determinant(image: Tensor) -> Tensor:
 
 
 def _blurred(image: Tensor, std: float) -> Tensor:
-    """Gaussian blur; the image goes on as a mirror beyond its borders."""
+    """Gaussian blur; the image is mirrored at its borders."""
     kernel = _gaussian(std).to(image)
     padded = functional.pad(image, (len(kernel) // 2,) * 4, mode="reflect")
     return functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))

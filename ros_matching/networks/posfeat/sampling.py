@@ -26,7 +26,7 @@ def sample_published(descriptors: Tensor, keypoints: Tensor) -> Tensor:
 def sample_aligned(descriptors: Tensor, keypoints: Tensor) -> Tensor:
     """Unit descriptors (B, N, D) at ``keypoints`` (B, N, 2) in pixels, geometrically exact: u = (x + 1/2)/4 - 1/2.
 
-    Beyond the outermost cell centres the map goes on unchanged.
+    Beyond the outermost cell centres the map is constant.
     """
     size = keypoints.new_tensor([descriptors.shape[-1], descriptors.shape[-2]]) * MAP_STRIDE
     return _sample(descriptors, (2 * keypoints + 1) / size - 1, padding_mode="border")

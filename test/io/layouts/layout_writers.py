@@ -1,4 +1,4 @@
-"""Writers of data-set layouts: each turns a short sequence of known poses into files as that data set has them.
+"""Writers of data-set layouts: each writes a short sequence of known poses in the format of a data set.
 
 They are written from the data sets' descriptions, with SciPy's rotations, and share no code with the readers. A writer
 takes the folder to fill and the sequence, and returns the path to open.
@@ -73,7 +73,7 @@ def kitti_raw(folder: Path, sequence: Sequence) -> Path:
     imu_to_velo = four_by_four([0.01, -0.02, 0.03], [-0.8, 0.3, -0.8])
     velo_to_cam0 = four_by_four([1.2, -1.2, 1.2], [0.0, -0.08, -0.27])
     rectification = four_by_four([0.004, 0.01, -0.02], [0, 0, 0])
-    offset = np.array([0.06, 0.001, 0.002])  # camera 2 sees x + offset where camera 0 sees x
+    offset = np.array([0.06, 0.001, 0.002])  # x + offset in camera 2 is x in camera 0
     cam2_from_cam0 = four_by_four([0, 0, 0], offset)
     cam2_from_imu = cam2_from_cam0 @ rectification @ velo_to_cam0 @ imu_to_velo
     lines = ["calib_time: 09-Jan-2012 13:57:47\n"]
@@ -157,16 +157,16 @@ def icl_nuim(folder: Path, sequence: Sequence) -> Path:
     """TUM-compatible files, but poses of a camera with y up in a left-handed world; the first image has no pose."""
     path = folder / "living_room_traj2_frei_png"
     mirror = np.diag([1.0, -1.0, 1.0, 1.0])
-    listing, truth = [], []
+    listing, ground_truth = [], []
     for index, pose in enumerate(sequence.poses):
         write_image(path / "rgb" / f"{index}.png", cv2.resize(sequence.images[index], (640, 480)))
         write_depth(path / "depth" / f"{index}.png", np.full((480, 640), 2.0 + index), 5000)
         listing.append(f"{index} depth/{index}.png {index} rgb/{index}.png\n")
         left_handed = mirror @ pose @ mirror
         if index:
-            truth.append(f"{index} {row(left_handed[:3, 3])} {row(xyzw(left_handed))}\n")
+            ground_truth.append(f"{index} {row(left_handed[:3, 3])} {row(xyzw(left_handed))}\n")
     write(path / "associations.txt", "".join(listing))
-    write(path / "livingRoom2.gt.freiburg", "".join(truth))
+    write(path / "livingRoom2.gt.freiburg", "".join(ground_truth))
     return path
 
 
@@ -214,7 +214,9 @@ def tum_vi(folder: Path, sequence: Sequence) -> Path:
         chain += [f"  resolution: [{width}, {height}]\n  rostopic: /{name}/image_raw\n"]
     write(path / "dso" / "camchain.yaml", "".join(chain))
     start = 1520530308199447626
-    truth = ["#timestamp [ns], p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []\n"]
+    ground_truth = [
+        "#timestamp [ns], p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []\n"
+    ]
     for index, pose in enumerate(sequence.poses):
         stamp = start + index * 50_000_000
         for camera in ("cam0", "cam1"):
@@ -228,8 +230,8 @@ def tum_vi(folder: Path, sequence: Sequence) -> Path:
         x, y, z, w = xyzw(body)
         if 0 < index < len(sequence) - 1:
             values = [*body[:3, 3], w, x, y, z]
-            truth.append(f"{stamp},{','.join(map(repr, map(float, values)))}\n")
-    write(path / "mav0" / "mocap0" / "data.csv", "".join(truth))
+            ground_truth.append(f"{stamp},{','.join(map(repr, map(float, values)))}\n")
+    write(path / "mav0" / "mocap0" / "data.csv", "".join(ground_truth))
     return path
 
 
@@ -237,18 +239,18 @@ def mono_vo(folder: Path, sequence: Sequence) -> Path:
     """Images in an archive, DSO's calibration relative to the image size, poses at the start alone."""
     path = folder / "sequence_30"
     path.mkdir(parents=True)
-    (width, height), k, lines, truth = sequence.size, sequence.k, [], []
+    (width, height), k, lines, ground_truth = sequence.size, sequence.k, [], []
     with zipfile.ZipFile(path / "images.zip", "w") as archive:
         for index, image in enumerate(sequence.images):
             archive.writestr(f"{index:05d}.jpg", cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
             stamp = f"{1448467000 + index * 0.05:.6f}"
             lines.append(f"{index:05d} {stamp} 4.5\n")
             values = [*sequence.poses[index][:3, 3], *xyzw(sequence.poses[index])] if index < 3 else [np.nan] * 7
-            truth.append(f"{stamp} {row(np.array(values))}\n")
+            ground_truth.append(f"{stamp} {row(np.array(values))}\n")
     relative = [k[0, 0] / width, k[1, 1] / height, (k[0, 2] + 0.5) / width, (k[1, 2] + 0.5) / height, 0.0]
     write(path / "camera.txt", f"{row(np.array(relative))}\n{width} {height}\ncrop\n{width} {height}\n")
     write(path / "times.txt", "".join(lines))
-    write(path / "groundtruthSync.txt", "".join(truth))
+    write(path / "groundtruthSync.txt", "".join(ground_truth))
     write(path / "pcalib.txt", row(np.arange(256)))
     write_image(path / "vignette.png", np.full((height, width), 65535, np.uint16))
     return path

@@ -156,7 +156,7 @@ def test_the_older_layouts_are_of_one_format_too(name: str, tmp_path: Path, monk
     assert len(matching_formats(path)) == 1
 
 
-def test_a_plain_folder_counts_where_nothing_else_does(room: Sequence, tmp_path: Path) -> None:
+def test_a_plain_folder_is_the_last_candidate(room: Sequence, tmp_path: Path) -> None:
     path = captures.nerfstudio(tmp_path, room)
     assert [found.name for found in matching_formats(path)] == ["transforms.json"]
     (path / "transforms.json").unlink()
@@ -168,8 +168,8 @@ def test_a_plain_folder_counts_where_nothing_else_does(room: Sequence, tmp_path:
     [writers.tartanair, writers.tutorial, captures.nerfstudio, captures.colmap],
     ids=lambda layout: layout.__name__,
 )
-def test_the_tracker_sees_the_motion_that_the_layout_states(layout, walk: Sequence, tmp_path: Path) -> None:
-    """Directions and turns of the camera between frames, by images alone, are those of the poses that were read."""
+def test_the_tracked_motion_is_that_of_the_layout(layout, walk: Sequence, tmp_path: Path) -> None:
+    """The motion of the camera between frames, by images alone, is that of the poses of the layout."""
     odometry = VisualOdometry(load_matcher("sift"))
     results = [(frame, odometry.track(frame)) for frame in open_source(layout(tmp_path, walk))]
     compared = 0
@@ -178,9 +178,9 @@ def test_the_tracker_sees_the_motion_that_the_layout_states(layout, walk: Sequen
         truths = before.true_world_from_camera, after.true_world_from_camera
         if any(pose is None for pose in (*poses, *truths)) or not len(second.tracked_points_px):
             continue
-        found, truth = (np.linalg.inv(start) @ end for start, end in (poses, truths))
-        cosine = found[:3, 3] @ truth[:3, 3] / np.linalg.norm(found[:3, 3]) / np.linalg.norm(truth[:3, 3])
+        found, ground_truth = (np.linalg.inv(start) @ end for start, end in (poses, truths))
+        cosine = found[:3, 3] @ ground_truth[:3, 3] / np.linalg.norm(found[:3, 3]) / np.linalg.norm(ground_truth[:3, 3])
         assert cosine > 0.95
-        assert np.abs(found[:3, :3] - truth[:3, :3]).max() < 0.02
+        assert np.abs(found[:3, :3] - ground_truth[:3, :3]).max() < 0.02
         compared += 1
     assert compared >= 3

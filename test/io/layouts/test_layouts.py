@@ -78,12 +78,12 @@ def test_poses_are_those_of_the_camera(layout: Callable, room: Sequence, tmp_pat
     assert {frame.index for frame in frames if frame.true_world_from_camera is None} == unknown
     known = [index for index in range(len(room)) if index not in unknown]
     found = np.array([frames[index].true_world_from_camera for index in known])
-    truth = room.poses[known]
+    ground_truth = room.poses[known]
     # Worlds may differ by where they begin: KITTI's is where the first packet was.
-    shift = found[0, :3, 3] - truth[0, :3, 3]
+    shift = found[0, :3, 3] - ground_truth[0, :3, 3]
     assert layout is writers.kitti_raw or np.abs(shift).max() < 1e-6
     found[:, :3, 3] -= shift
-    np.testing.assert_allclose(found, truth, atol=1e-6)
+    np.testing.assert_allclose(found, ground_truth, atol=1e-6)
 
 
 @every_layout
@@ -121,7 +121,7 @@ def test_the_right_camera(layout: Callable, from_right: list[float], room: Seque
 
 
 @every_layout
-def test_a_calibration_given_replaces_the_own(layout: Callable, room: Sequence, tmp_path: Path) -> None:
+def test_a_given_calibration_replaces_that_of_the_recording(layout: Callable, room: Sequence, tmp_path: Path) -> None:
     path = layout(tmp_path / "data", room)
     size = (640, 480) if layout is writers.icl_nuim else room.size
     writers.write(tmp_path / "K.txt", f"200 0 {size[0] / 2}\n0 200 {size[1] / 2}\n0 0 1\n")
@@ -141,7 +141,7 @@ def test_a_calibration_given_replaces_the_own(layout: Callable, room: Sequence, 
         (captures.stray_scanner, "camera_matrix.csv", "camera_matrix.csv"),
     ],
 )
-def test_half_a_layout_names_what_is_missing(
+def test_an_incomplete_layout_names_the_missing_part(
     layout: Callable, missing: str, expected: str, room: Sequence, tmp_path: Path
 ) -> None:
     path = layout(tmp_path, room)

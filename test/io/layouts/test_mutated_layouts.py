@@ -1,4 +1,4 @@
-"""Readers of layouts, trajectories and poses take damaged files for what they are, within 1 GB of memory."""
+"""Readers of layouts, trajectories and poses refuse damaged files within 1 GB of memory."""
 
 from __future__ import annotations
 

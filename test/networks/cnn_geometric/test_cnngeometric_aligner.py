@@ -1,4 +1,4 @@
-"""The aligners, with heads that answer known transformations, so that what is made of the answers can be checked."""
+"""The aligners, with heads that return known transformations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answering(trunk: str, **thetas: torch.Tensor | tuple[float, ...]) -> CNNGeom
         for model, theta in thetas.items():
             network.heads[model].linear.weight.zero_()
             network.heads[model].linear.bias.copy_(torch.as_tensor(theta))
-    network.trunk = torch.nn.AdaptiveAvgPool2d(15)  # what it sees does not matter, and this is quick
+    network.trunk = torch.nn.AdaptiveAvgPool2d(15)  # any trunk serves here, and this is quick
     return network
 
 
@@ -80,7 +80,7 @@ def test_maps_cover_the_image_from_the_middle_of_their_first_cell() -> None:
     )
 
 
-def test_iterations_apply_what_is_found_to_what_was_found_before() -> None:
+def test_iterations_compose_their_estimates() -> None:
     network = answering("descriptor_map", affine=AFFINE)
     once, thrice = (FeatureAligner(network, "posfeat", 4, AlignerConfig(stages="affine", iterations=n)) for n in (1, 3))
     step = once.align(features(30, 30), features(30, 30)).image1_from_image0
@@ -88,7 +88,7 @@ def test_iterations_apply_what_is_found_to_what_was_found_before() -> None:
     np.testing.assert_allclose(all_steps, np.linalg.matrix_power(step, 3), rtol=1e-5, atol=1e-4)
 
 
-def test_each_iteration_and_stage_sees_what_the_ones_before_have_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_iteration_and_stage_starts_from_the_aligned_images(monkeypatch: pytest.MonkeyPatch) -> None:
     shift = (1.0, 0, 0.125, 0, 1, 0)  # of one cell of a map of 17, to where theta takes the target
     network = answering("descriptor_map", affine=shift, tps=transforms.identity("tps"))
     seen: list[torch.Tensor] = []
@@ -109,7 +109,7 @@ def test_each_iteration_and_stage_sees_what_the_ones_before_have_aligned(monkeyp
         {"tps": transforms.identity("tps").view(2, 9).flip(1).flatten() * torch.tensor([1.0] * 9 + [-1.0] * 9)},
     ],
 )
-def test_what_folds_or_vanishes_is_no_alignment(thetas: dict) -> None:
+def test_folded_or_degenerate_estimates_are_rejected(thetas: dict) -> None:
     [stages] = thetas
     maker = FeatureAligner(answering("descriptor_map", **thetas), "posfeat", 4, AlignerConfig(stages=stages))
     assert maker.align(features(20, 20), features(20, 20)) is None

@@ -32,7 +32,7 @@ def view(wall: torch.Tensor, left: int, top: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("moved", [0, 24, 48, 72])
-def test_a_view_that_moved_along_a_wall_shows_what_it_shows(estimator: CellOverlap, moved: int) -> None:
+def test_the_overlap_of_a_shifted_view_is_its_common_fraction(estimator: CellOverlap, moved: int) -> None:
     wall = panorama(0)
     here = estimator.cells(view(wall, 180))
     others = torch.stack([estimator.cells(view(wall, 180 + side * moved)) for side in (-1, 1)])
@@ -47,7 +47,7 @@ def test_views_of_nothing_in_common_do_not_overlap(estimator: CellOverlap) -> No
     assert (estimator.fractions(here, elsewhere) < 0.1).all()
 
 
-def test_shares_of_many_are_those_of_each(estimator: CellOverlap) -> None:
+def test_fractions_of_a_batch_equal_those_of_each(estimator: CellOverlap) -> None:
     wall = panorama(3)
     here = estimator.cells(view(wall, 100))
     others = torch.stack([estimator.cells(view(wall, left)) for left in (100, 130, 170, 260)])

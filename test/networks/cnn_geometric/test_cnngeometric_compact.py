@@ -12,7 +12,7 @@ AFFINE = torch.tensor([[0.9, 0.1, 0.15, -0.12, 1.05, -0.1]])
 
 
 def place_features(points: torch.Tensor) -> torch.Tensor:
-    """Unit vectors (1, C, 15, 15) that tell the place (1, 225, 2) they stand for and are unlike those of others."""
+    """Unit vectors (1, C, 15, 15) that encode their position (1, 225, 2) and differ from those of others."""
     generator = torch.Generator().manual_seed(0)
     frequencies = 6 * torch.randn(2, 256, generator=generator)
     phase = points @ frequencies
@@ -63,12 +63,12 @@ def test_cells_without_a_match_do_not_bend_the_fit() -> None:
     assert distance("affine", theta, "affine", AFFINE) < 0.05
 
 
-def test_nothing_that_matches_gives_the_identity_at_worst() -> None:
+def test_unrelated_maps_give_the_identity_at_worst() -> None:
     head = CompactHead("affine").eval()
     with torch.no_grad():
         theta = head(torch.full((1, 225, 15, 15), 1 / 15))
     assert torch.isfinite(theta).all()
 
 
-def test_only_what_is_learned_is_kept() -> None:
+def test_only_learned_parameters_are_in_the_state() -> None:
     assert all(key.startswith(("body.", "linear.")) for key in CompactHead("tps").state_dict())

@@ -1,4 +1,4 @@
-"""The network's behaviour: what it learns with, what it takes, how it runs."""
+"""The network's training mode, inputs and execution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def maps(rows: int = 32, columns: int = 40, batch: int = 2) -> tuple[torch.Tenso
     return tuple(torch.randn(batch, 16, rows, columns, generator=generator) for _ in range(2))
 
 
-def test_channels_of_the_correlation_are_the_columns_of_the_source_in_turn() -> None:
+def test_channels_of_the_correlation_are_the_source_cells_by_column() -> None:
     source, target = torch.rand(1, 5, 3, 4), torch.rand(1, 5, 2, 6)
     correlation = correlate(source, target)
     assert correlation.shape == (1, 12, 2, 6)
@@ -49,8 +49,8 @@ def test_training_reaches_the_heads_alone() -> None:
     correlation = torch.rand(2, 225, 15, 15)
     losses = []
     for model, head in network.heads.items():
-        truth = transforms.identity(model).expand(2, -1) * 0.9
-        losses.append(grid_loss(model, head(correlation), truth))
+        ground_truth = transforms.identity(model).expand(2, -1) * 0.9
+        losses.append(grid_loss(model, head(correlation), ground_truth))
     sum(losses).backward()
     assert all(parameter.grad is None for parameter in network.trunk.parameters())
     assert all(parameter.grad.isfinite().all() for parameter in network.heads.parameters())

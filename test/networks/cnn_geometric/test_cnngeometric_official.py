@@ -1,4 +1,4 @@
-"""Checkpoints in the authors' format: what is taken, and what is refused."""
+"""Checkpoints in the authors' format: conversion and refusal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_one_model_twice_is_refused() -> None:
         ({"FeatureExtraction.model.21.bias": None}, r"trunk\.conv4_3\.bias"),
     ],
 )
-def test_what_does_not_fit_is_named(change: dict[str, tuple[int, ...] | None], message: str) -> None:
+def test_keys_that_do_not_fit_are_named(change: dict[str, tuple[int, ...] | None], message: str) -> None:
     state = checkpoint()
     for key, shape in change.items():
         state.pop(key, None)

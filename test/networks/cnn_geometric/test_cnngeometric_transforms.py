@@ -1,4 +1,4 @@
-"""Transformations against what they are by definition."""
+"""Transformations against their definitions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_identity_leaves_points_and_images_alone(model: str) -> None:
 
 @few
 @given(seeds)
-def test_homography_takes_the_corners_where_it_says(seed: int) -> None:
+def test_homography_maps_the_corners_to_its_parameters(seed: int) -> None:
     theta = near_identity("homography", seed)
     corners = transforms.identity("homography").reshape(2, 4).T[None].double()
     mapped = transforms.transform_points("homography", theta, corners, epsilon=0.0)
@@ -44,7 +44,7 @@ def test_homography_takes_the_corners_where_it_says(seed: int) -> None:
 
 @few
 @given(seeds)
-def test_spline_takes_its_control_points_where_it_says(seed: int) -> None:
+def test_spline_maps_its_control_points_to_its_parameters(seed: int) -> None:
     theta = near_identity("tps", seed)
     control = transforms.identity("tps").reshape(2, 9).T[None].double()
     mapped = transforms.transform_points("tps", theta, control)
@@ -80,7 +80,7 @@ def test_gradients_of_points_and_samples(model: str) -> None:
     assert torch.autograd.gradcheck(lambda t: transforms.warp(image, model, t), theta)
 
 
-def test_what_inference_made_serves_training() -> None:
+def test_tensors_of_inference_can_be_used_in_training() -> None:
     transforms._tps_inverse.cache_clear()
     with torch.inference_mode():
         transforms.transform_points("tps", transforms.identity("tps")[None], points(3).float())

@@ -108,12 +108,12 @@ def test_eight_point_finds_the_exact_motion_whatever_the_weights() -> None:
     log_weights = torch.randn(2, 30, dtype=torch.float64)
     log_weights[:, :5] = -200
     essential = weighted_eight_point(spoilt, log_weights)
-    truth = torch.tensor([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
-    truth = truth / truth.norm()
+    ground_truth = torch.tensor([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
+    ground_truth = ground_truth / ground_truth.norm()
     for e in essential:
         assert e.norm() == pytest.approx(1, abs=1e-12)
         assert e[1, 2] > 0  # of the largest entries, as large as e[2, 1], the first
-        assert abs((e * truth).sum()) == pytest.approx(1, abs=1e-9)
+        assert abs((e * ground_truth).sum()) == pytest.approx(1, abs=1e-9)
     assert symmetric_epipolar(essential, matches).max() < 1e-12
     assert symmetric_epipolar(essential, spoilt)[:, :5].min() > 1e-4
     np.testing.assert_allclose(weighted_eight_point(spoilt, log_weights + 700), essential, atol=1e-9)
@@ -136,7 +136,7 @@ def test_the_order_of_the_matches_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(("keep", "left"), [(0.5, (25, 12)), (1.0, (51, 51)), (0.75, (38, 28))])
-def test_keeps_the_configured_share(keep: float, left: tuple[int, int]) -> None:
+def test_keeps_the_configured_fraction(keep: float, left: tuple[int, int]) -> None:
     network = randomised(NCMNet(replace(LITE, keep=keep)))
     with torch.inference_mode():
         pruning = network(torch.rand(2, 51, 4) - 0.5)

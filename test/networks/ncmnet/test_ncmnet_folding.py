@@ -1,4 +1,4 @@
-"""NCMNet with its batch normalisations folded computes what it does without."""
+"""NCMNet with folded batch normalisations has the same output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def trained(config: NCMNetConfig) -> NCMNet:
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("config", [SMALL, LITE])
 @torch.no_grad()
-def test_folded_network_gives_the_same(config: NCMNetConfig, batch: int) -> None:
+def test_folded_network_has_the_same_output(config: NCMNetConfig, batch: int) -> None:
     network = trained(config)
     matches = torch.rand(batch, 90, 4, dtype=torch.float64) - 0.5
     quick = folded(network)

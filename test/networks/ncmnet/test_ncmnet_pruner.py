@@ -20,11 +20,11 @@ TRANSLATION = np.array([0.4, -0.1, 0.1])
 
 def true_essential() -> np.ndarray:
     x, y, z = TRANSLATION / np.linalg.norm(TRANSLATION)
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])  # the cameras are not turned
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])  # no rotation between the cameras
 
 
 def scene(count: int, wrong: int, seed: int = 0) -> tuple[Matches, np.ndarray]:
-    """Exact matches, the last ``wrong`` of which are moved off their epipolar lines; and which are right."""
+    """Exact matches, the last ``wrong`` ones moved off their epipolar lines; and the mask of right ones."""
     random = np.random.default_rng(seed)
     points = random.uniform([-1.0, -0.8, 3.0], [1.0, 0.8, 8.0], (count, 3))
     points0, points1 = CAMERA0.project(points), CAMERA1.project(points + TRANSLATION)
@@ -50,7 +50,7 @@ class Oracle(NCMNet):
         return Pruning((logits, logits, once, once, twice), final, kept1, kept2, (), ())
 
 
-def test_keeps_what_fits_the_motion_and_finds_it() -> None:
+def test_keeps_matches_that_fit_the_estimated_motion() -> None:
     matches, right = scene(200, wrong=120)
     pruned = NCMNetPruner(Oracle(right), NCMNetPrunerConfig(min_kept=0)).prune(matches, CAMERA0, CAMERA1)
     np.testing.assert_array_equal(pruned.rows, np.flatnonzero(right))
@@ -70,7 +70,7 @@ def test_verification_recovers_right_matches_that_the_network_dropped() -> None:
     assert (pruned.matches.scores[:20] < 0.5).all()
 
 
-def test_confidence_keeps_what_does_not_fit_unless_it_is_told_not_to() -> None:
+def test_confident_matches_are_kept_by_option() -> None:
     matches, right = scene(200, wrong=40)
     rated = right | (np.arange(200) >= 190)  # ten wrong ones get the network's confidence
     both = NCMNetPruner(Oracle(rated)).prune(matches, CAMERA0, CAMERA1)
@@ -81,7 +81,7 @@ def test_confidence_keeps_what_does_not_fit_unless_it_is_told_not_to() -> None:
 
 
 def test_few_matches_are_pruned_less() -> None:
-    """All right ones and the most confident of the others stay, up to as many as asked."""
+    """All right ones and the most confident of the others are kept, up to the limit."""
     matches, right = scene(200, wrong=120)
     for least in (0, 60, 100, 300):
         config = NCMNetPrunerConfig(min_kept=least)
@@ -124,7 +124,7 @@ def test_too_few_matches_are_no_result() -> None:
     assert pruner.prune(matches.select(np.arange(35)), CAMERA0, CAMERA1) is None
 
 
-def test_refuses_what_it_cannot_use() -> None:
+def test_refuses_invalid_matches() -> None:
     pruner = NCMNetPruner(ncmnet_lite())
     matches, _ = scene(50, wrong=0)
     matches.points1[7, 0] = np.nan

@@ -30,7 +30,7 @@ class DescriptorField:
 
 
 def features(field: DescriptorField, keypoints: Tensor, to_world: Tensor, size: tuple[int, int]) -> Features:
-    """What an extractor finds in a camera that sees, at pixel x, the world at to_world x; (3, 3), ``size`` (w, h)."""
+    """The features of a camera that images the world point to_world x (3, 3) at pixel x; ``size`` (w, h)."""
     grid = MapGrid(size[1] // STRIDE, size[0] // STRIDE, STRIDE)
     y, x = torch.meshgrid(torch.arange(grid.rows), torch.arange(grid.columns), indexing="ij")
     cells_px = grid.to_px(torch.stack([x, y], dim=-1).float())
@@ -54,7 +54,7 @@ def scattered(count: int, size: tuple[int, int], seed: int, margin: int = 12) ->
 
 
 def voting_network(name: str = "ncnet_lite") -> ConsensusNetwork:
-    """Weights by hand: the sum over neighbours that are displaced alike in both images."""
+    """Weights by hand: the sum over neighbours of equal displacement in both images."""
     network = consensus_network(name)
     first, *rest = network.consensus.layers
     with torch.no_grad():

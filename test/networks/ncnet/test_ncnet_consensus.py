@@ -157,7 +157,7 @@ def test_the_network_compiles_without_a_break() -> None:
     torch.testing.assert_close(compiled(a, b).scores, network(a, b).scores)
 
 
-def test_negative_similarities_are_cut_off_only_when_asked() -> None:
+def test_negative_similarities_are_clipped_only_by_option() -> None:
     a, b = torch.randn(1, 8, 4, 6), torch.randn(1, 8, 6, 4)
     for clamp in (False, True):
         network = consensus_network("ncnet_lite", clamp=clamp)

@@ -23,7 +23,7 @@ def table_of(gate: Gate) -> Tensor:
     return gate.lets_through(every0, every1).reshape(counts)
 
 
-def test_the_gate_lets_through_what_agrees_in_one_direction() -> None:
+def test_the_gate_keeps_matches_that_agree_in_one_direction() -> None:
     """Three cells in a row in either image: 0 goes to 1 and back, 1 to 2, which prefers 0, and 2 nowhere."""
     consensus = torch.tensor([[0.0, 0.9, 0.8], [0.0, 0.2, 0.5], [0.0, 0.0, 0.0]])
     row = CoarseMap(torch.tensor([0, 1, 2]), columns=3)

@@ -31,7 +31,7 @@ def motion(angle: float = 0, scale: float = 1, shift: tuple[float, float] = (0, 
 
 
 def two_views(px1_from_px0: Tensor, seed: int = 0) -> tuple[Features, Features]:
-    """Images of the world: of 250 keypoints in image 0 the first 150 are found in image 1 too, beside 100 others."""
+    """Images of the world: of 250 keypoints in image 0 the first 150 are found in image 1 too, among 100 others."""
     keypoints0 = scattered(SEEN_TWICE + 100, SIZE, seed)
     keypoints1 = torch.cat([transform(px1_from_px0, keypoints0[:SEEN_TWICE]), scattered(100, SIZE, seed + 1)])
     view0 = features(FIELD, keypoints0, torch.eye(3), SIZE)
@@ -54,7 +54,7 @@ MOTIONS = {
 
 @pytest.mark.parametrize("form", ["sparse", "dense"])
 @pytest.mark.parametrize("name", MOTIONS)
-def test_points_seen_twice_are_matched_to_a_fraction_of_a_pixel(name: str, form: str) -> None:
+def test_corresponding_points_are_matched_to_a_fraction_of_a_pixel(name: str, form: str) -> None:
     px1_from_px0 = MOTIONS[name]
     view0, view1 = two_views(px1_from_px0)
     matches = ConsensusMatcher(voting_network(), ConsensusConfig(form=form, readout="refined")).match(view0, view1)
@@ -84,7 +84,7 @@ def test_gated_matches_are_the_true_keypoints(name: str, form: str) -> None:
     assert len(np.unique(matches.indices0)) == len(np.unique(matches.indices1)) == len(matches)
 
 
-def test_the_gate_takes_away_what_lies_elsewhere() -> None:
+def test_the_gate_removes_distant_matches() -> None:
     """A third of the keypoints have lent their descriptors to points far from where their surroundings went."""
     view0, view1 = two_views(MOTIONS["shift"])
     generator = torch.Generator().manual_seed(2)
@@ -131,7 +131,7 @@ def test_images_of_different_size_match() -> None:
     assert np.median(errors_px(matches, px1_from_px0)) < 0.5
 
 
-def test_an_image_matched_again_gives_the_same_matches() -> None:
+def test_repeated_matching_returns_the_same_matches() -> None:
     """Its coarse map is kept, also for keypoints that moved."""
     view0, view1 = two_views(MOTIONS["shift"])
     matcher = ConsensusMatcher(voting_network())
@@ -151,23 +151,23 @@ def test_unrelated_images_hardly_match() -> None:
 
 
 @pytest.mark.parametrize("form", ["sparse", "dense"])
-def test_consensus_outvotes_single_cells_that_look_alike(form: str) -> None:
+def test_consensus_outvotes_ambiguous_cells(form: str) -> None:
     """The true displacement is the weaker correlation in a third of the cells; their neighbours know better."""
     generator = torch.Generator().manual_seed(1)
     rows, columns = 12, 16
     cells = torch.arange(rows * columns)
-    truth = (cells + 2 * columns + 1)[: (rows - 2) * columns]  # two rows down, one column right
-    truth = truth[truth % columns != 0]
-    sources = truth - 2 * columns - 1
+    ground_truth = (cells + 2 * columns + 1)[: (rows - 2) * columns]  # two rows down, one column right
+    ground_truth = ground_truth[ground_truth % columns != 0]
+    sources = ground_truth - 2 * columns - 1
     table = 0.3 * torch.rand(len(cells), len(cells), generator=generator)
-    table[sources, truth] = 0.6
+    table[sources, ground_truth] = 0.6
     fooled = sources[torch.randperm(len(sources), generator=generator)[: len(sources) // 3]]
     table[fooled, torch.randint(0, len(cells), (len(fooled),), generator=generator)] = 0.8
-    assert (table.argmax(dim=1)[sources] == truth).float().mean() < 0.7
+    assert (table.argmax(dim=1)[sources] == ground_truth).float().mean() < 0.7
 
     matcher = ConsensusMatcher(voting_network(), ConsensusConfig(form=form, readout="refined"))
     scores = matcher.consensus(table.reshape(1, 1, rows, columns, rows, columns))
-    assert (scores.argmax(dim=1)[sources] == truth).float().mean() > 0.97
+    assert (scores.argmax(dim=1)[sources] == ground_truth).float().mean() > 0.97
 
 
 def test_without_keypoints_there_are_no_matches() -> None:
@@ -202,7 +202,7 @@ def test_features_that_cannot_be_matched_are_refused() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["published", "aligned"])
-def test_map_cells_lie_where_posfeat_reads_them(sampling: str) -> None:
+def test_map_cells_are_at_the_sampling_positions_of_posfeat(sampling: str) -> None:
     """Both chains end in reading the map as over cell edges; the published one begins with the pixels' centres."""
     grid = MapGrid(rows=60, columns=80, stride=4, sampling=sampling)
     points = scattered(20, SIZE, 3, margin=0)
@@ -230,9 +230,9 @@ def test_refinement_at_the_rim_of_its_window_is_marked() -> None:
     grid = MapGrid(rows=20, columns=30, stride=4)
     y, x = torch.meshgrid(torch.arange(20), torch.arange(30), indexing="ij")
     fine = FIELD(grid.to_px(torch.stack([x, y], dim=-1).float()))
-    truth = torch.tensor([[10.25, 8.5], [10.25, 8.5], [27.6, 17.4]])
-    expected = truth + torch.tensor([[1.7, -1.4], [-4.5, 0], [0.5, 1.0]])
-    places, cosines = refine(FIELD(grid.to_px(truth)), fine, expected, radius=3)
-    torch.testing.assert_close(places[[0, 2]], truth[[0, 2]], atol=0.2, rtol=0)
+    ground_truth = torch.tensor([[10.25, 8.5], [10.25, 8.5], [27.6, 17.4]])
+    expected = ground_truth + torch.tensor([[1.7, -1.4], [-4.5, 0], [0.5, 1.0]])
+    places, cosines = refine(FIELD(grid.to_px(ground_truth)), fine, expected, radius=3)
+    torch.testing.assert_close(places[[0, 2]], ground_truth[[0, 2]], atol=0.2, rtol=0)
     assert (cosines[[0, 2]] > 0.95).all()
     assert cosines[1] == -1

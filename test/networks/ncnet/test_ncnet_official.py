@@ -1,4 +1,4 @@
-"""Published checkpoints of NCNet: what is taken and what is refused."""
+"""Published checkpoints of NCNet: conversion and refusal."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def ideal_network(sampling: str = "inverse") -> BSMVSNet:
 
 
 def plane_view(number: int, camera: Camera = CAMERA, waves: np.ndarray = WAVES) -> Keyframe:
-    """A view of a plane that is smoothly coloured, with its exact depth; the plane stands in camera 0's coordinates."""
+    """A view of a plane that is smoothly coloured, with its exact depth; the plane is in camera 0's coordinates."""
     camera0_from_camera = np.linalg.inv(POSES[0]) @ POSES[number]
     v, u = np.mgrid[: camera.height, : camera.width]
     rays = camera.unproject(np.column_stack([u.ravel(), v.ravel()])) @ camera0_from_camera[:3, :3].T
@@ -66,26 +66,26 @@ VIEWS = [plane_view(number) for number in range(4)]
 def test_the_depth_of_a_slanted_plane(sampling, depth_range):
     estimator = DepthEstimator(ideal_network(sampling), DepthConfig(planes=96))
     depth_map = estimator.estimate(VIEWS[0], VIEWS[1:], depth_range)
-    truth = VIEWS[0].frame.depth[::4, ::4]
-    assert depth_map.depth.shape == truth.shape == (30, 38)
+    ground_truth = VIEWS[0].frame.depth[::4, ::4]
+    assert depth_map.depth.shape == ground_truth.shape == (30, 38)
     inside = (slice(5, -5), slice(5, -5))
-    error = np.abs(depth_map.depth[inside] / truth[inside] - 1)
+    error = np.abs(depth_map.depth[inside] / ground_truth[inside] - 1)
     assert np.median(error) < 0.005
     assert np.mean(error < 0.03) > 0.95
 
 
 @pytest.mark.parametrize("sampling", ["inverse", "linear"])
-def test_refinement_finds_what_lies_between_few_hypotheses(sampling):
-    truth = VIEWS[0].frame.depth[8:-8:4, 8:-8:4]
+def test_refinement_finds_depths_between_few_hypotheses(sampling):
+    ground_truth = VIEWS[0].frame.depth[8:-8:4, 8:-8:4]
     errors, views = [], [plane_view(number, waves=8 * WAVES) for number in range(4)]
     for steps in (0, 4):
         estimator = DepthEstimator(ideal_network(sampling), DepthConfig(planes=32, refinement=steps))
         depth = estimator.estimate(views[0], views[1:], (1.5, 6.0)).depth[2:-2, 2:-2]
-        errors.append(np.abs(depth[: len(truth)] / truth[:, : depth.shape[1]] - 1))
+        errors.append(np.abs(depth[: len(ground_truth)] / ground_truth[:, : depth.shape[1]] - 1))
     assert np.median(errors[1]) < 0.5 * np.median(errors[0])
 
 
-def test_the_camera_of_the_depth_map_sees_every_fourth_pixel():
+def test_the_camera_of_the_depth_map_has_every_fourth_pixel():
     camera = DepthEstimator(ideal_network()).estimate(VIEWS[0], VIEWS[1:2], (1.0, 9.0)).camera
     pixels = np.array([[0.0, 0.0], [37.0, 29.0], [10.0, 3.0]])
     np.testing.assert_allclose(camera.unproject(pixels), CAMERA.unproject(4 * pixels))
@@ -98,8 +98,8 @@ def test_every_level_of_the_pyramid_has_the_depth():
     for level in pyramid.levels:
         v, u = np.mgrid[3 : level.camera.height - 3, 3 : level.camera.width - 3]
         rays = level.camera.unproject(np.column_stack([u.ravel(), v.ravel()]))
-        truth = (DISTANCE / (rays @ NORMAL)).reshape(u.shape)
-        assert np.median(np.abs(level.depth[3:-3, 3:-3] / truth - 1)) < 0.01
+        ground_truth = (DISTANCE / (rays @ NORMAL)).reshape(u.shape)
+        assert np.median(np.abs(level.depth[3:-3, 3:-3] / ground_truth - 1)) < 0.01
         resized = CAMERA.scaled(75, 59) if level is not pyramid.finest else CAMERA
         pixel = np.array([[2.0, 3.0]])
         np.testing.assert_allclose(level.camera.unproject(pixel), resized.unproject(4 * pixel))
@@ -110,11 +110,11 @@ def test_sources_of_other_sizes():
     small = Camera(90, 101, 80.0, 80.0, 44.0, 50.0)
     estimator = DepthEstimator(ideal_network(), DepthConfig(planes=96))
     depth_map = estimator.estimate(VIEWS[0], [VIEWS[1], plane_view(2, small)], (1.5, 9.0))
-    truth = VIEWS[0].frame.depth[::4, ::4]
-    assert np.median(np.abs(depth_map.depth[6:-6, 10:-10] / truth[6:-6, 10:-10] - 1)) < 0.02
+    ground_truth = VIEWS[0].frame.depth[::4, ::4]
+    assert np.median(np.abs(depth_map.depth[6:-6, 10:-10] / ground_truth[6:-6, 10:-10] - 1)) < 0.02
 
 
-def test_what_no_source_sees_is_unknown():
+def test_depth_outside_all_sources_is_unknown():
     turned = replace(VIEWS[1], world_from_camera=POSES[0] @ pose_from(exp_so3(np.array([0, 0.5, 0])), np.zeros(3)))
     depth_map = DepthEstimator(ideal_network()).estimate(VIEWS[0], [turned], (1.5, 9.0))
     unknown = np.isnan(depth_map.depth)

@@ -69,7 +69,7 @@ def test_textures_that_contradict_each_other_do_not_agree() -> None:
     assert refined(TRUTH, images=texture).agreement[3:-3, 10:-10].median() < 0.4
 
 
-def test_what_no_source_sees_stays_as_it_was() -> None:
+def test_pixels_outside_all_sources_are_not_refined() -> None:
     turned = POSES[0] @ pose_from(exp_so3(np.array([0, 0.6, 0])), np.zeros(3))
     result = refined(TRUTH + 0.3 * REACH, [POSES[0], turned, turned, turned])
     unseen = (slice(None), slice(0, 8))

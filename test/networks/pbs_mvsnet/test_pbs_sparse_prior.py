@@ -1,4 +1,4 @@
-"""Sparse depths speak for the hypotheses around them, and decide where images say nothing."""
+"""Sparse depths support the hypotheses around them, and determine depth without texture."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def test_points_outside_say_nothing() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["inverse", "linear"])
-def test_sparse_points_decide_where_there_is_no_texture(sampling: str) -> None:
+def test_sparse_points_determine_depth_without_texture(sampling: str) -> None:
     views = [replace(view, frame=replace(view.frame, image=np.full_like(view.frame.image, 120))) for view in VIEWS]
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, [VIEWS[0].frame.camera.width, VIEWS[0].frame.camera.height], (120, 2))
     sparse_depths = VIEWS[0].frame.depth[pixels[:, 1], pixels[:, 0]].astype(np.float64)
     sparse_depths[::10] = np.nan
     reference = replace(views[0], sparse_points_px=pixels.astype(np.float64), sparse_depths=sparse_depths)
-    truth = VIEWS[0].frame.depth[::4, ::4]
+    ground_truth = VIEWS[0].frame.depth[::4, ::4]
     errors = []
     for weight in (0.0, 6.0):
         config = DepthConfig(planes=48, sparse_weight=weight)
         estimated = DepthEstimator(ideal_network(sampling), config).estimate(reference, views[1:], (1.5, 6.0))
-        errors.append(np.nanmedian(np.abs(estimated.depth / truth - 1)))
+        errors.append(np.nanmedian(np.abs(estimated.depth / ground_truth - 1)))
     assert errors[1] < 0.05
     assert errors[1] < 0.5 * errors[0]
 
@@ -71,6 +71,6 @@ def test_wrong_sparse_points_do_not_overrule_clear_images() -> None:
     pixels = np.array([[70.0, 60.0], [40.0, 30.0]])
     reference = replace(views[0], sparse_points_px=pixels, sparse_depths=np.array([1.8, 5.5]))
     depth = DepthEstimator(ideal_network(), DepthConfig(planes=96)).estimate(reference, views[1:], (1.5, 6.0)).depth
-    truth = views[0].frame.depth[::4, ::4]
+    ground_truth = views[0].frame.depth[::4, ::4]
     for u, v in pixels.astype(int) // 4:
-        assert depth[v, u] == pytest.approx(truth[v, u], rel=0.03)
+        assert depth[v, u] == pytest.approx(ground_truth[v, u], rel=0.03)

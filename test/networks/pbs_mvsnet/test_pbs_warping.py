@@ -32,7 +32,7 @@ def test_each_depth_plane_is_its_exact_homography(view, source_size):
             np.testing.assert_allclose(warped[0, channel, d], expected.reshape(SIZE), atol=1e-10)
 
 
-def test_the_same_pose_gives_the_feature_at_every_depth():
+def test_the_same_pose_returns_the_feature_at_every_depth():
     feature = torch.randn(1, 3, *SIZE, dtype=torch.float64)
     same = projections()[:, [2, 2]]
     rotation, translation = source_from_reference(same)

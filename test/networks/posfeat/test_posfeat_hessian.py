@@ -1,4 +1,4 @@
-"""The Hessian's response on blobs, edges and images of which it is known."""
+"""The Hessian's response on blobs, edges and images with known response."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_imagenet_weights_load() -> None:
     assert [tuple(m.shape[1:]) for m in maps] == [(24, 16, 24), (40, 8, 12), (112, 4, 6)]
 
 
-def test_imagenet_weights_see_what_they_were_trained_on() -> None:
+def test_imagenet_weights_get_normalised_input() -> None:
     """The first normalised map, away from the padding, of the classifier's own input and of ours."""
     state = imagenet_checkpoint()
     level = torch.randint(256, (1, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()

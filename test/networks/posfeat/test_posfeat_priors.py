@@ -20,7 +20,7 @@ def diagonal() -> Tensor:
     return torch.sin(offset.double().square() * 1.7)[None, None]
 
 
-def test_dissimilarity_is_zero_where_a_step_changes_nothing(diagonal: Tensor) -> None:
+def test_dissimilarity_is_zero_on_a_constant_map(diagonal: Tensor) -> None:
     assert dissimilarity(diagonal)[..., 1:-2, 1:-2].max() < 1e-12  # mirroring turns the diagonals at the border
     assert dissimilarity(torch.full((1, 2, SIZE, SIZE), 0.3)).max() == 0
 
@@ -48,7 +48,7 @@ def test_peakiness_is_largest_at_a_peak_and_does_not_know_scale() -> None:
     torch.testing.assert_close(peaks[0, 0, 0, 0], torch.tensor(2.0, dtype=torch.float64).log().square())
 
 
-def test_peakiness_of_a_map_that_is_nowhere_positive_is_finite() -> None:
+def test_peakiness_of_a_map_without_positive_values_is_finite() -> None:
     assert peakiness(torch.zeros(1, 3, SIZE, SIZE)).isfinite().all()
 
 

@@ -1,4 +1,4 @@
-"""Where the samplers read, shown by maps whose direction tells the place."""
+"""Sampling positions, by maps whose direction encodes the position."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_aligned_sampling_reads_at_the_cell_under_the_pixel(ramp: Tensor) -> Non
     torch.testing.assert_close(place(sample_aligned(ramp, points)), (points + 0.5) / 4 - 0.5)
 
 
-def test_aligned_sampling_goes_on_beyond_the_outermost_cells(ramp: Tensor) -> None:
+def test_aligned_sampling_extrapolates_beyond_the_outermost_cells(ramp: Tensor) -> None:
     corners = torch.tensor([[[0.0, 0.0], [WIDTH - 1.0, HEIGHT - 1.0]]], dtype=torch.float64)
     last = [WIDTH / 4 - 1, HEIGHT / 4 - 1]
     expected = torch.tensor([[[0.0, 0.0], last]], dtype=torch.float64)
