@@ -93,7 +93,5 @@ def test_weights_of_matches_combine_score_and_standard_deviation():
     points, rows = np.zeros((3, 2)), np.arange(3)
     matches = Matches(points, points, np.array([1.0, 1.0, 0.5]), rows, rows, np.array([0.2, 0.4, 0.4]))
     assert matches.weights / matches.weights[0] == pytest.approx([1, 0.25, 0.125])
-    both = matches.select(np.array([2])).joined(matches.select(np.array([0])))
-    np.testing.assert_array_equal(both.std_px, [0.2, 0.4])
     unknown = Matches(points, points, np.array([1.0, 1.0, 0.5]), rows, rows)
     np.testing.assert_array_equal(unknown.weights, unknown.scores)

@@ -42,7 +42,7 @@ class MapKeyframe:
         """Add observations of landmarks (N,) by keypoints (N,), at pixels (N, 2) more exact than the detector's."""
         moved = self.features.keypoints_px.copy()
         moved[keypoints] = points_px
-        self.features = self.features.moved(moved)
+        self.features = self.features.with_keypoints(moved)
         self.landmark_ids[keypoints] = landmark_ids
         self.weights[keypoints] = weights
 

@@ -53,7 +53,7 @@ class Features:
             keypoints = keypoints.detach().cpu().numpy()
         return keypoints.astype(np.float64)
 
-    def moved(self, points_px: np.ndarray) -> Features:
+    def with_keypoints(self, points_px: np.ndarray) -> Features:
         """Return the same features with keypoints at other pixels (N, 2)."""
         if isinstance(self.keypoints, np.ndarray):
             return replace(self, keypoints=points_px)
@@ -99,12 +99,6 @@ class Matches:
     def select(self, rows: np.ndarray) -> Matches:
         """Return the matches of a boolean mask or of row numbers."""
         return Matches(*(getattr(self, field.name)[rows] for field in fields(Matches)))
-
-    def joined(self, others: Matches) -> Matches:
-        """Return these matches and others of the same images, sorted by the keypoints of image 0."""
-        names = [field.name for field in fields(Matches)]
-        columns = [np.concatenate([getattr(self, name), getattr(others, name)]) for name in names]
-        return Matches(*columns).select(np.argsort(np.concatenate([self.indices0, others.indices0]), kind="stable"))
 
 
 class ScaleState(enum.Enum):

@@ -284,7 +284,7 @@ class Tracker:
         """Add a keyframe to the map and hand it to the back end; returns its id."""
         keyframe = self._map.add_keyframe(
             frame,
-            features.moved(localization.points_px),
+            features.with_keypoints(localization.points_px),
             localization.camera_from_world,
             localization.landmark_ids.copy(),
             localization.weights.copy(),

@@ -48,7 +48,7 @@ class Wavy(PointWorld):
         rng = np.random.default_rng((int(image[0, 0, 0]), int(image[0, 0, 1])))
         waves, phases = rng.normal(size=(2, 40, 2)) / 40.0, rng.uniform(0, 2 * np.pi, (2, 40, 1))
         off = np.cos(waves @ features.keypoints_px.T + phases).sum(axis=1) * np.sqrt(2 / 40)
-        return features.moved(features.keypoints_px + 0.15 * off.T)
+        return features.with_keypoints(features.keypoints_px + 0.15 * off.T)
 
 
 def test_what_neighbours_have_in_common_is_in_the_covariance():
