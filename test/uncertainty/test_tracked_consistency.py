@@ -6,7 +6,7 @@ import numpy as np
 from point_world import PointWorld, cloud, walk
 
 from ros_matching.datatypes import Features
-from ros_matching.evaluation.trajectory.consistency import Consistency, PoseEstimate, evaluate_consistency
+from ros_matching.evaluation.trajectory.consistency import Consistency, EvaluatedPose, evaluate_consistency
 from ros_matching.io import open_source
 from ros_matching.matching import load_matcher
 from ros_matching.visual_odometry import VisualOdometry
@@ -18,7 +18,7 @@ def tracked_consistency(matcher, frames) -> dict[str, Consistency]:
         result = odometry.track(frame)
         if result.world_from_camera is not None:
             poses.append(
-                PoseEstimate(
+                EvaluatedPose(
                     result.world_from_camera,
                     result.covariance,
                     result.previous_from_current,
