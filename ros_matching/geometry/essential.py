@@ -166,7 +166,7 @@ def recover_pose(
 ) -> TwoViewGeometry | None:
     """The one of the four poses of an essential matrix (3, 3) that has the ``inliers`` (M,) in front of both cameras.
 
-    ``None`` where a second pose does nearly as well, or where fewer than five inliers have any parallax.
+    ``None`` if a second pose does nearly as well, or where fewer than five inliers have any parallax.
     """
     points0, points1 = as_correspondences(points0, points1)
     views = [

@@ -45,7 +45,7 @@ def estimate_rotation(
     """The rotation ``rotation1_from_0`` (3, 3) that explains matched pixels (M, 2) without any translation.
 
     RANSAC over pairs of viewing rays, then Gauss-Newton on the transfer error with Tukey's loss. Returns it with its
-    inliers (M,) bool, within ``threshold_px`` in both images; ``None`` where fewer than two matches agree.
+    inliers (M,) bool, within ``threshold_px`` in both images; ``None`` if fewer than two matches agree.
     """
     points0, points1 = as_correspondences(points0, points1)
     if len(points0) < _MIN_POINTS_ROTATION:

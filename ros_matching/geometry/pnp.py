@@ -56,7 +56,7 @@ def estimate_pnp(
     otherwise RANSAC with minimal samples of AP3P (Ke and Roumeliotis 2017) starts from nothing. Of its pose and the
     prediction, each refined with and without drawing it in, the one with most inliers wins: many points that are wrong
     together draw a good start away. Inliers project within ``threshold_px``. ``weights`` (N,) are relative inverse
-    variances. ``None`` where fewer than four points agree or they do not determine a pose.
+    variances. ``None`` if fewer than four points agree or they do not determine a pose.
     """
     points_world, points_px, weights = _checked(points_world, points_px, weights)
     predicted = None
@@ -88,7 +88,7 @@ def refine_pose(
 
     Gauss-Newton, first with Huber's loss, which draws a distant start in, then with Tukey's, which leaves outliers out.
     Without ``draw_in`` only the latter, for a start within twice the threshold. Arguments otherwise as
-    ``estimate_pnp``; ``None`` where fewer than four points agree at the end or they do not determine a pose.
+    ``estimate_pnp``; ``None`` if fewer than four points agree at the end or they do not determine a pose.
     """
     points_world, points_px, weights = _checked(points_world, points_px, weights)
     pose = as_pose("camera_from_world", camera_from_world)
@@ -183,7 +183,7 @@ def bounded_leverage(weight: np.ndarray, inverse_depth: np.ndarray) -> np.ndarra
 
 
 def _inverse(information: np.ndarray) -> np.ndarray | None:
-    """The inverse of a symmetric (6, 6) matrix; ``None`` where it is singular, whatever the units of its rows."""
+    """The inverse of a symmetric (6, 6) matrix; ``None`` if it is singular, whatever the units of its rows."""
     diagonal = np.diagonal(information)
     if not (np.isfinite(information).all() and (diagonal > 0).all()):
         return None

@@ -35,7 +35,7 @@ def refine_relative_pose(
     errors beyond twice ``threshold_px``, and bounded leverage. ``points0`` and ``points1`` (M, 2) are pixels,
     ``weights`` (M,) relative inverse variances. The
     inliers of the result are within ``threshold_px``; its covariance, of the direction and the rotation, comes from
-    their information and spread. ``None`` where fewer than five matches agree.
+    their information and spread. ``None`` if fewer than five matches agree.
     """
     points0, points1 = as_correspondences(points0, points1)
     weights = as_weights(weights, len(points0))

@@ -236,7 +236,7 @@ def _numbered_lines(path: Path, *, with_empty: bool = False) -> Iterator[tuple[i
 
 
 def _pose(where: str, values: Sequence[float]) -> np.ndarray:
-    """``camera_from_world`` of w x y z and a translation; COLMAP's quaternions are normalised by who reads them."""
+    """``camera_from_world`` of w x y z and a translation; COLMAP's quaternions are normalised here."""
     w, x, y, z = values[:4]
     if not np.isfinite(values).all() or not 1e-6 < np.linalg.norm(values[:4]) < 1e6:
         raise SourceError(f"{where}: expected a finite quaternion w x y z and translation, got {list(values)}")

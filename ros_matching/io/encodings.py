@@ -35,7 +35,7 @@ _HARMLESS = re.compile(
 def payload_size(data: Buffer, most_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of a compressed image by its header; nothing is decoded.
 
-    Raises ``SourceError`` where it is empty, no image, or has more than ``most_pixels``.
+    Raises ``SourceError`` if it is empty, no image, or has more than ``most_pixels``.
     """
     payload = bytes(memoryview(data).cast("B"))
     if not payload:

@@ -67,7 +67,7 @@ def fault_values(faults: Sequence[FrameFault]) -> dict[str, Any]:
 
 
 def fault_summary(faults: Sequence[FrameFault]) -> str:
-    """The number of faulty frames and the first reason, in words; empty where there are none."""
+    """The number of faulty frames and the first reason, in words; empty if there are none."""
     parts = []
     for words, is_skipped in (("skipped", True), ("incomplete", False)):
         some = [fault for fault in faults if fault.skipped == is_skipped]

@@ -122,7 +122,7 @@ def _with_stamps(folder: Path, images: list[Path], fps: float | None) -> tuple[l
 
 
 def read_times(path: Path, images: list[Path]) -> list[int | None]:
-    """The stamps (ns) of the images in a file with one in seconds a line; ``None`` where it has none for an image.
+    """The stamps (ns) of the images in a file with one in seconds a line; ``None`` if it has none for an image.
 
     Of fewer lines than images, the last images have none. Raises ``SourceError`` as ``rows_of_images``.
     """
@@ -144,7 +144,7 @@ def rows_of_images(path: Path, count: int, images: list[Path]) -> Sequence[int]:
     """The line of a file of ``count`` lines that each image has, counted from 0.
 
     Of more lines than images, as where an image was lost, the images' names must be the numbers of their lines, from 0
-    or from 1. Raises ``SourceError`` where it is not clear which line belongs to which image.
+    or from 1. Raises ``SourceError`` if it is not clear which line belongs to which image.
     """
     if count == len(images):
         return range(count)

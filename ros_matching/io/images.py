@@ -58,7 +58,7 @@ class ArchivedFile:
         return f"{self.path}/{self.member}"
 
     def read_bytes(self) -> bytes:
-        """The content; raises ``SourceError`` where it is damaged, encrypted or too large."""
+        """The content; raises ``SourceError`` if it is damaged, encrypted or too large."""
         try:
             size = self.archive.getinfo(self.member).file_size
             if size > _MAX_BYTES:
@@ -69,7 +69,7 @@ class ArchivedFile:
 
 
 def archived_files(path: Path) -> list[ArchivedFile]:
-    """The files of a zip archive; raises ``SourceError`` where it is missing or none."""
+    """The files of a zip archive; raises ``SourceError`` if it is missing or none."""
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
@@ -103,7 +103,7 @@ def list_images(folder: Path, pattern: str = "*") -> list[Path]:
 def read_image(path: Path | ArchivedFile) -> np.ndarray:
     """The colour image of a file, (H, W, 3) uint8 RGB, as it is stored (a camera's EXIF orientation is left alone).
 
-    Raises ``SourceError`` where it is missing, cut off or no image.
+    Raises ``SourceError`` if it is missing, cut off or no image.
     """
     try:
         return decode_compressed(_bytes(path))
@@ -212,7 +212,7 @@ def _bytes(path: Path | ArchivedFile) -> bytes:
 
 
 def number_of_name(file: Path | ArchivedFile) -> int:
-    """The number that a file's name ends with, before its suffix; raises ``SourceError`` where it has none."""
+    """The number that a file's name ends with, before its suffix; raises ``SourceError`` if it has none."""
     digits = re.search(r"(\d{1,9})$", file.stem)
     if digits is None:
         raise SourceError(f"{file}: expected a file name that ends with a number")

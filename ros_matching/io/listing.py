@@ -32,7 +32,7 @@ class Listing:
 def read_listing(path: Path, *, separator: str | None = None, in_seconds: bool = True) -> Listing:
     """Read a list of images: a stamp, in seconds or nanoseconds, and a file name a line; further cells are left out.
 
-    Raises ``SourceError`` where no line is good.
+    Raises ``SourceError`` if no line is good.
     """
     meaning = f"a stamp in {'seconds' if in_seconds else 'nanoseconds'} and the name of an image"
     lines = [(number, line) for number, line in _data_lines(path) if line]

@@ -112,7 +112,7 @@ class ImageSequence:
         return UsedCalibration(self._calibration_origin, self._undistorter.source, units, self._depth_doubt)
 
     def with_depth_scale(self, units_per_metre: float) -> ImageSequence:
-        """The same sequence with another unit of its depth images; raises ``SourceError`` where it has none."""
+        """The same sequence with another unit of its depth images; raises ``SourceError`` if it has none."""
         if not self._depth_files:
             raise SourceError(f"{self._name} has no depth images, which depth_scale is for")
         if not 1 <= units_per_metre <= 1e6:

@@ -115,7 +115,7 @@ def stamp_unit(values: Sequence[decimal.Decimal]) -> str:
 def stamps_from_seconds(path: Path, cells: Sequence[str], values: Sequence[decimal.Decimal]) -> list[int | None]:
     """Stamps in nanoseconds from ``values``, which the ``cells`` of a file hold, in seconds or the unit of their size.
 
-    ``None`` where int64 cannot hold one. Raises ``SourceError`` where they cannot be seconds.
+    ``None`` where int64 cannot hold one. Raises ``SourceError`` if they cannot be seconds.
     """
     unit = stamp_unit(values)
     if unit != "seconds":
@@ -249,7 +249,7 @@ def _read_up_to(path: Path, max_bytes: int) -> bytes:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file; raises ``SourceError`` where it is missing, not text, or of too many lines."""
+    """The lines of a text file; raises ``SourceError`` if it is missing, not text, or of too many lines."""
     lines = read_text(path).splitlines()
     if len(lines) > MAX_LINES:
         raise SourceError(f"{path} holds {len(lines)} lines, more than the {MAX_LINES} that such a file may have")

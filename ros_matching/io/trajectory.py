@@ -55,7 +55,7 @@ class Trajectory:
         return Trajectory(stamps_ns, self.world_from_camera[rows])
 
     def in_order_of(self, origin: str | Path) -> Trajectory:
-        """The same as ``in_order``, with a logged warning that names ``origin`` where something had to change."""
+        """The same as ``in_order``, with a logged warning that names ``origin`` if something had to change."""
         ordered = self.in_order()
         if repeated := len(self) - len(ordered):
             _LOGGER.warning("%s: %d poses repeat a stamp and were left out", origin, repeated)
@@ -140,7 +140,7 @@ def _with_stamps(table: TextTable, stamps_ns: np.ndarray, order: list[int]) -> T
 
 
 def pose_lookup(path: str | Path) -> Callable[[int, int], np.ndarray | None]:
-    """The poses of a file as a function of a frame's index and stamp (ns); ``None`` where a pose is unknown.
+    """The poses of a file as a function of a frame's index and stamp (ns); ``None`` if a pose is unknown.
 
     A file with stamps (``read_trajectory``) is interpolated at the frame's stamp; one with a matrix a line (KITTI, or
     4x4) holds a line for each frame of the recording. Raises ``SourceError``, also for a frame beyond the last line.

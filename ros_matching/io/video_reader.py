@@ -74,12 +74,12 @@ class VideoReader:
 
     @property
     def stated_count(self) -> int:
-        """The number of frames that the container states; 0 where it states none."""
+        """The number of frames that the container states; 0 if it states none."""
         return max(0, self._stream.frames)
 
     @property
     def stated_s(self) -> float:
-        """The duration of the video that the container states; 0 where it states none, or that of another stream."""
+        """The duration of the video that the container states; 0 if it states none, or that of another stream."""
         stated = self._stream.metadata.get("DURATION", "")
         if found := re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stated):
             hours, minutes, seconds = map(float, found.groups())

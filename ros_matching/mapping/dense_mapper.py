@@ -134,14 +134,17 @@ class DenseMapper:
         """Estimate the depth pyramid of a keyframe from its best neighbours, or set the reason if it has none."""
         if view.pyramid is not None:
             return
+        # Select the source views
         others = [other for other in self._views if other is not view]
         neighbours, view.refused = self._neighbours(view, others, self.config.views - 1)
         sources = [other.keyframe for other in neighbours]
         if not sources:
             return
+        # Determine the depth range from sparse points
         view.depth_range, view.refused = depth_range(view.keyframe, sources, self.config)
         if view.depth_range is None:
             return
+        # Estimate depth
         view.sources = len(sources)
         with self._stages("depth"):
             view.pyramid = self.estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
@@ -157,6 +160,7 @@ class DenseMapper:
         """Repair a keyframe's depth by its coarse levels, filter it, and add it to the map."""
         if view.pyramid is None:
             return self._result(view, MappingStatus.REFUSED, view.refused)
+        # Select the views to compare with
         estimated = [other for other in self._views if other is not view and other.pyramid is not None]
         others, _ = self._neighbours(view, estimated, self.config.max_compared)
         if len(others) < self.config.min_consistent:
@@ -166,10 +170,12 @@ class DenseMapper:
                 f"its depth can only be compared with that of {len(others)} other keyframes, and "
                 f"{self.config.min_consistent} have to agree",
             )
+        # Replace unconfident depths by coarse ones, then keep the consistent depths
         with self._stages("filter"):
             view.pyramid = merge_levels(view.pyramid, [other.pyramid for other in others], self.config)
             maps = [(other.pyramid.finest, other.keyframe.world_from_camera) for other in others]
             depth_map, counts = filter_depth(view.pyramid.finest, view.keyframe.world_from_camera, maps, self.config)
+        # Fuse them with the map
         with self._stages("fuse"):
             cloud = self._fuse(view, depth_map)
         counts = replace(counts, sources=view.sources)

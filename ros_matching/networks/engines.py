@@ -52,7 +52,7 @@ def make_engine(
     ``example`` are inputs to trace it with; other sizes may come later. ``auto`` is OpenVINO on a CPU where it is
     installed and agrees with PyTorch on the example, else PyTorch. The precision ``auto`` is float32 with PyTorch, and
     with OpenVINO bfloat16 where the CPU computes in it. Raises ``ConfigError`` for an unknown engine or precision and
-    for OpenVINO where it cannot be used or does not agree, and ``MissingDependencyError`` where it is not installed.
+    for OpenVINO where it cannot be used or does not agree, and ``MissingDependencyError`` if it is not installed.
     """
     if engine not in ENGINES or precision not in ENGINE_PRECISIONS:
         raise ConfigError(
@@ -223,7 +223,7 @@ def _digest(module: nn.Module, version: str) -> str:
 
 
 def torch_device(device: str) -> torch.device:
-    """The device of that name; ``auto`` is the GPU if there is one. ``ConfigError`` where it cannot be had."""
+    """The device of that name; ``auto`` is the GPU if there is one. ``ConfigError`` if it cannot be had."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

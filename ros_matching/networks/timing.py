@@ -178,7 +178,7 @@ TOLERANCE = {"float32": 1e-2, "float16": 0.1, "bfloat16": 0.1}
 
 
 class Comparison(NamedTuple):
-    """The ``difference`` of two runs of a network, 0 where they are equal, and the time of the one on the CPU.
+    """The ``difference`` of two runs of a network, 0 if they are equal, and the time of the one on the CPU.
 
     Of numbers it is the norm of the difference relative to the norm, of matches the fraction of pairs that only one of
     the two found; of several outputs the largest.

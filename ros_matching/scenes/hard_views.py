@@ -92,7 +92,7 @@ class ViewPair:
 
 
 def view_pair(line: str, seed: int, number: int) -> ViewPair:
-    """The pair of this number of one of ``HARD_LINES``; ``SceneError`` where the line is not known."""
+    """The pair of this number of one of ``HARD_LINES``; ``SceneError`` if the line is not known."""
     if line not in HARD_LINES:
         raise SceneError(f"no line of hard views is called {line!r}; there are: {', '.join(HARD_LINES)}")
     for attempt in range(_ATTEMPTS):
@@ -208,7 +208,7 @@ def _rendered(
 
 
 def _orbit(stage: Stage, angle_deg: float, rng: np.random.Generator) -> np.ndarray | None:
-    """Poses (2, 4, 4) whose directions to the target are ``angle_deg`` apart; ``None`` where something is in the way.
+    """Poses (2, 4, 4) whose directions to the target are ``angle_deg`` apart; ``None`` if something is in the way.
 
     The target is near the middle of both images, and each camera is rolled a little.
     """

@@ -21,7 +21,7 @@ def room(textures: TextureSource, rng: np.random.Generator) -> Scene:
         _wall(builder, heading_deg, length, width, height)
     _furnish(builder, length, width)
     light = Light((rng.uniform(-1, 1), rng.uniform(-1, 1), height - 0.3), ambient=0.55)
-    # furniture stands within 0.9 m of the walls: FreeSpace leaves that strip out, clearance guards the rest
+    # furniture is within 0.9 m of the walls: FreeSpace excludes that strip, the clearance avoids the rest
     half = length / 2 - 1.3, width / 2 - 1.3
     return builder.build(light, FreeSpace((-half[0], -half[1], 1.1), (half[0], half[1], 1.8), 0.35, 0.4))
 

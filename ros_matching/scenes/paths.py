@@ -43,7 +43,7 @@ class PathConfig(Config):
 
 
 def camera_path(scene: Scene, config: PathConfig) -> np.ndarray:
-    """Poses world_from_camera (N, 4, 4) float64, one per frame; ``SceneError`` where the scene leaves no room."""
+    """Poses world_from_camera (N, 4, 4) float64, one per frame; ``SceneError`` if the scene leaves no room."""
     if scene.free_space is None:
         raise SceneError("camera_path needs a scene with a free_space for the camera")
     return _PathMaker(scene, scene.free_space, config).poses()

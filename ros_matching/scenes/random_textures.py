@@ -30,7 +30,7 @@ _PATTERNS_FOR = {
 
 
 class WorldTextures:
-    """The textures of one world, from the ``photos`` where there are any and else generated.
+    """The textures of one world, from the ``photos`` if there are any and else generated.
 
     ``texture`` takes the kinds of ``KINDS`` and those of ``patterns.PATTERNS``. Sides are 512 pixels for large kinds
     and 256 for the others. ``weak`` and ``repeated`` are the fractions of surfaces that are nearly blank, and that

@@ -193,7 +193,7 @@ def _march(field: _Field, eyes: torch.Tensor, rays: torch.Tensor, end: torch.Ten
 
 @dataclass(frozen=True)
 class _Marching:
-    """The rays that are still above the ground: their numbers and constants, where they are and how high above it."""
+    """The rays that are still above the ground: their indices, constants, positions and heights above it."""
 
     number: torch.Tensor
     eyes: torch.Tensor

@@ -58,7 +58,7 @@ class TrainingOptions:
 def train(recipe: Recipe, options: TrainingOptions, command: str) -> dict[str, float]:
     """Train until the schedule's end and return the best validation; ``command`` goes onto the card.
 
-    Raises ``TrainingError`` where the run folder has another run, or when the loss stays infinite.
+    Raises ``TrainingError`` if the run folder has another run, or when the loss stays infinite.
     """
     with Processes.joined(options.device) as processes:
         run = _Run(recipe, options, command, processes)

@@ -205,7 +205,7 @@ def _tensors(pair: PutativeMatches) -> dict[str, Tensor]:
 
 
 def precision_recall(kept: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
-    """Precision, recall and their harmonic mean of the kept of M matches, of which some are right; 0 without any."""
+    """Precision, recall and their harmonic mean of the kept ones of M matches; 0 if none is kept."""
     both = np.count_nonzero(kept & right)
     precision, recall = both / max(np.count_nonzero(kept), 1), both / max(np.count_nonzero(right), 1)
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-12)

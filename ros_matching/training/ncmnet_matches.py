@@ -46,7 +46,7 @@ class PutativeMatches(NamedTuple):
         return PutativeMatches(self.matches[:, [2, 3, 0, 1]], np.linalg.inv(self.camera1_from_camera0))
 
     def rolled(self, angle0: float, angle1: float) -> PutativeMatches:
-        """The cameras turned about their optical axes by angles in radians."""
+        """Rotate the cameras about their optical axes by angles in radians."""
         turn0, turn1 = _roll(angle0), _roll(angle1)
         matches = np.concatenate([self.matches[:, :2] @ turn0[:2, :2].T, self.matches[:, 2:] @ turn1[:2, :2].T], axis=1)
         return PutativeMatches(matches, turn1 @ self.camera1_from_camera0 @ turn0.T)

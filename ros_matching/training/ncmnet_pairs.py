@@ -110,7 +110,7 @@ Views = tuple[list[KnownPoseView], list[tuple[int, int]]]  # and the pairs of th
 
 
 class MatchSet(NamedTuple):
-    """Pairs to train on, and pairs of other frames and worlds by which to choose the best weights.
+    """Pairs to train on, and pairs of other frames and worlds for validation.
 
     Neither are of the frames that matchers are compared on.
     """
@@ -206,7 +206,7 @@ def save_matches(path: Path, pairs: MatchSet, settings: dict[str, Any]) -> None:
 
 
 def load_matches(path: Path, settings: dict[str, Any]) -> MatchSet:
-    """The pairs of a file; ``TrainingError`` where they were found by other ``settings``."""
+    """The pairs of a file; ``TrainingError`` if they were found by other ``settings``."""
     with np.load(path) as file:
         if (made := str(file["settings"])) != (expected := json.dumps(settings, sort_keys=True)):
             raise TrainingError(f"{path} was made with {made}, not {expected}; name another file, or remove it")

@@ -16,7 +16,7 @@ def found_fraction(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
     """Return the fraction of the cells with a target, of both images, whose best cell is the true one; a scalar.
 
     ``scores`` (cells of 0, cells of 1); ``targets`` (2, N, 2) are x and y in cells of the other image, NaN unknown, of
-    the cells of 0 and of 1, both of which have ``columns``.
+    the cells of 0 and of 1, both with ``columns``.
     """
     hits, known = [], []
     for table, points in ((scores, targets[0]), (scores.T, targets[1])):
@@ -32,7 +32,7 @@ def strong_loss(scores: Tensor, targets: Tensor, columns: int) -> Tensor:
     """Mean cross entropy of the four cells around the true position, by bilinear weights, over cells with a target.
 
     The probability of a cell is its fraction of the scores, which are not negative, of all cells of the other image.
-    Arguments as for ``found_fraction``; 0 where no cell has a target.
+    Arguments as for ``found_fraction``; 0 if no cell has a target.
     """
     losses = []
     for table, points in ((scores, targets[0]), (scores.T, targets[1])):

@@ -129,7 +129,7 @@ def _first_quad(
 
 
 def _second_quad(quad: np.ndarray, rng: np.random.Generator, config: HomographyConfig) -> np.ndarray:
-    """The corners of another view near the first: turned, scaled, moved and bent."""
+    """The corners of another view near the first: rotated, scaled, moved and distorted."""
     centre, side = quad.mean(axis=0), np.ptp(quad, axis=0)
     angle = np.radians(config.rotation_deg) * rng.standard_normal()
     zoom = config.max_zoom ** rng.uniform(-1, 1)
@@ -153,7 +153,7 @@ def _overlap(view1_from_view0: np.ndarray, size: tuple[int, int]) -> float:
 
 
 def _warped(image: np.ndarray, view_from_photo: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A view of the photo before a background, smoothed where it shrinks the photo, and where it shows it."""
+    """A view of the photo in front of a background, smoothed if it is reduced, and the mask of the photo."""
     size = background.shape[1::-1]
     middle = np.linalg.solve(view_from_photo, [size[0] / 2, size[1] / 2, 1])
     shrink = 1 / max(_local_scale(view_from_photo, middle[:2] / middle[2]), 1e-3)

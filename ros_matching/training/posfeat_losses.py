@@ -1,7 +1,7 @@
-"""Losses of the description network: where in the other image is a point's descriptor found?
+"""Losses of the description network, on the position of a point's descriptor in the other image.
 
-``contrastive`` is for pairs with known correspondences, ``epipolar`` PoSFeat's for pairs of which only the poses are
-known (section 3.2 of the paper, the line-to-window search, equations 1 to 8). Maps are (B, D, h, w), not normalised;
+``contrastive`` is for pairs with known correspondences, ``epipolar`` (PoSFeat's) is for pairs of known poses without
+depth (section 3.2 of the paper, the line-to-window search, equations 1 to 8). Maps are (B, D, h, w), not normalised;
 points (B, N, 2) in pixels; ``sample`` reads unit descriptors (B, N, D) off a map, as inference does.
 """
 
@@ -131,7 +131,7 @@ def _lines(points: Tensor, fundamental: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _best_on_line(queries: Tensor, reference: Tensor, lines: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """The most similar of equidistant points of each line within the image (B, N, 2), normalised; is there a line?"""
+    """Return the most similar of equidistant points of each line (B, N, 2), normalised, and True for existing lines."""
     a, b, c = lines.unbind(dim=2)
     width, height = (2 * half).unbind()
     tiny = torch.finfo(lines.dtype).tiny

@@ -55,7 +55,7 @@ class RealViews:
     ) -> None:
         """``sequence`` is a folder in the layout of ``io.folder``; ``frames`` selects some of it, by name and length.
 
-        To validate, give ``evaluation.data_split.validation_frames``. Raises ``TrainingError`` where nothing is left.
+        To validate, give ``evaluation.data_split.validation_frames``. Raises ``TrainingError`` if nothing is left.
         """
         self.config = config
         path = Path(sequence).resolve()

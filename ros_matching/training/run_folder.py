@@ -43,9 +43,11 @@ class RunFolder:
         return {"recipe": self.recipe.name, **asdict(self.recipe.config)}
 
     def begin(self) -> None:
-        """Start a new run, where there is none yet."""
+        """Start a new run, if there is none yet."""
         if self._checkpoint.exists():
-            raise TrainingError(f"{self.folder} holds a run already: --resume goes on with it, --out takes another")
+            raise TrainingError(
+                f"{self.folder} already contains a run: continue it with --resume, or give another --out"
+            )
         if self.writes:
             write_atomic(self.folder / "config.json", json.dumps(self._asked, indent=2) + "\n")
 

@@ -176,7 +176,7 @@ def overlap(
     step: int = 8,
     tolerance: float = 0.05,
 ) -> Tensor:
-    """Return the fraction (...) of the surface in a that is visible in b; 0 where no depth is known.
+    """Return the fraction (...) of the surface in a that is visible in b; 0 if no depth is known.
 
     Arguments as for ``project_points``; measured at every ``step``-th pixel of a with known depth.
     """

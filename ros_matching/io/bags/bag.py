@@ -88,7 +88,7 @@ class Bag:
             first += count
 
     def decode(self, record: Record) -> Any:
-        """The message of a record; raises ``SourceError`` where it cannot be read or decoded."""
+        """The message of a record; raises ``SourceError`` if it cannot be read or decoded."""
         if record.channel is None:
             raise SourceError(record.reason)
         if record.channel not in self._decoders:

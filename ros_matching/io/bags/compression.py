@@ -58,7 +58,7 @@ class BlockReader:
         self.crc = 0
 
     def read(self, count: int) -> bytes:
-        """The next ``count`` bytes; raises ``SourceError`` where the block ends before, or ``count`` is absurd."""
+        """The next ``count`` bytes; raises ``SourceError`` if the block ends before, or ``count`` is absurd."""
         if count > MAX_MESSAGE_BYTES:
             raise SourceError(f"a record of {count} bytes is stated; at most {MAX_MESSAGE_BYTES} are read")
         self._fill(count)
@@ -134,7 +134,7 @@ class BlockReader:
 
 
 def inflate(data: bytes) -> bytes:
-    """The message of compressed bytes (rosbag2's compression by message); ``SourceError`` where damaged."""
+    """The message of compressed bytes (rosbag2's compression by message); ``SourceError`` if damaged."""
     reader = BlockReader(BytesIO(data), len(data), compression_of(data))
     message = bytearray()
     while piece := reader.read_some():

@@ -57,7 +57,7 @@ def is_bag(path: Path) -> bool:
 
 
 def open_files(path: Path) -> BagFiles:
-    """Open the files of a bag; raises ``SourceError`` where none can be read."""
+    """Open the files of a bag; raises ``SourceError`` if none can be read."""
     bag = BagFiles()
     errors = []
     for file in [path] if path.is_file() else _listed(path, bag.notes):

@@ -54,7 +54,7 @@ class McapStorage(BlockStorage):
         self._blocks.sort(key=lambda block: block.start_ns)
 
     def _read_summary(self, file: BinaryIO) -> bool:
-        """Index the file by its summary; False where it has none, or one that leaves messages out."""
+        """Index the file by its summary; False if it has none, or one that leaves messages out."""
         if self._size < len(MAGIC) + _TAIL_BYTES:
             return False
         file.seek(self._size - _TAIL_BYTES)
@@ -192,7 +192,7 @@ class McapStorage(BlockStorage):
 
 
 class _Fields:
-    """The fields of a record, one after the other; ``struct.error`` where it is too short."""
+    """The fields of a record, one after the other; ``struct.error`` if it is too short."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

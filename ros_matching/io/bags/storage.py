@@ -143,13 +143,13 @@ class BlockStorage(ABC):
 
     @abstractmethod
     def _index(self, file: BinaryIO) -> None:
-        """Fill ``channels`` and ``_blocks`` from the file; sets ``damage`` where it is not whole."""
+        """Fill ``channels`` and ``_blocks`` from the file; sets ``damage`` if it is not whole."""
 
     @abstractmethod
     def _messages(self, file: BinaryIO, block: Block, channels: Collection[int] | None) -> Iterator[Message]:
         """The messages of a block in the order of the file: all without their data for ``None``.
 
-        Adds channels that are declared in the block. Raises ``SourceError`` where the block is damaged.
+        Adds channels that are declared in the block. Raises ``SourceError`` if the block is damaged.
         """
 
 

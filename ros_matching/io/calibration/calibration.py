@@ -93,7 +93,7 @@ _MAX_OFF_CENTER = 0.2  # of a side of the image
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration of a camera; ``image_size`` (width, height) is ``None`` where the file does not state it.
+    """The calibration of a camera; ``image_size`` (width, height) is ``None`` if the file does not state it.
 
     ``origin`` names the file in errors and reports. ``body_from_camera`` (4, 4) are the extrinsics in EuRoC's files.
     ``depth_units_per_metre`` is stated by a few files (``DepthMapFactor``). ``is_y_up``: the file's camera frame has
@@ -192,7 +192,7 @@ def distortion_model(origin: str, name: Any) -> DistortionModel:
 
 
 def lens_of_names(origin: str, names: Iterable[Any], *, is_fisheye: bool = False) -> str | None:
-    """The one lens model that the names of a file agree on, or ``None`` where they name a projection alone.
+    """The one lens model that the names of a file agree on, or ``None`` if they name a projection alone.
 
     A name for images without distortion is returned unchanged, so that coefficients with it are an error.
     """

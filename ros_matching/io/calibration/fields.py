@@ -128,7 +128,7 @@ def _leaves(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[st
 
 
 def _plain_numbers(value: Any) -> list[float] | None:
-    """The numbers of a leaf, or ``None`` where it is not made of numbers alone."""
+    """The numbers of a leaf, or ``None`` if it is not made of numbers alone."""
     try:
         return numbers("", "", value).tolist()
     except CalibrationError:

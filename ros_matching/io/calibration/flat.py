@@ -76,7 +76,7 @@ def read_flat(
 
 
 def _depth_units(origin: str, value: Any) -> float | None:
-    """Units a metre; some settings give 1.0 where the depth is in metres already, which images of integers are not."""
+    """Units a metre; some settings give 1.0 if the depth is in metres already, which images of integers are not."""
     units = number(origin, "the depth units a metre", value)
     if not 0 < units < 1e6:
         raise CalibrationError(f"{origin}: expected a positive number of depth units a metre, got {units:g}")

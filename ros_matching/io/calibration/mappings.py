@@ -71,7 +71,7 @@ def _number_of(name: str) -> str:
 
 
 def _cameras(content: Mapping[str, Any]) -> dict[str, Read]:
-    """A reader for each camera of the content, by name; empty where there is none."""
+    """A reader for each camera of the content, by name; empty if there is none."""
     kinds = (_kalibr, _basalt, _depthai, _camodocal, _transforms, _stereo, _single, _prefixed, _zed)
     return next((cameras for kind in kinds if (cameras := kind(content))), {})
 

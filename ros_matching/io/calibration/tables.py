@@ -128,7 +128,7 @@ def read_ost(origin: str, lines: Sequence[str]) -> Calibration:
 
 
 def number_rows(lines: Sequence[str]) -> list[list[float]] | None:
-    """The numbers of each line, whatever separates them, or ``None`` where there is anything else."""
+    """The numbers of each line, whatever separates them, or ``None`` if there is anything else."""
     rows = []
     for line in lines:
         cells = re.sub(r"[\[\](),;]", " ", line).split()

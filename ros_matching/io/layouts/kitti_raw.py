@@ -159,7 +159,7 @@ def _stamps(path: Path, files: list[Path]) -> list[int]:
 
 
 def _poses(drive: Path, rig: _Rig, camera: str, images: list[Path], stamps_ns: list[int]) -> list[np.ndarray | None]:
-    """``world_from_camera`` of the images, ``None`` where the drive has none."""
+    """``world_from_camera`` of the images, ``None`` if the drive has none."""
     packets = sorted((drive / "oxts" / "data").glob("*.txt"))
     if not packets:
         return [None] * len(images)

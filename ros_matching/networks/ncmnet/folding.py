@@ -27,7 +27,7 @@ def folded(network: nn.Module) -> nn.Module:
 
 
 class _FoldedContextNorm(nn.Module):
-    """Context normalisation with the scale and the shift that batch normalisation comes down to."""
+    """Context normalisation with the scale and the shift of the folded batch normalisation."""
 
     def __init__(self, norm: ContextNorm) -> None:
         super().__init__()

@@ -165,7 +165,7 @@ class DepthEstimator:
         return torch.stack(images, dim=1)
 
     def _projections(self, cameras: Sequence[Camera], poses: Sequence[np.ndarray]) -> Tensor:
-        """``K [R|t]`` (1, N, 4, 4) from reference coordinates: small numbers, whose rounding does no harm."""
+        """``K [R|t]`` (1, N, 4, 4) from reference coordinates, which are small enough for float32."""
         projections = np.stack(poses)
         for projection, camera in zip(projections, cameras, strict=True):
             projection[:3] = camera.matrix @ projection[:3]
