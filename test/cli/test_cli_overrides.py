@@ -14,7 +14,7 @@ from ros_matching.errors import ConfigError
 @dataclass(frozen=True)
 class EngineConfig(Config):
     cylinders: int = parameter(4, "how many cylinders", minimum=1, maximum=16)
-    stroke: float = parameter(8.5, "stroke in centimetres", minimum=1)
+    stroke: float = parameter(8.5, "stroke in centimetres", minimum=1, former_name="lift")
     turbo: bool = parameter(False, "whether there is a turbocharger")
     fuel: str = parameter("petrol", "kind of fuel", choices=("petrol", "diesel"), former_name="energy")
 
@@ -25,6 +25,10 @@ class WheelConfig(Config):
 
 
 SECTIONS = {"engine": EngineConfig, "wheel": WheelConfig}
+
+
+def test_a_number_by_its_former_name_is_parsed():
+    assert configs_from(["engine.lift=9.5"], SECTIONS)["engine"].stroke == 9.5
 
 
 def test_without_overrides_the_defaults_hold():

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.ros
 class SampleConfig(Config):
     """Settings of every kind."""
 
-    count: int = parameter(3, "how many", minimum=1, maximum=10)
+    count: int = parameter(3, "how many", minimum=1, maximum=10, former_name="number")
     share: float = parameter(0.5, "how much of it", minimum=0)
     mode: str = parameter("slow", "how", choices=("slow", "fast"))
     loud: bool = parameter(False, "whether it can be heard")
@@ -102,3 +102,9 @@ def test_changes_are_tried_before_they_are_made(make_node):
     assert read_config(node, SampleConfig) == SampleConfig()
     with pytest.raises(ConfigError, match="must be one of"):
         read_config(node, SampleConfig, changes=[Parameter("mode", value="sideways")])
+
+
+def test_a_number_by_its_former_name_is_taken(make_node):
+    node = make_node(**{"part.number": 5})
+    declare_config(node, SampleConfig, "part.")
+    assert read_config(node, SampleConfig, "part.").count == 5
