@@ -12,9 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 LIST = Path(__file__).resolve().parent.parent / "test" / "slow_tests.txt"
-LIMIT_S = 0.7
+LIMIT_S = 0.5
 """Tests are slow if they take longer, with all their parameters and their setup."""
-_LINE = re.compile(r"^(\d+\.\d+)s (?:call|setup|teardown) +(\S+?\.py)::(\w+)", re.MULTILINE)
+_LINE = re.compile(r"^(\d+\.\d+)s (?:call|setup|teardown) +(\S+?\.py)(?:::\w+)*?::(\w+)(?=\[|\s*$)", re.MULTILINE)
 
 
 def seconds_by_test(log: str) -> Counter[str]:
