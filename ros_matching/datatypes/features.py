@@ -159,7 +159,7 @@ class ImageTransform:
             raise DataTypeError(f"ImageTransform.region0 must run from (u, v) to a larger (u, v), got {self.region0}")
 
     def map_points(self, points_px: np.ndarray) -> np.ndarray:
-        """Pixels (N, 2) of image 0 in image 1; NaN beyond a homography's horizon, as seen from the region's middle."""
+        """Pixels (N, 2) of image 0 in image 1; NaN beyond a homography's horizon, by the centre of the region."""
         matrix, middle = self.image1_from_image0, np.reshape(self.region0, (2, 2)).mean(axis=0)
         if self.spline is not None:
             points_px = _spline_basis((points_px - middle) / (self.region0[2:] - middle)) @ self._spline_coefficients

@@ -65,9 +65,9 @@ class BundleObservations:
         """Project points (P, 3) by poses (C, 4, 4) and compare with the observations."""
         camera = self.camera
         local = np.empty((3, len(self.point_index)))
-        seen = points[self.point_index].T
+        observed = points[self.point_index].T
         for pose, start, end in zip(poses, self.starts[:-1], self.starts[1:], strict=True):
-            np.matmul(pose[:3, :3], seen[:, start:end], out=local[:, start:end])
+            np.matmul(pose[:3, :3], observed[:, start:end], out=local[:, start:end])
             local[:, start:end] += pose[:3, 3:]
         behind = local[2] <= _MIN_DEPTH
         inverse_depth = np.divide(1.0, local[2], out=np.zeros(len(behind)), where=~behind)

@@ -46,8 +46,8 @@ def triangulate_relative(
     rays0 = camera0.unproject(points0)
     turned = rays0 @ camera1_from_camera0[:3, :3].T
     depth0, depth1, parallel = _ray_depths(turned, camera1.unproject(points1), translation)
-    seen = (depth0 > 0) & (depth1 > 0) & ~parallel
-    return np.where(seen[:, None], depth0[:, None] * rays0, np.nan)
+    in_front = (depth0 > 0) & (depth1 > 0) & ~parallel
+    return np.where(in_front[:, None], depth0[:, None] * rays0, np.nan)
 
 
 def correct_matches(fundamental: np.ndarray, points0: np.ndarray, points1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ros_matching.matching.pipeline import MatchingPipeline
 
-DEFAULT = "posfeat+ncnet+ncmnet"  # what "default" stands for
+DEFAULT = "posfeat+ncnet+ncmnet"  # the matcher "default"
 CLASSICAL = ("sift", "orb")
 LEARNED = (
     "posfeat",

@@ -52,5 +52,5 @@ class MatcherConfig(Config):
         return options
 
     def load(self) -> MatchingPipeline:
-        """Load the matcher; raises what ``load_matcher`` does."""
+        """Load the matcher; raises the errors of ``load_matcher``."""
         return load_matcher(self.matcher, device=self.device, **self.options())

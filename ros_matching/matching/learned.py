@@ -56,7 +56,7 @@ _STAGES = {
 
 
 class LearnedExtractor(FeatureExtractor):
-    """PoSFeat features with what the later stages need: the descriptor map for consensus, its cells for the overlap.
+    """PoSFeat features with the data of later stages: the descriptor map for consensus, its cells for the overlap.
 
     Features stay on the device of the network as tensors.
     """

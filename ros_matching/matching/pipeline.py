@@ -1,4 +1,4 @@
-"""The matching pipeline: what ``load_matcher`` returns, composed of the parts of ``matching.parts``."""
+"""The matching pipeline, the result of ``load_matcher``, composed of the parts of ``matching.parts``."""
 
 from __future__ import annotations
 

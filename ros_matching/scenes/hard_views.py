@@ -202,8 +202,8 @@ def _rendered(
     stage: Stage, poses: np.ndarray, present: np.ndarray | None = None, moves: np.ndarray | None = None
 ) -> ViewPair:
     views = Renderer(stage.scene, CAMERA).render(poses, present=present)
-    seen = views.primitives.numpy()
-    moving = np.zeros(seen.shape, bool) if moves is None else moves[seen] & (seen >= 0)
+    visible = views.primitives.numpy()
+    moving = np.zeros(visible.shape, bool) if moves is None else moves[visible] & (visible >= 0)
     return ViewPair(views.rgb.numpy(), views.depth.numpy(), poses, moving, stage.target)
 
 

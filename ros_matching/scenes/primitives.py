@@ -2,7 +2,7 @@
 
 Conventions, besides those of ``datatypes``: the world's z points up. The local frame of a ``Rectangle`` is like that of
 a camera looking at it: x to the right, y down, z into the surface, so a rectangle at the pose ``world_from_camera``
-moved forward is seen upright. Texture coordinates run along local x and y in metres and are centred on the surface.
+moved forward appears upright. Texture coordinates run along local x and y in metres and are centred on the surface.
 """
 
 from __future__ import annotations

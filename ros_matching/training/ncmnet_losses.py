@@ -1,6 +1,6 @@
 """Losses of NCMNet: inlier classification at five outputs, and the epipolar geometry of the result.
 
-The published training stops there. ``SupervisionConfig`` adds what the paper describes but its code leaves untrained:
+The published training stops there. ``SupervisionConfig`` adds the losses that the paper describes but its code omits:
 the preliminary weights, by the same classification, and the global-graph spaces, by neighbourhood components analysis
 (Goldberger et al. 2004), because they only define the neighbours of matches.
 """

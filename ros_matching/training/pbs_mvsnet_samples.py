@@ -14,7 +14,7 @@ from torch import Tensor
 from ros_matching.errors import TrainingError
 from ros_matching.io.images import read_image
 from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, feature_intrinsics
-from ros_matching.networks.pbs_mvsnet.warping import seen_in_source
+from ros_matching.networks.pbs_mvsnet.warping import visible_in_source
 from ros_matching.training.pbs_mvsnet_planes import draw, random_scene
 from ros_matching.training.photometric import PhotometricConfig, distort
 from ros_matching.training.recorded_views import RealViews, RealViewsConfig
@@ -41,7 +41,7 @@ def training_sample(views: ViewTuple, rng: np.random.Generator) -> dict[str, Ten
     else:
         near, far = torch.quantile(known, torch.tensor([_QUANTILE, 1 - _QUANTILE]).double()).tolist()
     range_ = torch.tensor([near / np.exp(rng.uniform(0.02, 0.5)), far * np.exp(rng.uniform(0.02, 0.5))])
-    is_visible = _seen(depth, intrinsics, camera_from_world)
+    is_visible = _visible(depth, intrinsics, camera_from_world)
     return {
         "images": views["images"],
         "projections": projections.float(),
@@ -64,10 +64,10 @@ def distorted(images: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()
 
 
-def _seen(depth: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tensor:
+def _visible(depth: Tensor, intrinsics: Tensor, camera_from_world: Tensor) -> Tensor:
     """Return (h, w) bool, True for points inside at least one source; the world is the reference camera."""
     sources = zip(intrinsics[1:], camera_from_world[1:], strict=True)
-    visible = [seen_in_source(depth, intrinsics[0], matrix, pose, tuple(depth.shape)) for matrix, pose in sources]
+    visible = [visible_in_source(depth, intrinsics[0], matrix, pose, tuple(depth.shape)) for matrix, pose in sources]
     return torch.stack(visible).any(dim=0)
 
 

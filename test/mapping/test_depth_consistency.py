@@ -4,7 +4,7 @@ import torch
 from plane_views import CAMERA_FROM_WORLD, SIZE, K, plane_depth
 
 from ros_matching.mapping.depth_consistency import is_consistent, reproject
-from ros_matching.networks.pbs_mvsnet.warping import seen_in_source
+from ros_matching.networks.pbs_mvsnet.warping import visible_in_source
 
 MATRIX = torch.from_numpy(K)
 SOURCE_FROM_REFERENCE = torch.from_numpy(CAMERA_FROM_WORLD[1])  # the reference is the world
@@ -27,7 +27,7 @@ def agrees(depth: torch.Tensor, source_depth: torch.Tensor, error_px: float = 1.
 def test_true_depths_reproject_to_their_pixels(plane):
     depth, source_depth = depths(plane)
     pixels, back = there_and_back(depth, source_depth)
-    seen = seen_in_source(depth, MATRIX, MATRIX, SOURCE_FROM_REFERENCE, SIZE)
+    seen = visible_in_source(depth, MATRIX, MATRIX, SOURCE_FROM_REFERENCE, SIZE)
     assert 0.6 < seen.double().mean() < 1
     v, u = np.mgrid[: SIZE[0], : SIZE[1]]
     np.testing.assert_allclose(pixels[0][seen], u[seen.numpy()], atol=1e-3)  # depth is not quite linear in pixels
@@ -74,6 +74,6 @@ def test_sources_of_another_size_and_calibration():
     n = CAMERA_FROM_WORLD[1][:3, :3] @ normal
     source_depth = torch.from_numpy((distance + n @ CAMERA_FROM_WORLD[1][:3, 3]) / (rays @ n))
     back = reproject(depth, MATRIX, source_depth, other, SOURCE_FROM_REFERENCE)
-    seen = seen_in_source(depth, MATRIX, other, SOURCE_FROM_REFERENCE, (51, 61))
+    seen = visible_in_source(depth, MATRIX, other, SOURCE_FROM_REFERENCE, (51, 61))
     assert torch.equal(is_consistent(depth, *back, 0.05, 0.001), seen)
     assert seen.any()

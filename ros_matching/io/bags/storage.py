@@ -1,8 +1,9 @@
 """The messages of one file of a bag: base of the readers of the three formats.
 
-A file is indexed once, when it is opened: the number of messages by channel and block. So rows of a topic are
-selected without decompressing the blocks between, and a file that was cut off is read as far as it goes. rosbags reads
-only complete files of one profile, and memory by what their headers state; it decodes the messages (``decoding``).
+A file is indexed once, when it is opened: the number of messages by channel and block. So rows of a topic are selected
+without decompressing the blocks between, and a file that was cut off is read as far as it goes. rosbags reads only
+complete files of one profile, and allocate memory by the sizes in their headers; it decodes the messages
+(``decoding``).
 """
 
 from __future__ import annotations

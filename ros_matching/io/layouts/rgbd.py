@@ -42,7 +42,7 @@ def open_icl_nuim(path: Path, *, calibration: Path | None = None, fps: float | N
     """Open ICL-NUIM (Handa et al., ICRA 2014) in its TUM-compatible form: ``rgb/N.png``, ``depth/N.png``.
 
     The poses (``*.gt.freiburg``) begin with the number of their image. They are of a camera whose y axis points up, in
-    a world of the same kind, both left-handed: that is what the negative fy (-480) on the web page means. Here both
+    a world of the same kind, both left-handed: hence the negative fy (-480) on the web page. Here both
     are mirrored, so that y points down and fy is 480, as the images are stored. Depth has 5000 units a metre. There are
     no stamps: image N comes N frames after the first, at ``fps``.
     """

@@ -20,7 +20,7 @@ from ros_matching.networks.pbs_mvsnet.network import FEATURE_STRIDE, BSMVSNet
 from ros_matching.networks.pbs_mvsnet.photometric_refinement import Refined, refine
 from ros_matching.networks.pbs_mvsnet.regression import depth_hypotheses, sparse_prior
 from ros_matching.networks.pbs_mvsnet.regularization import STRIDE
-from ros_matching.networks.pbs_mvsnet.warping import seen_in_source
+from ros_matching.networks.pbs_mvsnet.warping import visible_in_source
 
 _REFINED_HYPOTHESES = 2  # how far the refinement goes
 _MAX_LEVELS = 4
@@ -116,8 +116,8 @@ class DepthEstimator:
             depth = refined.inverse.reciprocal().clamp(depths[0, 0], depths[0, -1])
             confidence = confidence * refined.agreement
         depth, confidence = depth.cpu(), confidence.cpu()
-        seen = _seen(depth.double(), feature_cameras, poses)
-        return DepthMap(torch.where(seen, depth, torch.nan).numpy(), (confidence * seen).numpy(), camera)
+        visible = _visible(depth.double(), feature_cameras, poses)
+        return DepthMap(torch.where(visible, depth, torch.nan).numpy(), (confidence * visible).numpy(), camera)
 
     def _prior(self, view: Keyframe, camera: Camera, hypotheses: Tensor, size: Sequence[int]) -> Tensor | None:
         """Return the prior (1, D, h, w) of a view's sparse points, for padded images of ``size`` (height, width)."""
@@ -203,14 +203,14 @@ def _at_level(camera: Camera, level: int) -> Camera:
     return camera.scaled(-(-camera.width // 2**level), -(-camera.height // 2**level)) if level else camera
 
 
-def _seen(depth: Tensor, cameras: Sequence[Camera], poses: Sequence[np.ndarray]) -> Tensor:
+def _visible(depth: Tensor, cameras: Sequence[Camera], poses: Sequence[np.ndarray]) -> Tensor:
     """Return (h, w) bool, True for points inside at least one source image."""
     intrinsics = [torch.from_numpy(camera.matrix) for camera in cameras]
-    seen = torch.zeros(depth.shape, dtype=torch.bool)
+    visible = torch.zeros(depth.shape, dtype=torch.bool)
     for camera, matrix, pose in zip(cameras[1:], intrinsics[1:], poses[1:], strict=True):
         size = (camera.height, camera.width)
-        seen |= seen_in_source(depth, intrinsics[0], matrix, torch.from_numpy(pose), size)
-    return seen
+        visible |= visible_in_source(depth, intrinsics[0], matrix, torch.from_numpy(pose), size)
+    return visible
 
 
 def _check(reference: Keyframe, sources: Sequence[Keyframe], depth_range: tuple[float, float], sampling: str) -> None:

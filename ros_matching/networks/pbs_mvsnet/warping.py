@@ -82,7 +82,7 @@ def is_inside(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
     return (u >= 0) & (u <= size[1] - 1) & (v >= 0) & (v <= size[0] - 1)
 
 
-def seen_in_source(
+def visible_in_source(
     depth: Tensor, intrinsics: Tensor, source_intrinsics: Tensor, source_from_reference: Tensor, size: tuple[int, ...]
 ) -> Tensor:
     """Return (h, w) bool, True for reference pixels whose point is inside a source image of ``size``."""
