@@ -1,4 +1,4 @@
-"""The whole sweep but for what is learned: planes whose features are known exactly, and the cost they give."""
+"""The plane sweep on planes whose features are known exactly, without learned parts."""
 
 import numpy as np
 import pytest
