@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 LIST = Path(__file__).resolve().parent.parent / "test" / "slow_tests.txt"
-LIMIT_S = 0.5
+LIMIT_S = 0.35
 """Tests are slow if they take longer, with all their parameters and their setup."""
 _LINE = re.compile(r"^(\d+\.\d+)s (?:call|setup|teardown) +(\S+?\.py)(?:::\w+)*?::(\w+)(?=\[|\s*$)", re.MULTILINE)
 
