@@ -65,7 +65,7 @@ class TrackingConfig(Config):
         3, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
     )
     reinitialize_after: int = parameter(
-        20, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000
+        5, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000
     )
 
     def threshold_px(self, camera: Camera) -> float:

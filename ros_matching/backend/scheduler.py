@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -13,6 +14,8 @@ Result = TypeVar("Result")
 
 # On one CPU the tracker, whose time is the delay of a pose, goes first.
 _NICENESS = 5
+# The interpreter's default of 5 ms is the time that each of the tracker's many short calls may wait for the lock.
+_SWITCH_INTERVAL_S = 2e-4
 
 
 class Scheduler(Protocol[Result]):
@@ -89,6 +92,7 @@ class ThreadScheduler(Generic[Result]):
     def submit(self, job: Callable[[], Result]) -> None:
         """Run the job in the thread; after a cancelled one, which cannot be interrupted."""
         if self._thread is None:
+            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
             self._thread = threading.Thread(target=self._work, name="back end", daemon=True)
             self._thread.start()
         self._running += 1

@@ -13,10 +13,12 @@ from ros_matching.cli.over_ros import NodeSettings, run_over_ros
 from ros_matching.matching import CLASSICAL, DEFAULT, MATCHERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ros_matching.datatypes import Camera, Frame
     from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun
+    from ros_matching.io.calibration import UsedCalibration
+    from ros_matching.io.faults import FrameFault
     from ros_matching.io.source import FrameSource
 
 DEFAULT_SOURCE = "scene:room?frames=200&fps=10&width=320&height=240"
@@ -139,9 +141,11 @@ class _InMemory:
 
         self.name: str = source.name
         self.camera: Camera = source.camera
+        self.calibration: UsedCalibration = source.calibration
         self._frames = list(
             tqdm(source, total=len(source), unit="frame", desc="rendering", disable=hides_progress(quiet))
         )
+        self.faults: Sequence[FrameFault] = source.faults
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -14,6 +14,11 @@ own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
    the first keyframe, without error; the scale of its map is the unit. While only one keyframe is fixed, nothing fixes
    the scale, and the window as a whole is as uncertain in it as its depths are against its baselines.
 
+4. Systematic errors. An error of all observations neither averages out nor shows in the residuals. A fraction of the
+   noise beyond that of perfect images is assumed to be systematic. It is added to every pose; and from keyframe to
+   keyframe, in proportion to their number, to rotation, position and scale, to the scale relative to the disparity
+   between keyframes.
+
 ``CALIBRATION`` holds factors on these variances: matches that pulled on the pose but are no inliers are missing among
 the landmarks, and a window is not the whole past. They were found on two rendered sequences and on hololens_000, on
 which two front ends must differ by as much as both say, and checked on others (docs/benchmarks.md).
@@ -21,6 +26,7 @@ which two front ends must differ by as much as both say, and checked on others (
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +38,12 @@ from ros_matching.geometry.bundle_covariance import BundleCovariance, step_lengt
 from ros_matching.geometry.se3 import invert, local, skew
 from ros_matching.uncertainty.pose_estimate import Influences, PoseEstimate, difference_noise
 
+# Systematic errors, as of the calibration, a rolling shutter or moving objects, do not average out over landmarks, and
+# persist from image to image. They are assumed to be a fraction of the noise that exceeds that of perfect images.
+_CLEAN_STD_PX = 0.12
+# Keyframes over which they persist, and their largest effect on the scale from one keyframe to the next.
+_PERSISTENCE = 50
+_MAX_SCALE_STD = 0.05
 # Standard deviations of the place of a map that starts after a loss: position in typical depths, rotation in radians,
 # relative scale.
 _LOSS_STDS = 1.0, 1.0, 0.5
@@ -39,14 +51,20 @@ _LOSS_STDS = 1.0, 1.0, 0.5
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on variances: of the landmarks' noise, the window's common error, and what it adds to the drift."""
+    """Factors on variances: of the landmarks' noise, the window's common error, and what it adds to the drift.
+
+    ``systematic_pose`` and ``systematic_drift`` are fractions of the excess noise: systematic errors of a pose, and of
+    a keyframe against the one before. Zero for noise that is known to be white.
+    """
 
     noise: float = 1.0
     common: float = 1.0
     drift: float = 1.0
+    systematic_pose: float = 0.0
+    systematic_drift: float = 0.0
 
 
-CALIBRATION = Calibration(noise=1.3, common=2.0, drift=2.0)
+CALIBRATION = Calibration(noise=1.3, common=2.0, drift=2.0, systematic_pose=0.4, systematic_drift=0.5)
 
 
 class PoseUncertainty:
@@ -60,12 +78,16 @@ class PoseUncertainty:
         self._free_scale = 0.0
         self._map: BundleCovariance | None = None
         self._landmark_ids = np.zeros(0, np.intp)
+        self._excess_px = 0.0  # noise beyond that of perfect images
+        self._systematic = np.zeros(6)  # standard deviations of a pose by systematic errors
+        self._steps: dict[int, int] = {}  # keyframes over which they have accumulated, by id
 
     def start_map(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
         """Start with a new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
         self._drift = {keyframe.id: drift}
         self._anchor, self._map, self._free_scale = keyframe, None, 0.0
         self._landmark_ids = np.zeros(0, np.intp)
+        self._systematic, self._steps = np.zeros(6), {keyframe.id: 0}
         self._version += 1
 
     @property
@@ -93,20 +115,39 @@ class PoseUncertainty:
         window = adjusted.window
         self._map = adjusted.covariance
         self._landmark_ids = window.landmarks
+        self._excess_px = float(np.sqrt(max(self._map.std_px**2 - _CLEAN_STD_PX**2, 0.0)))
+        self._systematic = self._calibration.systematic_pose * self._pose_stds(local_map)
         for keyframe in local_map.keyframes:
             if keyframe.id not in self._drift:  # one that no adjustment moved yet
                 self._drift[keyframe.id] = self._carried(keyframe.center)
         self._propagate_drift(local_map, window)
         alive = {keyframe.id for keyframe in local_map.keyframes} | {self._anchor.id}
         self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
+        self._steps = {id: steps for id, steps in self._steps.items() if id in alive}
 
     def rescale(self, factor: float) -> None:
         """Multiply all lengths by ``factor``, as the scale was measured; its drift starts from zero."""
         lengths = np.append(step_lengths(factor, 1), 0.0)
         self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
         self._free_scale = 0.0
+        self._systematic = self._systematic * lengths[:6]
         if self._map is not None:
             self._map = self._map.rescaled(factor)
+
+    def _pose_stds(self, local_map: LocalMap) -> np.ndarray:
+        """Standard deviations (6,) of a pose if all observations are off together by the excess noise."""
+        angle = self._excess_px / local_map.camera.fx
+        return np.repeat([angle * local_map.typical_depth, angle], 3)
+
+    def _systematic_drift(self, local_map: LocalMap, keyframes: list[MapKeyframe]) -> np.ndarray:
+        """Standard deviations (7,) of what systematic errors add from one keyframe to the next."""
+        baselines = [np.linalg.norm(b.center - a.center) for a, b in itertools.pairwise(keyframes)]
+        disparity_px = local_map.camera.fx * np.median(baselines) / local_map.typical_depth if baselines else 0.0
+        stds = self._calibration.systematic_drift * np.append(
+            self._pose_stds(local_map), self._excess_px / max(disparity_px, 1e-9)
+        )
+        stds[6] = min(stds[6], _MAX_SCALE_STD)
+        return stds
 
     def _propagate_drift(self, local_map: LocalMap, window: AdjustmentWindow) -> None:
         """Propagate the drift of the newest fixed keyframe of a window to those that move."""
@@ -120,8 +161,14 @@ class PoseUncertainty:
             self._free_scale = float(added[-1][6, 6])
             for own in added:
                 own[6] = own[:, 6] = 0.0
-        for keyframe, own in zip(moving, added, strict=True):
-            self._drift[keyframe.id] = self._carried(keyframe.center) + own
+        systematic = np.diag(self._systematic_drift(local_map, [self._anchor, *moving]) ** 2)
+        start = self._steps.get(self._anchor.id, _PERSISTENCE)
+        for number, (keyframe, own) in enumerate(zip(moving, added, strict=True), 1):
+            # A persistent error grows in proportion to the keyframes, its variance with their square.
+            steps = min(start + number, _PERSISTENCE)
+            growth = steps**2 - start**2 + 2 * _PERSISTENCE * (start + number - steps)
+            self._steps[keyframe.id] = steps
+            self._drift[keyframe.id] = self._carried(keyframe.center) + own + growth * systematic
 
     def estimate(
         self,
@@ -155,7 +202,7 @@ class PoseUncertainty:
             found.places,
             np.sqrt(self._calibration.noise) * found.influences,
             self._by_map(landmark_ids, found.gains, found.by_point),
-            np.zeros((6, 6)),
+            np.diag(self._systematic**2),
         )
 
     def estimate_with_covariance(self, camera_from_world: np.ndarray, covariance: np.ndarray) -> PoseEstimate:

@@ -109,6 +109,14 @@ def test_realtime_counts_every_frame_once(recording, tmp_path):
     assert report["frames"] + report["dropped"] == 12
 
 
+def test_realtime_renders_a_scene_before_it_is_replayed(tmp_path):
+    source = "scene:room?frames=8&fps=10&width=160&height=120"
+    run_demo("--source", source, "--matcher", "orb", *ALONE, "--realtime", "--out", tmp_path)
+    report = report_of(tmp_path)
+    assert report["frames"] >= 1
+    assert report["frames"] + report["dropped"] == 8
+
+
 def test_node_that_cannot_start_is_reported_with_its_log(recording, tmp_path):
     params = tmp_path / "params.yaml"
     params.write_text("/**:\n  ros__parameters:\n    transport: pigeon\n")
