@@ -47,6 +47,7 @@ class NodeSettings:
         if not self.realtime:
             # A live camera may lose images; here the replay waits for each one.
             parameters["qos_overrides./image.subscription.reliability"] = "reliable"
+            parameters["mapping_thread"] = "false"  # the same results each time
         ros_args = ["--params-file", str(self.params)] if self.params else []
         for name, value in parameters.items():
             ros_args += ["-p", f"{name}:={value}"]
