@@ -75,7 +75,7 @@ class TrackingResult:
             self,
             scale=report.state,
             scale_source=report.source,
-            scale_sigma=report.sigma,
+            scale_sigma=report.std,
             scale_reason=report.reason,
             scale_change=change,
             new_keyframes=tuple(replace(keyframe, scale=report.state) for keyframe in self.new_keyframes),

@@ -260,7 +260,7 @@ class Tracker:
             self._previous = replace(self._previous, estimate=self._previous.estimate.rescaled(change))
             self._motion_model = self._motion_model.rescaled(change)
         # A new measurement concerns the next results, except if the scale is worse than thought.
-        return result.with_scale(before if after.sigma < before.sigma else after, change)
+        return result.with_scale(before if after.std < before.std else after, change)
 
     # Keyframes and the back end
 
@@ -435,7 +435,7 @@ class Tracker:
         """Continue in a new map."""
         local_map, keyframe, views = initial.local_map, initial.keyframe, initial.views
         self._atlas.start_map(local_map, self._uncertainty.drift, self._scale.variance, continues=initial.continues)
-        self._scale.begin(local_map)
+        self._scale.start_map(local_map)
         self._pending.clear()
         self._reference_id, self._previous, self._motion_model = keyframe.id, None, None
         reason = ""

@@ -1,4 +1,4 @@
-"""The scale from depth images that are registered to the camera's."""
+"""Map scale from depth images that are registered to the camera."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.scale_measurement import LocalizedView, NoMeasurement, ScaleMeasurement, robust_log_factor
 
-_REACH_PX = 2  # depth is looked for this far around a keypoint: sensors leave holes, and some have fewer pixels
-_MAX_STEP = 0.05  # a keypoint on an edge of the depth image has two depths; beyond this share it is left out
-_POINT_SIGMA = 0.02  # of a single value: noise of the sensor, and of the landmark
+_REACH_PX = 2  # search radius around a keypoint: sensors leave holes, and some have a lower resolution
+_MAX_STEP = 0.05  # largest relative difference of the depths around a keypoint; more is an edge of the depth image
+_POINT_STD = 0.02  # relative, of a single value: noise of the sensor and of the landmark
 
 
 class DepthScaleSource:
@@ -20,15 +20,15 @@ class DepthScaleSource:
 
     def __init__(self, config: ScaleConfig) -> None:
         self._config = config
-        self.shared_sigma = config.depth_sigma
+        self.shared_std = config.depth_sigma
 
     def reset(self) -> None:
-        """Nothing is remembered."""
+        """Do nothing: the source keeps no state."""
 
     def measure(self, local_map: LocalMap, view: LocalizedView) -> ScaleMeasurement | NoMeasurement:
-        """One ratio a landmark whose depth is known."""
+        """Measure the scale from one ratio per landmark with a known depth."""
         if view.frame.depth is None:
-            return NoMeasurement("no depth image has come with the image", pending=True)
+            return NoMeasurement("no depth image was received with the image", pending=True)
         rows, points = view.landmarks(local_map)
         metres = depth_at(view.frame.depth, view.features.keypoints_px[rows])
         with np.errstate(invalid="ignore"):
@@ -36,16 +36,16 @@ class DepthScaleSource:
         count = np.count_nonzero(known)
         if count < self._config.min_landmarks:
             return NoMeasurement(
-                f"the depth image knows the depth of {count} of {len(rows)} landmarks, between "
+                f"the depth image has a depth for {count} of {len(rows)} landmarks, between "
                 f"{self._config.depth_min_m:g} and {self._config.depth_max_m:g} m; "
                 f"{self._config.min_landmarks} are needed"
             )
-        sigmas = np.full(count, _POINT_SIGMA)
-        return robust_log_factor(points[known, 2], metres[known], sigmas, self.shared_sigma, "the depth image")
+        stds = np.full(count, _POINT_STD)
+        return robust_log_factor(points[known, 2], metres[known], stds, self.shared_std, "the depth image")
 
 
 def depth_at(depth: np.ndarray, points_px: np.ndarray) -> np.ndarray:
-    """The depth (N,) of an image (H, W) at pixels (N, 2); NaN where it is unknown nearby, or on an edge."""
+    """Return the depths (N,) of an image (H, W) at pixels (N, 2); NaN where no depth is near, or on an edge."""
     height, width = depth.shape
     offsets = np.arange(-_REACH_PX, _REACH_PX + 1)
     columns, rows = np.round(points_px).astype(np.intp).T
@@ -56,7 +56,7 @@ def depth_at(depth: np.ndarray, points_px: np.ndarray) -> np.ndarray:
     known = ~np.isnan(patches).all(axis=1)
     values = np.full(len(patches), np.nan)
     near = patches[known]
-    middle = np.nanmedian(near, axis=1)
-    flat = np.nanmax(near, axis=1) - np.nanmin(near, axis=1) < _MAX_STEP * middle
-    values[known] = np.where(flat, middle, np.nan)
+    median = np.nanmedian(near, axis=1)
+    flat = np.nanmax(near, axis=1) - np.nanmin(near, axis=1) < _MAX_STEP * median
+    values[known] = np.where(flat, median, np.nan)
     return values

@@ -1,7 +1,7 @@
-"""The scale from the camera's height over the ground, a plane among the landmarks.
+"""Map scale from the height of the camera above the ground, a plane among the landmarks.
 
-Any large level plane below the camera is taken for the ground if few points lie below it: a camera that sees a table
-top and never the floor measures its height over the table.
+Any large level plane below the camera counts as the ground if few points lie below it. A camera that observes a table
+top and never the floor measures its height above the table.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from ros_matching.geometry.se3 import transform
 from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.scale_measurement import LocalizedView, NoMeasurement, ScaleMeasurement
 
-_KEYFRAMES = 8  # whose landmarks are looked at
+_KEYFRAMES = 8  # newest keyframes whose landmarks are used
 _TRIALS = 300
-_TOLERANCE = 0.03  # of a point from the plane, as a share of the camera's height over it
-_MIN_SPREAD = 0.004  # of the points about the plane, in the same
+_TOLERANCE = 0.03  # inlier distance from the plane, as a fraction of the height of the camera above it
+_MIN_SPREAD = 0.004  # smallest standard deviation of the points about the plane, as the same fraction
 _MIN_POINTS = 25
-_MAX_BELOW = 0.05  # of the points may lie below the ground, as mirror images and errors do
-_MIN_EXTENT = 0.25  # standard deviation of the points along the plane, in heights
-_MAX_DISTANCE = 8.0  # of points from the foot of the camera, in heights: farther ones are seen at a grazing angle
-_MAX_SIGMA = 0.05
+_MAX_BELOW = 0.05  # largest fraction of points below the ground: reflections and errors
+_MIN_EXTENT = 0.25  # smallest standard deviation of the points along the plane, in heights
+_MAX_DISTANCE = 8.0  # horizontal distance of points, in heights: farther ones are observed at a grazing angle
+_MAX_STD = 0.05
 
 
 class GroundScaleSource:
-    """Fits a plane to the landmarks below the camera, and compares the camera's distance from it with its height."""
+    """Fits a plane to the landmarks below the camera, and compares its distance with the height of the camera."""
 
     name = "height"
 
     def __init__(self, config: ScaleConfig, down: Callable[[], np.ndarray | None]) -> None:
-        """``down`` gives the direction (3,) of gravity in the camera, or ``None`` while it is unknown."""
+        """``down`` returns the direction (3,) of gravity in the camera, ``None`` while it is unknown."""
         self._config = config
         self._down = down
-        self.shared_sigma = config.height_sigma
+        self.shared_std = config.height_sigma
 
     def reset(self) -> None:
-        """Nothing is remembered."""
+        """Do nothing: the source keeps no state."""
 
     def measure(self, local_map: LocalMap, view: LocalizedView) -> ScaleMeasurement | NoMeasurement:
-        """The ratio of the heights."""
+        """Measure the scale from the ratio of the two heights."""
         down = self._down()
         if down is None:
-            return NoMeasurement("it is not known how the camera sits on the robot", pending=True)
+            return NoMeasurement("the extrinsics of the camera on the robot are unknown", pending=True)
         recent = [keyframe.observed for keyframe in local_map.keyframes[-_KEYFRAMES:]]
-        seen = np.unique(np.concatenate(recent)) if recent else np.zeros(0, np.intp)
-        points = transform(view.camera_from_world, local_map.positions_of(seen))
+        observed = np.unique(np.concatenate(recent)) if recent else np.zeros(0, np.intp)
+        points = transform(view.camera_from_world, local_map.positions_of(observed))
         plane = find_ground(points, down / np.linalg.norm(down), np.radians(self._config.ground_tilt_deg))
         if plane is None:
-            return NoMeasurement("no ground is seen: no level plane among the landmarks below the camera")
-        height, sigma = plane
-        if sigma > _MAX_SIGMA * height:
-            return NoMeasurement(f"the ground is too uncertain, by {sigma / height:.0%} of its distance")
-        relative = float(np.hypot(sigma / height, self.shared_sigma))
-        return ScaleMeasurement(float(np.log(self._config.camera_height_m / height)), relative)
+            return NoMeasurement("no ground found: no level plane among the landmarks below the camera")
+        height, std = plane
+        if std > _MAX_STD * height:
+            return NoMeasurement(f"the height above the ground is too uncertain: standard deviation {std / height:.0%}")
+        log_std = float(np.hypot(std / height, self.shared_std))
+        return ScaleMeasurement(float(np.log(self._config.camera_height_m / height)), log_std)
 
 
 def find_ground(points: np.ndarray, down: np.ndarray, max_tilt: float) -> tuple[float, float] | None:
-    """The origin's distance from the ground among points (N, 3), and its standard deviation; ``None`` without any.
+    """Return the distance of the origin from the ground among points (N, 3), with its standard deviation, or ``None``.
 
-    ``down`` (3,) is a unit vector, from which the plane's normal differs by at most ``max_tilt`` radians.
+    ``down`` (3,) is a unit vector; the normal of the ground differs from it by at most ``max_tilt`` radians.
     """
     across = np.linalg.svd(down[None])[2][1:]
-    # Coordinates x, y along the level, and depth below the origin.
+    # Horizontal coordinates x, y, and depth below the origin
     local = points @ np.vstack([across, down]).T
     below = local[local[:, 2] > 0]
     if len(below) < _MIN_POINTS:
@@ -75,14 +75,14 @@ def find_ground(points: np.ndarray, down: np.ndarray, max_tilt: float) -> tuple[
 
 
 def _best_plane(local: np.ndarray, below: np.ndarray, max_slope: float) -> np.ndarray | None:
-    """a, b, c of depth = a x + b y + c with the most points, and few points below it; by random triples."""
+    """Find depth = a x + b y + c with most inliers and few points below it (RANSAC); returns (a, b, c)."""
     rng = np.random.default_rng(len(below))
     triples = below[rng.integers(0, len(below), (_TRIALS, 3))]
     matrices = np.concatenate([triples[..., :2], np.ones((_TRIALS, 3, 1))], axis=2)
-    sound = np.abs(np.linalg.det(matrices)) > 1e-9
-    if not sound.any():
+    regular = np.abs(np.linalg.det(matrices)) > 1e-9
+    if not regular.any():
         return None
-    planes = np.linalg.solve(matrices[sound], triples[sound][..., 2:])[..., 0]
+    planes = np.linalg.solve(matrices[regular], triples[regular][..., 2:])[..., 0]
     planes = planes[(np.hypot(planes[:, 0], planes[:, 1]) < max_slope) & (planes[:, 2] > 0)]
     if not len(planes):
         return None
@@ -90,7 +90,7 @@ def _best_plane(local: np.ndarray, below: np.ndarray, max_slope: float) -> np.nd
     tolerance, distance = _TOLERANCE * planes[:, 2:], np.hypot(local[:, 0], local[:, 1])
     near = distance < _MAX_DISTANCE * planes[:, 2:]
     inliers = np.count_nonzero((np.abs(residuals) < tolerance) & near, axis=1)
-    # Far away a plane is known less well.
+    # The error of the plane grows with the distance
     lower = np.count_nonzero(residuals > np.maximum(3 * tolerance, _TOLERANCE * distance), axis=1)
     inliers[lower > _MAX_BELOW * len(local)] = 0
     best = int(np.argmax(inliers))
@@ -98,7 +98,7 @@ def _best_plane(local: np.ndarray, below: np.ndarray, max_slope: float) -> np.nd
 
 
 def _refined(below: np.ndarray, plane: np.ndarray) -> tuple[float, float] | None:
-    """Distance and its sigma after a robust fit to all points near the plane."""
+    """Distance and its standard deviation after a robust fit to all points near the plane."""
     tolerance = 1.5 * _TOLERANCE * plane[2]
     below = below[np.hypot(below[:, 0], below[:, 1]) < _MAX_DISTANCE * plane[2]]
     design = np.column_stack([below[:, :2], np.ones(len(below))])
@@ -111,15 +111,15 @@ def _refined(below: np.ndarray, plane: np.ndarray) -> tuple[float, float] | None
         if np.linalg.cond(normal) > 1e12:
             return None
         plane = np.linalg.solve(normal, design.T @ (weights * below[:, 2]))
-    supported = weights > 0
-    if np.count_nonzero(supported) < _MIN_POINTS or not plane[2] > 0:
+    inliers = weights > 0
+    if np.count_nonzero(inliers) < _MIN_POINTS or not plane[2] > 0:
         return None
-    spread = np.linalg.svd(below[supported, :2] - below[supported, :2].mean(axis=0), compute_uv=False)[-1]
-    if spread / np.sqrt(np.count_nonzero(supported)) < _MIN_EXTENT * plane[2]:
+    spread = np.linalg.svd(below[inliers, :2] - below[inliers, :2].mean(axis=0), compute_uv=False)[-1]
+    if spread / np.sqrt(np.count_nonzero(inliers)) < _MIN_EXTENT * plane[2]:
         return None
     residual = below[:, 2] - design @ plane
     variance = np.sum(weights * residual**2) / np.sum(weights)
-    # The depth of the plane straight below is c; the distance is c times the cosine of the tilt.
+    # c is the depth of the plane below the origin, its distance is c times the cosine of the tilt
     cosine = 1 / np.sqrt(1 + plane[0] ** 2 + plane[1] ** 2)
     return float(plane[2] * cosine), float(np.sqrt(variance * np.linalg.inv(normal)[2, 2]) * cosine)
 

@@ -1,4 +1,4 @@
-"""The estimator of the scale that the settings ask for."""
+"""Construction of the scale estimator from the settings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ros_matching.scale.wheel_scale import WheelOdometry, WheelScaleSource
 
 _UP_IN_BASE = np.array([0.0, 0.0, 1.0])
 
-Mount = Callable[[], "np.ndarray | None"]
-"""Gives base_from_camera (4, 4), the camera (optical axes) on the robot (x ahead, z up), or ``None`` while unknown."""
+Extrinsics = Callable[[], "np.ndarray | None"]
+"""Returns base_from_camera (4, 4), of the camera (optical axes) on the robot (x forward, z up); ``None`` if unknown."""
 
 
 def make_scale_estimator(
@@ -27,19 +27,22 @@ def make_scale_estimator(
     matcher: MatchingPipeline,
     *,
     wheel_odometry: WheelOdometry | None = None,
-    base_from_camera: Mount | None = None,
+    base_from_camera: Extrinsics | None = None,
 ) -> ScaleEstimator:
-    """The estimator for ``VisualOdometry``; ``config.source`` chooses what tells the scale.
+    """Make the estimator for ``VisualOdometry`` with the scale source ``config.source``.
 
-    Depth images and partner images come with the frames. ``wheel_odometry`` is filled beside the tracker. Without
-    ``base_from_camera`` the wheels' odometry is taken to be that of the camera itself, and the camera to look
-    ``camera_pitch_deg`` below the horizon. Raises ``ConfigError`` where the anchor lacks what it needs.
+    Depth images and right images are part of the frames. The caller adds positions to ``wheel_odometry``. Without
+    ``base_from_camera`` wheel positions are those of the camera, and the camera is pitched ``camera_pitch_deg`` below
+    the horizon. Raises ``ConfigError`` where an input of the source is missing.
     """
-    return ScaleEstimator(config, _anchor(config, matcher, wheel_odometry, base_from_camera))
+    return ScaleEstimator(config, _source(config, matcher, wheel_odometry, base_from_camera))
 
 
-def _anchor(
-    config: ScaleConfig, matcher: MatchingPipeline, wheel_odometry: WheelOdometry | None, base_from_camera: Mount | None
+def _source(
+    config: ScaleConfig,
+    matcher: MatchingPipeline,
+    wheel_odometry: WheelOdometry | None,
+    base_from_camera: Extrinsics | None,
 ) -> ScaleSource | None:
     if config.source == "depth":
         return DepthScaleSource(config)
@@ -47,23 +50,25 @@ def _anchor(
         return StereoScaleSource(config, matcher)
     if config.source == "wheel":
         if wheel_odometry is None:
-            raise ConfigError("scale.source=wheel needs wheel odometry; give the positions of the robot by time")
+            raise ConfigError("scale.source=wheel needs wheel odometry; add the stamped positions of the robot")
         return WheelScaleSource(config, wheel_odometry, base_from_camera or (lambda: np.eye(4)))
     if config.source == "height":
         if not config.camera_height_m > 0:
-            raise ConfigError("scale.source=height needs scale.camera_height_m, the camera's height over the ground")
+            raise ConfigError(
+                "scale.source=height needs scale.camera_height_m, the height of the camera above the ground"
+            )
         return GroundScaleSource(config, _down(config, base_from_camera))
     return None
 
 
-def _down(config: ScaleConfig, base_from_camera: Mount | None) -> Callable[[], np.ndarray | None]:
-    """The direction of gravity in the camera's axes (x right, y down, z forward)."""
+def _down(config: ScaleConfig, base_from_camera: Extrinsics | None) -> Callable[[], np.ndarray | None]:
+    """Return a function for the direction of gravity in the camera axes (x right, y down, z forward)."""
     pitch = np.radians(config.camera_pitch_deg)
     if base_from_camera is None:
         return lambda: np.array([0.0, np.cos(pitch), np.sin(pitch)])
 
     def down() -> np.ndarray | None:
-        mounting = base_from_camera()
-        return None if mounting is None else -mounting[:3, :3].T @ _UP_IN_BASE
+        extrinsics = base_from_camera()
+        return None if extrinsics is None else -extrinsics[:3, :3].T @ _UP_IN_BASE
 
     return down

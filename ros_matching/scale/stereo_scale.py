@@ -1,4 +1,4 @@
-"""The scale from a right camera at a known distance."""
+"""Map scale from a right camera at a known baseline."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.scale_measurement import LocalizedView, NoMeasurement, ScaleMeasurement, robust_log_factor
 
 _REFERENCE_WIDTH_PX = 640
-_DISPARITY_SIGMA_PX = 0.5  # of a match, in an image of that width
-_MAX_SIGMA = 0.15  # of a single depth: what is farther has too little disparity
-_LANDMARK_SIGMA = 0.01
-_MIN_FITTING = 0.3  # of the matches must fit the calibration
+_DISPARITY_STD_PX = 0.5  # of a match, in an image of that width
+_MAX_STD = 0.15  # relative, of a single depth: farther points have too little disparity
+_LANDMARK_STD = 0.01
+_MIN_EPIPOLAR = 0.3  # smallest fraction of matches on their epipolar lines
 
 
 class StereoScaleSource:
-    """Matches an image with ``Frame.right``, and compares the depths so found with those of the landmarks."""
+    """Matches an image with ``Frame.right``, and compares the triangulated depths with those of the landmarks."""
 
     name = "stereo"
 
     def __init__(self, config: ScaleConfig, matcher: MatchingPipeline) -> None:
         self._config = config
         self._matcher = matcher
-        self.shared_sigma = config.stereo_sigma
+        self.shared_std = config.stereo_sigma
 
     def reset(self) -> None:
-        """Nothing is remembered."""
+        """Do nothing: the source keeps no state."""
 
     def measure(self, local_map: LocalMap, view: LocalizedView) -> ScaleMeasurement | NoMeasurement:
-        """One ratio a landmark that is matched in the right camera's image."""
+        """Measure the scale from one ratio per landmark that is matched in the right image."""
         right, camera = view.frame.right, local_map.camera
         if right is None:
-            return NoMeasurement("no image of the right camera has come with the image", pending=True)
+            return NoMeasurement("no right image was received with the image", pending=True)
         features = self._matcher.extract(right.image)
         matches = self._matcher.match(view.features, features, camera, right.camera)
-        fitting = self._fitting(matches, camera, right)
+        on_line = self._on_epipolar_lines(matches, camera, right)
         disparities = signed_disparity_px(matches, camera, right)
-        problem = self._problem(fitting, disparities, camera)
+        problem = self._problem(on_line, disparities, camera)
         if problem:
             return NoMeasurement(problem)
         rows, points = view.landmarks(local_map)
@@ -52,53 +52,53 @@ class StereoScaleSource:
             :, 2
         ]
         with np.errstate(divide="ignore", invalid="ignore"):
-            sigmas = np.hypot(_sigma_px(camera) / disparities, _LANDMARK_SIGMA)
-            good = fitting & (metres > 0) & (disparities > 0) & (sigmas < _MAX_SIGMA) & ~np.isnan(depths)
+            stds = np.hypot(_std_px(camera) / disparities, _LANDMARK_STD)
+            good = on_line & (metres > 0) & (disparities > 0) & (stds < _MAX_STD) & ~np.isnan(depths)
         count = np.count_nonzero(good)
         if count < self._config.min_landmarks:
             return NoMeasurement(
-                f"{count} landmarks are seen by the right camera near enough to tell their distance; "
+                f"the right camera observes {count} landmarks near enough to measure their distance; "
                 f"{self._config.min_landmarks} are needed"
             )
-        return robust_log_factor(depths[good], metres[good], sigmas[good], self.shared_sigma, "the stereo camera")
+        return robust_log_factor(depths[good], metres[good], stds[good], self.shared_std, "the stereo camera")
 
-    def _fitting(self, matches: Matches, camera: Camera, right: RightImage) -> np.ndarray:
-        """Which matches (M,) lie on their epipolar lines."""
+    def _on_epipolar_lines(self, matches: Matches, camera: Camera, right: RightImage) -> np.ndarray:
+        """Return True (M,) for matches on their epipolar lines."""
         essential = essential_from_pose(right.right_from_camera)
         fundamental = fundamental_from_essential(essential, camera, right.camera)
         threshold_px = self._config.stereo_epipolar_px * camera.width / _REFERENCE_WIDTH_PX
         return sampson_distance_px(fundamental, matches.points0, matches.points1) < threshold_px
 
-    def _problem(self, fitting: np.ndarray, disparities: np.ndarray, camera: Camera) -> str:
-        """Why the matches (M,) cannot be those of this stereo camera, or nothing."""
-        count, needed = np.count_nonzero(fitting), self._config.min_landmarks
-        if len(fitting) < needed:
-            return f"{len(fitting)} matches with the right camera's image; {needed} are needed"
-        if count < max(needed, _MIN_FITTING * len(fitting)):
+    def _problem(self, on_line: np.ndarray, disparities: np.ndarray, camera: Camera) -> str:
+        """Return the reason why the matches (M,) contradict the calibration of the stereo camera; empty if none."""
+        count, needed = np.count_nonzero(on_line), self._config.min_landmarks
+        if len(on_line) < needed:
+            return f"{len(on_line)} matches with the right image; {needed} are needed"
+        if count < max(needed, _MIN_EPIPOLAR * len(on_line)):
             return (
-                f"only {count} of {len(fitting)} matches with the right camera's image lie on their epipolar lines; "
-                "check the calibration between the cameras, and that both images have one stamp, both rectified or none"
+                f"only {count} of {len(on_line)} matches with the right image lie on their epipolar lines; "
+                "check the stereo calibration, that the stamps are equal, and that both images or none are rectified"
             )
-        behind = np.count_nonzero(disparities[fitting] < -3 * _sigma_px(camera))
+        behind = np.count_nonzero(disparities[on_line] < -3 * _std_px(camera))
         if behind > 0.5 * count:
             return f"{behind} of {count} matches lie behind the cameras; are left and right swapped?"
         return ""
 
 
 def signed_disparity_px(matches: Matches, camera: Camera, right: RightImage) -> np.ndarray:
-    """The disparity (M,) of each match in the right camera's image against a point at infinity; negative is behind.
+    """Return the disparity (M,) of each match in the right image against a point at infinity; negative is behind.
 
-    Measured along the epipolar line, towards where nearer points lie. NaN where the right camera does not look there.
+    Measured along the epipolar line, positive towards nearer points. NaN outside the view of the right camera.
     """
-    turned = camera.unproject(matches.points0) @ right.right_from_camera[:3, :3].T
+    rays = camera.unproject(matches.points0) @ right.right_from_camera[:3, :3].T
     baseline = right.right_from_camera[:3, 3]
     # The derivative of the projection of (ray + w * baseline) by the inverse depth w, at w = 0.
     with np.errstate(divide="ignore", invalid="ignore"):
-        xy, z = turned[:, :2] / turned[:, 2:], turned[:, 2:]
+        xy, z = rays[:, :2] / rays[:, 2:], rays[:, 2:]
         along = (baseline[:2] - xy * baseline[2]) / z * (right.camera.fx, right.camera.fy)
         along /= np.linalg.norm(along, axis=1, keepdims=True)
-    return np.sum((matches.points1 - right.camera.project(turned)) * along, axis=1)
+    return np.sum((matches.points1 - right.camera.project(rays)) * along, axis=1)
 
 
-def _sigma_px(camera: Camera) -> float:
-    return _DISPARITY_SIGMA_PX * camera.width / _REFERENCE_WIDTH_PX
+def _std_px(camera: Camera) -> float:
+    return _DISPARITY_STD_PX * camera.width / _REFERENCE_WIDTH_PX

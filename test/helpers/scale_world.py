@@ -1,4 +1,4 @@
-"""A small local map whose unit is known exactly, for the anchors of the scale."""
+"""A small local map of known scale, for tests of the scale sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ros_matching.datatypes import Features, Frame, Matches
 from ros_matching.geometry.se3 import invert, pose_from, transform
 from ros_matching.scale.scale_measurement import LocalizedView
 
-METRES = 2.5  # in a unit of the map
+METRES = 2.5  # in one map unit
 
 
 def frame_of(index: int, stamp_ns: int | None = None, **extra) -> Frame:
@@ -20,7 +20,7 @@ def frame_of(index: int, stamp_ns: int | None = None, **extra) -> Frame:
 
 
 def add_keyframe(local_map: LocalMap, points: np.ndarray, pose: np.ndarray, **extra):
-    """A keyframe at a true pose (4, 4) in metres, which sees those points (P, 3), in metres, that are in its image."""
+    """Add a keyframe at a true pose (4, 4), in metres, that observes the points (P, 3), in metres, inside its image."""
     if not len(local_map):
         local_map.append_landmarks(points / METRES, np.zeros((len(points), 1)))
     camera_from_world = invert(pose_from(pose[:3, :3], pose[:3, 3] / METRES))
@@ -31,7 +31,7 @@ def add_keyframe(local_map: LocalMap, points: np.ndarray, pose: np.ndarray, **ex
 
 
 def walked_map(count: int = 4, speed: float = 0.4, points: np.ndarray | None = None) -> tuple[LocalMap, np.ndarray]:
-    """A map with some keyframes along a walk, and their true poses (N, 4, 4)."""
+    """A map with keyframes along a walk, and their true poses (N, 4, 4)."""
     points = cloud(1500) if points is None else points
     local_map, poses = LocalMap(CAMERA, 40), walk(count, speed)
     for pose in poses:
@@ -41,7 +41,7 @@ def walked_map(count: int = 4, speed: float = 0.4, points: np.ndarray | None = N
 
 
 def view_of(local_map: LocalMap, **extra) -> LocalizedView:
-    """The newest keyframe, with what came beside its image."""
+    """View of the newest keyframe; ``extra`` are further fields of its frame."""
     keyframe = local_map.keyframes[-1]
     frame = frame_of(keyframe.frame.index, **extra)
     return LocalizedView(frame, keyframe.features, keyframe.camera_from_world, keyframe.landmark_ids)
@@ -53,7 +53,7 @@ def true_points(local_map: LocalMap, view: LocalizedView) -> np.ndarray:
 
 
 def depth_image(local_map: LocalMap, view: LocalizedView, noise: float = 0.01, seed: int = 0) -> np.ndarray:
-    """Depth in metres around the landmarks of a view, NaN elsewhere; nearer ones win."""
+    """Depth image in metres around the landmarks of a view, NaN elsewhere; nearer landmarks occlude farther ones."""
     rng = np.random.default_rng(seed)
     z = true_points(local_map, view)[:, 2] * (1 + noise * rng.normal(size=len(view.landmark_ids)))
     depth = np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
@@ -64,7 +64,7 @@ def depth_image(local_map: LocalMap, view: LocalizedView, noise: float = 0.01, s
 
 
 class RightCameraWorld(PointWorld):
-    """Sees the landmarks of a view in the right camera's camera at ``right_from_camera`` (4, 4), in metres."""
+    """Observes the landmarks of a view in the right camera, with ``right_from_camera`` (4, 4) in metres."""
 
     def __init__(self, local_map: LocalMap, view: LocalizedView, right_from_camera: np.ndarray, noise_px: float = 0.3):
         self.compose()

@@ -124,7 +124,7 @@ def test_a_camera_that_comes_home_finds_its_metres_again():
     class Sensor:
         """Knows that a unit is a metre, for the first 90 frames."""
 
-        name, shared_sigma = "depth", 0.01
+        name, shared_std = "depth", 0.01
 
         def measure(self, local_map, view):
             return ScaleMeasurement(0.0, 0.01) if view.frame.index < 90 else NoMeasurement("broken")

@@ -1,4 +1,4 @@
-"""How measurements of the scale make the unit of the map, and what is said of it."""
+"""The scale estimator: states, rejection of wrong measurements, drift, and covariances in metres."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ros_matching.visual_odometry import VisualOdometry
 UP_TO_SCALE, ANCHORED, METRIC = ScaleState.UP_TO_SCALE, ScaleState.ANCHORED, ScaleState.METRIC
 
 
-class KnownAnchor:
-    """Measures a true unit with noise; ``says`` may be replaced."""
+class KnownScaleSource:
+    """Measures a known scale with noise."""
 
     name = "depth"
-    shared_sigma = 0.01
+    shared_std = 0.01
 
-    def __init__(self, sigma: float = 0.02, seed: int = 0) -> None:
-        self.unit = 1.0  # metres in a unit of the map; follows the corrections
-        self.sigma = sigma
-        self.error = 0.0  # of all measurements alike, in the logarithm
-        self.silent = ""
+    def __init__(self, log_std: float = 0.02, seed: int = 0) -> None:
+        self.scale = 1.0  # metres in one map unit; follows the corrections
+        self.log_std = log_std
+        self.error = 0.0  # common to all measurements, in the logarithm
+        self.problem = ""
         self.calls = 0
         self._rng = np.random.default_rng(seed)
 
@@ -39,25 +39,25 @@ class KnownAnchor:
 
     def measure(self, local_map, view) -> ScaleMeasurement | NoMeasurement:
         self.calls += 1
-        if self.silent:
-            return NoMeasurement(self.silent)
-        return ScaleMeasurement(math.log(self.unit) + self.error + self._rng.normal(0, self.sigma), self.sigma)
+        if self.problem:
+            return NoMeasurement(self.problem)
+        return ScaleMeasurement(math.log(self.scale) + self.error + self._rng.normal(0, self.log_std), self.log_std)
 
 
 class Run:
-    """An estimator fed with one keyframe after the other."""
+    """Runs an estimator on consecutive keyframes."""
 
-    def __init__(self, anchor: KnownAnchor, config: ScaleConfig | None = None) -> None:
-        self.anchor, self.estimator = anchor, ScaleEstimator(config, anchor)
+    def __init__(self, source: KnownScaleSource, config: ScaleConfig | None = None) -> None:
+        self.source, self.estimator = source, ScaleEstimator(config, source)
         self._map, _ = walked_map(2)
         self._view = view_of(self._map)
 
     def keyframes(self, count: int = 1, drift: float = 0.0) -> list[float]:
         factors = []
         for _ in range(count):
-            self.anchor.unit *= math.exp(drift)
+            self.source.scale *= math.exp(drift)
             factors.append(self.estimator.observe(self._map, self._view, is_keyframe=True))
-            self.anchor.unit /= factors[-1]
+            self.source.scale /= factors[-1]
         return factors
 
     @property
@@ -65,17 +65,17 @@ class Run:
         return self.estimator.report
 
 
-def test_without_an_anchor_nothing_looks_metric():
+def test_the_scale_is_unknown_without_a_source():
     local_map, _ = walked_map()
     estimator = make_scale_estimator(ScaleConfig(), None)
     assert estimator.observe(local_map, view_of(local_map), is_keyframe=True) == 1.0
     assert estimator.report.state is UP_TO_SCALE
-    assert (estimator.report.source, estimator.report.sigma, estimator.report.reason) == ("", math.inf, "")
+    assert (estimator.report.source, estimator.report.std, estimator.report.reason) == ("", math.inf, "")
 
 
-def test_two_measurements_that_agree_make_it_metric():
-    run = Run(KnownAnchor())
-    run.anchor.unit = 3.7
+def test_two_consistent_measurements_make_the_scale_metric():
+    run = Run(KnownScaleSource())
+    run.source.scale = 3.7
     assert run.keyframes() == [1.0]
     assert run.report.state is UP_TO_SCALE
     assert run.report.source == ""
@@ -83,19 +83,19 @@ def test_two_measurements_that_agree_make_it_metric():
     (factor,) = run.keyframes()
     assert factor == pytest.approx(3.7, rel=0.05)
     assert (run.report.state, run.report.source, run.report.reason) == (METRIC, "depth", "")
-    assert 0.01 <= run.report.sigma < 0.03
+    assert 0.01 <= run.report.std < 0.03
 
 
-def test_measurements_that_do_not_agree_make_nothing():
-    run = Run(KnownAnchor(sigma=0.01))
-    for unit in (1.0, 2.0, 4.0, 0.5, 7.0, 13.0):
-        run.anchor.unit = unit
+def test_inconsistent_measurements_do_not_set_the_scale():
+    run = Run(KnownScaleSource(log_std=0.01))
+    for scale in (1.0, 2.0, 4.0, 0.5, 7.0, 13.0):
+        run.source.scale = scale
         assert run.keyframes() == [1.0]
     assert run.report.state is UP_TO_SCALE
 
 
-def test_measurements_too_uncertain_for_metres_anchor():
-    run = Run(KnownAnchor(sigma=0.12, seed=1))
+def test_uncertain_measurements_make_the_scale_anchored():
+    run = Run(KnownScaleSource(log_std=0.12, seed=1))
     run.keyframes(2)
     assert run.report.state is ANCHORED
     assert run.report.source == "depth"
@@ -103,21 +103,21 @@ def test_measurements_too_uncertain_for_metres_anchor():
     assert run.report.state is METRIC
 
 
-def test_one_wrong_measurement_changes_nothing_but_the_uncertainty():
-    run = Run(KnownAnchor())
+def test_a_single_outlier_changes_only_the_uncertainty():
+    run = Run(KnownScaleSource())
     run.keyframes(5)
-    run.anchor.error = 0.4
+    run.source.error = 0.4
     assert run.keyframes() == [1.0]
     assert run.report.state is ANCHORED
-    assert run.report.sigma == pytest.approx(0.2)
-    assert "contradicts the scale by" in run.report.reason
-    run.anchor.error = 0.0
+    assert run.report.std == pytest.approx(0.2)
+    assert "contradicts" in run.report.reason
+    run.source.error = 0.0
     run.keyframes()
     assert run.report.state is METRIC
 
 
-def test_a_unit_that_slipped_is_set_right_by_two_measurements():
-    run = Run(KnownAnchor())
+def test_two_measurements_correct_a_jump_of_the_scale():
+    run = Run(KnownScaleSource())
     run.keyframes(5)
     assert run.keyframes(drift=0.3) == [1.0]
     assert run.report.state is not METRIC
@@ -126,20 +126,20 @@ def test_a_unit_that_slipped_is_set_right_by_two_measurements():
     assert run.report.state is METRIC
 
 
-def test_drift_is_followed_within_its_uncertainty():
-    run, errors = Run(KnownAnchor(seed=4)), []
+def test_scale_drift_is_corrected():
+    run, errors = Run(KnownScaleSource(seed=4)), []
     run.keyframes(5)
     for _ in range(300):
         run.keyframes(drift=0.004)
-        errors.append(math.log(run.anchor.unit))
+        errors.append(math.log(run.source.scale))
     assert np.abs(errors).max() < 0.05
     assert abs(np.mean(errors)) < 0.02
 
 
-def test_a_silent_anchor_is_believed_for_a_while_and_then_not():
-    run, states = Run(KnownAnchor()), []
+def test_the_state_degrades_without_measurements():
+    run, states = Run(KnownScaleSource()), []
     run.keyframes(5)
-    run.anchor.silent = "it is dark"
+    run.source.problem = "it is dark"
     for _ in range(600):
         run.keyframes()
         states.append(run.report.state)
@@ -147,28 +147,28 @@ def test_a_silent_anchor_is_believed_for_a_while_and_then_not():
     assert 5 < states.count(METRIC) < 40
     assert states.count(ANCHORED) > 100
     assert run.report.reason == "depth: it is dark"
-    run.anchor.silent = ""
+    run.source.problem = ""
     run.keyframes(2)
     assert run.report.state is METRIC
 
 
-def test_only_one_measurement_for_a_keyframe():
-    run = Run(KnownAnchor())
+def test_there_is_one_measurement_per_keyframe():
+    run = Run(KnownScaleSource())
     run.keyframes(2)
     for _ in range(5):
         run.estimator.observe(run._map, run._view, is_keyframe=False)
-    assert run.anchor.calls == 2
+    assert run.source.calls == 2
 
 
-def test_a_new_map_has_no_unit_until_it_is_measured():
-    run = Run(KnownAnchor())
+def test_the_scale_of_a_new_map_is_unknown_until_measured():
+    run = Run(KnownScaleSource())
     run.keyframes(5)
-    run.anchor.silent = "it is dark"
-    run.estimator.begin(run._map)
+    run.source.problem = "it is dark"
+    run.estimator.start_map(run._map)
     assert run.report.state is UP_TO_SCALE
 
 
-def test_the_covariance_in_metres():
+def test_covariance_in_metres():
     covariance, forward = np.eye(6) * 1e-4, np.array([0.0, 0.0, 2.0])
     known = covariance_in_metres(covariance, forward, 0.05, 1e6)
     np.testing.assert_allclose(known.diagonal(), [1e-4, 1e-4, 1e-4 + 0.01, 1e-4, 1e-4, 1e-4])
@@ -183,12 +183,12 @@ def tracked(world: PointWorld, config: ScaleConfig, **parts) -> list:
     return [odometry.track(frame) for frame in world.frames()]
 
 
-def test_wheels_make_a_walk_metric_and_the_poses_do_not_jump():
+def test_wheel_odometry_makes_the_scale_metric_without_jumps_of_the_pose():
     world = PointWorld(cloud(), walk(90, 0.05))
-    turn = exp_so3(np.array([0.1, -0.4, 0.2]))  # the wheels' odometry has axes of its own
+    rotation = exp_so3(np.array([0.1, -0.4, 0.2]))  # of the odometry frame
     odometry = WheelOdometry()
     for index, pose in enumerate(world.poses):
-        odometry.add(1_000_000_000 + index * 33_333_333, turn @ pose[:3, 3])
+        odometry.add(1_000_000_000 + index * 33_333_333, rotation @ pose[:3, 3])
     results = tracked(world, ScaleConfig(source="wheel"), wheel_odometry=odometry)
     posed = [r for r in results if r.status is TrackingStatus.TRACKING]
     metric = [r for r in posed if r.scale is METRIC]
@@ -205,7 +205,7 @@ def test_wheels_make_a_walk_metric_and_the_poses_do_not_jump():
     assert all(keyframe.scale is r.scale for r in posed for keyframe in r.new_keyframes)
 
 
-def test_the_relative_poses_chain_to_the_poses_while_the_unit_changes():
+def test_relative_poses_chain_to_the_poses_while_the_scale_changes():
     world = PointWorld(cloud(), walk(70, 0.05))
     odometry = WheelOdometry()
     for index, pose in enumerate(world.poses):

@@ -1,4 +1,4 @@
-"""The scale by each anchor in rendered images, against exact truth."""
+"""Each scale source on rendered images, against ground truth."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PITCH_DEG = 25.0
 
 @pytest.fixture(scope="module")
 def walk() -> list[Frame]:
-    """Across a room, with depth and a right camera."""
+    """Handheld walk through a room, with depth images and a right camera."""
     return list(open_source("scene:room?frames=36&fps=6&width=240&height=180&path=handheld&seed=4&baseline_m=0.12"))
 
 
 @pytest.fixture(scope="module")
 def drive() -> list[Frame]:
-    """Straight ahead at one height, looking down."""
+    """Straight drive at constant height; the camera is pitched down."""
     scene, camera = build_scene("room", ProceduralTextures(), 1), Camera(240, 180, 150.0, 150.0, 119.5, 89.5)
     poses = camera_path(scene, PathConfig(path="forward", frames=30, fps=10.0, seed=3))
     poses = poses @ pose_from(exp_so3(np.array([-np.radians(PITCH_DEG), 0.0, 0.0])), np.zeros(3))
@@ -46,7 +46,7 @@ def tracked(frames: list[Frame], config: ScaleConfig, **parts) -> list:
 
 
 def scale_error(frames: list[Frame], results: list) -> float:
-    """By how much the metric part of the path is too long or too short, by the spread of its positions."""
+    """Relative error of the length of the metric part of the path, from the standard deviation of its positions."""
     metric = [r for r in results if r.status is TrackingStatus.TRACKING and r.scale is METRIC]
     assert len(metric) > 0.5 * len(frames)
     rows = [r.frame_index - frames[0].index for r in metric]
@@ -62,30 +62,30 @@ def assert_metric(frames: list[Frame], results: list, source: str) -> None:
     assert last.scale_sigma < 0.05
 
 
-def test_depth_images_make_it_metric_from_the_first_pose(walk):
+def test_depth_images_make_the_scale_metric_from_the_first_pose(walk):
     results = tracked(walk, ScaleConfig(source="depth"))
     assert_metric(walk, results, "depth")
     assert {keyframe.scale for r in results for keyframe in r.new_keyframes} == {METRIC}
 
 
-def test_a_partner_camera_makes_it_metric(walk):
+def test_a_right_camera_makes_the_scale_metric(walk):
     assert_metric(walk, tracked(walk, ScaleConfig(source="stereo")), "stereo")
 
 
-def test_wheel_odometry_makes_it_metric(walk):
+def test_wheel_odometry_makes_the_scale_metric(walk):
     odometry = WheelOdometry()
     for frame in walk:
         odometry.add(frame.stamp_ns, frame.true_world_from_camera[:3, 3])
     assert_metric(walk, tracked(walk, ScaleConfig(source="wheel"), wheel_odometry=odometry), "wheel")
 
 
-def test_the_camera_height_makes_it_metric(drive):
+def test_the_camera_height_makes_the_scale_metric(drive):
     height_m = float(drive[0].true_world_from_camera[2, 3])
     config = ScaleConfig(source="height", camera_height_m=height_m, camera_pitch_deg=PITCH_DEG)
     assert_metric(drive, tracked(drive, config), "height")
 
 
-def test_depth_that_stops_or_is_noise_is_not_believed(walk):
+def test_missing_or_random_depth_gives_no_scale(walk):
     rng = np.random.default_rng(0)
     noise = [replace(f, depth=rng.uniform(0.5, 6, f.depth.shape).astype(np.float32)) for f in walk[:18]]
     results = tracked(noise, ScaleConfig(source="depth"))
@@ -97,7 +97,7 @@ def test_depth_that_stops_or_is_noise_is_not_believed(walk):
     assert "no depth image" in missing[-1].scale_reason
 
 
-def test_swapped_stereo_images_are_not_believed(walk):
+def test_swapped_stereo_images_give_no_scale(walk):
     swapped = [
         replace(f, image=f.right.image, right=replace(f.right, image=f.image), true_world_from_camera=None)
         for f in walk[:18]

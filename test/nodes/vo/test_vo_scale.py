@@ -161,7 +161,7 @@ def test_wheel_odometry_is_kept_and_bad_messages_are_handled(start_vo):
         msg.header.stamp = stamp_to_msg(stamp_ns(step))
         msg.pose.pose.position.x = x
         wheels.send(msg)
-    odometry = tracker.scale._anchor._odometry
+    odometry = tracker.scale._source._odometry
     wait_until(lambda: np.isfinite(odometry.at([stamp_ns(2)])).all(), "the wheel odometry did not come")
     assert odometry.at([stamp_ns(2)])[0, 0] == pytest.approx(0.2)
 
