@@ -1,4 +1,4 @@
-"""Series of items of which single ones may be wrong: odd ones are left out, several in a row are a new start."""
+"""Outlier rejection in a series: single outliers are rejected, several consecutive consistent ones restart it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_STEADY = 30  # items in a row without an odd one, after which the next one needs no more proof than the first
+_STEADY = 30  # consecutive items without an outlier after which the number needed for a restart is reset
 
 
 class Step(enum.Enum):
-    """The place of an item in its series."""
+    """Classification of an item."""
 
-    NEXT = "follows on the last"
-    ODD = "does not follow, and may be wrong"
-    NEW_START = "the last of several in a row that follow on each other"
+    NEXT = "consistent with the last one"
+    ODD = "inconsistent, possibly an outlier"
+    NEW_START = "the last of several consecutive ones that are consistent with each other"
 
 
 class Succession(Generic[Item]):
-    """Sorts the items of a series by ``follows(last, item)``; constant memory.
+    """Classifies the items of a series by ``follows(last, item)``; constant memory.
 
-    An item that does not follow on the last is ODD, until ``needed`` of them in a row follow on each other: then the
-    series starts again from these. Two series that are mixed would start again and again; so the number that is needed
-    doubles with each new start, up to ``most_needed``, and falls back after a steady while.
+    An item that does not follow the last one is ODD, until ``needed`` consecutive ones follow each other: then the
+    series restarts with these. Two mixed series would cause repeated restarts. Therefore the number needed doubles with
+    each restart, up to ``most_needed``, and is reset after a number of items without an outlier.
     """
 
     def __init__(self, follows: Callable[[Item, Item], bool], needed: int = 3, most_needed: int | None = None) -> None:
@@ -34,7 +34,7 @@ class Succession(Generic[Item]):
         self.reset()
 
     def reset(self) -> None:
-        """Forget the series: any item may come next."""
+        """Start a new series: any item may come next."""
         self.last: Item | None = None
         self._odd: list[Item] = []
         self._needed = self._first_needed
@@ -42,11 +42,11 @@ class Succession(Generic[Item]):
 
     @property
     def odd(self) -> tuple[Item, ...]:
-        """The items since the last that follow on each other and not on the last."""
+        """Items after the last one that follow each other, but not the last one."""
         return tuple(self._odd)
 
     def offer(self, item: Item) -> Step:
-        """Take the next item."""
+        """Classify the next item."""
         if self.last is None or self._follows(self.last, item):
             self._continue_with(item)
             self._steady += 1
@@ -63,7 +63,7 @@ class Succession(Generic[Item]):
         return Step.NEW_START
 
     def start_from(self, item: Item) -> None:
-        """Make ``item`` the last, whatever came before."""
+        """Restart the series with ``item``."""
         self._continue_with(item)
         self._needed = min(2 * self._needed, self._most_needed)
         self._steady = 0

@@ -1,4 +1,4 @@
-"""Monocular visual odometry: ``VisualOdometry(matcher).track(frame)`` for one frame after the other."""
+"""Monocular visual odometry: ``VisualOdometry(matcher).track(frame)`` for consecutive frames."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _TRIED_INACTIVE = 2  # keyframes of an inactive map that a new keyframe is match
 
 
 class VisualOdometry:
-    """Tracks one camera through its images, in metres or up to scale.
+    """Tracks one camera, in metres or up to scale.
 
-    The world is the camera frame of the first image. The unit of length is the metre once ``scale`` has found it (see
-    ``scale``); until then, or without it, the median depth of the first landmarks. A frame without a trustworthy pose
-    has status INITIALIZING or LOST and no pose. Constant memory: the map is bounded. One frame at a time, from one
-    thread. With ``threaded`` keyframes are mapped in a thread of their own while ``track`` goes on: no frame waits for
-    it, results depend on timing, and ``close`` ends the thread. Else they are mapped within ``track``: deterministic.
+    The world is the camera frame of the first image. The unit of length is the metre once ``scale`` has measured it
+    (see ``ros_matching.scale``); before, or without a scale source, it is the median depth of the first landmarks. A
+    frame without a reliable pose has status INITIALIZING or LOST. Memory is constant: the map is bounded. All calls
+    come from one thread. If ``threaded``, keyframes are mapped in a separate thread: frames do not wait for it, results
+    depend on timing, and ``close`` ends the thread. Else they are mapped within ``track``: deterministic.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class VisualOdometry:
         self._tracker = Tracker(matcher, config, scale or ScaleEstimator(), self._back_end, adjuster, stages)
 
     def reset(self) -> None:
-        """Forget everything; the next frame starts a new world."""
+        """Start a new world with the next frame."""
         self._tracker.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
-        """Process the next frame; frames come in the order of time, from one camera.
+        """Process the next frame of one camera, in the order of time.
 
-        Raises ``TrackingError`` where the camera changed or the stamp does not increase without a ``reset``.
+        Raises ``TrackingError`` if the camera changed or the stamp does not increase without a ``reset``.
         """
         return self._tracker.track(frame)
 
     def finish(self) -> tuple[Keyframe, ...]:
-        """Wait for the keyframes that are still being mapped, and return them."""
+        """Wait for the keyframes that are being mapped, and return them."""
         return self._tracker.finish()
 
     def close(self) -> None:
@@ -63,16 +63,16 @@ class VisualOdometry:
         self._back_end.close()
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
-        """``world_from_camera`` of the keyframes in the active map, by id: adjusted since they were delivered."""
+        """Return the adjusted ``world_from_camera`` of the keyframes in the active map, by id."""
         return self._tracker.keyframe_poses()
 
     def current_keyframes(self) -> tuple[Keyframe, ...]:
-        """The keyframes in the active map as they are now: poses and landmarks change after they were delivered."""
+        """Return the current state of the keyframes in the active map: it changes after they were delivered."""
         return self._tracker.current_keyframes()
 
 
 def _back_end(matcher: MatchingPipeline, config: TrackingConfig, threaded: bool) -> BackEnd:
-    """A back end with parts of its own: their stage timer is not shared between threads."""
+    """Make a back end with separate parts: threads must not share their stage timer."""
     stages = StageTimer()
     relocalizer = Relocalizer(matcher, Localizer(matcher, config, stages), config, stages)
     return BackEnd(

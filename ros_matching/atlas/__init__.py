@@ -1,1 +1,1 @@
-"""The map: landmarks and keyframes with stable ids, the active and the inactive maps. Knows no tracker."""
+"""The map: landmarks and keyframes with stable ids, the active and the inactive maps. Independent of the tracker."""

@@ -1,8 +1,8 @@
-"""All maps of one tracker: the active one, and a few that were left after a loss.
+"""Atlas: the active map of one tracker, and a few inactive maps.
 
-A map that starts after a loss stands where the one before was left, with its scale: guesses. Once the camera observes
-a place of an inactive map again, both are known. A lost camera continues in the inactive map (``activate``); a tracked
-one merges the two (an update of the back end with ``merged``).
+A map that starts after a loss has the last pose and scale of the map before, a guess. When the camera observes a place
+of an inactive map, both are determined. A lost camera continues in the inactive map (``activate``); while tracking, the
+two maps are merged (an update of the back end with ``merged``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _MAX_INACTIVE = 3
 
 
 class Atlas:
-    """``active`` is the map of the camera, ``None`` before the first; ``number`` is its number.
+    """The maps; ``active`` is that of the camera, ``None`` before the first, and ``number`` its number.
 
-    ``maps_started`` counts maps; poses before the first map belong to it.
+    ``maps_started`` counts maps; poses before the first map are part of it.
     """
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ class Atlas:
         self.number = 0
         self.maps_started = 0
         self._inactive: list[InactiveMap] = []
-        self._turn = 0
+        self._searched = 0
 
     @property
     def next_keyframe_id(self) -> int:
-        """Ids are unique over all maps."""
+        """Id of the next keyframe, unique over all maps."""
         return 0 if self.active is None else self.active.next_keyframe_id
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
@@ -46,16 +46,16 @@ class Atlas:
         return {} if self.active is None else {k.id: invert(k.camera_from_world) for k in self.active.keyframes}
 
     def next_inactive(self) -> InactiveMap | None:
-        """An inactive map to search, one after the other in turn; ``None`` without any."""
+        """Return the next inactive map to search, in rotation; ``None`` if there is none."""
         if not self._inactive:
             return None
-        self._turn += 1
-        return self._inactive[-1 - self._turn % len(self._inactive)]
+        self._searched += 1
+        return self._inactive[-1 - self._searched % len(self._inactive)]
 
     def start_map(
         self, local_map: LocalMap | None, drift: dict[int, np.ndarray], scale_variance: float, *, continues: bool
     ) -> None:
-        """Continue in a new map; ``None`` stands for poses without landmarks yet.
+        """Continue in a new map; ``None`` for poses without landmarks.
 
         ``drift`` and ``scale_variance`` are those of the active map, which becomes inactive. ``continues``: the poses
         before it are in the same world and scale.
@@ -73,7 +73,7 @@ class Atlas:
         self.active, self.number = inactive.local_map, inactive.number
 
     def _deactivate(self, next_map: LocalMap, drift: dict[int, np.ndarray], scale_variance: float) -> None:
-        """Keep the active map; beyond the limit, the one of fewest keyframes is removed, the oldest of equals."""
+        """Make the active map inactive; beyond the limit, remove the one of fewest keyframes, the oldest of equals."""
         next_map.next_keyframe_id = max(next_map.next_keyframe_id, self.active.next_keyframe_id)
         self._inactive.append(InactiveMap(self.number, self.active, drift, scale_variance))
         if len(self._inactive) > _MAX_INACTIVE:
@@ -82,8 +82,8 @@ class Atlas:
     def apply(self, update: MapUpdate) -> MapCorrection | None:
         """Replace the active map by its updated version, with the changes since the snapshot.
 
-        Returns how poses in the map move with it. ``None`` where the update no longer concerns the active map; that of
-        an inactive map is kept there.
+        Returns the correction of poses in the map, or ``None`` if the update is not of the active map. An update of an
+        inactive map is stored there.
         """
         if update.map_number != self.number or (update.merged is not None and update.merged not in self._inactive):
             self._keep_for_inactive(update)
@@ -99,13 +99,13 @@ class Atlas:
         correction = MapCorrection(
             current.keyframe(anchor).camera_from_world,
             updated.keyframe(anchor).camera_from_world,
-            # A merged map has the scale of the inactive one, whatever was measured in the active one meanwhile.
+            # A merged map has the scale of the inactive one: scale changes since the snapshot are dropped
             1.0 if update.merged is None else update.scale_change / since_snapshot,
             since_snapshot if update.merged is None else 1.0,
         )
         for keyframe in current.keyframes:
             if keyframe.id not in update.snapshot_ids:
-                updated.append(_carried(keyframe, updated, correction))
+                updated.append(_transferred(keyframe, updated, correction))
         updated.next_keyframe_id = max(updated.next_keyframe_id, current.next_keyframe_id)
         updated.changes = MapChanges()
         self.active = updated
@@ -120,8 +120,8 @@ class Atlas:
         ]
 
 
-def _carried(keyframe: MapKeyframe, updated: LocalMap, correction: MapCorrection) -> MapKeyframe:
-    """A keyframe that was inserted since the snapshot, as it fits into the updated map."""
+def _transferred(keyframe: MapKeyframe, updated: LocalMap, correction: MapCorrection) -> MapKeyframe:
+    """Return a keyframe inserted since the snapshot, with the pose and landmark ids of the updated map."""
     landmark_ids = keyframe.landmark_ids.copy()
     for kept, replaced in updated.changes.merged:
         new_id = dict(zip(replaced.tolist(), kept.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The settings of the tracker."""
+"""Settings of the tracker."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ class TrackingConfig(Config):
         2.5, "largest reprojection error of an inlier, in pixels of a 640 wide image", minimum=0.5, maximum=20
     )
     min_inliers: int = parameter(15, "inliers below which a frame is lost", minimum=6, maximum=1000)
-    recovery_min_inliers: int = parameter(
-        30, "inliers that a lost camera needs to be found again", minimum=6, maximum=1000
-    )
+    recovery_min_inliers: int = parameter(30, "inliers that a relocalisation needs", minimum=6, maximum=1000)
     init_min_matches: int = parameter(
         60, "matches below which the initialisation starts again from the current image", minimum=20, maximum=5000
     )
@@ -36,42 +34,45 @@ class TrackingConfig(Config):
     )
     keyframe_overlap: float = parameter(
         0.75,
-        "a keyframe is made when less than this share of the last keyframe's landmarks lies inside the image",
+        "a keyframe is made when less than this fraction of the landmarks of the last keyframe is inside the image",
         minimum=0,
         maximum=1,
     )
     keyframe_inliers: int = parameter(
-        200, "a keyframe is made when fewer landmarks than this are seen", minimum=0, maximum=10000
+        200, "a keyframe is made when fewer landmarks than this are observed", minimum=0, maximum=10000
     )
     keyframe_parallax_deg: float = parameter(
         3.0, "a keyframe is made when the median parallax to the last keyframe is larger, in degrees", minimum=0
     )
     keyframe_min_motion: float = parameter(
         0.03,
-        "median motion of the matches since the last keyframe, as a share of the image width, below which none is made",
+        "median motion of matches since the last keyframe below which none is made, as a fraction of the image width",
         minimum=0,
         maximum=1,
     )
     keyframe_rotation_deg: float = parameter(
-        10.0, "a keyframe is made when the camera turned further since the last one, in degrees", minimum=0, maximum=180
+        10.0,
+        "a keyframe is made when the camera has rotated more since the last one, in degrees",
+        minimum=0,
+        maximum=180,
     )
     window_keyframes: int = parameter(
-        12, "most recent keyframes that the bundle adjustment moves", minimum=2, maximum=50
+        12, "most recent keyframes that bundle adjustment optimises", minimum=2, maximum=50
     )
     max_keyframes: int = parameter(
-        40, "keyframes kept in the local map, for matching, triangulation and recovery", minimum=4, maximum=1000
+        40, "keyframes kept in the local map, for matching, triangulation and relocalisation", minimum=4, maximum=1000
     )
     neighbour_keyframes: int = parameter(
         3, "keyframes with which a new keyframe triangulates points", minimum=1, maximum=20
     )
     reinitialize_after: int = parameter(
-        5, "frames lost after which a new map is begun where the old one was left", minimum=1, maximum=100000
+        5, "lost frames after which a new map is started at the last pose", minimum=1, maximum=100000
     )
 
     def threshold_px(self, camera: Camera) -> float:
-        """``reprojection_px`` in the pixels of this camera's images."""
+        """Return ``reprojection_px`` in pixels of this camera."""
         return self.reprojection_px * camera.width / _REFERENCE_WIDTH_PX
 
     def radius_px(self, camera: Camera) -> float:
-        """``guided_radius_px`` in the pixels of this camera's images."""
+        """Return ``guided_radius_px`` in pixels of this camera."""
         return self.guided_radius_px * camera.width / _REFERENCE_WIDTH_PX

@@ -39,7 +39,7 @@ class MapKeyframe:
     def observe(
         self, keypoints: np.ndarray, landmark_ids: np.ndarray, points_px: np.ndarray, weights: np.ndarray
     ) -> None:
-        """Add observations of landmarks (N,) by keypoints (N,), at pixels (N, 2) more exact than the detector's."""
+        """Add observations of landmarks (N,) by keypoints (N,), at refined pixels (N, 2)."""
         moved = self.features.keypoints_px.copy()
         moved[keypoints] = points_px
         self.features = self.features.with_keypoints(moved)
@@ -47,7 +47,7 @@ class MapKeyframe:
         self.weights[keypoints] = weights
 
     def copy(self) -> MapKeyframe:
-        """Return a keyframe that changes independently; image and features are shared, they never change."""
+        """Return an independent copy; image and features are shared, as they are immutable."""
         return replace(self, landmark_ids=self.landmark_ids.copy(), weights=self.weights.copy())
 
 
@@ -66,10 +66,10 @@ class Observations:
 class Localization:
     """A camera pose in the map with the observations that support it.
 
-    ``landmark_ids`` (K,) is the landmark that each keypoint of the image observes, ``points_px`` (K, 2) its pixel, more
-    exact than the keypoint, and ``weights`` (K,) relative inverse variances. ``matches`` are those with ``reference``.
-    ``rotation_only`` marks a pose at the position of the reference: the matches show no parallax. ``covariance``
-    (6, 6), of world_from_camera, belongs to a pose that does not rest on its landmarks alone.
+    ``landmark_ids`` (K,) is the landmark that each keypoint of the image observes, ``points_px`` (K, 2) its refined
+    pixel, and ``weights`` (K,) relative inverse variances. ``matches`` are those with ``reference``. ``rotation_only``
+    marks a pose at the position of the reference: the matches have no parallax. ``covariance`` (6, 6) of
+    world_from_camera is given if the landmarks alone do not determine the pose.
     """
 
     camera_from_world: np.ndarray
@@ -93,9 +93,9 @@ class Localization:
 
 
 def observation_weights(matches: Matches) -> np.ndarray:
-    """Relative inverse variances (M,) of matches as observations, with mean one: their scores.
+    """Return relative inverse variances (M,) of matches as observations: their scores, with mean one.
 
-    Not ``matches.weights``: where the error of the landmark comes in, the accuracy of a match counts for less.
+    Not ``matches.weights``: with the additional error of the landmark, the accuracy of a match matters less.
     """
     mean = matches.scores.mean() if len(matches) else 0.0
     return matches.scores / mean if mean > 0 else np.ones(len(matches))

@@ -1,4 +1,4 @@
-"""One map: recent keyframes and the landmarks they observe, bounded in size.
+"""Local map: recent keyframes and the landmarks that they observe, bounded in size.
 
 Positions and descriptors of the landmarks are rows of arrays in the order of their ids, so that projection, matching
 and bundle adjustment are array operations. Outside this folder landmarks are referred to by id. A landmark exists as
@@ -52,7 +52,7 @@ class LocalMap:
         self.next_keyframe_id = first_keyframe_id
         self.changes = MapChanges()
         self._positions = np.zeros((0, 3))
-        self._descriptors: Array | None = None  # of the kind and on the device of the features
+        self._descriptors: Array | None = None  # array type and device of the features
         self._next_landmark_id = first_keyframe_id << _ID_BITS
         self._max_keyframes = max_keyframes
         self._typical_depth = float("nan")
@@ -83,7 +83,7 @@ class LocalMap:
         return next((keyframe for keyframe in reversed(self.keyframes) if keyframe.id == id), None)
 
     def snapshot(self) -> LocalMap:
-        """Return a copy to work on while this map goes on; ``changes`` of both start empty."""
+        """Return an independent copy for the back end; ``changes`` of both start empty."""
         copy = LocalMap(self.camera, self._max_keyframes)
         copy.keyframes = [keyframe.copy() for keyframe in self.keyframes]
         copy.ids, copy._positions, copy._descriptors = self.ids, self._positions.copy(), self._descriptors
@@ -119,7 +119,7 @@ class LocalMap:
             self.remove_unsupported()
         observes = keyframe.landmark_ids != NO_LANDMARK
         if observes.any():
-            # The newest view of a landmark looks most like the next one.
+            # The newest view of a landmark is most similar to the next one
             self._descriptors[self._rows(keyframe.landmark_ids[observes])] = keyframe.features.descriptors[observes]
 
     def add_landmarks(
@@ -149,7 +149,7 @@ class LocalMap:
         self._positions[self._rows(ids)] = positions
 
     def merge_landmarks(self, kept: np.ndarray, replaced: np.ndarray) -> None:
-        """Let landmarks ``kept`` (N,) take over the observations of ``replaced`` (N,)."""
+        """Move the observations of landmarks ``replaced`` (N,) to ``kept`` (N,)."""
         replacement = self.ids.copy()
         replacement[self._rows(replaced)] = kept
         for keyframe in self.keyframes:
@@ -241,7 +241,7 @@ class LocalMap:
         self.rescale(depth / self._median_depth(first), first.center)
 
     def rescale(self, factor: float, about: np.ndarray) -> None:
-        """Multiply all lengths by ``factor``; the point ``about`` (3,) of the world stays where it is."""
+        """Multiply all lengths by ``factor``; the point ``about`` (3,) of the world is fixed."""
         if factor == 1.0:
             return
         self._positions = about + factor * (self._positions - about)
@@ -269,11 +269,11 @@ class LocalMap:
                 self.rescale(factor, about)
 
     def merge_map(self, other: LocalMap, keyframe: MapKeyframe, place: MapKeyframe, landmark_ids: np.ndarray) -> None:
-        """Merge another map, which lies in the same world, into this one, at a keyframe that fits into both.
+        """Merge another map, which lies in the same world, into this one, at a keyframe localised in both.
 
-        The keypoints of ``keyframe``, of this map, observe landmarks ``landmark_ids`` (K,) of the other. Of the other's
-        keyframes those that share most with its keyframe ``place`` are taken, up to half of the limit; they count as
-        older than the last ones of this map. The other map remains as it is.
+        The keypoints of ``keyframe``, of this map, observe landmarks ``landmark_ids`` (K,) of the other. Of the other
+        map, its keyframe ``place`` and those that share most landmarks with it are merged, up to half of the limit;
+        they are ordered before the last ones of this map. The other map is not changed.
         """
         room = max(self._max_keyframes // 2, self._max_keyframes - len(self.keyframes))
         taken = [place, *other.covisible(place, room - 1)]
@@ -297,7 +297,7 @@ class LocalMap:
     def typical_depth(self) -> float:
         """Median depth of the landmarks of the newest keyframe that observes any, or of the last one that did.
 
-        A camera that only rotates for long leaves all its landmarks behind.
+        After a long pure rotation no keyframe observes landmarks.
         """
         return self._typical_depth
 
@@ -313,7 +313,7 @@ class LocalMap:
         return np.searchsorted(self.ids, ids)
 
     def exported(self, keyframe: MapKeyframe, scale: ScaleState, map_id: int = 0) -> Keyframe:
-        """The keyframe as dense mapping takes it, with its observed landmarks as sparse depths."""
+        """Return the keyframe for dense mapping, with its observed landmarks as sparse depths."""
         rows = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
         points = transform(keyframe.camera_from_world, self.positions_of(keyframe.landmark_ids[rows]))
         in_front = points[:, 2] > 0

@@ -1,4 +1,4 @@
-"""What the back end sends to the tracker: an adjusted window, and a map after the work on it."""
+"""Messages of the back end to the tracker: an adjusted window, and an updated map."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class AdjustedWindow:
 
 
 class MapAdjuster(Protocol):
-    """Bundle adjustment as the front end needs it for a new map."""
+    """Interface of bundle adjustment for a new map."""
 
     def adjust(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
         """Adjust the window around a keyframe of the map."""
 
     def adjusted_window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustedWindow | None:
-        """The window as it is now, with its covariance."""
+        """Return the current window with its covariance."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class NewKeyframe:
 
 @dataclass(frozen=True, eq=False)
 class InactiveMap:
-    """A map that was left after a loss: ``drift`` (7, 7) of its keyframes by id, ``scale_variance`` of its scale."""
+    """An inactive map with the ``drift`` (7, 7) of its keyframes by id, and the ``scale_variance`` of its scale."""
 
     number: int
     local_map: LocalMap
@@ -68,11 +68,11 @@ class InactiveMap:
 
 @dataclass(frozen=True, eq=False)
 class MapUpdate:
-    """A map after the back end worked on a snapshot of it.
+    """A map that the back end updated from a snapshot.
 
-    ``keyframe_ids`` are the new keyframes that were mapped, ``snapshot_ids`` all that the snapshot had. Where the map
-    was merged into an inactive one, ``merged`` is that one, ``place`` its keyframe that was recognised, and
-    ``scale_change`` the factor on all lengths.
+    ``keyframe_ids`` are the new keyframes that were mapped, ``snapshot_ids`` all keyframes of the snapshot. If the map
+    was merged into an inactive one, ``merged`` is that one, ``place`` its recognised keyframe, and ``scale_change`` the
+    factor on all lengths.
     """
 
     map_number: int
@@ -87,13 +87,13 @@ class MapUpdate:
 
 
 class MapBackEnd(Protocol):
-    """The back end as the front end needs it; see ``backend.back_end.BackEnd``."""
+    """Interface of the back end for the tracker; see ``backend.back_end.BackEnd``."""
 
     runs_in_frame: bool
 
     @property
     def is_idle(self) -> bool:
-        """True if it can take keyframes."""
+        """True if keyframes can be submitted."""
 
     def submit(
         self, map_number: int, snapshot: LocalMap, new: tuple[NewKeyframe, ...], inactive: InactiveMap | None
@@ -101,15 +101,15 @@ class MapBackEnd(Protocol):
         """Start to map new keyframes of a snapshot."""
 
     def take(self, *, wait: bool = False) -> MapUpdate | None:
-        """The update, once it is there."""
+        """Return the update if it is finished, else ``None``; ``wait`` waits for it."""
 
     def cancel(self) -> None:
-        """Discard what is running."""
+        """Discard the running job."""
 
 
 @dataclass(frozen=True)
 class MapCorrection:
-    """How an update moved the newest keyframe that was in its snapshot, from ``old`` to ``new`` camera_from_world.
+    """Correction by an update of the newest keyframe in its snapshot, from ``old`` to ``new`` camera_from_world.
 
     ``scale_change`` is the factor on all lengths of the active map, ``since_snapshot`` that on those of the update.
     """
@@ -120,7 +120,7 @@ class MapCorrection:
     since_snapshot: float = 1.0
 
     def applied_to(self, camera_from_world: np.ndarray) -> np.ndarray:
-        """A pose (4, 4) in the updated map that is relative to that keyframe what it was in the old one."""
+        """Return a pose (4, 4) in the updated map with its relative pose to that keyframe preserved."""
         relative = camera_from_world @ invert(self.old)
         if self.scale_change != 1.0:
             relative = scaled(relative, self.scale_change)

@@ -1,4 +1,4 @@
-"""The back end: maps new keyframes on a snapshot of the map, by one job at a time."""
+"""The back end: maps new keyframes on a snapshot of the map, one job at a time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ros_matching.stages import StageTimer
 
 
 class BackEnd:
-    """Extends the map by new keyframes, adjusts it, and merges it with an inactive map where one is recognised.
+    """Extends the map by new keyframes, adjusts it, and merges it with an inactive map if one is recognised.
 
-    ``mapper``, ``relocalize`` and ``stages`` are used by the jobs alone, wherever the scheduler runs them.
+    ``mapper``, ``relocalize`` and ``stages`` are used only by jobs, in the thread in which the scheduler runs them.
     """
 
     def __init__(
@@ -27,18 +27,18 @@ class BackEnd:
 
     @property
     def is_idle(self) -> bool:
-        """True if it can take keyframes: the last update was taken."""
+        """True if keyframes can be submitted: the last update was taken."""
         return self._scheduler.is_idle
 
     def submit(
         self, map_number: int, snapshot: LocalMap, new: tuple[NewKeyframe, ...], inactive: InactiveMap | None
     ) -> None:
-        """Start to map ``new`` keyframes of a snapshot, which belongs to the back end from now on."""
+        """Start to map ``new`` keyframes of a snapshot, which the caller must not use afterwards."""
         snapshot_ids = frozenset(keyframe.id for keyframe in snapshot.keyframes)
         self._scheduler.submit(lambda: self._update(map_number, snapshot, snapshot_ids, new, inactive))
 
     def take(self, *, wait: bool = False) -> MapUpdate | None:
-        """The update, once it is there; raises what went wrong in the job."""
+        """Return the update if it is finished; raises the exception of the job."""
         return self._scheduler.take(wait=wait)
 
     def cancel(self) -> None:

@@ -1,7 +1,7 @@
 """Keyframes of a camera whose poses are known: ``KnownPoseKeyframes(matcher).add(frame, pose)``.
 
-Chooses keyframes and triangulates their sparse points, as ``VisualOdometry`` does, but takes the poses as they are
-given: from ground truth, another odometry, or structure from motion.
+Selects keyframes and triangulates their sparse points like ``VisualOdometry``, with given poses: from ground truth,
+another odometry, or structure from motion.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ros_matching.stages import StageTimer
 class KnownPoseKeyframes:
     """Makes keyframes of frames with known poses.
 
-    A frame becomes one when the camera has rotated far since the last, or has moved far for the depth of the scene,
-    by the settings ``keyframe_rotation_deg`` and ``keyframe_parallax_deg`` of the tracker. Each is delivered when the
-    next one is there, with the points that both triangulate.
+    A frame becomes one after a large rotation or parallax since the last one: the settings ``keyframe_rotation_deg``
+    and ``keyframe_parallax_deg`` of the tracker. Each is delivered when the next one is added, with the points that
+    both triangulate.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class KnownPoseKeyframes:
         self._map: LocalMap | None = None
 
     def add(self, frame: Frame, world_from_camera: np.ndarray) -> Keyframe | None:
-        """Take the next frame; the keyframe before it, if it becomes one itself."""
+        """Process the next frame; if it becomes a keyframe, returns the keyframe before it."""
         camera_from_world = invert(as_pose("world_from_camera", world_from_camera))
         if self._map is None:
             self._map = LocalMap(frame.camera, self._config.max_keyframes)
@@ -54,13 +54,13 @@ class KnownPoseKeyframes:
         return self._map.exported(self._map.keyframes[-2], self._scale)
 
     def finish(self) -> Keyframe | None:
-        """The last keyframe, at the end of the sequence; ``None`` where there is none."""
+        """Return the last keyframe, at the end of the sequence; ``None`` if there is none."""
         if self._map is None:
             return None
         return self._map.exported(self._map.keyframes[-1], self._scale)
 
     def current_keyframes(self) -> tuple[Keyframe, ...]:
-        """The newest keyframes as they are now: they observe more landmarks than when they were delivered."""
+        """Return the current state of the newest keyframes: it changes after they were delivered."""
         return () if self._map is None else tuple(self._map.exported(k, self._scale) for k in self._map.keyframes)
 
     def _is_far(self, frame: Frame, camera_from_world: np.ndarray) -> bool:
@@ -82,7 +82,7 @@ class KnownPoseKeyframes:
         return None if newest is None else self._map.positions_of(newest.observed)
 
     def _triangulated(self, frame: Frame, camera_from_world: np.ndarray) -> np.ndarray:
-        """Points (N, 3) from a frame and the last keyframe, where there are no landmarks yet."""
+        """Triangulate points (N, 3) from a frame and the last keyframe, before there are landmarks."""
         last, camera = self._map.keyframes[-1], self._map.camera
         features = self._matcher.extract(frame.image)
         matches = self._matcher.match(last.features, features, camera, camera)

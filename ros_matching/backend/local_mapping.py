@@ -19,11 +19,11 @@ from ros_matching.geometry.two_view import mean_focal_px
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.stages import StageTimer
 
-# A keyframe takes part in an adjustment only if it observes this many of the landmarks.
+# Fewest landmarks of an adjustment that a keyframe in it observes
 _MIN_SHARED = 10
 # Limit of older, fixed keyframes in a window: those that share the most landmarks with it.
 _MAX_FIXED = 10
-# The noise of an observation is never taken to be less.
+# Lower limit of the noise of an observation
 _MIN_STD_PX = 0.05
 # Scale of the robust loss in standard deviations of the noise, and its limits as fractions of the outlier threshold.
 _LOSS_STDS = 2.0
@@ -31,9 +31,8 @@ _LOSS_RANGE = 0.1, 0.7
 
 
 # Smallest parallax of a new landmark in standard deviations of its noise, as the median of its neighbours in the image,
-# and what fraction of that its own must have. Selecting landmarks by their own parallax would prefer those whose noise
-# enlarges it. They are too near, the next pose moves too little, and the scale of the map shrinks with every keyframe:
-# in a fast turn with motion blur to a tenth within a few frames.
+# and the fraction of it that its own parallax must reach. Selecting landmarks by their own parallax would prefer those
+# whose noise enlarges it: they are too near, the next pose moves too little, and the map scale shrinks.
 _PARALLAX_STDS = 4.0
 _PARALLAX_NEIGHBOURS = 8
 _OWN_PARALLAX = 0.5
@@ -52,8 +51,8 @@ class LocalMapper:
     ) -> None:
         """Connect a new keyframe with its neighbours: new landmarks, observations of old ones, merged duplicates.
 
-        ``known_matches`` are those of the feature matcher (neighbour, keyframe) already made, by keyframe id. The other
-        stages of the matcher run here, where a wrong match becomes a landmark and stays; a pose rejects it by itself.
+        ``known_matches`` are existing ones of the feature matcher (neighbour, keyframe), by keyframe id. The other
+        stages of the matcher run here, since a wrong match becomes a landmark; pose estimation rejects outliers.
         """
         camera = local_map.camera
         for neighbour in self._neighbours(local_map, keyframe):
@@ -83,7 +82,7 @@ class LocalMapper:
         self._drop_outliers(local_map, window, result.errors_px)
 
     def adjusted_window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustedWindow | None:
-        """The window around a keyframe after its adjustment, with the covariance of the result."""
+        """Return the adjusted window around a keyframe, with its covariance."""
         window = self.window(local_map, keyframe)
         return (
             None
@@ -92,7 +91,7 @@ class LocalMapper:
         )
 
     def window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustmentWindow | None:
-        """The newest keyframes with all that constrains them; ``None`` where the given one observes too little."""
+        """Build the problem of the newest keyframes and their constraints; ``None`` without ``keyframe`` in it."""
         recent = local_map.keyframes[-self._config.window_keyframes :]
         window = [k for k in recent if len(k.observed) >= _MIN_SHARED]
         if keyframe not in window:
@@ -108,7 +107,7 @@ class LocalMapper:
         rows = np.flatnonzero(np.isin(observed.landmark, wanted))
         landmarks, point_index = np.unique(observed.landmark[rows], return_inverse=True)
         fixed = np.array([k.id not in moving for k in keyframes])
-        fixed[0] = True  # the scale needs no constraint: the cost is flat along it, so no step changes it
+        fixed[0] = True  # the scale needs no constraint: the gradient along it is zero
         problem = BundleProblem(
             camera_from_world=np.stack([k.camera_from_world for k in keyframes]),
             points=local_map.positions_of(landmarks),
@@ -122,7 +121,7 @@ class LocalMapper:
         return AdjustmentWindow(keyframes, landmarks, observed, rows, problem, self._bundle_config_for(problem))
 
     def _bundle_config_for(self, problem: BundleProblem) -> BundleConfig:
-        """The loss that fits the noise of a problem, estimated from its present errors."""
+        """Return the loss for the noise of a problem, estimated from its current errors."""
         error_px = np.empty(len(problem.points_px))
         for number, pose in enumerate(problem.camera_from_world):
             mine = problem.camera_index == number
@@ -134,28 +133,28 @@ class LocalMapper:
 
     def _neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
         neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)
-        place = local_map.keyframes.index(keyframe)
-        if place == 0 or local_map.keyframes[place - 1] in neighbours:
+        row = local_map.keyframes.index(keyframe)
+        if row == 0 or local_map.keyframes[row - 1] in neighbours:
             return neighbours
-        return [local_map.keyframes[place - 1], *neighbours[: self._config.neighbour_keyframes - 1]]
+        return [local_map.keyframes[row - 1], *neighbours[: self._config.neighbour_keyframes - 1]]
 
     def _informative(
         self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches
     ) -> np.ndarray:
-        """Rows of matches that may add information: near their epipolar lines, and not yet of one landmark.
+        """Return rows of matches near their epipolar lines whose two sides do not observe the same landmark.
 
-        Where neither side has a landmark, only those with the parallax that a new one needs.
+        If neither side has a landmark, the match must have the parallax that a new one needs.
         """
         camera = local_map.camera
         keyframe_from_neighbour = keyframe.camera_from_world @ invert(neighbour.camera_from_world)
         near = np.ones(len(matches), dtype=bool)
-        if keyframe_from_neighbour[:3, 3].any():  # a camera that only turned has no epipolar lines
+        if keyframe_from_neighbour[:3, 3].any():  # a pure rotation has no epipolar lines
             near = _epipolar_distance_px(matches, camera, keyframe_from_neighbour) < 2 * self._config.threshold_px(
                 camera
             )
         ids0, ids1 = neighbour.landmark_ids[matches.indices0], keyframe.landmark_ids[matches.indices1]
-        turned = camera.unproject(matches.points0) @ keyframe_from_neighbour[:3, :3].T
-        apart = angle_between_deg(turned, camera.unproject(matches.points1)) > self._config.min_parallax_deg
+        rotated = camera.unproject(matches.points0) @ keyframe_from_neighbour[:3, :3].T
+        apart = angle_between_deg(rotated, camera.unproject(matches.points1)) > self._config.min_parallax_deg
         return np.flatnonzero(near & np.where(ids0 == ids1, (ids0 == NO_LANDMARK) & apart, True))
 
     def _triangulate(
@@ -185,7 +184,7 @@ class LocalMapper:
     def _share_landmarks(
         self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches
     ) -> None:
-        """Let both sides of a match observe one landmark where it projects well into both."""
+        """Make both sides of a match observe one landmark if its reprojection error is small in both."""
         rows0, rows1 = matches.indices0, matches.indices1
         ids0, ids1 = neighbour.landmark_ids[rows0], keyframe.landmark_ids[rows1]
         only0 = (ids0 != NO_LANDMARK) & (ids1 == NO_LANDMARK)
@@ -194,7 +193,7 @@ class LocalMapper:
         adopt = self._fits(local_map, keyframe, ids0, matches.points1, only0)
         weights = observation_weights(matches)
         keyframe.observe(rows1[adopt], ids0[adopt], matches.points1[adopt], weights[adopt])
-        # The keyframe observes the landmark at an offset from the match, so the neighbour does, too.
+        # The observation of the keyframe has an offset from the match: the same offset in the neighbour
         points0 = matches.points0 - (matches.points1 - keyframe.features.keypoints_px[rows1])
         adopt = self._fits(local_map, neighbour, ids1, points0, only1)
         neighbour.observe(rows0[adopt], ids1[adopt], points0[adopt], weights[adopt])
@@ -204,7 +203,7 @@ class LocalMapper:
     def _fits(
         self, local_map: LocalMap, keyframe: MapKeyframe, ids: np.ndarray, points_px: np.ndarray, among: np.ndarray
     ) -> np.ndarray:
-        """Rows, of those in the mask ``among``, whose landmark projects onto its pixel in the keyframe."""
+        """Return rows in the mask ``among`` whose landmark projects onto its pixel in the keyframe."""
         rows = np.flatnonzero(among)
         error_px = reprojection_errors_px(
             local_map.positions_of(ids[rows]), points_px[rows], local_map.camera, keyframe.camera_from_world
@@ -231,13 +230,13 @@ def _parallax_std_deg(
 
 
 def _epipolar_distance_px(matches: Matches, camera: Camera, camera1_from_camera0: np.ndarray) -> np.ndarray:
-    """Sampson distances (M,) of the matches of two views that do not share their center."""
+    """Sampson distances (M,) of the matches of two views with different centres."""
     fundamental = fundamental_from_essential(essential_from_pose(camera1_from_camera0), camera, camera)
     return sampson_distance_px(fundamental, matches.points0, matches.points1)
 
 
 def _median_of_neighbours(points_px: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Median (N,) of the values (N,) of the points (N, 2) nearest to each, without its own; of one alone, its own."""
+    """Median (N,) of the values (N,) of the nearest other points (N, 2); a single point keeps its value."""
     count = min(_PARALLAX_NEIGHBOURS, len(points_px) - 1)
     if count < 1:
         return values

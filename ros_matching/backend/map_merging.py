@@ -11,9 +11,9 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import Features
 from ros_matching.geometry.se3 import invert, transform
 
-# Two maps are merged at a keyframe whose keypoints observe landmarks of both: so many, in depths of one ratio.
+# Fewest keypoints of a keyframe that observe landmarks of both maps
 _MIN_COMMON = 20
-_MAX_SPREAD = 0.1  # median deviation from the median ratio
+_MAX_SPREAD = 0.1  # largest median deviation from the median depth ratio, as a fraction of it
 
 Relocalize = Callable[[LocalMap, Features], "Localization | None"]
 """Finds the pose of an image in a map without a prediction."""
@@ -22,10 +22,10 @@ Relocalize = Callable[[LocalMap, Features], "Localization | None"]
 def merge_into(
     local_map: LocalMap, keyframe: MapKeyframe, inactive: LocalMap, relocalize: Relocalize
 ) -> tuple[MapKeyframe, float] | None:
-    """Merge ``inactive`` into the map of ``keyframe``, which is moved and scaled to where the inactive one lies.
+    """Merge ``inactive`` into the map of ``keyframe``, which is aligned to the inactive one by a similarity.
 
-    Returns the keyframe of the inactive map that was recognised, and the factor on all lengths of ``local_map``;
-    ``None`` where the keyframe is not recognised or the depths disagree.
+    Returns the recognised keyframe of the inactive map, and the factor on all lengths of ``local_map``; ``None`` if
+    the keyframe is not recognised or the depths disagree.
     """
     found = relocalize(inactive, keyframe.features)
     if found is None:
@@ -42,7 +42,7 @@ def merge_into(
 def _relative_scale(
     local_map: LocalMap, keyframe: MapKeyframe, inactive: LocalMap, found: Localization
 ) -> float | None:
-    """Length in the inactive map of one unit of this map; ``None`` where the depths of the landmarks disagree."""
+    """Return the length in the inactive map of one unit of this map; ``None`` if the landmark depths disagree."""
     here, there = keyframe.landmark_ids, found.landmark_ids
     both = (here != NO_LANDMARK) & (there != NO_LANDMARK)
     if np.count_nonzero(both) < _MIN_COMMON:

@@ -1,4 +1,4 @@
-"""Runs the jobs of the back end: at once, or in a thread of its own while the tracker continues."""
+"""Schedulers of the jobs of the back end: inline, or in a separate thread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Generic, Protocol, TypeVar
 
 Result = TypeVar("Result")
 
-# On one CPU the tracker, whose time is the delay of a pose, goes first.
+# On one CPU the tracker has priority: its time is the latency of a pose
 _NICENESS = 5
-# The interpreter's default of 5 ms is the time that each of the tracker's many short calls may wait for the lock.
+# The default of the interpreter is too long: each short call of the tracker may wait that long for the lock
 _SWITCH_INTERVAL_S = 2e-4
 
 
@@ -31,7 +31,7 @@ class Scheduler(Protocol[Result]):
         """Run a job; only when idle."""
 
     def take(self, *, wait: bool = False) -> Result | None:
-        """The result of the job, once it is there; ``None`` before. Raises what the job raised.
+        """Return the result of the job if it is finished, else ``None``; raises the exception of the job.
 
         ``wait`` waits for a running job.
         """
@@ -61,7 +61,7 @@ class InlineScheduler(Generic[Result]):
         self._result = job()
 
     def take(self, *, wait: bool = False) -> Result | None:
-        """The result of the last job."""
+        """Return the result of the last job."""
         result, self._result = self._result, None
         return result
 
@@ -99,7 +99,7 @@ class ThreadScheduler(Generic[Result]):
         self._jobs.put(job)
 
     def take(self, *, wait: bool = False) -> Result | None:
-        """The result of the job, once it is there; raises what the job raised."""
+        """Return the result of the job if it is finished; raises the exception of the job."""
         while self._running:
             try:
                 outcome = self._outcomes.get(block=wait and not self.is_idle)
@@ -131,7 +131,7 @@ class ThreadScheduler(Generic[Result]):
 
 
 def _outcome(job: Callable[[], Result]) -> Callable[[], Result]:
-    """Run a job; returns a function that returns its result, or raises what it raised."""
+    """Run a job; returns a function that returns its result or raises its exception."""
     try:
         result = job()
     except BaseException as error:

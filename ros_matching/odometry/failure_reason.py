@@ -8,18 +8,18 @@ import numpy as np
 from ros_matching.datatypes import Features, Frame
 
 _DARK, _BRIGHT = 12.0, 243.0  # mean grey levels of 255
-_FLAT = 6.0  # standard deviation of grey levels below which there is nothing to see
-_BLURRED = 0.3  # of the sharpness of the image that was last known
+_FLAT = 6.0  # standard deviation of grey levels below which the image is uniform
+_BLURRED = 0.3  # fraction of the sharpness of the last localised image
 _FEW_KEYPOINTS = 50
 
 
-def failure_reason(frame: Frame, features: Features, known: Frame) -> str:
-    """The likely reason why an image was not localised, compared with ``known``, the last one that was."""
-    grey, known_grey = (cv2.cvtColor(f.image, cv2.COLOR_RGB2GRAY) for f in (frame, known))
+def failure_reason(frame: Frame, features: Features, localized: Frame) -> str:
+    """The likely reason why an image was not localised, compared with ``localized``, the last one that was."""
+    grey, localized_grey = (cv2.cvtColor(f.image, cv2.COLOR_RGB2GRAY) for f in (frame, localized))
     fault = _exposure_fault(grey)
     if fault:
         return fault
-    if sharpness(grey) < _BLURRED * sharpness(known_grey):
+    if sharpness(grey) < _BLURRED * sharpness(localized_grey):
         return "the image is blurred"
     return _texture_fault(features) or "nothing in the image fits the map"
 
@@ -45,6 +45,6 @@ def _texture_fault(features: Features) -> str:
 
 
 def sharpness(grey: np.ndarray) -> float:
-    """How much of the contrast of an image (H, W) uint8 is between neighbouring pixels; exposure cancels out."""
+    """Return the contrast between neighbouring pixels of an image (H, W) uint8, relative to its total contrast."""
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32)  # noise is not sharpness
     return float(cv2.Laplacian(smooth, cv2.CV_32F).std() / max(smooth.std(), 1e-3))

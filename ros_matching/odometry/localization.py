@@ -1,9 +1,9 @@
 """Localisation of an image in a map: one query, three strategies.
 
 PnP: matches with a keyframe, whose keypoints observe landmarks, give a first pose; with it all landmarks of the map are
-matched around their projections, and the pose is refined on all that are found. The second step ties a frame to the
-whole map, not only to the last keyframe, and so keeps drift low. Where PnP fails and there is a prediction: pure
-rotation about the keyframe, then two-view geometry with the keyframe.
+matched around their projections, and the pose is refined on all matches. The second step uses the whole map, not only
+the last keyframe, which reduces drift. If PnP fails and there is a prediction: pure rotation about the keyframe, then
+two-view geometry with the keyframe.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from ros_matching.stages import StageTimer
 _ROTATION_FRACTION = 0.7
 _ROTATION_MIN_MATCHES = 30
 _ROTATION_MAX_DISTANCE = 0.05
-# Fewer landmarks of one keyframe are not worth a refinement in its image.
+# Fewest landmarks of one keyframe for a refinement in its image
 _MIN_REFINED = 12
 # Two-view geometry replaces PnP with so many matches, of which so many have landmarks that determine its scale.
 _TWO_VIEW_MIN_MATCHES = 40
 _TWO_VIEW_MIN_LANDMARKS = 6
-# These landmarks are few because the images are bad or the points new, so their threshold is larger.
+# Their threshold is larger: images are bad or points new where landmarks are few
 _TWO_VIEW_TOLERANCE = 2.5
 
 
 @dataclass(frozen=True)
 class LocalizationQuery:
-    """An image to localise in a map by way of one keyframe.
+    """An image to localise in a map with a reference keyframe.
 
-    ``prediction`` is a guess of camera_from_world (4, 4). Without one (a lost camera) only PnP is tried, as nothing
-    says that the camera is still near the keyframe.
+    ``prediction`` is the predicted camera_from_world (4, 4). Without one (a lost camera) only PnP is tried, as the
+    camera may be far from the keyframe.
     """
 
     local_map: LocalMap
@@ -67,7 +67,7 @@ class Localizer:
         self._stages = stages
 
     def localize(self, query: LocalizationQuery) -> Localization | None:
-        """The pose of the image; ``None`` where the matches do not support one."""
+        """Estimate the pose of the image; ``None`` if the matches do not support one."""
         nearby = None
         if query.prediction is not None:
             with self._stages("match"):
@@ -75,7 +75,7 @@ class Localizer:
             found = self._localize_by_matches(query, nearby)
             if found is not None or not self._matcher.verifies_matches:
                 return found
-        # Without a prediction that holds, wrong matches decide: all stages of the matcher.
+        # Without a prediction wrong matches matter more: use all stages of the matcher
         features, camera = (query.reference.features, query.features), query.camera
         with self._stages(self._matcher.consensus.stage):
             matches = self._matcher.feature_matcher.match(*features) if nearby is None else nearby
@@ -91,7 +91,7 @@ class Localizer:
         return found
 
     def _by_pnp(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
-        """The pose from the landmarks of the matched keypoints, refined on the whole map."""
+        """Estimate the pose from the landmarks of the matched keypoints, and refine it on the whole map."""
         landmarks = query.reference.landmark_ids[matches.indices0]
         rows = np.flatnonzero(landmarks != NO_LANDMARK)
         with self._stages("pose"):
@@ -113,10 +113,10 @@ class Localizer:
     def _refine_on_map(
         self, query: LocalizationQuery, matches: Matches, start: np.ndarray, landmark_ids: np.ndarray
     ) -> Localization | None:
-        """Match the whole map around its projections by a first pose, and refine the pose on all that is found.
+        """Match the whole map around its projections by an initial pose, and refine the pose on all observations.
 
-        ``landmark_ids`` (K,) are the observations known so far; they stay, the search adds others. ``None`` with fewer
-        inliers than the query needs.
+        ``landmark_ids`` (K,) are the observations so far; the search adds others. Returns ``None`` with fewer inliers
+        than the query needs.
         """
         features, camera = query.features, query.camera
         visible, predicted_px = query.local_map.visible(start)
@@ -154,7 +154,7 @@ class Localizer:
         return found if found.inliers >= query.min_inliers else None
 
     def _refined_points(self, query: LocalizationQuery, landmark_ids: np.ndarray, points_px: np.ndarray) -> np.ndarray:
-        """Pixels (N, 2) of landmarks (N,) where the image is similar to a keyframe's around them."""
+        """Refine the pixels (N, 2) of landmarks (N,) by alignment with the image of a keyframe."""
         refined = points_px.copy()
         for keyframe, rows, keypoints in query.local_map.latest_observations(landmark_ids, query.reference):
             if len(rows) < _MIN_REFINED:
@@ -166,9 +166,9 @@ class Localizer:
         return refined
 
     def _by_pure_rotation(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
-        """The pose of a camera that only rotated since the reference keyframe, at the position of that.
+        """Estimate the pose of a pure rotation since the reference keyframe, at its position.
 
-        Where the map is found with that pose, it determines the pose.
+        If the map is matched with that pose, the pose is refined on the map.
         """
         camera, threshold_px = query.camera, self._config.threshold_px(query.camera)
         depth = query.local_map.typical_depth
@@ -183,7 +183,7 @@ class Localizer:
         found = self._refine_on_map(query, matches, pose, _no_landmarks(query.features))
         if found is not None:
             return found
-        # A displacement that still looks like a rotation moves a point at typical depth by less than the threshold.
+        # An undetected translation moves a point at typical depth by less than the threshold
         angle = threshold_px / camera.fx
         covariance = np.diag([(angle * depth) ** 2] * 3 + [(0.5 * angle) ** 2] * 3)
         return Localization(
@@ -198,10 +198,10 @@ class Localizer:
         )
 
     def _by_two_views(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
-        """The pose by the essential matrix with the reference, scaled by the few landmarks among the matches.
+        """Estimate the pose by the essential matrix with the reference, scaled by the few landmarks among the matches.
 
-        For a camera that rotates into unknown surroundings: many matches, few of them with landmarks. These determine
-        only the length of the motion, not all six degrees of freedom.
+        For a camera that rotates into unmapped surroundings: many matches, few of them with landmarks, which determine
+        only the length of the motion.
         """
         camera, reference, local_map = query.camera, query.reference, query.local_map
         rows = np.flatnonzero(reference.landmark_ids[matches.indices0] != NO_LANDMARK)
@@ -227,7 +227,7 @@ class Localizer:
         agree = error_px < _TWO_VIEW_TOLERANCE * self._config.threshold_px(camera)
         if not length > 0 or np.count_nonzero(agree) < max(_TWO_VIEW_MIN_LANDMARKS, 0.4 * len(rows)):
             return None
-        # Refine on the map where it is found
+        # Refine on the map if it is matched
         landmark_ids, points_px = _no_landmarks(query.features), query.features.keypoints_px.copy()
         landmark_ids[matches.indices1[rows[agree]]] = ids[agree]
         points_px[matches.indices1[rows[agree]]] = matches.points1[rows[agree]]
@@ -257,7 +257,7 @@ def _distance(camera_from_world: np.ndarray, reference: MapKeyframe) -> float:
 
 
 def _motion_length(rotated: np.ndarray, direction: np.ndarray, rays: np.ndarray) -> tuple[float, float]:
-    """The length s for which ``rotated + s * direction`` (N, 3) lie on the rays (N, 3), and its standard deviation.
+    """Return the s for which ``rotated + s * direction`` (N, 3) lie on the rays (N, 3), and its standard deviation.
 
     The length is the median over the points; the standard deviation of a median is 1.25 times that of a mean.
     """
@@ -271,9 +271,9 @@ def _motion_length(rotated: np.ndarray, direction: np.ndarray, rays: np.ndarray)
 def _two_view_covariance(
     reference: MapKeyframe, current_from_reference: np.ndarray, of_direction: np.ndarray, length_std: float
 ) -> np.ndarray:
-    """The covariance (6, 6) of world_from_camera of a motion from a keyframe, taken as exact, whose length is scaled.
+    """Return the covariance (6, 6) of world_from_camera for a scaled motion from a keyframe without error.
 
-    ``of_direction`` (6, 6) is that of the motion with a translation of length one.
+    ``of_direction`` (6, 6) is the covariance of the motion with a translation of length one.
     """
     length = np.linalg.norm(current_from_reference[:3, 3])
     covariance = of_direction.copy()

@@ -1,4 +1,4 @@
-"""Map initialisation from two views, after poses by pure rotation or after a loss."""
+"""Map initialisation from two views, after pure rotation or after a loss."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class InitialMap:
 
 
 class MapInitializer:
-    """Tries to start a map with each image; in the meantime estimates the pose of a camera that only rotates."""
+    """Tries to start a map with each image; until then estimates the pose of a camera that only rotates."""
 
     def __init__(
         self, matcher: MatchingPipeline, adjuster: MapAdjuster, config: TrackingConfig, stages: StageTimer
@@ -61,23 +61,23 @@ class MapInitializer:
         self._initializer.reset()
         self._rotation.reset()
 
-    def forget_reference(self) -> None:
+    def reset_reference(self) -> None:
         """Take the next image as the first view."""
         self._initializer.reset()
 
     @property
     def has_poses(self) -> bool:
-        """True if there are poses by pure rotation that a first map would continue."""
+        """True if there are poses by pure rotation, which a first map continues."""
         return self._rotation.has_poses
 
     def add(
         self, frame: Frame, features: Features, after_loss: InitialPose | None, first_keyframe_id: int
     ) -> InitialMap | InitializationPending:
-        """Try with this frame as the second view; ``after_loss`` is the pose of the first one after a loss."""
+        """Try this frame as the second view of a map; ``after_loss`` is the pose of the first view after a loss."""
         views = self._initializer.add(frame, features)
         if isinstance(views, InitializationPending):
             return views
-        # Poses before the map are in the typical depth of the scene, not of the landmarks.
+        # The unit of poses before the map is the typical depth of the scene, not of the landmarks
         start = after_loss or InitialPose(
             self._rotation.world_from_reference, views.landmark_depth, self._rotation.drift
         )
@@ -86,13 +86,15 @@ class MapInitializer:
         if keyframe is None:
             rotation = small_motion_from(views.geometry)
             return InitializationPending(
-                "the first map did not survive its adjustment", len(views.matches), rotation=rotation
+                "too few landmarks remain after the adjustment of the initial map",
+                len(views.matches),
+                rotation=rotation,
             )
         self._initializer.reset()
         return InitialMap(local_map, keyframe, views, start.drift, after_loss is None and self.has_poses)
 
     def _fill(self, local_map: LocalMap, views: InitialReconstruction, start: InitialPose) -> MapKeyframe | None:
-        """Add two views to an empty map; returns the second, ``None`` where too few landmarks survive."""
+        """Add two views to an empty map; returns the second, ``None`` if too few landmarks remain."""
         geometry = views.geometry
         first_from_world = invert(start.world_from_camera)
         keyframe0, keyframe1 = (
@@ -111,5 +113,5 @@ class MapInitializer:
         return keyframe1
 
     def pose_by_rotation(self, pending: InitializationPending) -> RotationOnlyPose | None:
-        """The pose of the image just added, before there is any map, if the camera only rotated."""
+        """Return the pose of the last image, before the first map, if the camera only rotated."""
         return self._rotation.track(pending.rotation, becomes_reference=pending.new_reference)

@@ -24,7 +24,7 @@ class ConstantVelocityModel:
     motion_ns: int = 0
 
     def predict(self, stamp_ns: int) -> np.ndarray:
-        """camera_from_world (4, 4) at a time."""
+        """Predict camera_from_world (4, 4) at a time."""
         camera_from_world = invert(self.world_from_camera)
         if self.motion is None or self.motion_ns <= 0:
             return camera_from_world
@@ -32,11 +32,11 @@ class ConstantVelocityModel:
         return interpolate(np.eye(4), self.motion, min(steps, _MAX_EXTRAPOLATION)) @ camera_from_world
 
     def rescaled(self, factor: float) -> ConstantVelocityModel:
-        """The model after all lengths were multiplied by ``factor`` about the camera."""
+        """Return the model after all lengths were multiplied by ``factor`` about the camera."""
         return replace(self, motion=None if self.motion is None else scaled(self.motion, factor))
 
     def moved_to(self, world_from_camera: np.ndarray, scale_change: float = 1.0) -> ConstantVelocityModel:
-        """The model after the map, and the last pose with it, was moved and scaled."""
+        """Return the model after the map and the last pose were moved and scaled."""
         return replace(self.rescaled(scale_change), world_from_camera=world_from_camera)
 
 

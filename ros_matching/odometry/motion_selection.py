@@ -1,11 +1,11 @@
-"""Which motion lies behind the matches of two images, and whether it could be another one.
+"""Selection of the motion between two images from their matches, with a test for ambiguity.
 
-Most first views are nearly planar (a wall, a table, the ground). A plane has two motions that explain it equally well
-(Longuet-Higgins 1986; Ma et al., "An Invitation to 3-D Vision", section 5.3), and an essential matrix fitted to it
-falls on either. So all motions that the essential matrix and the homography offer compete, and the pure rotation with
-them. They are judged by how far the matches lie from their epipolar geometry, measured in the noise that the best of
-them leaves: where the matches are far more exact than the usual threshold, that tells motions apart which agree with
-the same matches.
+Most first views are nearly planar (a wall, a table, the ground). Two motions explain a plane equally well
+(Longuet-Higgins 1986; Ma et al., "An Invitation to 3-D Vision", section 5.3), and an essential matrix fitted to it is
+either of them. Therefore all solutions of the essential matrix and of the homography, and a pure rotation, are
+compared. Their cost is the distance of the matches from the epipolar geometry, in standard deviations of the noise of
+the best one. If matches are much more accurate than the inlier threshold, this disambiguates motions with the same
+inliers.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from ros_matching.geometry.pose_refinement import refine_relative_pose
 from ros_matching.geometry.se3 import angle_between_deg, rotation_angle_deg
 from ros_matching.geometry.two_view import TwoViewGeometry, two_view_geometry
 
-# Two motions are one if their directions and rotations differ by less.
+# Largest difference of direction and rotation between two estimates of the same motion
 _SAME_DIRECTION_DEG = 10.0
 _SAME_ROTATION_DEG = 1.0
-# The best motion must beat any other by so many standard deviations of the differences that single matches make.
+# Smallest cost difference to any other motion, in standard deviations of the sum over matches
 _MIN_ADVANTAGE = 3.0
-# One with much less parallax is the simpler explanation: blur and a rolling shutter look like motion, too. To be
-# refuted it must cost so much more.
+# A motion with less than this fraction of the parallax is the simpler explanation, as blur and a rolling shutter look
+# like motion. It is rejected only if the ratio of the costs is also large.
 _LESS_PARALLAX = 0.5
 _MIN_COST_RATIO = 1.25
-# A match agrees with a motion within so many standard deviations of the noise, which is never thought to be smaller.
+# Inlier threshold in standard deviations of the noise, and the lower limit of the noise
 _NOISES = 3.0
 _MIN_NOISE_PX = 0.1
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A motion with what it makes of the matches, and what each of them (M,) says against it, from 0 to 1."""
+    """A motion with the two-view geometry of the matches, and the robust cost (M,) of each match, from 0 to 1."""
 
     view: TwoViewGeometry
     costs: np.ndarray
 
     @cached_property
     def parallax_deg(self) -> float:
-        """Median over the matches that agree; NaN without any."""
+        """Median parallax of the inliers; NaN without any."""
         values = self.view.parallax_deg[self.view.inliers]
         values = values[np.isfinite(values)]
         return float(np.median(values)) if len(values) else float("nan")
@@ -69,19 +69,19 @@ class CompetingMotions:
 
     @property
     def beats_rotation(self) -> bool:
-        """Whether the camera has clearly moved."""
-        return self._is_refuted(self.rotation_costs, simpler=True)
+        """True if a pure rotation does not explain the matches."""
+        return self._is_rejected(self.rotation_costs, simpler=True)
 
     @property
     def beats_rivals(self) -> bool:
-        """Whether no other motion could as well be the right one."""
+        """True if the best motion is not ambiguous."""
         rivals = (other for other in self.others if not _same_motion(self.best.view, other.view))
         return all(
-            self._is_refuted(rival.costs, simpler=rival.parallax_deg < _LESS_PARALLAX * self.best.parallax_deg)
+            self._is_rejected(rival.costs, simpler=rival.parallax_deg < _LESS_PARALLAX * self.best.parallax_deg)
             for rival in rivals
         )
 
-    def _is_refuted(self, costs: np.ndarray, simpler: bool) -> bool:
+    def _is_rejected(self, costs: np.ndarray, simpler: bool) -> bool:
         difference = costs - self.best.costs
         advantage = difference.sum() / np.sqrt(max(np.sum(difference**2), 1e-12))
         ratio = costs.sum() / max(self.best.costs.sum(), 1e-12)
@@ -89,9 +89,9 @@ class CompetingMotions:
 
 
 def competing_motions(matches: Matches, camera: Camera, threshold_px: float) -> CompetingMotions | None:
-    """The motions that may lie behind matches of which some are wrong; ``None`` where none explains them."""
+    """Estimate all motions that explain matches with outliers; ``None`` if there is none."""
     poses = _candidates(matches, camera, threshold_px)
-    for _ in range(2):  # with the threshold given, then with one of the noise that remains
+    for _ in range(2):  # with the given threshold, then with one from the residual noise
         poses = _refined(poses, matches, camera, threshold_px)
         if not poses:
             return None
@@ -109,7 +109,7 @@ def competing_motions(matches: Matches, camera: Camera, threshold_px: float) -> 
 
 
 def _candidates(matches: Matches, camera: Camera, threshold_px: float) -> list[np.ndarray]:
-    """Poses camera1_from_camera0 (4, 4) that the essential matrix and the homography of the matches stand for."""
+    """Return poses camera1_from_camera0 (4, 4) from the essential matrix and the homography of the matches."""
     points = matches.points0, matches.points1
     views = []
     essential = estimate_essential(*points, camera, camera, threshold_px)
@@ -129,7 +129,7 @@ def _refined(poses: list[np.ndarray], matches: Matches, camera: Camera, threshol
 
 
 def _noise_px(camera1_from_camera0: np.ndarray, matches: Matches, camera: Camera, threshold_px: float) -> float:
-    """The standard deviation of the distances from the epipolar geometry, of what lies within twice the threshold."""
+    """Return the standard deviation of the epipolar distances within twice the threshold."""
     distance = _sampson_px(camera1_from_camera0, matches, camera)
     near = distance[distance < 2 * threshold_px]
     return max(float(np.median(near)) / 0.6745, _MIN_NOISE_PX) if len(near) else threshold_px

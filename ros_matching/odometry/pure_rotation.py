@@ -1,7 +1,6 @@
 """Pure rotation: poses of a camera without parallax, and their covariance.
 
-Without parallax there is nothing to triangulate, but the rotation is observable, and the position cannot have changed
-by more than the matches would show.
+Without parallax nothing can be triangulated, but the rotation is observable, and the matches bound the translation.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from ros_matching.geometry.homography import rotation_homography, transfer_error
 from ros_matching.geometry.se3 import invert, pose_from, rotation_angle_deg
 from ros_matching.geometry.two_view import TwoViewGeometry
 
-# Ratio of a displacement, as an angle, to the error that it leaves besides the best rotation, which absorbs most of it.
+# Ratio of a translation, as an angle, to its residual error after the best rotation, which absorbs most of it
 _ABSORBED = 3.0
 # The camera only rotated if the median error of the matches is below this fraction of the inlier threshold.
 _TYPICAL_ERROR = 0.5
-# Two images may be equal to the bit; their keypoints are never taken to be more exact than this.
+# Lower limit of the error, for identical images
 _MIN_ERROR_PX = 0.05
-# Relative error of a displacement too small for a map, whose direction rests on few pixels.
+# Relative error of a translation of few pixels, too small for a map
 _UNCERTAIN_FRACTION = 0.3
 
 
@@ -29,8 +28,8 @@ _UNCERTAIN_FRACTION = 0.3
 class PureRotation:
     """A rotation between two images, ``camera1_from_camera0`` (4, 4), and the number of matches that agree.
 
-    ``parallax_rad`` is the standard deviation of the displacement, as a parallax at typical depth. Unless
-    ``rotation_only``, a small displacement is estimated too, in typical depths.
+    ``parallax_rad`` is the standard deviation of the translation, as a parallax at typical depth. Unless
+    ``rotation_only``, a small translation is estimated too, in typical depths.
     """
 
     camera1_from_camera0: np.ndarray
@@ -47,9 +46,9 @@ class PureRotation:
 def pure_rotation_from(
     rotation1_from_0: np.ndarray, matches: Matches, camera: Camera, threshold_px: float
 ) -> PureRotation | None:
-    """The motion of matches that lie within ``threshold_px`` of a rotation (3, 3).
+    """Return the motion of matches within ``threshold_px`` of a rotation (3, 3).
 
-    ``None`` where their median error shows that the camera also moved.
+    ``None`` if their median error indicates a translation.
     """
     homography = rotation_homography(rotation1_from_0, camera, camera)
     error_px = float(np.median(transfer_errors_px(homography, matches.points0, matches.points1)))
@@ -60,16 +59,16 @@ def pure_rotation_from(
 
 
 def typical_depth(view: TwoViewGeometry) -> float:
-    """The median depth of the inliers of two views, in their baselines; NaN where none has a depth."""
+    """Return the median depth of the inliers of two views, in baselines; NaN if none has a depth."""
     depths = view.points[view.inliers, 2]
     depths = depths[np.isfinite(depths)]
     return float(np.median(depths)) if len(depths) else float("nan")
 
 
 def small_motion_from(view: TwoViewGeometry) -> PureRotation | None:
-    """A motion that is observable but too small for a map; the median depth is the unit of length.
+    """Return a motion that is observable but too small for a map; the median depth is the unit of length.
 
-    ``None`` where no match has a depth.
+    ``None`` if no match has a depth.
     """
     depth = typical_depth(view)
     if not np.isfinite(depth):
@@ -82,7 +81,7 @@ def small_motion_from(view: TwoViewGeometry) -> PureRotation | None:
 
 
 def _covariance(parallax_rad: float) -> np.ndarray:
-    """Covariance (6, 6) at a typical depth of one; what is not displacement is error of the rotation."""
+    """Covariance (6, 6) at a typical depth of one: translation and rotation have equal errors in the image."""
     return np.eye(6) * parallax_rad**2
 
 
@@ -90,7 +89,7 @@ def _covariance(parallax_rad: float) -> np.ndarray:
 class RotationOnlyPose:
     """The pose of a camera that only rotated since the first image, whose camera frame is the world.
 
-    ``motion`` is ``previous_from_current`` (4, 4) with its covariance, where the image before had such a pose, too.
+    ``motion`` is ``previous_from_current`` (4, 4) with its covariance, if the previous image has such a pose.
     """
 
     world_from_camera: np.ndarray
@@ -112,22 +111,22 @@ class RotationTracker:
     def reset(self) -> None:
         """Start a new world with the next image."""
         self.world_from_reference = np.eye(4)
-        self._parallax_rad = 0.0  # what may have gone unnoticed up to the reference image
+        self._parallax_rad = 0.0  # undetected translation up to the reference image
         self._last: RotationOnlyPose | None = None
         self.has_poses = False
 
     @property
     def drift(self) -> np.ndarray:
-        """The covariance (7, 7) over ``(dt, dr, ds)`` of the pose of the reference image; its scale is the unit."""
+        """Covariance (7, 7) over ``(dt, dr, ds)`` of the pose of the reference image; its scale is the unit."""
         drift = np.zeros((7, 7))
         drift[:6, :6] = _covariance(self._parallax_rad)
         return drift
 
     def track(self, rotation: PureRotation | None, *, becomes_reference: bool) -> RotationOnlyPose | None:
-        """The pose of the next image by its rotation since the reference image; ``None`` without one.
+        """Return the pose of the next image by its rotation since the reference image; ``None`` without one.
 
-        The next rotations refer to this image if it ``becomes_reference``. Without a rotation that breaks the chain: a
-        new one starts at the last known pose.
+        The next rotations refer to this image if it ``becomes_reference``. A reference without a rotation breaks the
+        chain: a new one starts at the last pose.
         """
         if rotation is None:
             if becomes_reference:

@@ -1,8 +1,8 @@
 """Relocalisation: the pose of an image in a map without a prediction.
 
 Each landmark that is the mutual nearest neighbour of a keypoint votes for the keyframes that observe it. The keyframes
-with most votes are matched one after the other, then the one with the largest estimated overlap, where the matcher can
-estimate it. One comparison and a fixed number of matchings: a lost frame takes constant time.
+with most votes are matched in order, then the one with the largest estimated overlap, if the matcher can estimate it.
+One comparison and a fixed number of matchings: a lost frame takes constant time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ros_matching.datatypes import Array
 
 _MAX_TRIED = 3  # keyframes per lost frame
-_MIN_VOTES = 5  # fewer are chance
+_MIN_VOTES = 5  # fewer are random
 _MIN_OVERLAP = 0.1
 _MAX_COMPARED = 400  # keypoints of the image that are compared
 
@@ -42,7 +42,7 @@ class Relocalizer:
         self._stages = stages
 
     def relocalize(self, local_map: LocalMap, features: Features, tried: int = _MAX_TRIED) -> Localization | None:
-        """The pose of an image, with at least ``recovery_min_inliers``; ``None`` if not found."""
+        """Localise an image with at least ``recovery_min_inliers`` inliers; ``None`` if not found."""
         with self._stages("match"):
             candidates = self.candidates(local_map, features)[:tried]
             candidates += self._overlapping(local_map, features, candidates)
@@ -55,7 +55,7 @@ class Relocalizer:
         return None
 
     def candidates(self, local_map: LocalMap, features: Features) -> list[MapKeyframe]:
-        """The keyframes by number of votes, most first."""
+        """Return the keyframes by number of votes, most first."""
         if len(features) == 0 or len(local_map) == 0:
             return []
         votes = local_map.shared_counts(self._similar_landmarks(local_map, features))
@@ -65,7 +65,7 @@ class Relocalizer:
     def _overlapping(
         self, local_map: LocalMap, features: Features, excluded: Sequence[MapKeyframe]
     ) -> list[MapKeyframe]:
-        """The keyframe of the largest estimated overlap, where the matcher can estimate it."""
+        """Return the keyframe of the largest estimated overlap, if the matcher can estimate it."""
         keyframes = [keyframe for keyframe in local_map.keyframes if keyframe not in excluded]
         overlaps = self._matcher.overlap_estimator.estimate(features, [keyframe.features for keyframe in keyframes])
         if overlaps is None or not overlaps.max(initial=0.0) > _MIN_OVERLAP:

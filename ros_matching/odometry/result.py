@@ -17,19 +17,19 @@ class TrackingStatus(enum.Enum):
 
     INITIALIZING = "initializing"  # waiting for two views with enough parallax
     TRACKING = "tracking"
-    LOST = "lost"  # trying to recover against recent keyframes
+    LOST = "lost"  # relocalising in the maps
 
 
 @dataclass(frozen=True)
 class TrackingCounts:
-    """How many of what a frame's result rests on."""
+    """Numbers of features, matches and map elements of a frame's result."""
 
     keypoints: int = 0  # in this image
     matches: int = 0  # with the reference keyframe
-    inliers: int = 0  # that agree with the pose
+    inliers: int = 0  # matches that agree with the pose
     landmarks: int = 0  # in the local map
     keyframes: int = 0  # in the local map
-    maps: int = 0  # begun so far; after a loss a new one may differ in scale
+    maps: int = 0  # started so far; after a loss a new one may differ in scale
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class TrackingResult:
     """The outcome of ``VisualOdometry.track(frame)``.
 
     ``world_from_camera`` (4, 4) with ``covariance`` (6, 6), and ``previous_from_current`` (4, 4), the pose of this
-    camera in the previous frame's camera, with ``relative_covariance`` (6, 6), are ``None`` unless known. The world is
-    the first image's camera frame; its unit is told by ``scale``, with the relative uncertainty ``scale_sigma``
-    (infinite when unknown), which the covariances leave out, being in that unit; ``scale_reason`` says why it is not
-    METRIC though an anchor was asked for. A ``scale_change`` other than 1 tells that after this frame all lengths of
-    the map were multiplied by it about this camera, which stays where it is: the results that follow are in the new
-    unit. ``reference_points_px`` and ``tracked_points_px`` (M, 2) are the inlying correspondences with the reference
-    keyframe, for drawing.
+    camera in the previous frame's camera, with ``relative_covariance`` (6, 6), are ``None`` if unknown. The world is
+    the camera frame of the first image. ``scale`` is the state of its unit of length, with the relative standard
+    deviation ``scale_sigma`` (infinite if unknown). The covariances are in that unit and exclude it. ``scale_reason``
+    is why the scale is not METRIC, empty without a scale source. If ``scale_change`` is not 1, all lengths of the map
+    were multiplied by it about this camera after this frame: later results are in the new unit.
+    ``reference_points_px`` and ``tracked_points_px`` (M, 2) are the inlier matches with the reference keyframe, for
+    visualisation.
     """
 
     frame_index: int
     stamp_ns: int
     status: TrackingStatus
-    reason: str  # why the status is not TRACKING, or what to know about a pose; empty when there is nothing to say
+    reason: str  # why the status is not TRACKING, or a remark on the pose; may be empty
     world_from_camera: np.ndarray | None = None
     covariance: np.ndarray | None = None
     previous_from_current: np.ndarray | None = None
@@ -62,15 +62,15 @@ class TrackingResult:
     counts: TrackingCounts = field(default_factory=TrackingCounts)
     parallax_deg: float = float("nan")
     stage_ms: dict[str, float] = field(default_factory=dict)
-    mapping_ms: dict[str, float] = field(default_factory=dict)  # of a back end in a thread, whose update came in
-    map_id: int = 0  # of the map that the pose is in: poses of one fit together, between two the motion is a guess
-    rotation_only: bool = False  # the camera was seen to turn only: its position is that of before, and so uncertain
-    new_keyframes: tuple[Keyframe, ...] = ()  # in the order of their ids: both views that a map begins with, else one
+    mapping_ms: dict[str, float] = field(default_factory=dict)  # of the update of a threaded back end in this frame
+    map_id: int = 0  # of the map of the pose: poses of one map are consistent, between two the motion is a guess
+    rotation_only: bool = False  # pure rotation since the reference: the position is not observable
+    new_keyframes: tuple[Keyframe, ...] = ()  # in the order of their ids; the first two of a map together
     reference_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     tracked_points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
     def with_scale(self, report: ScaleReport, change: float = 1.0) -> TrackingResult:
-        """The result with the scale of its lengths, and the factor by which they change after it."""
+        """Return the result with the state of the scale, and the factor on all lengths after it."""
         return replace(
             self,
             scale=report.state,
@@ -82,10 +82,10 @@ class TrackingResult:
         )
 
     def with_scale_uncertainty(self, unknown_variance: float) -> TrackingResult:
-        """The same with covariances that hold for metres: what ``scale_sigma`` adds to the lengths is in them.
+        """Return the result with covariances in metres, which include the uncertainty ``scale_sigma`` of lengths.
 
-        Of a unit that is unknown (infinite ``scale_sigma``) no length says anything in metres: ``unknown_variance`` is
-        added in all directions, also where a translation is zero. With 0 they stay covariances in that unit.
+        If the scale is unknown (infinite ``scale_sigma``), ``unknown_variance`` is added in all directions, also for a
+        translation of zero; with 0 the covariances remain in map units.
         """
 
         def widened(covariance: np.ndarray | None, pose: np.ndarray | None) -> np.ndarray | None:
@@ -101,13 +101,15 @@ class TrackingResult:
 
 
 def covariance_in_metres(
-    covariance: np.ndarray, translation: np.ndarray, sigma: float, unknown_variance: float
+    covariance: np.ndarray, translation: np.ndarray, scale_std: float, unknown_variance: float
 ) -> np.ndarray:
-    """The covariance (6, 6) of a transform with what the unit's relative uncertainty ``sigma`` adds along its length.
+    """Return the covariance (6, 6) of a transform with the relative standard deviation ``scale_std`` of its length.
 
-    An infinite ``sigma`` adds ``unknown_variance`` in all directions.
+    An infinite ``scale_std`` adds ``unknown_variance`` in all directions.
     """
     covariance = covariance.copy()
-    lengths = np.outer(translation, translation) * sigma**2 if math.isfinite(sigma) else unknown_variance * np.eye(3)
+    lengths = (
+        np.outer(translation, translation) * scale_std**2 if math.isfinite(scale_std) else unknown_variance * np.eye(3)
+    )
     covariance[:3, :3] += lengths
     return covariance

@@ -1,4 +1,4 @@
-"""The tracker: from a frame to its pose, and to the keyframes that the back end maps."""
+"""The tracker: poses of frames, and keyframes for the back end."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty, jump_cova
 _LOG = logging.getLogger(__name__)
 
 _TRIED_INACTIVE = 2  # keyframes of an inactive map that a lost frame is matched with
-# A frame waits for the back end where the last pose had fewer inliers than this multiple of the minimum, or the map has
-# no more keyframes than this: the next one could lose the track or the scale.
+# A frame waits for the back end if the last pose had fewer inliers than this multiple of the minimum, or the map has no
+# more keyframes than this: otherwise the next one could lose the track or the scale.
 _WEAK_INLIERS = 4
 _YOUNG_KEYFRAMES = 4
 # While so many keyframes wait for the back end, no other is inserted.
@@ -43,7 +43,7 @@ _MAX_PENDING = 3
 
 
 class TrackerState(enum.Enum):
-    """What the tracker has: nothing, a reference image, a pose in a map, or a map without a pose."""
+    """State of the tracker: without images, with a reference image, with a pose in a map, or with a map but no pose."""
 
     NOT_INITIALIZED = "not initialized"
     INITIALIZING = "initializing"
@@ -53,14 +53,14 @@ class TrackerState(enum.Enum):
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """The last frame with a pose: as it was reported, and its estimate in the map as it is now."""
+    """The last frame with a pose: the reported pose, and its estimate in the current map."""
 
     stamp_ns: int
     world_from_camera: np.ndarray
     estimate: PoseEstimate
 
     def corrected(self, correction: MapCorrection) -> TrackedFrame:
-        """The frame after an update of the map."""
+        """Return the frame after an update of the map."""
         pose = correction.applied_to(self.estimate.camera_from_world)
         return replace(self, estimate=replace(self.estimate, camera_from_world=pose))
 
@@ -108,7 +108,7 @@ class Tracker:
         self._reference_id = -1
         self._pending: list[NewKeyframe] = []
         self._new_keyframes: list[Keyframe] = []
-        self._is_weak = False  # the last pose rests on few landmarks
+        self._is_weak = False  # the last pose has few landmarks
         self._merge_reason = ""
         self._mapping_ms: dict[str, float] = {}
         self._back_end.cancel()
@@ -118,9 +118,9 @@ class Tracker:
         self._scale.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
-        """The pose of the next frame; see ``VisualOdometry.track``."""
+        """Track the next frame; see ``VisualOdometry.track``."""
         self._input_checks.require(frame)
-        # Apply what the back end finished since the last frame
+        # Apply the update that the back end finished since the last frame
         self._exchange_with_back_end(wait=self._is_weak)
         # Extract features
         with self._stages("extract"):
@@ -138,17 +138,17 @@ class Tracker:
         return replace(result, stage_ms=self._stages.take(), mapping_ms=mapping_ms)
 
     def finish(self) -> tuple[Keyframe, ...]:
-        """Wait for the back end; the keyframes that were mapped since the last result."""
+        """Wait for the back end; returns the keyframes that were mapped since the last result."""
         while not self._back_end.is_idle or self._pending:
             self._exchange_with_back_end(wait=True)
         return tuple(replace(k, scale=self._scale.report.state) for k in self._take_new_keyframes())
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
-        """``world_from_camera`` of the keyframes in the active map, by id: adjusted since they were delivered."""
+        """Return the adjusted ``world_from_camera`` of the keyframes in the active map, by id."""
         return self._atlas.keyframe_poses()
 
     def current_keyframes(self) -> tuple[Keyframe, ...]:
-        """The keyframes in the active map as they are now: poses and landmarks change after they were delivered."""
+        """Return the current state of the keyframes in the active map: it changes after they were delivered."""
         return () if self._map is None else self._exported(*self._map.keyframes)
 
     @property
@@ -157,29 +157,29 @@ class Tracker:
 
     @property
     def _reference(self) -> MapKeyframe:
-        """The keyframe that frames are matched with; the newest, if it is no longer in the map."""
+        """The keyframe that frames are matched with; the newest if it is no longer in the map."""
         return self._map.keyframe(self._reference_id) or self._map.keyframes[-1]
 
     # Localisation
 
     def _localize(self, frame: Frame, features: Features) -> _Found | None:
-        """The pose in the active map, by the motion model or by relocalisation; else in an inactive map."""
+        """Localise in the active map, by the motion model or by relocalisation; else in an inactive map."""
         if self.state is TrackerState.LOST:
             found = self._relocalizer.relocalize(self._map, features) or self._return_to_inactive(features)
             return None if found is None else _Found(found, relocalized=True)
         found, prediction = self._localize_by_prediction(frame, features)
         if found is None and not self._back_end.is_idle:
-            # Rather wait for the landmarks that are being made than lose the track
+            # Wait for new landmarks before the track is lost
             self._exchange_with_back_end(wait=True)
             found, prediction = self._localize_by_prediction(frame, features)
         if found is not None:
             return _Found(found)
         found = self._relocalizer.relocalize(self._map, features)
-        # Even if found: a jump from the prediction means that the motion up to here is not known.
+        # A jump from the prediction means that the motion since the last pose is unknown
         return None if found is None else _Found(found, relocalized=not self._is_plausible(found, prediction))
 
     def _localize_by_prediction(self, frame: Frame, features: Features) -> tuple[Localization | None, np.ndarray]:
-        """The pose near the prediction of the motion model, ``None`` where it is not there; and the prediction."""
+        """Localise near the prediction of the motion model; returns the pose or ``None``, and the prediction."""
         prediction = self._motion_model.predict(frame.stamp_ns)
         query = LocalizationQuery(self._map, features, self._reference, prediction, self._config.min_inliers)
         found = self._localizer.localize(query)
@@ -201,14 +201,14 @@ class Tracker:
         return found
 
     def _follow(self, frame: Frame, features: Features, found: _Found) -> TrackingResult:
-        """The result of a localised frame; extends the map if the frame becomes a keyframe."""
+        """Return the result of a localised frame; extends the map if the frame becomes a keyframe."""
         localization = found.localization
-        # Estimate and motion in the map as it is
+        # Estimate and motion in the current map
         counts = self._counts(features, localization)
         parallax = median_parallax_deg(self._map, localization)
         reason = self._relocalization_reason() if found.relocalized else ""
         if found.relocalized:
-            self._initializer.forget_reference()
+            self._initializer.reset_reference()
         estimate = self._estimate(localization)
         motion = None if found.relocalized else self._motion_to(estimate)
         observed_ids, keyframe_id = localization.landmark_ids, None
@@ -245,11 +245,11 @@ class Tracker:
 
     def _relocalization_reason(self) -> str:
         if self.state is not TrackerState.LOST:
-            return f"found in map {self._atlas.number} far from where the motion before leads to"
-        return f"found again in map {self._atlas.number} after {self._frames_lost} frame(s) without a pose"
+            return f"relocalised in map {self._atlas.number}, far from the pose that the motion model predicts"
+        return f"relocalised in map {self._atlas.number} after {self._frames_lost} frame(s) without a pose"
 
     def _measure_scale(self, view: LocalizedView, result: TrackingResult, *, is_keyframe: bool) -> TrackingResult:
-        """Measure the scale, after the result was made in the old one, and rescale the map for the next frames."""
+        """Measure the scale and rescale the map for the next frames; the result remains in the old scale."""
         before = self._scale.report
         with self._stages("scale"):
             change = self._scale.observe(self._map, view, is_keyframe)
@@ -259,7 +259,7 @@ class Tracker:
             self._uncertainty.rescale(change)
             self._previous = replace(self._previous, estimate=self._previous.estimate.rescaled(change))
             self._motion_model = self._motion_model.rescaled(change)
-        # A new measurement concerns the next results, except if the scale is worse than thought.
+        # A new measurement applies to the next results, unless it increases the uncertainty
         return result.with_scale(before if after.std < before.std else after, change)
 
     # Keyframes and the back end
@@ -281,7 +281,7 @@ class Tracker:
         return self._map.keyframes[len(shared) - 1 - int(np.argmax(shared[::-1]))]
 
     def _insert_keyframe(self, frame: Frame, features: Features, localization: Localization) -> int:
-        """Add a keyframe to the map and hand it to the back end; returns its id."""
+        """Add a keyframe to the map and submit it to the back end; returns its id."""
         keyframe = self._map.add_keyframe(
             frame,
             features.with_keypoints(localization.points_px),
@@ -294,7 +294,7 @@ class Tracker:
         return keyframe.id
 
     def _mapped_keyframe(self, id: int) -> MapKeyframe | None:
-        """The keyframe with an id, if the back end has mapped it within this frame."""
+        """Return the keyframe with an id if the back end has mapped it within this frame."""
         return self._map.keyframe(id) if any(keyframe.id == id for keyframe in self._new_keyframes) else None
 
     def _exchange_with_back_end(self, *, wait: bool = False) -> None:
@@ -303,7 +303,7 @@ class Tracker:
         self._submit_pending()
 
     def _submit_pending(self) -> None:
-        """Give the back end the keyframes that wait for it, if it is idle."""
+        """Submit the pending keyframes if the back end is idle."""
         if not self._pending or not self._back_end.is_idle:
             return
         new = tuple(new for new in self._pending if self._map.keyframe(new.id) is not None)
@@ -329,10 +329,7 @@ class Tracker:
         if update.merged is not None:
             self._uncertainty.resume_map(self._map, self._map.keyframe(update.place.id), update.merged.drift)
             self._scale.resume(update.merged.scale_variance)
-            self._merge_reason = (
-                f"map {number} turned out to be in map {update.merged.number}, and was moved and scaled to where it "
-                "belongs"
-            )
+            self._merge_reason = f"merged map {number} into map {update.merged.number}: the map was moved and scaled"
         if update.adjusted is not None:
             covariance = update.adjusted.covariance
             if correction.since_snapshot != 1.0:
@@ -340,7 +337,7 @@ class Tracker:
             self._uncertainty.update(self._map, replace(update.adjusted, covariance=covariance))
         self._correct(correction)
         if update.merged is not None:
-            self._previous = None  # in another map: the motion from there is not known
+            self._previous = None  # in another map: the motion from there is unknown
         self._new_keyframes += self._exported(*(self._map.keyframe(id) for id in update.keyframe_ids))
 
     def _correct(self, correction: MapCorrection) -> None:
@@ -363,12 +360,12 @@ class Tracker:
     # Initialisation and loss
 
     def _lose(self, frame: Frame, features: Features) -> TrackingResult:
-        """A frame without a pose; after a while a new map starts where the old one was left."""
+        """Return the result of a frame without a pose; after a number of lost frames, try to start a new map."""
         self.state = TrackerState.LOST
         self._frames_lost += 1
         reason = (
             f"{failure_reason(frame, features, self._reference.frame)}; lost for {self._frames_lost} frame(s): "
-            "show the camera a place it has seen, or move it sideways slowly to start a new map"
+            "return to a mapped place, or move the camera sideways slowly to start a new map"
         )
         if self._frames_lost >= self._config.reinitialize_after:
             started = self._initialize(frame, features)
@@ -404,7 +401,7 @@ class Tracker:
         return result if self._map is not None else self._with_pose_by_rotation(result, outcome)
 
     def _with_pose_by_rotation(self, result: TrackingResult, pending: InitializationPending) -> TrackingResult:
-        """The result with the pose of a camera that only rotated since the first image, if it did."""
+        """Add the pose of a pure rotation since the first image, if there is one."""
         continues = self._initializer.has_poses
         rotated = self._initializer.pose_by_rotation(pending)
         if rotated is None:
@@ -424,7 +421,7 @@ class Tracker:
         )
 
     def _initial_pose_after_loss(self) -> InitialPose | None:
-        """The pose of a map that starts now, if there was one before."""
+        """Return the initial pose of a new map after a loss; ``None`` for the first map."""
         if self._map is None:
             return None
         world_from_camera, depth = self._motion_model.world_from_camera, self._map.typical_depth
@@ -440,7 +437,7 @@ class Tracker:
         self._reference_id, self._previous, self._motion_model = keyframe.id, None, None
         reason = ""
         if self._atlas.number > 1:
-            reason = f"started map {self._atlas.number} after a loss: its place and its scale are guesses"
+            reason = f"started map {self._atlas.number} after a loss: its pose and its scale are guesses"
             _LOG.warning("frame %d: %s", keyframe.frame.index, reason)
         self._uncertainty.start_map(local_map.keyframes[0], initial.drift)
         adjusted = self._adjuster.adjusted_window(local_map, keyframe)
@@ -459,7 +456,7 @@ class Tracker:
     # Poses and covariances
 
     def _estimate(self, localization: Localization) -> PoseEstimate:
-        """A pose in the map as it is, with its covariance."""
+        """Return the estimate of a pose in the current map, with its covariance."""
         pose = localization.camera_from_world
         if localization.covariance is not None:
             return self._uncertainty.estimate_with_covariance(pose, localization.covariance)
@@ -474,7 +471,7 @@ class Tracker:
         )
 
     def _keyframe_estimate(self, keyframe: MapKeyframe, before: Localization | None = None) -> PoseEstimate:
-        """The pose of a mapped keyframe with its covariance; ``before`` is its localisation before the mapping."""
+        """Return the estimate of a mapped keyframe; ``before`` is its localisation before the mapping."""
         covariance = None if before is None else before.covariance
         if covariance is not None:
             return self._uncertainty.estimate_with_covariance(keyframe.camera_from_world, covariance)
@@ -489,7 +486,7 @@ class Tracker:
         )
 
     def _motion_to(self, estimate: PoseEstimate) -> tuple[np.ndarray, np.ndarray] | None:
-        """previous_from_current and its covariance, in the map as it is; ``None`` without a previous pose in it."""
+        """Return previous_from_current and its covariance in the map; ``None`` without a previous pose in it."""
         if self._previous is None:
             return None
         motion = self._previous.estimate.camera_from_world @ invert(estimate.camera_from_world)
@@ -498,7 +495,7 @@ class Tracker:
     def _result_with_pose(
         self, frame: Frame, estimate: PoseEstimate, motion: tuple[np.ndarray, np.ndarray] | None = None
     ) -> TrackingResult:
-        """A TRACKING result; ``motion`` is that since the previous frame, before an update moved this one."""
+        """Make a TRACKING result; ``motion`` is that since the previous frame, before an update moved this one."""
         previous, relative, relative_cov, elapsed_ns = self._previous, None, None, 0
         world_from_camera = invert(estimate.camera_from_world)
         if motion is not None:

@@ -1,11 +1,11 @@
 """Two-view initialisation: wait for parallax, then reconstruct motion and structure from two images.
 
-Standing still and pure rotation are distinguished from motion by the rotation model: as long as it explains the
-matches, there is nothing to triangulate and the initialisation waits.
+A rotation model detects standing still and pure rotation: while it explains the matches, nothing can be triangulated
+and the initialisation waits.
 
-``motion_selection`` chooses among the motions that the matches allow; while its choice could be chance, as with a plane
-seen from nearly the same place, the initialisation waits, too. A systematic distortion of one image, as the shear of a
-rolling shutter, can look like a certain motion; so a further image has to confirm the structure.
+``motion_selection`` selects among the motions that explain the matches. While the selection is ambiguous, for example
+for a plane observed with little parallax, the initialisation waits. A distortion of one image, for example by a rolling
+shutter, can look like a motion; therefore a further image must confirm the structure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ros_matching.stages import StageTimer
 
 # The parallax that an initial map needs, in standard deviations of its noise: depths within 10 %.
 _PARALLAX_STDS = 10.0
-# Parallax below this is none.
+# Parallax below this is noise.
 _NO_PARALLAX_STDS = 3.0
 # Two reconstructions agree if so many points are in both, and the median difference of their depths is below this.
 _MIN_COMMON = 20
@@ -58,7 +58,7 @@ class InitialReconstruction:
 
     @property
     def landmark_depth(self) -> float:
-        """The median depth of the landmarks in typical depths: far points have too little parallax for the map."""
+        """Median depth of the landmarks in typical depths: far points have too little parallax for the map."""
         return float(np.median(self._depths) / typical_depth(self.geometry))
 
     @property
@@ -92,7 +92,7 @@ class TwoViewInitializer:
         self._unconfirmed: InitialReconstruction | None = None  # the last one from that reference
 
     def reset(self) -> None:
-        """Forget the reference image."""
+        """Take the next image as the reference."""
         self._reference = self._unconfirmed = None
 
     def _refer_to(self, frame: Frame, features: Features) -> None:
@@ -105,7 +105,7 @@ class TwoViewInitializer:
             return InitializationPending("took the first image as the reference", new_reference=True)
         frame0, features0 = self._reference
         camera = frame.camera
-        # Not pruned: matches selected by one motion would make that motion look more certain than it is.
+        # Not pruned: matches selected with one motion would bias the selection towards it
         with self._stages(self._matcher.consensus.stage):
             matches = self._matcher.feature_matcher.match(features0, features)
             matches = self._matcher.consensus.filter(matches, features0, features)
@@ -135,7 +135,7 @@ class TwoViewInitializer:
     def _reconstruct(
         self, matches: Matches, camera: Camera
     ) -> tuple[TwoViewGeometry, np.ndarray] | InitializationPending:
-        """The motion and the matches (M,) bool that it gives a depth; else the reason why there is none."""
+        """Return the motion and the triangulated matches (M,) bool, or the reason why there is none."""
         config, count = self._config, len(matches)
         threshold_px = config.threshold_px(camera)
         rotation = self._pure_rotation(matches, camera, threshold_px)
@@ -172,6 +172,6 @@ def _is_noise(motions: CompetingMotions) -> bool:
 
 
 def _well_triangulated(geometry: TwoViewGeometry, min_parallax_deg: float) -> np.ndarray:
-    """The inliers (M,) bool with enough parallax to have a depth."""
+    """Return the inliers (M,) bool with enough parallax for a depth."""
     with np.errstate(invalid="ignore"):
         return geometry.inliers & (geometry.parallax_deg > min_parallax_deg)

@@ -1,25 +1,25 @@
-"""What the tracker knows of one pose: where its error comes from.
+"""Pose estimate with the parts of its error: noise of the landmarks, and errors of the map.
 
-A frame localised in the map minimises a robust cost of the residuals r_j of the landmarks, with derivatives J_j and A_j
-by pose and landmark and H = sum_j l_j J_j^T J_j (l_j weights with bounded leverage). The landmarks are off by ``x_j =
-B_j c + q_j``, where c are the errors of the map's keyframes. The step from the estimate to the truth is
+A frame localised in the map minimises a robust cost of the residuals r_j of the landmarks, with Jacobians J_j and A_j
+for pose and landmark, and H = sum_j l_j J_j^T J_j (l_j: weights of bounded leverage). Landmarks have errors ``x_j = B_j
+c + q_j``, where c are the errors of the map's keyframes. The step from the estimate to the ground truth is
 
     e = M c + sum_j i_j,    M = sum_j G_j A_j B_j,    G_j = -l_j H^-1 J_j^T,
 
-where i_j = G_j psi(r_j) / mean(psi') / (1 - h_j) is the influence of landmark j: its own noise as the residual shows
-it, pixels and q_j together. ``sum_j i_j i_j^T`` estimates the covariance without a model of the noise, which differs
-from landmark to landmark far more than any score tells (the infinitesimal jackknife, Jaeckel 1972; the leverage h_j
-makes up for residuals being smaller than errors, MacKinnon and White 1985). Landmarks near each other in the image are
-wrong together (``geometry.places``), so influences are added up by place before they are squared, and raised by what
-places still have in common.
+where i_j = G_j psi(r_j) / mean(psi') / (1 - h_j) is the influence of landmark j: its noise as observed in the residual,
+from pixels and q_j together. ``sum_j i_j i_j^T`` estimates the covariance without a noise model, since the noise of
+landmarks differs far more than scores indicate (the infinitesimal jackknife, Jaeckel 1972). The leverage h_j corrects
+for residuals being smaller than errors (MacKinnon and White 1985). Errors of neighbouring landmarks are correlated, so
+the covariance is cluster-robust (``geometry.clustered_noise``): influences are summed by cluster before they are
+squared, and the sum is multiplied by a factor for the correlation between clusters.
 
-The motion between two frames of one map: both errors contain c and the same q_j, and the pixel noise of one landmark is
-alike in consecutive images, so what a landmark pushes both poses by cancels. With influences in common axes
+For the motion between two frames of one map, both errors contain c and the same q_j, and the pixel noise of a landmark
+is similar in consecutive images. The common part of the influence of a landmark cancels. In common axes
 
     e_a - e_b = (M_a - M_b) c + sum_j (i_aj - i_bj),
 
-a landmark that only one of the frames sees having no influence on the other. That two images err entirely alike is not
-believed, though: cameras and their drivers repeat images, and a covariance of zero would break who inverts it.
+where a landmark has no influence on a frame that does not observe it. The difference is never taken to be zero: cameras
+and their drivers repeat images, and a zero covariance has no inverse.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ from ros_matching.geometry.robust import tukey_slope, tukey_weight
 _MIN_LANDMARKS = 6
 _MAX_LEVERAGE = 0.7
 _MAX_CONDITION = 1e12
-_OWN_SHARE = 1e-3  # of the noise of a pose, which the one before cannot share
+_OWN_FRACTION = 1e-3  # fraction of the noise of a pose that is independent of the previous pose
 
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """A camera pose in the map with where its error comes from; K landmarks, F moving keyframes of map ``version``.
+    """A camera pose in the map with the parts of its error; K landmarks, F moving keyframes of map ``version``.
 
-    ``influences`` (K, 6) are the i_j of the landmarks ``landmark_ids`` (K,), in ``places`` (K, 2) of the image;
-    ``by_map`` (6, 6F) is M, ``own`` (6, 6) the covariance of what rests on neither.
+    ``influences`` (K, 6) are the i_j of the landmarks ``landmark_ids`` (K,), in ``clusters`` (K, 2) of the image;
+    ``by_map`` (6, 6F) is M, ``own`` (6, 6) the covariance of errors that depend on neither.
     """
 
     camera_from_world: np.ndarray
     version: int
     landmark_ids: np.ndarray
-    places: np.ndarray
+    clusters: np.ndarray
     influences: np.ndarray
     by_map: np.ndarray
     own: np.ndarray
 
     @property
     def noise(self) -> np.ndarray:
-        """The covariance (6, 6) of the step, but for what the map contributes."""
+        """Covariance (6, 6) of the step without the errors of the map."""
         return self.own + self.by_landmarks
 
     @cached_property
     def by_landmarks(self) -> np.ndarray:
-        """The covariance (6, 6) of what the landmarks' own noise does to the step."""
-        return _squared_by_place(self.influences, self.places)
+        """Covariance (6, 6) of the step from the noise of the landmarks."""
+        return _squared_by_cluster(self.influences, self.clusters)
 
     def rescaled(self, factor: float) -> PoseEstimate:
-        """The same, after all lengths were multiplied by ``factor`` about this camera."""
+        """Return the estimate after all lengths were multiplied by ``factor`` about this camera."""
         step = step_lengths(factor, 1)
         by_map = step[:, None] * self.by_map / step_lengths(factor, self.by_map.shape[1] // 6)
         return replace(self, influences=self.influences * step, by_map=by_map, own=np.outer(step, step) * self.own)
@@ -76,14 +76,14 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class Influences:
-    """What landmarks do to a pose; L of them, ``rows`` (L,) of those that were given.
+    """Influences of L landmarks on a pose; ``rows`` (L,) are their rows in the input.
 
-    ``influences`` (L, 6) are the i_j, ``gains`` (L, 6, 2) the G_j, ``by_point`` (L, 2, 3) the A_j, in ``places`` (L, 2)
-    of the image.
+    ``influences`` (L, 6) are the i_j, ``gains`` (L, 6, 2) the G_j, ``by_point`` (L, 2, 3) the A_j; ``clusters`` (L, 2)
+    are cells of the image.
     """
 
     rows: np.ndarray
-    places: np.ndarray
+    clusters: np.ndarray
     influences: np.ndarray
     gains: np.ndarray
     by_point: np.ndarray
@@ -98,7 +98,7 @@ class Influences:
         threshold_px: float,
         weights: np.ndarray | None = None,
     ) -> Influences | None:
-        """Of landmarks (K, 3) seen at pixels (K, 2) by a pose that fits them; ``None`` where they do not tell it."""
+        """Compute those of landmarks (K, 3) observed at pixels (K, 2); ``None`` if they do not determine the pose."""
         residual, jacobian = residuals_and_jacobian(camera_from_world, positions, points_px, camera)
         rows = np.flatnonzero(np.isfinite(residual).all(axis=0))
         if len(rows) < _MIN_LANDMARKS:
@@ -113,38 +113,37 @@ class Influences:
             return None
         gains = -np.einsum("ij,jan->nia", np.linalg.inv(information), weighted, optimize=True)
         leverage = np.minimum(-0.5 * np.einsum("nia,ian->n", gains, jacobian, optimize=True), _MAX_LEVERAGE)
-        push = residual * (tukey_weight(error, cutoff_px) / tukey_slope(error, cutoff_px, 2) / (1.0 - leverage))
+        noise = residual * (tukey_weight(error, cutoff_px) / tukey_slope(error, cutoff_px, 2) / (1.0 - leverage))
         return cls(
             rows,
             clusters_of(points_px[rows], camera.width),
-            np.einsum("nia,an->ni", gains, push, optimize=True),
+            np.einsum("nia,an->ni", gains, noise, optimize=True),
             gains,
             np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3], optimize=True),
         )
 
 
 def difference_noise(before: PoseEstimate, now: PoseEstimate, of_before: np.ndarray, of_now: np.ndarray) -> np.ndarray:
-    """The covariance (6, 6) of ``of_before e_before - of_now e_now`` but for what the map contributes."""
+    """Return the covariance (6, 6) of ``of_before e_before - of_now e_now`` without the errors of the map."""
     union, rows = np.unique(np.concatenate([before.landmark_ids, now.landmark_ids]), return_inverse=True)
     rows0, rows1 = rows[: len(before.landmark_ids)], rows[len(before.landmark_ids) :]
-    difference, places = np.zeros((len(union), 6)), np.zeros((len(union), 2), np.intp)
+    difference, clusters = np.zeros((len(union), 6)), np.zeros((len(union), 2), np.intp)
     difference[rows0] = before.influences @ of_before.T
     difference[rows1] -= now.influences @ of_now.T
-    places[rows0] = before.places
-    places[rows1] = now.places
-    return _squared_by_place(difference, places) + _OWN_SHARE * (of_now @ now.by_landmarks @ of_now.T)
+    clusters[rows0] = before.clusters
+    clusters[rows1] = now.clusters
+    return _squared_by_cluster(difference, clusters) + _OWN_FRACTION * (of_now @ now.by_landmarks @ of_now.T)
 
 
-def _squared_by_place(influences: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The sum (6, 6) of squares of influences (K, 6), after those of one place (K, 2) were added up.
+def _squared_by_cluster(influences: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Sum the squares (6, 6) of influences (K, 6) that were summed by cluster (K, 2).
 
-    It is raised by what neighbouring places have in common. The fewer places there are, the less certain is the sum
-    itself; it is raised for errors over it to have the squares that they should have on average (the mean of
-    Hotelling's statistic).
+    The sum is multiplied by a factor for the correlation of neighbouring clusters, and by one for the small number of
+    clusters: with it, squared normalised errors have the expected mean (that of Hotelling's statistic).
     """
     if not len(influences):
         return np.zeros((6, 6))
-    by_place = ClusterSums.of(influences, places)
-    squares = by_place.squares()
-    common = by_place.common_factor(np.linalg.pinv(squares, rcond=1e-9, hermitian=True))
-    return common * by_place.count / max(by_place.count - 7, 1) * squares
+    by_cluster = ClusterSums.of(influences, clusters)
+    squares = by_cluster.squares()
+    common = by_cluster.common_factor(np.linalg.pinv(squares, rcond=1e-9, hermitian=True))
+    return common * by_cluster.count / max(by_cluster.count - 7, 1) * squares

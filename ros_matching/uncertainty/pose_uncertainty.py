@@ -1,27 +1,25 @@
 """Covariances of poses and motions.
 
 All errors are steps from the estimate to the ground truth: of a camera ``(v, w)`` of ``X -> Exp(w) X + v`` in its
-own axes, of landmark j ``x_j`` in the world. What is modelled, to first order:
+own axes, of landmark j ``x_j`` in the world. The model, to first order:
 
 1. The map. A bundle adjustment of the window has the joint covariance C of the keyframes' steps c, and per landmark
    ``x_j = B_j c + q_j`` with q_j independent of each other and of c (``geometry.bundle_covariance``). The q_j average
    out over many landmarks, the B_j c do not.
-2. A frame localised in the map, and the motion between two: ``tracking.pose_estimate``. Where the map was adjusted
-   between the two, what that moved the frame by is an error of known size.
-3. The drift. The window depends on a fixed keyframe, the anchor, whose error dates from the time when it was adjusted:
-   six of pose and one of scale, as the fixed part of a window determines its scale. The error of a keyframe is that of
-   its anchor, carried rigidly and with the scale, plus that of the window; so it grows along the chain. The gauge is
-   the first keyframe, without error; the scale of its map is the unit. While only one keyframe is fixed, nothing fixes
-   the scale, and the window as a whole is as uncertain in it as its depths are against its baselines.
+2. A frame localised in the map, and the motion between two: ``uncertainty.pose_estimate``. If the map was adjusted
+   between the two, the displacement of the frame by the adjustment is an error of known size.
+3. The drift. The window depends on a fixed keyframe, the anchor. The anchor has the error of its last adjustment: six
+   degrees of freedom of pose and one of scale, as the fixed part of a window determines its scale. The error of a
+   keyframe is that of its anchor, propagated as a similarity transform, plus that of the window, so it accumulates
+   along the chain. The gauge is the first keyframe, without error; the scale of its map is the unit. With only one
+   fixed keyframe the scale is free: its uncertainty in the window is that of depths relative to baselines.
 
-4. Systematic errors. An error of all observations neither averages out nor shows in the residuals. A fraction of the
-   noise beyond that of perfect images is assumed to be systematic. It is added to every pose; and from keyframe to
-   keyframe, in proportion to their number, to rotation, position and scale, to the scale relative to the disparity
-   between keyframes.
+4. Systematic errors. An error of all observations neither averages out nor appears in the residuals. A fraction of the
+   noise beyond that of perfect images is assumed to be systematic. It is added to every pose, and for each keyframe to
+   the drift of rotation, position and scale; for the scale relative to the disparity between keyframes.
 
-``CALIBRATION`` holds factors on these variances: matches that pulled on the pose but are no inliers are missing among
-the landmarks, and a window is not the whole past. They were found on two rendered sequences and on hololens_000, on
-which two front ends must differ by as much as both say, and checked on others (docs/benchmarks.md).
+``CALIBRATION`` contains factors on these variances: the landmarks exclude matches that influenced the pose but are not
+inliers, and a window excludes older keyframes. docs/benchmarks.md has their validation.
 """
 
 from __future__ import annotations
@@ -44,14 +42,14 @@ _CLEAN_STD_PX = 0.12
 # Keyframes over which they persist, and their largest effect on the scale from one keyframe to the next.
 _PERSISTENCE = 50
 _MAX_SCALE_STD = 0.05
-# Standard deviations of the place of a map that starts after a loss: position in typical depths, rotation in radians,
-# relative scale.
+# Standard deviations of the pose of a map that starts after a loss: position in typical depths, rotation in radians,
+# relative scale
 _LOSS_STDS = 1.0, 1.0, 0.5
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on variances: of the landmarks' noise, the window's common error, and what it adds to the drift.
+    """Factors on variances: of the landmark noise, the common error of the window, and its contribution to the drift.
 
     ``systematic_pose`` and ``systematic_drift`` are fractions of the excess noise: systematic errors of a pose, and of
     a keyframe against the one before. Zero for noise that is known to be white.
@@ -92,17 +90,17 @@ class PoseUncertainty:
 
     @property
     def drift(self) -> dict[int, np.ndarray]:
-        """The covariances (7, 7) over ``(dt, dr, ds)`` of the keyframes' errors, by id, for ``resume_map``."""
+        """Covariances (7, 7) over ``(dt, dr, ds)`` of the errors of the keyframes, by id, for ``resume_map``."""
         return dict(self._drift)
 
     def resume_map(self, local_map: LocalMap, anchor: MapKeyframe, drift: dict[int, np.ndarray]) -> None:
-        """Continue in a map with the errors that its keyframes had when it was left; others depend on ``anchor``."""
+        """Continue in an inactive map with the ``drift`` of its keyframes; others depend on ``anchor``."""
         self._version += 1
         self._anchor, self._map = anchor, None
         self._landmark_ids = np.zeros(0, np.intp)
         worst = max(drift.values(), key=np.trace)
         self._drift = {anchor.id: drift.get(anchor.id, worst)}
-        self._drift = {k.id: drift.get(k.id, self._carried(k.center)) for k in local_map.keyframes}
+        self._drift = {k.id: drift.get(k.id, self._propagated(k.center)) for k in local_map.keyframes}
 
     def follow(self, local_map: LocalMap) -> None:
         """Refer to the keyframes of an updated version of the map."""
@@ -110,7 +108,7 @@ class PoseUncertainty:
             self._anchor = local_map.keyframe(self._anchor.id) or self._anchor
 
     def update(self, local_map: LocalMap, adjusted: AdjustedWindow) -> None:
-        """Take the errors of a newly adjusted window of the map."""
+        """Update with the covariance of an adjusted window of the map."""
         self._version += 1
         window = adjusted.window
         self._map = adjusted.covariance
@@ -118,15 +116,15 @@ class PoseUncertainty:
         self._excess_px = float(np.sqrt(max(self._map.std_px**2 - _CLEAN_STD_PX**2, 0.0)))
         self._systematic = self._calibration.systematic_pose * self._pose_stds(local_map)
         for keyframe in local_map.keyframes:
-            if keyframe.id not in self._drift:  # one that no adjustment moved yet
-                self._drift[keyframe.id] = self._carried(keyframe.center)
+            if keyframe.id not in self._drift:  # not adjusted yet
+                self._drift[keyframe.id] = self._propagated(keyframe.center)
         self._propagate_drift(local_map, window)
         alive = {keyframe.id for keyframe in local_map.keyframes} | {self._anchor.id}
         self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
         self._steps = {id: steps for id, steps in self._steps.items() if id in alive}
 
     def rescale(self, factor: float) -> None:
-        """Multiply all lengths by ``factor``, as the scale was measured; its drift starts from zero."""
+        """Multiply all lengths by ``factor`` after a measurement of the scale; its drift starts from zero."""
         lengths = np.append(step_lengths(factor, 1), 0.0)
         self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
         self._free_scale = 0.0
@@ -135,12 +133,12 @@ class PoseUncertainty:
             self._map = self._map.rescaled(factor)
 
     def _pose_stds(self, local_map: LocalMap) -> np.ndarray:
-        """Standard deviations (6,) of a pose if all observations are off together by the excess noise."""
+        """Standard deviations (6,) of a pose if the excess noise is common to all observations."""
         angle = self._excess_px / local_map.camera.fx
         return np.repeat([angle * local_map.typical_depth, angle], 3)
 
     def _systematic_drift(self, local_map: LocalMap, keyframes: list[MapKeyframe]) -> np.ndarray:
-        """Standard deviations (7,) of what systematic errors add from one keyframe to the next."""
+        """Standard deviations (7,) of the drift by systematic errors from one keyframe to the next."""
         baselines = [np.linalg.norm(b.center - a.center) for a, b in itertools.pairwise(keyframes)]
         disparity_px = local_map.camera.fx * np.median(baselines) / local_map.typical_depth if baselines else 0.0
         stds = self._calibration.systematic_drift * np.append(
@@ -157,7 +155,7 @@ class PoseUncertainty:
         chains = [self._chain(local_map, keyframe, slot) for slot, keyframe in enumerate(moving)]
         added = [self._calibration.drift * (chain @ self._map.cameras @ chain.T) for chain in chains]
         if len(fixed) == 1 and moving:
-            # Nothing fixes the scale: it is as uncertain as depths are against baselines, for the window as a whole.
+            # The scale is free: one uncertainty for the whole window, that of depths relative to baselines
             self._free_scale = float(added[-1][6, 6])
             for own in added:
                 own[6] = own[:, 6] = 0.0
@@ -168,7 +166,7 @@ class PoseUncertainty:
             steps = min(start + number, _PERSISTENCE)
             growth = steps**2 - start**2 + 2 * _PERSISTENCE * (start + number - steps)
             self._steps[keyframe.id] = steps
-            self._drift[keyframe.id] = self._carried(keyframe.center) + own + growth * systematic
+            self._drift[keyframe.id] = self._propagated(keyframe.center) + own + growth * systematic
 
     def estimate(
         self,
@@ -179,7 +177,7 @@ class PoseUncertainty:
         threshold_px: float,
         weights: np.ndarray | None = None,
     ) -> PoseEstimate:
-        """The estimate of a pose from observations of landmarks (K,) at pixels (K, 2).
+        """Return the estimate of a pose from observations of landmarks (K,) at pixels (K, 2).
 
         ``weights`` (K,) are those of the pose's optimisation, all one unless given. Where the observations do not
         determine the pose, its covariance is NaN.
@@ -199,15 +197,15 @@ class PoseUncertainty:
             camera_from_world,
             self._version,
             landmark_ids,
-            found.places,
+            found.clusters,
             np.sqrt(self._calibration.noise) * found.influences,
             self._by_map(landmark_ids, found.gains, found.by_point),
             np.diag(self._systematic**2),
         )
 
     def estimate_with_covariance(self, camera_from_world: np.ndarray, covariance: np.ndarray) -> PoseEstimate:
-        """The estimate of a pose without landmarks, from the covariance (6, 6) of its world_from_camera."""
-        turn = _step_from_world(camera_from_world)
+        """Return the estimate of a pose without landmarks, from the covariance (6, 6) of its world_from_camera."""
+        rotation = _step_from_world(camera_from_world)
         return PoseEstimate(
             camera_from_world,
             self._version,
@@ -215,17 +213,17 @@ class PoseUncertainty:
             np.zeros((0, 2), np.intp),
             np.zeros((0, 6)),
             np.zeros((6, 0 if self._map is None else len(self._map.cameras))),
-            turn @ covariance @ turn.T,
+            rotation @ covariance @ rotation.T,
         )
 
     def world_covariance(self, estimate: PoseEstimate) -> np.ndarray:
-        """The covariance (6, 6) of ``world_from_camera``, drift included."""
-        turn = _step_from_world(estimate.camera_from_world).T
+        """Return the covariance (6, 6) of ``world_from_camera``, including drift."""
+        rotation = _step_from_world(estimate.camera_from_world).T
         step = estimate.noise + self._common(estimate.by_map)
-        return turn @ step @ turn.T + self._carried(invert(estimate.camera_from_world)[:3, 3])[:6, :6]
+        return rotation @ step @ rotation.T + self._propagated(invert(estimate.camera_from_world)[:3, 3])[:6, :6]
 
     def relative_covariance(self, before: PoseEstimate, now: PoseEstimate) -> np.ndarray:
-        """The covariance (6, 6) of ``before_from_now``, for two poses in the map as it is."""
+        """Return the covariance (6, 6) of ``before_from_now``, for two poses in the current map."""
         before_from_now = before.camera_from_world @ invert(now.camera_from_world)
         of_before, of_now = np.eye(6), np.zeros((6, 6))
         of_before[:3, 3:] = -skew(before_from_now[:3, 3])
@@ -239,14 +237,14 @@ class PoseUncertainty:
 
     @property
     def scale_variance(self) -> float:
-        """The variance of the relative error of scale at the anchor, against the scale of the first map."""
+        """Variance of the scale at the anchor relative to the scale of the first map."""
         return float(self._drift[self._anchor.id][6, 6]) + self._free_scale
 
     def drift_after_loss(self, position: np.ndarray, depth: float) -> np.ndarray:
-        """The covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a position (3,) after a loss."""
-        moved, turned, scaled = _LOSS_STDS
-        variances = [(moved * depth) ** 2] * 3 + [turned**2] * 3 + [scaled**2]
-        return self._carried(position) + np.diag(variances)
+        """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a position (3,) after a loss."""
+        position_std, rotation_std, scale_std = _LOSS_STDS
+        variances = [(position_std * depth) ** 2] * 3 + [rotation_std**2] * 3 + [scale_std**2]
+        return self._propagated(position) + np.diag(variances)
 
     def _common(self, by_map: np.ndarray) -> np.ndarray:
         if self._map is None or not by_map.size:
@@ -254,7 +252,7 @@ class PoseUncertainty:
         return self._calibration.common * (by_map @ self._map.cameras @ by_map.T)
 
     def _by_map(self, landmark_ids: np.ndarray, gains: np.ndarray, by_point: np.ndarray) -> np.ndarray:
-        """M (6, 6F)."""
+        """Return M (6, 6F), the Jacobian of the pose for the steps of the keyframes."""
         if self._map is None:
             return np.zeros((6, 0))
         rows = self._rows(landmark_ids)
@@ -263,7 +261,7 @@ class PoseUncertainty:
         return np.einsum("nia,nak,nkc->ic", gains[known], by_point[known], by_cameras, optimize=True)
 
     def _rows(self, landmark_ids: np.ndarray) -> np.ndarray:
-        """The rows (K,) of landmarks in the last adjustment, -1 for those that had no part in it."""
+        """Rows (K,) of landmarks in the last adjustment, -1 for those outside it."""
         if not len(self._landmark_ids):
             return np.full(len(landmark_ids), -1, np.intp)
         order = np.argsort(self._landmark_ids)
@@ -271,7 +269,7 @@ class PoseUncertainty:
         return np.where(self._landmark_ids[rows] == landmark_ids, rows, -1)
 
     def _chain(self, local_map: LocalMap, keyframe: MapKeyframe, slot: int) -> np.ndarray:
-        """The error (dt, dr, ds) of a moving keyframe, linear (7, 6F) in the window's steps."""
+        """Jacobian (7, 6F) of the error (dt, dr, ds) of a moving keyframe for the steps of the window."""
         chain = np.zeros((7, len(self._map.cameras)))
         mine = slice(6 * slot, 6 * slot + 6)
         chain[:6, mine] = _step_from_world(keyframe.camera_from_world).T
@@ -288,24 +286,24 @@ class PoseUncertainty:
             chain[6, mine] += [0.0, 0.0, np.mean(inverse_depth), y, -x, 0.0]
         return chain
 
-    def _carried(self, position: np.ndarray) -> np.ndarray:
-        """The covariance (7, 7) of the anchor's error at another position (3,) that goes with it."""
+    def _propagated(self, position: np.ndarray) -> np.ndarray:
+        """Propagate the covariance (7, 7) of the error of the anchor to another position (3,)."""
         arm = position - self._anchor.center
-        carry = np.eye(7)
-        carry[:3, 3:6], carry[:3, 6] = -skew(arm), arm
+        jacobian = np.eye(7)
+        jacobian[:3, 3:6], jacobian[:3, 6] = -skew(arm), arm
         drift = self._drift[self._anchor.id].copy()
         drift[6, 6] += self._free_scale
-        return carry @ drift @ carry.T
+        return jacobian @ drift @ jacobian.T
 
 
 def jump_covariance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The second moment (6, 6) of the known error of a transform (4, 4) that an adjustment moved to another."""
+    """Second moment (6, 6) of the error of a transform (4, 4) that an adjustment corrected to another."""
     step = local(before, after)
     return np.outer(step, step)
 
 
 def _step_from_world(camera_from_world: np.ndarray) -> np.ndarray:
-    """The orthogonal (6, 6) between the error of world_from_camera and the camera's step: ``e = D (dt, dr)``."""
-    turn = np.zeros((6, 6))
-    turn[:3, :3] = turn[3:, 3:] = -camera_from_world[:3, :3]
-    return turn
+    """Orthogonal matrix D (6, 6) from the error of world_from_camera to the step of the camera: ``e = D (dt, dr)``."""
+    rotation = np.zeros((6, 6))
+    rotation[:3, :3] = rotation[3:, 3:] = -camera_from_world[:3, :3]
+    return rotation

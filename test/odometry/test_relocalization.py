@@ -61,7 +61,7 @@ def test_a_camera_put_back_anywhere_on_its_way_is_found_in_its_first_image():
     for result in results[152:]:
         assert truth.errors(result)[0] < 0.02
         assert result.previous_from_current is None
-        assert "found" in result.reason
+        assert "relocalised" in result.reason
         assert result.map_id == 1
 
 
@@ -148,7 +148,7 @@ def test_a_map_begun_after_a_loss_is_joined_with_the_one_before():
     path = round_trip()
     world = PointWorld(cloud(20000), path, covered=tuple(range(80, 90)))
     results = run(world, TrackingConfig(reinitialize_after=5))
-    joined = next(r for r in results if "belongs" in r.reason)
+    joined = next(r for r in results if "merged" in r.reason)
     second = [r for r in mapped(results[90:]) if r.frame_index < joined.frame_index]
     assert len(second) > 20
     assert {r.map_id for r in second} == {2}

@@ -104,7 +104,7 @@ def test_a_covered_lens(shoot, level, reason):
     assert all(reason in r.reason for r in hidden)
     seen = shoot(map(view, range(BEFORE + 6, BEFORE + 10)))
     assert {r.status for r in seen} == {TRACKING}
-    assert "found again" in seen[0].reason
+    assert "relocalised" in seen[0].reason
     assert seen[0].previous_from_current is None
     assert seen[1].previous_from_current is not None
     assert seen[1].reason == ""
