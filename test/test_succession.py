@@ -1,4 +1,4 @@
-"""Series with single wrong items, with new starts, and two series that are mixed."""
+"""Series with outliers, with restarts, and two mixed series."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ def rising() -> Succession[int]:
     return Succession(lambda last, item: 0 < item - last < 100)
 
 
-def test_a_single_odd_item_is_left_out():
+def test_a_single_outlier_is_rejected():
     assert steps(rising(), [1, 2, 1000, 3, -7, 4, 4, 5]) == [NEXT, NEXT, ODD, NEXT, ODD, NEXT, ODD, NEXT]
 
 
-def test_two_neighbors_that_are_swapped_are_no_new_start():
+def test_two_swapped_neighbours_do_not_restart():
     assert steps(rising(), [1, 3, 2, 4, 6, 5, 7]) == [NEXT, NEXT, ODD, NEXT, NEXT, ODD, NEXT]
 
 
-def test_several_in_a_row_that_follow_on_each_other_are_a_new_start():
+def test_several_consistent_outliers_restart():
     series = rising()
     assert steps(series, [500, 501, 1, 2, 3, 4]) == [NEXT, NEXT, ODD, ODD, NEW, NEXT]
     assert steps(series, [900, 901, 902, 903]) == [ODD, ODD, NEW, NEXT]
 
 
-def test_inconsistent_odd_items_do_not_restart():
+def test_inconsistent_outliers_do_not_restart():
     assert NEW not in steps(rising(), [1, 2, 900, -50, 700, -3, 500, 3])
 
 
-def test_two_series_that_are_mixed_start_again_only_a_few_times():
+def test_two_mixed_series_restart_only_a_few_times():
     series = Succession(lambda last, item: last == item, needed=3, most_needed=24)
     assert steps(series, "abbb" * 500).count(NEW) == 1
     series.reset()
@@ -43,7 +43,7 @@ def test_two_series_that_are_mixed_start_again_only_a_few_times():
     assert steps(series, [chosen.choice("aab") for _ in range(3000)]).count(NEW) <= 8
 
 
-def test_after_a_steady_while_a_new_start_needs_no_more_proof():
+def test_the_number_for_a_restart_is_reset_after_steady_items():
     series = Succession(lambda last, item: last == item, needed=3, most_needed=24)
     assert steps(series, "abbbaaaa")[-4:] == [ODD, ODD, ODD, ODD]
     assert steps(series, "b" * 200)[-1] is NEXT

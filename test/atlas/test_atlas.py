@@ -1,4 +1,4 @@
-"""Updates of the map: what changed since the snapshot is kept."""
+"""Updates of the map: changes since the snapshot are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def update_of(atlas: Atlas, snapshot: LocalMap) -> MapUpdate:
     return MapUpdate(atlas.number, snapshot, ids, (max(ids),), None)
 
 
-def seen_from(local_map: LocalMap, keyframe) -> np.ndarray:
+def landmarks_in(local_map: LocalMap, keyframe) -> np.ndarray:
     """The landmarks of a keyframe (N, 3) in its camera."""
     return transform(keyframe.camera_from_world, local_map.positions_of(keyframe.observed))
 
@@ -36,7 +36,7 @@ def atlas() -> Atlas:
     return atlas_of(walked_map()[0])
 
 
-def test_a_snapshot_does_not_follow_the_map_nor_the_map_the_snapshot(atlas):
+def test_a_snapshot_and_its_map_are_independent(atlas):
     snapshot, positions = atlas.active.snapshot(), atlas.active.positions.copy()
     snapshot.move(SHIFT)
     snapshot.keyframes[0].landmark_ids[:] = NO_LANDMARK
@@ -51,12 +51,12 @@ def test_a_keyframe_inserted_since_the_snapshot_moves_with_the_map():
     local_map, poses = walked_map()
     atlas, snapshot = atlas_of(local_map), local_map.snapshot()
     late = add_keyframe(local_map, np.zeros((0, 3)), poses[-1])
-    expected = seen_from(local_map, late)
+    expected = landmarks_in(local_map, late)
     snapshot.move(SHIFT)
     correction = atlas.apply(update_of(atlas, snapshot))
     moved = atlas.active.keyframe(late.id)
     np.testing.assert_array_equal(moved.observed, late.observed)
-    np.testing.assert_allclose(seen_from(atlas.active, moved), expected, atol=1e-9)
+    np.testing.assert_allclose(landmarks_in(atlas.active, moved), expected, atol=1e-9)
     np.testing.assert_allclose(correction.applied_to(late.camera_from_world), moved.camera_from_world, atol=1e-12)
     np.testing.assert_allclose(invert(moved.camera_from_world), SHIFT @ invert(late.camera_from_world), atol=1e-9)
     assert atlas.next_keyframe_id == late.id + 1
@@ -74,7 +74,7 @@ def test_a_change_of_scale_since_the_snapshot_is_repeated_on_the_update(atlas):
     assert atlas.apply(update_of(atlas, atlas.active.snapshot())).since_snapshot == 1.0
 
 
-def test_landmarks_merged_or_removed_by_the_update_are_so_for_a_later_keyframe():
+def test_a_later_keyframe_follows_landmarks_merged_or_removed_by_the_update():
     local_map, poses = walked_map()
     atlas, snapshot = atlas_of(local_map), local_map.snapshot()
     late = add_keyframe(local_map, np.zeros((0, 3)), poses[-1])
@@ -90,7 +90,7 @@ def test_landmarks_merged_or_removed_by_the_update_are_so_for_a_later_keyframe()
     assert atlas.active.known(observed[observed != NO_LANDMARK]).all()
 
 
-def test_an_update_of_a_map_that_was_left_is_kept_there():
+def test_an_update_of_an_inactive_map_is_stored_there():
     local_map, _ = walked_map()
     atlas, snapshot = atlas_of(local_map), local_map.snapshot()
     update = update_of(atlas, snapshot)

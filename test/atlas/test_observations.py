@@ -1,4 +1,4 @@
-"""What the tracker makes of matches that are more exact, or less, than keypoints are: refined points and weights."""
+"""Observations in the tracker: refined points, and weights from scores."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ GOOD_PX = 0.1
 
 
 class RefiningWorld(PointWorld):
-    """Keypoints are off by a pixel, but looking at the images again tells the second point to a tenth.
+    """Keypoints have an error of a pixel, and refinement in the images reduces it to a tenth.
 
-    It is told with the error that the first point has, as two patches are aligned with each other.
+    The refined second point has the error of the first point, as for the alignment of two patches.
     """
 
     def compose(self) -> None:
@@ -40,7 +40,7 @@ class RefiningWorld(PointWorld):
         return exact, np.full(len(exact), np.nan)
 
     def extract(self, image: np.ndarray) -> Features:
-        # The grey image is but its number: the exact pixels are looked up by it.
+        # The grey image contains only its number, by which the exact pixels are looked up
         return replace(super().extract(image), grey=image)
 
     def _nearest_exact(self, features: Features, points_px: np.ndarray) -> np.ndarray:
@@ -52,9 +52,9 @@ class RefiningWorld(PointWorld):
 
 
 class ScoringWorld(PointWorld):
-    """Every second landmark is found five times less exactly than to ``GOOD_PX``; ``honest`` scores say so.
+    """Every second landmark has five times the noise ``GOOD_PX``; ``honest`` scores contain it.
 
-    Not ten times: the robust losses would take those for outliers, and leave nothing for the scores to tell.
+    Not ten times: the robust losses would reject those as outliers, with no effect of the scores.
     """
 
     def __init__(self, seed: int, honest: bool) -> None:
@@ -77,7 +77,7 @@ class ScoringWorld(PointWorld):
 
 
 class PruningWorld(PointWorld):
-    """From frame 20 on, no match survives being pruned."""
+    """From frame 20 on, all matches are pruned."""
 
     now = 0
 
@@ -94,39 +94,40 @@ class PruningWorld(PointWorld):
 
 
 def aligned_errors(world: PointWorld) -> np.ndarray:
-    """Errors (FRAMES / 2, 3) of the positions of the second half, after the best similarity, as shares of the path."""
+    """Errors (FRAMES / 2, 3) of the positions in the second half, as fractions of the path, after alignment."""
     odometry = VisualOdometry(world, TrackingConfig(init_parallax_deg=1.0))
     results = [odometry.track(frame) for frame in world.frames()][FRAMES // 2 :]
     assert all(result.status is TrackingStatus.TRACKING for result in results)
     estimate = np.stack([result.world_from_camera[:3, 3] for result in results])
-    truth = world.poses[FRAMES // 2 :, :3, 3]
-    path = np.linalg.norm(np.diff(truth, axis=0), axis=1).sum()
-    estimate, truth = estimate - estimate.mean(axis=0), truth - truth.mean(axis=0)
-    u, s, vt = np.linalg.svd(truth.T @ estimate)
+    ground_truth = world.poses[FRAMES // 2 :, :3, 3]
+    path = np.linalg.norm(np.diff(ground_truth, axis=0), axis=1).sum()
+    estimate = estimate - estimate.mean(axis=0)
+    ground_truth = ground_truth - ground_truth.mean(axis=0)
+    u, s, vt = np.linalg.svd(ground_truth.T @ estimate)
     flip = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
     aligned = estimate @ (u @ flip @ vt).T * (np.trace(np.diag(s) @ flip) / np.sum(estimate**2))
-    return (aligned - truth) / path
+    return (aligned - ground_truth) / path
 
 
 def rms(errors: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.sum(errors**2, axis=-1))))
 
 
-def test_points_that_the_images_tell_more_exactly_are_what_poses_and_map_rest_on():
+def test_refined_points_improve_poses_and_map():
     plain, refined = (make(cloud(), walk(FRAMES), noise_px=1.0, outliers=0.05) for make in (PointWorld, RefiningWorld))
     assert rms(aligned_errors(refined)) < 0.5 * rms(aligned_errors(plain))
 
 
-def test_scores_weigh_poses_and_map():
+def test_scores_improve_poses_and_map():
     blind, weighing = (
-        np.stack([aligned_errors(ScoringWorld(seed, honest)) for seed in range(3)])  # one world's drift is one draw
+        np.stack([aligned_errors(ScoringWorld(seed, honest)) for seed in range(3)])  # the drift of one world is random
         for honest in (False, True)
     )
     assert rms(weighing) < 0.7 * rms(blind)
     assert rms(np.diff(weighing, axis=1)) < 0.7 * rms(np.diff(blind, axis=1))
 
 
-def test_what_becomes_a_landmark_is_pruned_and_what_finds_a_pose_is_not():
+def test_matches_of_new_landmarks_are_pruned_and_those_of_poses_are_not():
     world = PruningWorld(cloud(), walk(FRAMES))
     odometry = VisualOdometry(world, TrackingConfig(init_parallax_deg=1.0))
     before, after = (list(map(odometry.track, frames)) for frames in np.split(list(world.frames()), [20]))
@@ -137,7 +138,7 @@ def test_what_becomes_a_landmark_is_pruned_and_what_finds_a_pose_is_not():
     assert max(np.diff(landmarks)) <= 0
 
 
-def test_an_observation_moves_the_keypoint_and_no_other():
+def test_an_observation_moves_only_its_keypoint():
     random = np.random.default_rng(0)
     features = Features(random.uniform(0, 200, (6, 2)), np.ones(6), np.eye(6), "points")
     frame = Frame(0, 1, np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA)

@@ -1,4 +1,4 @@
-"""Jobs of the back end, at once and in a thread."""
+"""Schedulers of the back end: inline and in a thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
 TIMEOUT_S = 10
 
 
-def test_an_inline_job_is_done_when_it_was_submitted():
+def test_an_inline_job_is_finished_after_submit():
     scheduler = InlineScheduler()
     scheduler.submit(threading.get_ident)
     assert not scheduler.is_idle
@@ -27,7 +27,7 @@ def scheduler():
     scheduler.close()
 
 
-def test_a_threaded_job_does_not_hold_up_its_caller(scheduler):
+def test_a_threaded_job_does_not_block_its_caller(scheduler):
     gate = threading.Event()
     scheduler.submit(lambda: (gate.wait(TIMEOUT_S), threading.get_ident()))
     assert scheduler.take() is None
@@ -39,7 +39,7 @@ def test_a_threaded_job_does_not_hold_up_its_caller(scheduler):
     assert scheduler.is_idle
 
 
-def test_an_error_of_a_job_is_raised_where_its_result_is_taken(scheduler):
+def test_take_raises_the_exception_of_the_job(scheduler):
     scheduler.submit(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         scheduler.take(wait=True)
@@ -58,10 +58,10 @@ def test_the_result_of_a_cancelled_job_is_never_returned(scheduler):
     assert scheduler.take() is None
 
 
-def test_closing_ends_the_thread(scheduler):
+def test_close_ends_the_thread(scheduler):
     before = threading.active_count()
     scheduler.submit(lambda: 1)
     scheduler.close()
     assert threading.active_count() == before
-    scheduler.submit(lambda: 2)  # a reset tracker goes on
+    scheduler.submit(lambda: 2)  # a reset tracker continues
     assert scheduler.take(wait=True) == 2

@@ -1,7 +1,7 @@
-"""A textured room, rendered fast by casting rays on axis-aligned walls: exact truth and real images for the tracker.
+"""A textured room, rendered fast by ray casting on axis-aligned walls: images with ground truth for the tracker.
 
-A room of 12 x 6 x 12 units around the origin, its inside hung with panels for relief; what stands in view can be
-changed frame by frame. Pixel centres at integers, as everywhere.
+A room of 12 x 6 x 12 units around the origin, with panels for relief; panels can change from frame to frame. Pixel
+centres are at integers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _PX_PER_UNIT = 32.0
 
 @dataclass(frozen=True)
 class Panel:
-    """An axis-aligned rectangle: ``axis`` is its normal, ``at`` where it stands along it.
+    """An axis-aligned rectangle: ``axis`` is its normal, ``at`` its position along it.
 
-    ``shift`` moves its picture along the other two axes: with ``lower`` where it moves as a whole.
+    ``shift`` moves its texture along the other two axes; equal to the shift of ``lower`` if the panel moves.
     """
 
     axis: int
@@ -37,7 +37,7 @@ class Panel:
 
 
 class BoxWorld:
-    """Renders views of the room; ``panels`` stand in it, nearer ones hide farther ones."""
+    """Renders views of the room; nearer ``panels`` occlude farther ones."""
 
     def __init__(self, panels: Iterable[Panel] = (), camera: Camera = CAMERA, seed: int = 0) -> None:
         self.camera = camera
@@ -49,7 +49,7 @@ class BoxWorld:
         self._rays = rays.astype(np.float32)
 
     def render(self, world_from_camera: np.ndarray, panels: Iterable[Panel] = ()) -> np.ndarray:
-        """The image (H, W, 3) uint8 from a pose (4, 4), with more panels than the room's own if given."""
+        """Render the image (H, W, 3) uint8 from a pose (4, 4), with additional panels."""
         center = world_from_camera[:3, 3].astype(np.float32)
         rays = self._rays @ world_from_camera[:3, :3].T.astype(np.float32)
         rays[rays == 0] = 1e-9
@@ -79,7 +79,7 @@ class BoxWorld:
 
 
 def furnished(seed: int = 0) -> BoxWorld:
-    """The room with panels standing in front of its walls."""
+    """The room with panels in front of its walls."""
     rng = np.random.default_rng(seed)
     panels = []
     for number in range(12):
@@ -97,7 +97,7 @@ def film(
     panels: Callable[[int], Iterable[Panel]] = lambda index: (),
     noise: float = 2.0,
 ) -> Iterator[Frame]:
-    """Frames along poses (N, 4, 4), or some of them, with grey level noise; ``panels`` come and go by frame."""
+    """Render frames along poses (N, 4, 4), or some of them, with grey level noise and ``panels`` by frame."""
     for index in range(len(poses)) if frames is None else frames:
         image = world.render(poses[index], panels(index))
         grain = np.random.default_rng((7, index)).normal(0, noise, image.shape[:2]).astype(np.float32)
@@ -109,7 +109,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     """Noise of several scales, (P, P) uint8 in full contrast."""
     shape = _TEXTURE_PX, _TEXTURE_PX
     image = np.zeros(shape, np.float32)
-    for blur, share in ((1.5, 1.0), (4.0, 1.2), (12.0, 1.0)):
+    for blur, weight in ((1.5, 1.0), (4.0, 1.2), (12.0, 1.0)):
         layer = cv2.GaussianBlur(rng.normal(size=shape).astype(np.float32), (0, 0), blur)
-        image += share * layer / layer.std()
+        image += weight * layer / layer.std()
     return np.clip(128 + 45 * image, 0, 255).astype(np.uint8)

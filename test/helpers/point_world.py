@@ -1,7 +1,7 @@
-"""A world of points with perfect descriptors: exact truth for the tracker without rendering an image.
+"""A world of points with unique descriptors: ground truth for the tracker without rendering.
 
-Each point has a random unit descriptor; a frame's image carries only its number, by which the front end looks up which
-points the camera sees from its true pose, with pixel noise.
+Each point has a random unit descriptor. The image of a frame contains only its number; from it the matcher looks up the
+true pose, and projects the visible points with pixel noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FRAME_NS = 33_333_333
 
 
 class PointWorld(MatchingPipeline):
-    """Matcher of known points (P, 3) from true poses (F, 4, 4); ``covered`` frames show nothing."""
+    """Matcher of known points (P, 3) from true poses (F, 4, 4); ``covered`` frames have no keypoints."""
 
     def __init__(
         self,
@@ -81,14 +81,14 @@ def cloud(count: int = 6000, seed: int = 0) -> np.ndarray:
 
 
 def walk(frames: int, speed: float = 0.03, seed: int = 0) -> np.ndarray:
-    """A gentle curve (frames, 4, 4) through the box, turning a little."""
+    """A smooth curve (frames, 4, 4) through the box with slow rotation."""
     s = np.arange(frames) * speed
     centers = np.column_stack([1.5 * np.sin(s / 1.5), 0.3 * np.sin(s), 1.0 - np.cos(s / 1.5)])
-    turns = np.column_stack([0.05 * np.sin(s), 0.4 * np.sin(s / 3), 0.1 * np.sin(s / 2)])
-    return pose_from(exp_so3(turns), centers)
+    rotations = np.column_stack([0.05 * np.sin(s), 0.4 * np.sin(s / 3), 0.1 * np.sin(s / 2)])
+    return pose_from(exp_so3(rotations), centers)
 
 
-def turn(frames: int, degrees: float) -> np.ndarray:
-    """Turning on the spot about the vertical, at constant speed (frames, 4, 4)."""
+def pure_rotation(frames: int, degrees: float) -> np.ndarray:
+    """Pure rotation about the vertical at constant speed (frames, 4, 4)."""
     angles = np.radians(np.linspace(0, degrees, frames))
     return pose_from(exp_so3(np.column_stack([0 * angles, angles, 0 * angles])), np.zeros((frames, 3)))

@@ -1,8 +1,8 @@
-"""The tracker for as long as it takes: ``python test/odometry/soak.py --frames 20000``.
+"""Soak test of the tracker: ``python test/odometry/soak.py --frames 20000``.
 
-A camera goes round and round in a rendered room, by way of a light front end. Now and then the lens is covered, and
-now and then the camera is carried off, so that maps are lost, begun and found again. Memory and time per frame must
-not grow: exits with 1 where they do.
+A camera moves in laps through a rendered room, with a fast matcher. The lens is covered and the camera is moved to
+another room periodically, so that maps are lost, started and relocalised. Memory and time per frame must not grow:
+exits with 1 if they do.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from ros_matching.odometry.result import TrackingResult, TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
 CAMERA = Camera(width=160, height=120, fx=130, fy=130, cx=79.5, cy=59.5)
-_MAX_GROWTH = 0.05  # of the memory at the first report after the map was full
+_MAX_GROWTH = 0.05  # of the memory, relative to the first report with a full map
 _MAX_SLOWER = 1.3
 
 
 @dataclass(frozen=True)
-class Trip:
-    """How the camera goes: frames a lap, and how often it is covered or carried off, for how many frames."""
+class Schedule:
+    """Frames per lap, and the period and duration of a covered lens and of a moved camera, in frames."""
 
     lap: int = 240
     covered_every: int = 310
     covered: int = 8
-    carried_every: int = 1030
-    carried: int = 90
+    moved_every: int = 1030
+    moved: int = 90
 
 
 @dataclass(frozen=True)
 class Interval:
-    """What some frames took: the last frame's number, milliseconds a frame, megabytes at the end, frames by status."""
+    """Report of an interval: last frame, milliseconds per frame, megabytes at the end, frames by status."""
 
     frame: int
     ms: float
@@ -58,27 +58,27 @@ class Interval:
     calls: float
 
 
-class Remembered(MatchingPipeline):
-    """Describes every picture once only: what is left is the tracker's own work."""
+class CachingMatcher(MatchingPipeline):
+    """Extracts the features of every image once, so that the time is that of the tracker."""
 
     def __init__(self, config: SiftConfig) -> None:
         sift = sift_matcher(config)
         super().__init__("sift", sift.extractor, sift.feature_matcher, sift.metric)
-        self._known: dict[int, tuple[np.ndarray, Features]] = {}
+        self._features: dict[int, tuple[np.ndarray, Features]] = {}
 
     def extract(self, image: np.ndarray) -> Features:
-        if id(image) not in self._known:
-            self._known[id(image)] = image, super().extract(image)  # the picture stays, so that its id does
-        return self._known[id(image)][1]
+        if id(image) not in self._features:
+            self._features[id(image)] = image, super().extract(image)  # keeps the image, so that its id stays unique
+        return self._features[id(image)][1]
 
 
-def laps(frames: int, trip: Trip) -> Iterator[Frame]:
-    """Frames of endless rounds in one room, with spells in another and before a covered lens."""
-    homes = [_round(seed, trip.lap) for seed in (1, 2)]
+def laps(frames: int, schedule: Schedule) -> Iterator[Frame]:
+    """Frames of laps in one room, with periods in another room and with a covered lens."""
+    rooms = [_lap(seed, schedule.lap) for seed in (1, 2)]
     dark = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
     for number in range(frames):
-        image = homes[number % trip.carried_every >= trip.carried_every - trip.carried][number % trip.lap]
-        if number % trip.covered_every >= trip.covered_every - trip.covered:
+        image = rooms[number % schedule.moved_every >= schedule.moved_every - schedule.moved][number % schedule.lap]
+        if number % schedule.covered_every >= schedule.covered_every - schedule.covered:
             image = dark
         yield Frame(number, 1_000_000_000 + number * FRAME_NS, image, CAMERA)
 
@@ -86,15 +86,15 @@ def laps(frames: int, trip: Trip) -> Iterator[Frame]:
 def soak(
     frames: int,
     every: int,
-    trip: Trip,
+    schedule: Schedule,
     config: TrackingConfig,
-    front_end: MatchingPipeline,
+    matcher: MatchingPipeline,
     count: Callable[[Callable, Frame], tuple[TrackingResult, int]] = lambda track, frame: (track(frame), 0),
 ) -> Iterator[Interval]:
-    """Track and report every so many frames; ``count`` calls the tracker and counts what it does."""
-    odometry = VisualOdometry(front_end, config)
+    """Track, and report every ``every`` frames; ``count`` calls the tracker and counts its function calls."""
+    odometry = VisualOdometry(matcher, config)
     statuses, spent_ms, calls = Counter(), [], []
-    for frame in laps(frames, trip):
+    for frame in laps(frames, schedule):
         start = time.thread_time()
         result, number = count(odometry.track, frame)
         calls.append(number)
@@ -117,33 +117,33 @@ def soak(
 
 
 def rss_mb() -> float:
-    """The memory that the process has now, in megabytes."""
+    """Current memory of the process in megabytes."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
-def _round(seed: int, frames: int) -> list[np.ndarray]:
+def _lap(seed: int, frames: int) -> list[np.ndarray]:
     room = BoxWorld(furnished(seed).panels, CAMERA, seed)
     angles = 2 * np.pi * np.arange(frames) / frames
     centers = np.column_stack([1.5 * np.cos(angles), 0.2 * np.sin(2 * angles), 1.5 * np.sin(angles)])
-    turns = np.column_stack([0.05 * np.sin(angles), 0.5 * np.sin(angles), 0 * angles])
-    return [room.render(pose) for pose in pose_from(exp_so3(turns), centers)]
+    rotations = np.column_stack([0.05 * np.sin(angles), 0.5 * np.sin(angles), 0 * angles])
+    return [room.render(pose) for pose in pose_from(exp_so3(rotations), centers)]
 
 
 def main() -> int:
-    """Run, print a table, judge it."""
+    """Run, print a table, and return 1 if memory or time grows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=20000)
     parser.add_argument("--every", type=int, default=1000, help="frames between reports")
     args = parser.parse_args()
     print("  frame  ms/frame  memory MB  tracked  maps  keyframes  landmarks", flush=True)
     rows = []
-    config, front_end = (
+    config, matcher = (
         TrackingConfig(max_keyframes=20, window_keyframes=5),
         sift_matcher(SiftConfig(max_keypoints=200)),
     )
-    for row in soak(args.frames, args.every, Trip(), config, front_end):
+    for row in soak(args.frames, args.every, Schedule(), config, matcher):
         rows.append(row)
         tracked = row.statuses[TrackingStatus.TRACKING] / args.every
         print(

@@ -1,4 +1,4 @@
-"""Images that no map can begin with are named as such, before the first map as after a loss."""
+"""Reasons for images that cannot start a map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ros_matching.matching import load_matcher
 from ros_matching.odometry.result import TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
-BAD = 4  # images before the room is seen
+BAD = 4  # images before those of the room
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +36,11 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize("backend", ["default", "sift"])
+@pytest.mark.parametrize("matcher", ["default", "sift"])
 @pytest.mark.parametrize("kind", IMAGES)
-def test_an_unusable_image_at_the_start_is_named(kind: str, backend: str, room: list[Frame]) -> None:
+def test_the_reason_of_an_unusable_first_image_is_reported(kind: str, matcher: str, room: list[Frame]) -> None:
     edit, reason = IMAGES[kind]
-    odometry = VisualOdometry(load_matcher(backend))
+    odometry = VisualOdometry(load_matcher(matcher))
     for frame in room[:BAD]:
         result = odometry.track(replace(frame, image=edit(frame.image)))
         assert result.status is TrackingStatus.INITIALIZING

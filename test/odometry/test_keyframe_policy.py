@@ -1,4 +1,4 @@
-"""When a frame becomes a keyframe, by cameras that have moved so and so far."""
+"""Keyframe decisions after motions of known length."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ros_matching.odometry.keyframe_policy import needs_keyframe
 
 CAMERA = Camera(width=640, height=480, fx=500, fy=500, cx=320, cy=240)
 CONFIG = TrackingConfig(keyframe_inliers=200)
-NEAR, FAR = 150, 400  # landmarks 4 to 8 units away, and what is too far for any
+NEAR, FAR = 150, 400  # landmarks at 4 to 8 units, and points too far for landmarks
 
 
 def needs(moved: tuple[float, float, float], overlap: float | None = None, config: TrackingConfig = CONFIG) -> bool:
-    """Whether a camera that has moved so since the reference, at the origin, needs a keyframe."""
+    """Return True if a camera at ``moved``, with the reference at the origin, needs a keyframe."""
     random = np.random.default_rng(0)
     rays = CAMERA.unproject(random.uniform((80, 80), (560, 400), (NEAR + FAR, 2)))
     points = rays * np.concatenate([random.uniform(4, 8, NEAR), np.full(FAR, 5000.0)])[:, None]
@@ -38,22 +38,22 @@ def needs(moved: tuple[float, float, float], overlap: float | None = None, confi
     return needs_keyframe(local_map, found, config, lambda: overlap)
 
 
-def test_a_camera_that_drives_ahead_needs_one_though_most_of_the_image_stands_still():
+def test_driving_ahead_needs_a_keyframe_though_most_of_the_image_is_static():
     assert needs((0, 0, 0.4))
 
 
 @pytest.mark.parametrize("moved", [(0.0, 0.0, 0.0), (0.01, 0.0, 0.0), (0.0, 0.0, 0.02)])
-def test_a_camera_that_hardly_moved_needs_none(moved):
+def test_a_small_motion_needs_no_keyframe(moved):
     assert not needs(moved)
 
 
-def test_parallax_alone_is_enough():
+def test_parallax_alone_needs_a_keyframe():
     few = TrackingConfig(keyframe_inliers=0, keyframe_overlap=0.0)
     assert needs((0.5, 0, 0), config=few)
     assert not needs((0.1, 0, 0), config=few)
 
 
-def test_an_overlap_that_a_front_end_tells_counts():
+def test_a_small_estimated_overlap_needs_a_keyframe():
     few = TrackingConfig(keyframe_inliers=0)
     assert needs((0, 0, 0.4), overlap=0.5, config=few)
     assert not needs((0, 0, 0.4), overlap=0.9, config=few)

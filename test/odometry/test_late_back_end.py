@@ -1,4 +1,4 @@
-"""A back end that is late by some frames costs no accuracy, and no frame waits for it without need."""
+"""A delayed back end: accuracy, and frames that wait for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from delayed_scheduler import delay_back_end
-from point_world import PointWorld, cloud, turn, walk
+from point_world import PointWorld, cloud, pure_rotation, walk
 
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.odometry.result import TrackingStatus
@@ -34,7 +34,7 @@ def position_error(world: PointWorld, results: list) -> float:
 
 
 @pytest.mark.parametrize("delay", [1, 4])
-def test_a_late_back_end_tracks_a_walk_as_well(delay):
+def test_a_walk_is_tracked_with_a_delayed_back_end(delay):
     world = PointWorld(cloud(), walk(150))
     results, _ = run(world, delay)
     assert all(r.status is TrackingStatus.TRACKING for r in results[30:])
@@ -45,7 +45,7 @@ def test_a_late_back_end_tracks_a_walk_as_well(delay):
             np.testing.assert_allclose(chained, now.world_from_camera, atol=1e-9)
 
 
-def test_no_frame_of_a_walk_waits_once_the_map_has_grown():
+def test_no_frame_of_a_walk_waits_with_a_large_map():
     world = PointWorld(cloud(), walk(120))
     odometry = delay_back_end(VisualOdometry(world), 3)
     waits = []
@@ -66,9 +66,9 @@ def test_keyframes_are_delivered_once_mapped_and_none_is_lost():
     assert latest >= 1
 
 
-def test_a_turn_into_the_unknown_waits_for_landmarks_rather_than_lose_the_track():
+def test_a_rotation_into_an_unmapped_area_waits_for_landmarks():
     path = walk(100)
-    path[60:] = path[60] @ turn(40, 120) @ invert(path[60]) @ path[60:]
+    path[60:] = path[60] @ pure_rotation(40, 120) @ invert(path[60]) @ path[60:]
     world = PointWorld(cloud(6000), path)
     results, _ = run(world, 6)
     assert all(r.status is TrackingStatus.TRACKING for r in results[30:])

@@ -1,4 +1,4 @@
-"""The tracker on a front end whose features are tensors."""
+"""The tracker with features that are tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ros_matching.visual_odometry import VisualOdometry
 
 
 class TensorWorld(PointWorld):
-    """The same world; its features are tensors, made in inference mode as a network's are."""
+    """A point world with tensor features, made in inference mode as by a network."""
 
     def __init__(self, points: np.ndarray, world_from_camera: np.ndarray) -> None:
         super().__init__(points, world_from_camera)
@@ -40,7 +40,7 @@ class TensorWorld(PointWorld):
         return super().match_points(*host)
 
 
-def test_features_of_either_kind_give_the_same_track():
+def test_arrays_and_tensors_give_the_same_track():
     points, poses = cloud(), walk(60)
     tracks = []
     for world in (PointWorld(points, poses), TensorWorld(points, poses)):
@@ -54,7 +54,7 @@ def test_features_of_either_kind_give_the_same_track():
             np.testing.assert_allclose(plain.world_from_camera, tensor.world_from_camera, atol=1e-9)
 
 
-def test_a_network_of_random_weights_survives_a_sequence():
+def test_a_network_of_random_weights_runs_on_a_sequence():
     torch.manual_seed(0)
     network = PoSFeatLite().eval()
     ncnet = ConsensusMatcher(consensus_network("ncnet_lite"), ConsensusConfig(map_sampling="aligned"))

@@ -1,4 +1,4 @@
-"""What a map may begin with: a motion that more than two images tell."""
+"""Map initialisation: the motion must be confirmed by a third image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ShakenWorld(PointWorld):
 
 
 @pytest.mark.parametrize("shear", [(0.02, 0.02), (0.05, 0.0), (0.05, 0.02)])
-def test_a_sheared_image_looks_like_a_motion_and_does_not_begin_a_map(shear):
+def test_a_sheared_image_does_not_start_a_map(shear):
     world = ShakenWorld(shear)
     frames = list(world.frames())
     config, features = TrackingConfig(), [world.extract(frame.image) for frame in frames]
@@ -61,7 +61,7 @@ def test_a_sheared_image_looks_like_a_motion_and_does_not_begin_a_map(shear):
     assert first.frame1.index <= SHAKEN + 3
 
 
-def test_what_another_reference_has_found_confirms_nothing():
+def test_a_reconstruction_with_another_reference_does_not_confirm():
     world = ShakenWorld((0.0, 0.0))
     initializer = TwoViewInitializer(world, TrackingConfig(), StageTimer())
     frames = [(frame, world.extract(frame.image)) for frame in world.frames()]
@@ -74,7 +74,7 @@ def test_what_another_reference_has_found_confirms_nothing():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lengths_do_not_change_where_a_map_begins(seed):
+def test_the_scale_is_continuous_at_the_start_of_a_map(seed):
     # Two fifths of the points are too far away to become first landmarks.
     points = np.concatenate([cloud(3500), 6 * cloud(2500, seed=5)])
     world = PointWorld(points, walk(30, speed=0.004), noise_px=0.05, outliers=0.05, seed=seed)

@@ -1,4 +1,4 @@
-"""Which motion lies behind the matches of two views of known geometry."""
+"""Motion selection on matches of two views of known geometry."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ THRESHOLD_PX = 2.5
 def views(
     points: np.ndarray, camera1_from_camera0: np.ndarray, noise_px: float, wrong: float = 0.1, seed: int = 0
 ) -> Matches:
-    """Matches of the points (P, 3) that both cameras see, with noise in the second image; some are wrong."""
+    """Matches of the points (P, 3) visible in both cameras, with noise in the second image and outliers."""
     random = np.random.default_rng(seed)
     pixels0, pixels1 = CAMERA.project(points), CAMERA.project(transform(camera1_from_camera0, points))
     size = CAMERA.width, CAMERA.height
-    seen = np.all([((p >= 0) & (p < size)).all(axis=1) for p in (pixels0, pixels1)], axis=0)
-    pixels0, pixels1 = pixels0[seen], pixels1[seen] + random.normal(0, noise_px, (np.count_nonzero(seen), 2))
+    visible = np.all([((p >= 0) & (p < size)).all(axis=1) for p in (pixels0, pixels1)], axis=0)
+    pixels0, pixels1 = pixels0[visible], pixels1[visible] + random.normal(0, noise_px, (np.count_nonzero(visible), 2))
     mixed = random.random(len(pixels1)) < wrong
     pixels1[mixed] = random.uniform((0, 0), size, (np.count_nonzero(mixed), 2))
     rows = np.arange(len(pixels0))
@@ -37,12 +37,12 @@ def relief(depth: float = 4.0, height: float = 2.0, count: int = 600, seed: int 
 
 SIDEWAYS = np.array([1.0, 0.2, 0.1])
 SIDEWAYS /= np.linalg.norm(SIDEWAYS)
-TURN = np.array([0.01, 0.05, -0.02])
+ROTATION = np.array([0.01, 0.05, -0.02])
 
 
 @pytest.mark.parametrize("parallax_deg", [0.5, 2.0, 8.0])
-def test_the_true_motion_is_found_and_no_other_stands_up_to_it(parallax_deg):
-    pose = pose_from(exp_so3(TURN), 5.0 * np.radians(parallax_deg) * SIDEWAYS)
+def test_the_true_motion_is_found_without_ambiguity(parallax_deg):
+    pose = pose_from(exp_so3(ROTATION), 5.0 * np.radians(parallax_deg) * SIDEWAYS)
     motions = competing_motions(views(relief(), pose, noise_px=0.2), CAMERA, THRESHOLD_PX)
     assert motions.beats_rotation
     assert motions.beats_rivals
@@ -52,8 +52,8 @@ def test_the_true_motion_is_found_and_no_other_stands_up_to_it(parallax_deg):
     assert motions.best.parallax_deg == pytest.approx(parallax_deg, rel=0.3)
 
 
-def test_the_noise_is_measured():
-    pose = pose_from(exp_so3(TURN), 0.3 * SIDEWAYS)
+def test_the_noise_is_estimated():
+    pose = pose_from(exp_so3(ROTATION), 0.3 * SIDEWAYS)
     for noise_px in (0.3, 0.6):
         motions = competing_motions(views(relief(), pose, noise_px), CAMERA, THRESHOLD_PX)
         # The noise is in one of the images, and the distance to the epipolar geometry shares it between both.
@@ -61,36 +61,36 @@ def test_the_noise_is_measured():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_turn_is_not_taken_for_a_motion(seed):
-    pose = pose_from(exp_so3(3 * TURN), np.zeros(3))
+def test_a_pure_rotation_is_not_mistaken_for_a_motion(seed):
+    pose = pose_from(exp_so3(3 * ROTATION), np.zeros(3))
     motions = competing_motions(views(relief(), pose, 0.3, seed=seed), CAMERA, THRESHOLD_PX)
     assert motions is None or not motions.beats_rotation or motions.best.parallax_deg < 0.1
 
 
-def test_two_motions_explain_a_plane_and_points_off_it_decide():
-    """Towards the plane obliquely: under the other motion, too, it lies before both cameras."""
+def test_a_plane_is_ambiguous_and_points_off_it_disambiguate():
+    """Oblique motion towards the plane: it is in front of both cameras with either motion."""
     normal = np.array([0.3, -0.2, 1.0])
     plane = relief()
     plane *= (5.0 / (plane @ normal))[:, None]
-    pose = pose_from(exp_so3(TURN), np.array([0.3, 0.1, -0.6]))
+    pose = pose_from(exp_so3(ROTATION), np.array([0.3, 0.1, -0.6]))
     assert not competing_motions(views(plane, pose, 0.3), CAMERA, THRESHOLD_PX).beats_rivals
     decided = competing_motions(views(np.concatenate([plane, relief()]), pose, 0.3), CAMERA, THRESHOLD_PX)
     assert decided.beats_rivals
     assert angle_between_deg(decided.best.view.camera1_from_camera0[:3, 3], pose[:3, 3]) < 2
 
 
-def test_exact_matches_tell_motions_apart_that_the_threshold_cannot():
-    """Off the plane by so little that no match leaves the threshold under the wrong motion."""
+def test_accurate_matches_disambiguate_motions_with_the_same_inliers():
+    """The points are so near the plane that all matches are inliers of the wrong motion."""
     normal = np.array([0.1, 0.1, 1.0])
     plane = relief()
     plane *= (5.0 / (plane @ normal) * np.random.default_rng(2).uniform(0.93, 1.07, len(plane)))[:, None]
-    pose = pose_from(exp_so3(TURN), 0.25 * SIDEWAYS)
+    pose = pose_from(exp_so3(ROTATION), 0.25 * SIDEWAYS)
     exact = competing_motions(views(plane, pose, 0.05, wrong=0), CAMERA, THRESHOLD_PX)
     assert exact.beats_rivals
     assert angle_between_deg(exact.best.view.camera1_from_camera0[:3, 3], pose[:3, 3]) < 3
 
 
-def test_nothing_explains_chance():
+def test_no_motion_explains_random_matches():
     random = np.random.default_rng(0)
     size, rows = (CAMERA.width, CAMERA.height), np.arange(300)
     chance = Matches(

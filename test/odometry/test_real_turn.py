@@ -1,4 +1,4 @@
-"""A fast blurred turn in real video, 13 to 17 degrees a frame: the scale of the map stays."""
+"""Scale of the map in a fast blurred rotation of real video, 13 to 17 degrees per frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ros_matching.io import open_source
 from ros_matching.visual_odometry import VisualOdometry
 
 
-def test_a_fast_turn_does_not_change_the_scale(data_dir):
+def test_a_fast_rotation_does_not_change_the_scale(data_dir):
     if not (data_dir / "hololens_turn").is_dir():
         pytest.skip(f"no hololens_turn in {data_dir}")
     odometry = VisualOdometry(load_matcher(device="cpu"))
@@ -24,7 +24,7 @@ def test_a_fast_turn_does_not_change_the_scale(data_dir):
         before = frame.true_world_from_camera
     off = np.abs(np.log2(ratios / np.median(ratios))) > 1
     assert len(off) > 30
-    # In the middle of the turn the camera moves by 2 cm a frame, which nothing can measure to a factor of two.
+    # In the middle of the rotation the camera moves by 2 cm per frame, too little to measure
     assert np.mean(off) < 0.15
     last = np.median(ratios[-5:]) / np.median(ratios[:10])
     assert 0.7 < last < 1.4

@@ -1,4 +1,4 @@
-"""Lost and found: which keyframes are tried, and how maps that were left are taken up again."""
+"""Relocalisation in the active map and in inactive maps, and merging of maps."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def mapped(results: list[TrackingResult]) -> list[TrackingResult]:
     return [r for r in results if r.status is TRACKING and r.counts.landmarks]
 
 
-class Truth:
-    """True poses in the world and unit of the first map."""
+class GroundTruth:
+    """True poses in the world and scale of the first map."""
 
     def __init__(self, path: np.ndarray, first: list[TrackingResult]) -> None:
         first = mapped(first)
@@ -43,7 +43,7 @@ class Truth:
         self._scale, self._pivot, self._path = spread[0] / spread[1], true[0][:3, 3], path
 
     def errors(self, result: TrackingResult) -> tuple[float, float]:
-        """Of position, in the unit, and of rotation, in degrees."""
+        """Errors of position, in map units, and of rotation, in degrees."""
         pose = self._path[result.frame_index].copy()
         pose[:3, 3] = self._pivot + self._scale * (pose[:3, 3] - self._pivot)
         pose = self._world @ pose
@@ -51,22 +51,22 @@ class Truth:
         return float(distance), float(rotation_angle_deg(result.world_from_camera @ invert(pose)))
 
 
-def test_a_camera_put_back_anywhere_on_its_way_is_found_in_its_first_image():
+def test_a_lost_camera_relocalises_in_the_first_image_on_its_path():
     path = walk(150, speed=0.06)
     world = PointWorld(cloud(), np.concatenate([path, path[[20, 140, 60, 100]]]), covered=(150, 151))
     world.poses = np.concatenate([path, np.repeat(path[-1:], 2, axis=0), path[[25, 140, 60, 100]]])
     results = run(world)
     assert [r.status for r in results[150:]] == [LOST, LOST] + [TRACKING] * 4
-    truth = Truth(world.poses, results[:150])
+    ground_truth = GroundTruth(world.poses, results[:150])
     for result in results[152:]:
-        assert truth.errors(result)[0] < 0.02
+        assert ground_truth.errors(result)[0] < 0.02
         assert result.previous_from_current is None
         assert "relocalised" in result.reason
         assert result.map_id == 1
 
 
-class Blind(PointWorld):
-    """No landmark is like any keypoint, so that keyframes have no votes; ``far`` frames apart, images share nothing."""
+class OverlapOnlyWorld(PointWorld):
+    """Descriptors are not similar, so keyframes have no votes; the overlap of images is zero from distance ``far``."""
 
     far = 0
 
@@ -86,17 +86,17 @@ class Blind(PointWorld):
 
 
 @pytest.mark.parametrize(("far", "found"), [(0, LOST), (1.0, TRACKING)])
-def test_an_image_that_no_landmark_recognises_is_found_by_what_overlaps_it(far, found):
+def test_an_image_without_votes_is_relocalised_by_overlap(far, found):
     path = walk(90, speed=0.06)
-    world = Blind(cloud(), np.concatenate([path, path[[-1, 25, 26]]]), covered=(90,))
+    world = OverlapOnlyWorld(cloud(), np.concatenate([path, path[[-1, 25, 26]]]), covered=(90,))
     world.far = far
     results = run(world)
     assert [r.status for r in results[90:]] == [LOST, found, found]
     if found is TRACKING:
-        assert Truth(world.poses, results[:90]).errors(results[91])[0] < 0.02
+        assert GroundTruth(world.poses, results[:90]).errors(results[91])[0] < 0.02
 
 
-def away_and_home() -> PointWorld:
+def walk_with_detour() -> PointWorld:
     """A walk, 70 frames in another place from the 90th on, and the same walk again."""
     path = walk(230)
     other = cloud(seed=5) + np.array([100.0, 0, 0])
@@ -105,24 +105,24 @@ def away_and_home() -> PointWorld:
     return PointWorld(np.concatenate([cloud(), other]), path)
 
 
-def test_a_camera_that_comes_home_goes_on_in_the_map_it_left():
-    world = away_and_home()
+def test_a_returning_camera_continues_in_the_inactive_map():
+    world = walk_with_detour()
     path = world.poses
     results = run(world, TrackingConfig(reinitialize_after=5))
     away, home = mapped(results[90:160]), results[165:]
     assert {r.map_id for r in away} == {2}
     assert all(r.status is TRACKING and r.map_id == 1 for r in home)
-    truth = Truth(path, results[:90])
-    assert max(truth.errors(r)[0] for r in home) < 0.03
-    assert max(truth.errors(r)[1] for r in home) < 0.5
+    ground_truth = GroundTruth(path, results[:90])
+    assert max(ground_truth.errors(r)[0] for r in home) < 0.03
+    assert max(ground_truth.errors(r)[1] for r in home) < 0.5
     keyframes = [keyframe for r in results for keyframe in r.new_keyframes]
     assert [k.id for k in keyframes] == list(range(len(keyframes)))
     assert all(k.map_id == r.map_id for r in results for k in r.new_keyframes)
 
 
-def test_a_camera_that_comes_home_finds_its_metres_again():
+def test_a_returning_camera_has_the_scale_of_the_inactive_map():
     class Sensor:
-        """Knows that a unit is a metre, for the first 90 frames."""
+        """Measures a scale of one in the first 90 frames."""
 
         name, shared_std = "depth", 0.01
 
@@ -132,7 +132,7 @@ def test_a_camera_that_comes_home_finds_its_metres_again():
         def reset(self):
             pass
 
-    world = away_and_home()
+    world = walk_with_detour()
     estimator = ScaleEstimator(ScaleConfig(source="depth"), Sensor())
     odometry = VisualOdometry(world, TrackingConfig(reinitialize_after=5), estimator)
     results = [odometry.track(frame) for frame in world.frames()]
@@ -144,26 +144,26 @@ def test_a_camera_that_comes_home_finds_its_metres_again():
     assert before.scale_sigma <= home.scale_sigma < 0.05
 
 
-def test_a_map_begun_after_a_loss_is_joined_with_the_one_before():
+def test_a_map_started_after_a_loss_is_merged_with_the_one_before():
     path = round_trip()
     world = PointWorld(cloud(20000), path, covered=tuple(range(80, 90)))
     results = run(world, TrackingConfig(reinitialize_after=5))
-    joined = next(r for r in results if "merged" in r.reason)
-    second = [r for r in mapped(results[90:]) if r.frame_index < joined.frame_index]
+    merged = next(r for r in results if "merged" in r.reason)
+    second = [r for r in mapped(results[90:]) if r.frame_index < merged.frame_index]
     assert len(second) > 20
     assert {r.map_id for r in second} == {2}
-    truth = Truth(path, results[:80])
-    assert truth.errors(second[-1])[1] > 45  # what the new map could not know
-    assert joined.previous_from_current is None
-    after = [r for r in results if r.frame_index >= joined.frame_index]
+    ground_truth = GroundTruth(path, results[:80])
+    assert ground_truth.errors(second[-1])[1] > 45  # unknown to the new map
+    assert merged.previous_from_current is None
+    after = [r for r in results if r.frame_index >= merged.frame_index]
     assert {(r.status, r.map_id) for r in after} == {(TRACKING, 1)}
-    assert max(truth.errors(r)[0] for r in after) < 0.05
-    assert max(truth.errors(r)[1] for r in after) < 1.0
+    assert max(ground_truth.errors(r)[0] for r in after) < 0.05
+    assert max(ground_truth.errors(r)[1] for r in after) < 1.0
     assert all(np.isfinite(r.covariance).all() for r in after)
 
 
 def round_trip() -> np.ndarray:
-    """A walk that looks ahead, turns behind the covered lens, and slowly looks ahead again (280, 4, 4)."""
+    """A walk (280, 4, 4) that rotates while the lens is covered, and slowly rotates back."""
     frames = np.arange(280)
     heading = np.interp(frames, [0, 80, 90, 150, 250, 280], np.radians([0, 10, 150, 150, 10, 0]))
     s = 0.03 * frames

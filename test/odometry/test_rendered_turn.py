@@ -1,4 +1,4 @@
-"""Fast, blurred turns in a rendered room: tracked, or a loss is reported; the scale does not change silently."""
+"""Fast, blurred rotations in a rendered room: tracked or reported as lost, without a change of the scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ros_matching.visual_odometry import VisualOdometry
 
 @pytest.mark.slow
 @pytest.mark.parametrize("degrees", [10, 17])
-def test_a_fast_blurred_turn_is_tracked_or_reported(degrees):
+def test_a_fast_blurred_rotation_is_tracked_or_reported(degrees):
     matcher = load_matcher("sift")
     off, tracked, count = [], 0, 0
     for seed in (0, 1, 3):

@@ -1,6 +1,6 @@
-"""What goes wrong in front of a camera: the right status, in words, no wrong pose, and found again.
+"""Disturbances of the images: status and reason, no wrong pose, and relocalisation.
 
-Every scenario goes on from one tracker that has followed the camera for a while; the truth is exact.
+Every scenario continues from one tracker after the first frames, with ground truth.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def view(index: int) -> Frame:
 
 @pytest.fixture(scope="module")
 def before() -> tuple[VisualOdometry, list[TrackingResult]]:
-    """A tracker after the first frames, and what it said."""
+    """A tracker after the first frames, and its results."""
     odometry = VisualOdometry(MATCHER)
     results = [odometry.track(view(index)) for index in range(BEFORE)]
     assert sum(r.status is TRACKING and not r.rotation_only for r in results) > BEFORE - 12
     return odometry, results
 
 
-class Shoot:
-    """Goes on from the tracker before, and measures against the truth in the map's world and unit."""
+class Continuation:
+    """Continues with the tracker, and compares with ground truth in the world and scale of the map."""
 
     def __init__(self, odometry: VisualOdometry, results: list[TrackingResult]) -> None:
         self._odometry = copy.deepcopy(odometry, {id(MATCHER): MATCHER})
@@ -65,7 +65,7 @@ class Shoot:
             if result.status is TRACKING and result.map_id == 1:
                 distance, angle_deg = self.errors(result)
                 assert distance < 0.02, f"frame {result.frame_index} is {distance:.3f} off"
-                assert angle_deg < within_deg, f"frame {result.frame_index} is turned by {angle_deg:.2f} deg"
+                assert angle_deg < within_deg, f"frame {result.frame_index} is rotated by {angle_deg:.2f} deg"
             elif result.status is LOST:
                 assert result.world_from_camera is None
                 assert result.previous_from_current is None
@@ -79,8 +79,8 @@ class Shoot:
 
 
 @pytest.fixture
-def shoot(before: tuple[VisualOdometry, list[TrackingResult]]) -> Shoot:
-    return Shoot(*before)
+def shoot(before: tuple[VisualOdometry, list[TrackingResult]]) -> Continuation:
+    return Continuation(*before)
 
 
 def disturbed(frames: Iterable[int], edit: Callable[[np.ndarray], np.ndarray]) -> list[Frame]:
@@ -88,12 +88,12 @@ def disturbed(frames: Iterable[int], edit: Callable[[np.ndarray], np.ndarray]) -
 
 
 def noisy(level: float) -> Callable[[np.ndarray], np.ndarray]:
-    """A picture of nothing."""
+    """An image of grey level noise."""
     rng = np.random.default_rng(3)
     return lambda image: np.clip(rng.normal(level, 2, image.shape), 0, 255).astype(np.uint8)
 
 
-def test_nothing_happens(shoot):
+def test_undisturbed_frames_are_tracked(shoot):
     assert {r.status for r in shoot(map(view, range(BEFORE, BEFORE + 8)))} == {TRACKING}
 
 
@@ -102,12 +102,12 @@ def test_a_covered_lens(shoot, level, reason):
     hidden = shoot(disturbed(range(BEFORE, BEFORE + 6), noisy(level)))
     assert {r.status for r in hidden} == {LOST}
     assert all(reason in r.reason for r in hidden)
-    seen = shoot(map(view, range(BEFORE + 6, BEFORE + 10)))
-    assert {r.status for r in seen} == {TRACKING}
-    assert "relocalised" in seen[0].reason
-    assert seen[0].previous_from_current is None
-    assert seen[1].previous_from_current is not None
-    assert seen[1].reason == ""
+    restored = shoot(map(view, range(BEFORE + 6, BEFORE + 10)))
+    assert {r.status for r in restored} == {TRACKING}
+    assert "relocalised" in restored[0].reason
+    assert restored[0].previous_from_current is None
+    assert restored[1].previous_from_current is not None
+    assert restored[1].reason == ""
 
 
 def test_blur(shoot):
@@ -136,11 +136,11 @@ def test_half_a_second_of_missing_frames(shoot):
 
 
 @pytest.mark.parametrize("reach", [(0.25, 0.0), (0.0, 0.3)])
-def test_half_of_the_image_moves_by_itself(shoot, reach):
+def test_a_moving_object_in_half_of_the_image(shoot, reach):
     x, y, z = PATH[BEFORE][:3, 3]
 
     def passing(index: int) -> list[Panel]:
-        """A wall close by that goes with the camera and to and fro, sideways or up and down."""
+        """A near wall that moves with the camera and oscillates, sideways or vertically."""
         since = index - BEFORE
         across, down = reach[0] * np.sin(0.5 * since) + 0.03 * since, reach[1] * np.sin(0.5 * since)
         lower, upper = (x + 0.2 + across, y - 3 + down), (x + 4.2 + across, y + 3 + down)
@@ -150,7 +150,7 @@ def test_half_of_the_image_moves_by_itself(shoot, reach):
     assert {r.status for r in results} == {TRACKING}
 
 
-def test_another_place_is_not_mistaken_for_this_one(shoot):
+def test_another_place_is_not_recognised(shoot):
     elsewhere = furnished(seed=99)
     results = shoot(film(elsewhere, PATH, range(BEFORE, BEFORE + 8)))
     assert {r.status for r in results} == {LOST}
@@ -158,7 +158,7 @@ def test_another_place_is_not_mistaken_for_this_one(shoot):
 
 
 def test_standing_still_does_not_move_the_camera(shoot):
-    """60 s: the mean of the last second is within a millimetre of that of the first, where things are 3 m away."""
+    """After 60 s the mean position is within a millimetre of the first one, with the scene at 3 m."""
     rng = np.random.default_rng(4)
     still = view(BEFORE)
     frames = []

@@ -1,10 +1,10 @@
-"""The tracker on a world of points with exact truth."""
+"""The tracker on a world of points with ground truth."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from point_world import PointWorld, cloud, turn, walk
+from point_world import PointWorld, cloud, pure_rotation, walk
 
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.datatypes import Camera, Frame
@@ -22,12 +22,12 @@ def run(world: PointWorld, config: TrackingConfig | None = None) -> list:
 
 
 def mapped(results: list) -> list:
-    """The results with a pose in a map; those of a camera that only turned, before, are tested elsewhere."""
+    """Return the results with a pose in a map."""
     return [r for r in results if r.status is TRACKING and r.counts.landmarks]
 
 
 def errors(world: PointWorld, results: list) -> tuple[np.ndarray, np.ndarray, float]:
-    """Position errors as a share of the path, rotation errors in degrees, and the scale found, after alignment."""
+    """Position errors as a fraction of the path, rotation errors in degrees, and the scale, after alignment."""
     posed = mapped(results)
     true = world.poses[[r.frame_index for r in posed]]
     estimated = np.stack([r.world_from_camera for r in posed])
@@ -73,10 +73,10 @@ def test_standing_still_does_not_drift():
     assert sum(bool(r.new_keyframes) for r in results[65:]) <= 1
 
 
-def test_turning_on_the_spot_keeps_the_position():
+def test_pure_rotation_keeps_the_position():
     path = walk(180)
-    spin = turn(120, 300)
-    path[60:] = path[60] @ spin
+    rotated = pure_rotation(120, 300)
+    path[60:] = path[60] @ rotated
     world = PointWorld(cloud(), path)
     results = run(world)
     assert all(r.status is TRACKING for r in results[60:])
@@ -86,15 +86,15 @@ def test_turning_on_the_spot_keeps_the_position():
     assert rotation.max() < 1
 
 
-def test_turning_until_no_landmark_is_left_in_the_map_is_survived():
+def test_pure_rotation_until_the_map_has_no_landmarks_is_tracked():
     path = walk(180)
-    path[60:] = path[60] @ turn(120, 300)
+    path[60:] = path[60] @ pure_rotation(120, 300)
     results = run(PointWorld(cloud(), path), TrackingConfig(max_keyframes=4))
     assert min(r.counts.landmarks for r in results[60:]) == 0
     assert all(r.status is TRACKING for r in results[60:])
 
 
-def test_a_covered_lens_is_lost_and_found_again():
+def test_a_covered_lens_is_lost_and_relocalised():
     covered = tuple(range(100, 110))
     world = PointWorld(cloud(), walk(200), covered=covered)
     results = run(world)
@@ -107,7 +107,7 @@ def test_a_covered_lens_is_lost_and_found_again():
     assert rotation.max() < 0.5
 
 
-def test_a_kidnapped_camera_begins_a_new_map_where_it_was_lost():
+def test_a_kidnapped_camera_starts_a_new_map_at_the_last_pose():
     path = walk(200)
     other = cloud(seed=5) + np.array([100.0, 0, 0])
     path[100:, 0, 3] += 100
@@ -121,7 +121,7 @@ def test_a_kidnapped_camera_begins_a_new_map_where_it_was_lost():
     assert np.linalg.norm(jump) < 0.2
 
 
-def test_a_far_larger_share_of_outliers_is_survived():
+def test_a_walk_with_many_outliers_is_tracked():
     world = PointWorld(cloud(), walk(120), outliers=0.3)
     results = run(world)
     position, rotation, _ = errors(world, results)
@@ -164,7 +164,7 @@ def test_after_a_reset_the_tracker_starts_over():
     assert [odometry.track(frame).status for frame in world.frames()] == before
 
 
-def test_a_changed_camera_and_time_running_back_are_refused():
+def test_a_changed_camera_and_a_time_jump_back_are_rejected():
     world = PointWorld(cloud(), walk(3))
     first, second, _ = world.frames()
     odometry = VisualOdometry(world)

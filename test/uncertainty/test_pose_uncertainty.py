@@ -1,4 +1,4 @@
-"""Covariances of poses in a map against errors over many maps with fresh noise: exact truth, no image, no tracker."""
+"""Covariances of poses in a map against errors over many maps with random noise, with ground truth."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from ros_matching.uncertainty.pose_uncertainty import Calibration, PoseUncertain
 
 CAMERA = Camera(width=640, height=480, fx=500, fy=500, cx=320, cy=240)
 NOISE_PX = 0.4
-ALIKE = 0.6  # correlation of a landmark's noise in two consecutive images
+CORRELATION = 0.6  # of the noise of a landmark in two consecutive images
 FORMAL = Calibration(noise=1.0, common=1.0, drift=1.0)
 LANDMARKS, KEYFRAMES, MAPS = 80, 6, 120
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The errors (6,) of one map's two frames, and their covariances, by name."""
+    """Errors (6,) of two frames in one map, and their covariances, by name."""
 
     errors: dict[str, np.ndarray]
     covariances: dict[str, np.ndarray]
 
 
 def true_poses(count: int) -> np.ndarray:
-    """A camera that moves sideways and turns a little: world_from_camera (count, 4, 4)."""
+    """Poses world_from_camera (count, 4, 4) of a sideways motion with a small rotation."""
     s = np.arange(count)
-    turns = np.column_stack([0.01 * s, -0.02 * s, 0 * s])
-    return se3.pose_from(se3.exp_so3(turns), np.column_stack([0.15 * s, 0.02 * s, 0.03 * s]))
+    rotations = np.column_stack([0.01 * s, -0.02 * s, 0 * s])
+    return se3.pose_from(se3.exp_so3(rotations), np.column_stack([0.15 * s, 0.02 * s, 0.03 * s]))
 
 
-def begin_map(points: np.ndarray, poses: np.ndarray, random: np.random.Generator) -> LocalMap:
-    """A map of the true points, each seen by every keyframe with noise; not yet adjusted."""
+def make_map(points: np.ndarray, poses: np.ndarray, random: np.random.Generator) -> LocalMap:
+    """Make a map of the true points, which every keyframe observes with noise; not adjusted."""
     local_map = LocalMap(CAMERA, 40)
     local_map.append_landmarks(points, np.zeros((len(points), 2)))
     for index, pose in enumerate(poses):
         pixels = CAMERA.project(se3.transform(se3.invert(pose), points))
-        seen = np.isfinite(pixels).all(axis=1)
-        ids = np.where(seen, np.arange(len(points)), NO_LANDMARK)
+        observed = np.isfinite(pixels).all(axis=1)
+        ids = np.where(observed, np.arange(len(points)), NO_LANDMARK)
         pixels = np.nan_to_num(pixels) + NOISE_PX * random.normal(size=pixels.shape)
         features = Features(pixels, np.ones(len(points)), local_map.descriptors, "points")
         frame = Frame(index, 1 + index, np.zeros((480, 640, 3), np.uint8), CAMERA)
@@ -57,12 +57,12 @@ def begin_map(points: np.ndarray, poses: np.ndarray, random: np.random.Generator
 
 
 def run_trial(seed: int, calibration: Calibration = FORMAL) -> Trial:
-    """Adjust a map that hangs on three exact keyframes, then localise two frames that leave it behind."""
+    """Adjust a map with three exact keyframes, then localise two frames that move away from it."""
     random = np.random.default_rng(seed)
     poses = true_poses(KEYFRAMES + 2)
     points = CAMERA.unproject(random.uniform((0, 0), (639, 479), (LANDMARKS, 2)))
     points = points * random.uniform(2.0, 6.0, LANDMARKS)[:, None] + [0.3, 0, 0]
-    local_map = begin_map(points, poses[:KEYFRAMES], random)
+    local_map = make_map(points, poses[:KEYFRAMES], random)
     mapper = LocalMapper(None, TrackingConfig(window_keyframes=3), StageTimer())
     mapper.adjust(local_map, local_map.keyframes[-1])
     uncertainty = PoseUncertainty(calibration)
@@ -72,7 +72,7 @@ def run_trial(seed: int, calibration: Calibration = FORMAL) -> Trial:
     estimates, located = [], []
     for pose in poses[KEYFRAMES:]:
         pixels = CAMERA.project(se3.transform(se3.invert(pose), points))[local_map.ids]
-        noise = np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * random.normal(size=common.shape)
+        noise = np.sqrt(CORRELATION) * common + np.sqrt(1 - CORRELATION) * random.normal(size=common.shape)
         pixels = pixels + NOISE_PX * noise[local_map.ids]
         rows = np.flatnonzero((np.isfinite(pixels) & (pixels >= 0) & (pixels < (640, 480))).all(axis=1))
         found = refine_pose(se3.invert(pose), local_map.positions[rows], pixels[rows], CAMERA, 3.0)
@@ -80,11 +80,11 @@ def run_trial(seed: int, calibration: Calibration = FORMAL) -> Trial:
         estimates.append(found.camera_from_world)
         located.append(uncertainty.estimate(local_map, found.camera_from_world, local_map.ids[rows], pixels[rows], 3.0))
     world = [se3.invert(estimate) for estimate in estimates]
-    truth = poses[KEYFRAMES:]
+    ground_truth = poses[KEYFRAMES:]
     return Trial(
         errors={
-            "world": se3.local(world[1], truth[1]),
-            "relative": se3.local(se3.invert(world[0]) @ world[1], se3.invert(truth[0]) @ truth[1]),
+            "world": se3.local(world[1], ground_truth[1]),
+            "relative": se3.local(se3.invert(world[0]) @ world[1], se3.invert(ground_truth[0]) @ ground_truth[1]),
         },
         covariances={
             "world": uncertainty.world_covariance(located[1]),
@@ -105,7 +105,7 @@ def trials() -> list[Trial]:
 
 
 @pytest.mark.parametrize("name", ["world", "relative"])
-def test_errors_are_as_large_as_the_covariance_says(trials, name):
-    """NEES within its chi-square bounds; a covariance four times too large or small is far outside."""
+def test_errors_agree_with_the_covariance(trials, name):
+    """The NEES is within its chi-square bounds."""
     low, high = chi2.ppf([0.0005, 0.9995], 6 * MAPS) / MAPS
     assert 0.95 * low < mean_nees(trials, name) < 1.1 * high

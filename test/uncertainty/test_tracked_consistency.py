@@ -1,4 +1,4 @@
-"""The covariances of a whole tracker against exact truth, on points and on a rendered sequence."""
+"""Covariances of the tracker against ground truth, on points and on a rendered sequence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHITE = replace(CALIBRATION, systematic_pose=0.0, systematic_drift=0.0)
 
 
 def tracked_consistency(matcher, frames, calibration: Calibration = WHITE) -> dict[str, Consistency]:
-    """The consistency of a run; the noise of most worlds here is known to be white."""
+    """Evaluate the consistency of a run; the noise of most worlds here is white."""
     odometry, poses = VisualOdometry(matcher), []
     odometry._tracker._uncertainty = PoseUncertainty(calibration)
     for frame in frames:
@@ -37,8 +37,8 @@ def tracked_consistency(matcher, frames, calibration: Calibration = WHITE) -> di
     return evaluate_consistency(poses)
 
 
-def test_motions_and_poses_are_as_far_off_as_they_say():
-    """Six degrees of freedom; a covariance four times too large gives 1.5, one four times too small 24."""
+def test_errors_of_motions_and_poses_agree_with_their_covariances():
+    """The NEES of six degrees of freedom has mean 6."""
     world = PointWorld(cloud(), walk(120))
     found = tracked_consistency(world, world.frames())
     assert found["relative"].count > 90
@@ -47,33 +47,33 @@ def test_motions_and_poses_are_as_far_off_as_they_say():
     assert 1 < found["world"].mean_nees < 9
 
 
-class Wavy(PointWorld):
-    """Besides their own noise, what is seen near each other is off together, in each image anew."""
+class CorrelatedNoiseWorld(PointWorld):
+    """Neighbouring keypoints have an additional common error, which is random in each image."""
 
     def extract(self, image: np.ndarray) -> Features:
         features = super().extract(image)
         rng = np.random.default_rng((int(image[0, 0, 0]), int(image[0, 0, 1])))
         waves, phases = rng.normal(size=(2, 40, 2)) / 40.0, rng.uniform(0, 2 * np.pi, (2, 40, 1))
-        off = np.cos(waves @ features.keypoints_px.T + phases).sum(axis=1) * np.sqrt(2 / 40)
-        return features.with_keypoints(features.keypoints_px + 0.15 * off.T)
+        error = np.cos(waves @ features.keypoints_px.T + phases).sum(axis=1) * np.sqrt(2 / 40)
+        return features.with_keypoints(features.keypoints_px + 0.15 * error.T)
 
 
-def test_what_neighbours_have_in_common_is_in_the_covariance():
-    """As in real video: a part of the errors reaches over 40 px. Without ``common_factor`` the mean is above 15."""
-    world = Wavy(cloud(), walk(80), outliers=0.0)
+def test_the_covariance_contains_correlated_noise_of_neighbours():
+    """As in real video, a part of the errors is correlated over 40 px."""
+    world = CorrelatedNoiseWorld(cloud(), walk(80), outliers=0.0)
     found = tracked_consistency(world, world.frames())["relative"]
     assert found.count > 60
     assert 3 < found.mean_nees < 11
 
 
 def frames_of_wrong_camera(world: PointWorld, error: float) -> list[Frame]:
-    """The frames of a world with a focal length that is wrong by a relative ``error``."""
+    """Return the frames of a world with a relative ``error`` of the focal length."""
     camera = replace(CAMERA, fx=CAMERA.fx * (1 + error), fy=CAMERA.fy * (1 + error))
     return [replace(frame, camera=camera) for frame in world.frames()]
 
 
-def test_a_wrong_focal_length_is_in_the_covariance():
-    """It bends the map by the same in all frames, so that no residual shows it."""
+def test_the_covariance_contains_a_wrong_focal_length():
+    """It distorts the map equally in all frames, so residuals do not contain it."""
     world = PointWorld(cloud(), walk(120))
     frames = frames_of_wrong_camera(world, 0.02)
     white, found = (tracked_consistency(world, frames, calibration) for calibration in (WHITE, CALIBRATION))
@@ -82,7 +82,7 @@ def test_a_wrong_focal_length_is_in_the_covariance():
     assert 1 < found["relative"].mean_nees < 0.5 * white["relative"].mean_nees
 
 
-def test_motions_and_poses_of_a_rendered_sequence_are_as_far_off_as_they_say():
+def test_errors_of_a_rendered_sequence_agree_with_their_covariances():
     frames = open_source("scene:room?frames=80&seed=7&path=forward&fps=15")
     found = tracked_consistency(load_matcher("sift"), frames, CALIBRATION)
     assert found["relative"].count > 50
