@@ -34,9 +34,10 @@ from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty, jump_cova
 _LOG = logging.getLogger(__name__)
 
 _TRIED_INACTIVE = 2  # keyframes of an inactive map that a lost frame is matched with
-# A frame waits for the back end where the next pose could be lost, or the scale: so many keyframes wait already, the
-# last pose had fewer inliers than this multiple of the minimum, or the map has no more keyframes than this.
-_MAX_PENDING = 2
+# While so many keyframes wait for the back end, no other is inserted.
+_MAX_PENDING = 3
+# A frame waits for the back end if the last pose had fewer inliers than this multiple of the minimum, or the map has no
+# more keyframes than this: otherwise the next one could lose the track or the scale.
 _WEAK_INLIERS = 4
 _YOUNG_KEYFRAMES = 4
 
@@ -123,7 +124,7 @@ class Tracker:
         with self._stages("extract"):
             features = self._matcher.extract(frame.image)
         # Apply what the back end finished since the last frame
-        self._exchange_with_back_end(wait=self._needs_new_landmarks)
+        self._exchange_with_back_end(wait=self._is_weak)
         # Localise in the map: motion model and reference keyframe, else relocalisation
         found = None if self._map is None else self._localize(frame, features)
         # Extend the map, or initialise one
@@ -264,6 +265,8 @@ class Tracker:
     # Keyframes and the back end
 
     def _needs_keyframe(self, localization: Localization, features: Features) -> bool:
+        if len(self._pending) >= _MAX_PENDING:
+            return False
         return needs_keyframe(self._map, localization, self._config, lambda: self._overlap(localization, features))
 
     def _overlap(self, localization: Localization, features: Features) -> float | None:
@@ -276,11 +279,6 @@ class Tracker:
         """The keyframe that shares most landmarks with this frame; the newer one of equals."""
         shared = self._map.shared_counts(localization.observed)
         return self._map.keyframes[len(shared) - 1 - int(np.argmax(shared[::-1]))]
-
-    @property
-    def _needs_new_landmarks(self) -> bool:
-        """True if the next pose could be lost, or the scale, without the landmarks that are being made."""
-        return self._is_weak or len(self._pending) >= _MAX_PENDING
 
     def _insert_keyframe(self, frame: Frame, features: Features, localization: Localization) -> int:
         """Add a keyframe to the map and submit it to the back end; returns its id."""
