@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 SOURCE = "scene:room?seed=1&frames=20&fps=4&width=256&height=192"
 MAPPING = {"planes": 32, "levels": 1, "min_confidence": 0.5, "min_consistent": 2}
 PARAMETERS = {
+    "mapping_thread": "false",
     "matcher": "sift",
     "wait_for_consumer": "true",
     "consumer_timeout_s": "300.0",
