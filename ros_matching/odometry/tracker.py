@@ -460,14 +460,8 @@ class Tracker:
         pose = localization.camera_from_world
         if localization.covariance is not None:
             return self._uncertainty.estimate_with_covariance(pose, localization.covariance)
-        rows = np.flatnonzero(localization.landmark_ids != NO_LANDMARK)
-        return self._uncertainty.estimate(
-            self._map,
-            pose,
-            localization.landmark_ids[rows],
-            localization.points_px[rows],
-            self._config.threshold_px(self._map.camera),
-            localization.weights[rows],
+        return self._estimate_by_landmarks(
+            pose, localization.landmark_ids, localization.points_px, localization.weights
         )
 
     def _keyframe_estimate(self, keyframe: MapKeyframe, before: Localization | None = None) -> PoseEstimate:
@@ -475,14 +469,18 @@ class Tracker:
         covariance = None if before is None else before.covariance
         if covariance is not None:
             return self._uncertainty.estimate_with_covariance(keyframe.camera_from_world, covariance)
-        rows = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
+        return self._estimate_by_landmarks(
+            keyframe.camera_from_world, keyframe.landmark_ids, keyframe.features.keypoints_px, keyframe.weights
+        )
+
+    def _estimate_by_landmarks(
+        self, camera_from_world: np.ndarray, landmark_ids: np.ndarray, points_px: np.ndarray, weights: np.ndarray
+    ) -> PoseEstimate:
+        """Return the estimate of a pose by the landmarks that its keypoints (K,) observe."""
+        rows = np.flatnonzero(landmark_ids != NO_LANDMARK)
+        threshold_px = self._config.threshold_px(self._map.camera)
         return self._uncertainty.estimate(
-            self._map,
-            keyframe.camera_from_world,
-            keyframe.landmark_ids[rows],
-            keyframe.features.keypoints_px[rows],
-            self._config.threshold_px(self._map.camera),
-            keyframe.weights[rows],
+            self._map, camera_from_world, landmark_ids[rows], points_px[rows], threshold_px, weights[rows]
         )
 
     def _motion_to(self, estimate: PoseEstimate) -> tuple[np.ndarray, np.ndarray] | None:
