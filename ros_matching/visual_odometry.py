@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
+from ros_matching.atlas.keyframes import MapKeyframe
+from ros_matching.atlas.local_map import LocalMapState
 from ros_matching.backend.back_end import BackEnd
 from ros_matching.backend.local_mapping import LocalMapper
 from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
@@ -65,6 +67,14 @@ class VisualOdometry:
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """Return the adjusted ``world_from_camera`` of the keyframes in the active map, by id."""
         return self._tracker.keyframe_poses()
+
+    def map_state(self) -> LocalMapState | None:
+        """Return a copy of the active map for reading; ``None`` before the first."""
+        return self._tracker.map_state()
+
+    def newest_keyframe(self) -> MapKeyframe | None:
+        """Return the newest keyframe of the active map, which the caller must not change; ``None`` before the first."""
+        return self._tracker.newest_keyframe()
 
     def current_keyframes(self) -> tuple[Keyframe, ...]:
         """Return the current state of the keyframes in the active map: it changes after they were delivered."""

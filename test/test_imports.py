@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "odometry": {"atlas", "matching", "geometry", "uncertainty", "scale"},
     "backend": {"atlas", "matching", "geometry"},
     "visual_odometry": {"atlas", "matching", "odometry", "backend", "scale"},
+    "slam": {"atlas", "matching", "odometry", "backend", "scale", "visual_odometry", "geometry"},
     "succession": set(),
     "mapping": {"networks", "geometry"},
     "evaluation": {"geometry", "io"},

@@ -128,4 +128,5 @@ def _transferred(keyframe: MapKeyframe, updated: LocalMap, correction: MapCorrec
         landmark_ids = np.array([new_id.get(id, id) for id in landmark_ids.tolist()], dtype=landmark_ids.dtype)
     landmark_ids[~updated.known(landmark_ids)] = NO_LANDMARK
     pose = correction.applied_to(keyframe.camera_from_world)
-    return replace(keyframe.copy(), camera_from_world=pose, landmark_ids=landmark_ids)
+    unit = keyframe.unit * correction.scale_change
+    return replace(keyframe.copy(), camera_from_world=pose, landmark_ids=landmark_ids, unit=unit)

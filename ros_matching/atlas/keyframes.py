@@ -16,7 +16,8 @@ class MapKeyframe:
     """A keyframe in the map; pose and observations change as the map is refined.
 
     ``landmark_ids`` (K,) is the landmark that each keypoint observes, ``NO_LANDMARK`` for none; ``weights`` (K,) are
-    relative inverse variances of these observations.
+    relative inverse variances of these observations. ``unit`` is the length in the map of one unit of the map in which
+    the keyframe was made: the product of all factors by which its lengths were multiplied since the first keyframe.
     """
 
     id: int
@@ -25,6 +26,7 @@ class MapKeyframe:
     camera_from_world: np.ndarray
     landmark_ids: np.ndarray
     weights: np.ndarray
+    unit: float = 1.0
 
     @property
     def center(self) -> np.ndarray:

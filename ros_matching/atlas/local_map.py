@@ -42,6 +42,15 @@ class MapChanges:
         return math.prod(factor for factor, _, _ in self.similarities)
 
 
+@dataclass(frozen=True, eq=False)
+class LocalMapState:
+    """Keyframes of a local map at one time, and its landmarks: ``ids`` (N,), increasing, and ``positions`` (N, 3)."""
+
+    keyframes: tuple[MapKeyframe, ...]
+    ids: np.ndarray
+    positions: np.ndarray
+
+
 class LocalMap:
     """Keyframes in the order of time, and landmarks with ``ids`` (N,), unique in all maps of one atlas."""
 
@@ -96,6 +105,10 @@ class LocalMap:
         self.changes = MapChanges()
         return copy
 
+    def state(self) -> LocalMapState:
+        """Return a copy of the keyframes and landmark positions for reading."""
+        return LocalMapState(tuple(keyframe.copy() for keyframe in self.keyframes), self.ids, self._positions.copy())
+
     def add_keyframe(
         self,
         frame: Frame,
@@ -106,7 +119,8 @@ class LocalMap:
     ) -> MapKeyframe:
         """Append a keyframe, and drop the oldest beyond the limit. Unless given, ``weights`` (K,) are all one."""
         weights = np.ones(len(features)) if weights is None else weights
-        keyframe = MapKeyframe(self.next_keyframe_id, frame, features, camera_from_world, landmark_ids, weights)
+        unit = self.keyframes[-1].unit if self.keyframes else 1.0
+        keyframe = MapKeyframe(self.next_keyframe_id, frame, features, camera_from_world, landmark_ids, weights, unit)
         self.next_keyframe_id += 1
         self.append(keyframe)
         return keyframe
@@ -249,6 +263,7 @@ class LocalMap:
             center = about + factor * (keyframe.center - about)
             rotation = keyframe.camera_from_world[:3, :3]
             keyframe.camera_from_world = pose_from(rotation, -rotation @ center)
+            keyframe.unit *= factor
         self._update_typical_depth()
         self.changes.similarities.append((factor, about, np.eye(4)))
 

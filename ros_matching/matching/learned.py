@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from ros_matching.matching.parts import (
 )
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.matching.refinement import PhotometricRefiner
-from ros_matching.networks.checkpoint import load_named, read_card, weights_file
+from ros_matching.networks.checkpoint import digest, load_named, read_card, weights_file
 from ros_matching.networks.cnn_geometric.cell_overlap import CellOverlap
 from ros_matching.networks.engines import torch_device
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
@@ -73,6 +74,11 @@ class LearnedExtractor(FeatureExtractor):
     def engine(self) -> str:
         """The engine that runs the network, and its precision."""
         return self._posfeat.engine
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights, as in the card of a weights file in single precision."""
+        return digest(self._posfeat.network.state_dict())
 
     def extract(self, image: np.ndarray) -> Features:
         """Return sub-pixel keypoints with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor``."""

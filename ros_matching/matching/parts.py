@@ -31,6 +31,11 @@ class FeatureExtractor(ABC):
     name: str
     min_side_px: int = 1  # smallest image side
 
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the descriptors: those of extractors with different ones cannot be compared."""
+        return self.name
+
     @abstractmethod
     def extract(self, image: np.ndarray) -> Features:
         """Return the keypoints and descriptors of an image (H, W, 3) uint8 RGB; possibly none."""

@@ -102,7 +102,7 @@ def save_weights(
     path = Path(path)
     tensors = {key: _stored(value, half) for key, value in state.items()}
     _check_finite(tensors, f"cannot save {path}")
-    card = dataclasses.replace(card, sha256=_digest(tensors))
+    card = dataclasses.replace(card, sha256=digest(tensors))
     with atomic_path(path) as unfinished:
         save_file(tensors, unfinished, metadata={_CARD_KEY: card.to_json()})
     return card
@@ -117,7 +117,7 @@ def read_weights(path: Path | str) -> tuple[dict[str, Tensor], WeightsCard]:
     """The state dict of a weights file, on the CPU with 16-bit numbers made float32, and its card; both verified."""
     path = Path(path)
     tensors, card = _read(path, with_tensors=True)
-    if _digest(tensors) != card.sha256:
+    if digest(tensors) != card.sha256:
         raise CheckpointError(f"{path} is damaged: its tensors do not have the SHA-256 {card.sha256} of its card")
     _check_finite(tensors, f"{path} is not usable")
     return {key: value.float() if value.dtype in _HALVES else value for key, value in tensors.items()}, card
@@ -200,11 +200,11 @@ def _stored(value: Tensor, half: bool) -> Tensor:
     return value.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over name, type, shape and bytes of all tensors, in the order of their names."""
     digest = hashlib.sha256()
     for key in sorted(tensors):
-        value = tensors[key]
+        value = tensors[key].detach().cpu().contiguous()
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 from ros_matching.atlas.atlas import Atlas
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
-from ros_matching.atlas.local_map import LocalMap
+from ros_matching.atlas.local_map import LocalMap, LocalMapState
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe
 from ros_matching.geometry.se3 import invert
@@ -150,6 +150,14 @@ class Tracker:
     def current_keyframes(self) -> tuple[Keyframe, ...]:
         """Return the current state of the keyframes in the active map: it changes after they were delivered."""
         return () if self._map is None else self._exported(*self._map.keyframes)
+
+    def map_state(self) -> LocalMapState | None:
+        """Return a copy of the active map for reading; ``None`` before the first."""
+        return None if self._map is None else self._map.state()
+
+    def newest_keyframe(self) -> MapKeyframe | None:
+        """Return the newest keyframe of the active map, which the caller must not change; ``None`` before the first."""
+        return None if self._map is None else self._map.keyframes[-1]
 
     @property
     def _map(self) -> LocalMap | None:

@@ -38,6 +38,8 @@ class PointWorld(MatchingPipeline):
         descriptors = np.random.default_rng(seed).normal(size=(len(points), 64))
         self._descriptors = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
 
+    fingerprint = "points"
+
     def compose(self) -> None:
         matcher = SimpleNamespace(match=lambda features0, features1: self.match_points(features0, features1))
         super().__init__("points", self, matcher, EuclideanMetric(max_distance=0.1))

@@ -1,0 +1,309 @@
+"""The map that SLAM keeps: all keyframes, their landmarks, covisibility, and constraints between keyframes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import NO_LANDMARK
+from ros_matching.atlas.landmark_table import LandmarkTable
+from ros_matching.atlas.stored_keyframes import CulledKeyframe, Edge, EdgeKind, StoredKeyframe
+from ros_matching.datatypes import Camera, ScaleState
+from ros_matching.errors import DataTypeError
+from ros_matching.geometry.se3 import orthonormalized, transform
+from ros_matching.geometry.sim3 import (
+    compose_similarity_covariance,
+    invert_similarity,
+    invert_similarity_covariance,
+    rigid_part,
+    scale_of,
+    similarity_from,
+)
+
+# A keyframe is redundant if this fraction of its landmarks is observed by so many others.
+_REDUNDANT_FRACTION = 0.9
+_REDUNDANT_OBSERVERS = 3
+
+
+class SlamMap:
+    """Keyframes and landmarks in one frame, ``map``, that of the first keyframe.
+
+    ``camera`` is that of all keyframes; ``extractor`` and ``fingerprint`` are the name and the hash of the weights of
+    the extractor that described them. ``unit`` is the unit of all lengths in the map. Not thread-safe: ``snapshot``
+    makes a copy for other threads, and keyframes and edges are immutable.
+    """
+
+    def __init__(
+        self, camera: Camera, extractor: str, fingerprint: str, unit: ScaleState = ScaleState.UP_TO_SCALE
+    ) -> None:
+        self.camera = camera
+        self.extractor = extractor
+        self.fingerprint = fingerprint
+        self.unit = unit
+        self.landmarks = LandmarkTable()
+        self._keyframes: dict[int, StoredKeyframe] = {}
+        self._edges: dict[tuple[int, int], Edge] = {}
+        self._edges_of: dict[int, set[tuple[int, int]]] = {}
+        self._covisibility: dict[int, dict[int, int]] = {}
+        self._culled: dict[int, CulledKeyframe] = {}
+
+    # Contents
+
+    def __len__(self) -> int:
+        return len(self._keyframes)
+
+    def __contains__(self, id: int) -> bool:
+        return id in self._keyframes
+
+    @property
+    def keyframes(self) -> list[StoredKeyframe]:
+        """The keyframes in the order of their ids."""
+        return [self._keyframes[id] for id in sorted(self._keyframes)]
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of the keyframes, increasing."""
+        return sorted(self._keyframes)
+
+    @property
+    def edges(self) -> list[Edge]:
+        """The constraints between keyframes; at most one for each pair."""
+        return list(self._edges.values())
+
+    @property
+    def culled(self) -> Mapping[int, CulledKeyframe]:
+        """The removed keyframes by id."""
+        return self._culled
+
+    @property
+    def next_keyframe_id(self) -> int:
+        """An id above those of all keyframes, also of culled ones."""
+        return max([*self._keyframes, *self._culled], default=-1) + 1
+
+    @property
+    def next_map_number(self) -> int:
+        """A number above those of all odometry maps."""
+        return max((keyframe.map_number for keyframe in self._keyframes.values()), default=0) + 1
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of keyframes and landmarks."""
+        return self.landmarks.nbytes + sum(keyframe.nbytes for keyframe in self._keyframes.values())
+
+    def keyframe(self, id: int) -> StoredKeyframe | None:
+        """The keyframe with an id; ``None`` if it is not in the map."""
+        return self._keyframes.get(id)
+
+    def pose_of(self, id: int) -> tuple[np.ndarray, float] | None:
+        """Return ``map_from_camera`` (4, 4) and the scale of a keyframe, also of a culled one; ``None`` if unknown."""
+        if id in self._keyframes:
+            return self._keyframes[id].map_from_camera, self._keyframes[id].scale
+        if id not in self._culled:
+            return None
+        culled = self._culled[id]
+        similarity = self._keyframes[culled.parent].map_from_local @ culled.parent_from_camera
+        return orthonormalized(rigid_part(similarity)), self._keyframes[culled.parent].scale * culled.scale
+
+    def edges_of(self, id: int) -> list[Edge]:
+        """The constraints of a keyframe."""
+        return [self._edges[pair] for pair in self._edges_of.get(id, ())]
+
+    def covisible(self, id: int, count: int | None = None) -> list[tuple[int, int]]:
+        """Up to ``count`` other keyframes that share landmarks with this one: (id, number shared), most first."""
+        shared = sorted(self._covisibility.get(id, {}).items(), key=lambda item: (-item[1], item[0]))
+        return shared[:count]
+
+    def covisibility(self) -> list[tuple[int, int, int]]:
+        """All pairs of keyframes that share landmarks: (id, larger id, number shared)."""
+        return [(a, b, n) for a, others in sorted(self._covisibility.items()) for b, n in others.items() if a < b]
+
+    def place_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (N,) and place descriptors (N, P) of the keyframes that have one, in the order of ids."""
+        have = [keyframe for keyframe in self.keyframes if len(keyframe.place_descriptor)]
+        if not have:
+            return np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+        return np.array([k.id for k in have]), np.stack([k.place_descriptor for k in have])
+
+    def components(self) -> list[list[int]]:
+        """Ids of the keyframes that edges connect, one list for each part, the largest part first."""
+        left, found = set(self._keyframes), []
+        for id in self.ids:
+            if id not in left:
+                continue
+            left.remove(id)
+            part, border = [id], [id]
+            while border:
+                pairs = self._edges_of.get(border.pop(), ())
+                near = {other for pair in pairs for other in pair if other in left}
+                left -= near
+                part += near
+                border += near
+            found.append(sorted(part))
+        return sorted(found, key=len, reverse=True)
+
+    def snapshot(self) -> SlamMap:
+        """Return an independent copy; keyframes and edges are shared, as they are immutable."""
+        copy = SlamMap(self.camera, self.extractor, self.fingerprint, self.unit)
+        copy.landmarks = self.landmarks.copy()
+        copy._keyframes, copy._edges = dict(self._keyframes), dict(self._edges)
+        copy._edges_of = {id: set(pairs) for id, pairs in self._edges_of.items()}
+        copy._covisibility = {id: dict(shared) for id, shared in self._covisibility.items()}
+        copy._culled = dict(self._culled)
+        return copy
+
+    # Changes
+
+    def put_keyframe(self, keyframe: StoredKeyframe) -> None:
+        """Add a keyframe, or replace the one with its id. Its landmarks must be in ``landmarks``."""
+        observed = np.unique(keyframe.observed)
+        if not self.landmarks.known(observed).all():
+            raise DataTypeError(
+                f"keyframe {keyframe.id} observes landmarks that the map does not have; put its landmarks first"
+            )
+        if keyframe.id in self._keyframes:
+            self.landmarks.observe(np.unique(self._keyframes[keyframe.id].observed), -1)
+        self.landmarks.observe(observed, 1)
+        self._keyframes[keyframe.id] = keyframe
+
+    def put_edge(self, edge: Edge) -> None:
+        """Add a constraint, or replace that between the same keyframes."""
+        for id in (edge.first, edge.second):
+            if id not in self._keyframes:
+                raise DataTypeError(f"edge from keyframe {edge.first} to {edge.second}: {id} is not in the map")
+        pair = min(edge.first, edge.second), max(edge.first, edge.second)
+        self._edges[pair] = edge
+        for id in pair:
+            self._edges_of.setdefault(id, set()).add(pair)
+
+    def count_covisibility(self, id: int, others: Iterable[int]) -> None:
+        """Count the landmarks that a keyframe shares with others."""
+        mine = self._keyframes[id].observed
+        for other in others:
+            if other == id or other not in self._keyframes:
+                continue
+            shared = int(np.count_nonzero(np.isin(mine, self._keyframes[other].observed)))
+            for a, b in ((id, other), (other, id)):
+                if shared:
+                    self._covisibility.setdefault(a, {})[b] = shared
+                else:
+                    self._covisibility.get(a, {}).pop(b, None)
+
+    def merge_landmarks(self, kept: np.ndarray, replaced: np.ndarray, keyframes: Iterable[int]) -> None:
+        """Let the given keyframes, all observers of landmarks ``replaced`` (N,), observe ``kept`` (N,) instead.
+
+        A keyframe that already observes ``kept`` loses its observation of the other.
+        """
+        order = np.argsort(replaced)
+        kept, replaced = kept[order], replaced[order]
+        for id in keyframes:
+            keyframe = self._keyframes[id]
+            ids = keyframe.landmark_ids.copy()
+            places = np.minimum(np.searchsorted(replaced, ids), len(replaced) - 1)
+            changed = np.flatnonzero(replaced[places] == ids)
+            new = kept[places[changed]]
+            twice = np.isin(new, ids)
+            twice[np.setdiff1d(np.arange(len(new)), np.unique(new, return_index=True)[1])] = True
+            ids[changed] = np.where(twice, NO_LANDMARK, new)
+            if len(changed):
+                self.put_keyframe(replace(keyframe, landmark_ids=ids))
+
+    def correct(self, poses: Mapping[int, tuple[np.ndarray, float]]) -> None:
+        """Set ``map_from_camera`` (4, 4) and the scale of keyframes by id; landmarks move with their anchors."""
+        moves = {}
+        for id, (pose, scale) in poses.items():
+            before = self._keyframes[id]
+            moved = replace(before, map_from_camera=orthonormalized(pose), scale=float(scale))
+            self._keyframes[id] = moved
+            moves[id] = moved.map_from_local @ invert_similarity(before.map_from_local)
+        self._move_landmarks(moves)
+
+    def transform(self, new_from_old: np.ndarray, ids: Iterable[int] | None = None) -> None:
+        """Apply a similarity (4, 4) to all keyframes, or to some of them by id, and to the landmarks that follow."""
+        poses = {}
+        for id in self._keyframes if ids is None else ids:
+            moved = new_from_old @ self._keyframes[id].map_from_local
+            poses[id] = rigid_part(moved), float(scale_of(moved))
+        self.correct(poses)
+
+    def is_redundant(self, id: int) -> bool:
+        """Return True if enough other keyframes observe nearly all landmarks of a keyframe."""
+        observed = self._keyframes[id].observed
+        if not len(observed):
+            return False
+        others = self.landmarks.observers[self.landmarks.rows(observed)] - 1
+        return float(np.mean(others >= _REDUNDANT_OBSERVERS)) >= _REDUNDANT_FRACTION
+
+    def cull(self, id: int) -> bool:
+        """Remove a keyframe; its edges and what follows it continue at its best connected neighbour.
+
+        Returns False, and changes nothing, if no edge connects it.
+        """
+        edges = self.edges_of(id)
+        if not edges:
+            return False
+        gone = self._keyframes[id]
+        link = min((_from(edge, id) for edge in edges), key=lambda edge: np.trace(edge.covariance))
+        parent = link.second
+        parent_from_gone = invert_similarity(link.first_from_second)
+        relative = CulledKeyframe(parent, rigid_part(parent_from_gone), float(scale_of(parent_from_gone)))
+        self._relink(id, [_from(edge, id) for edge in edges], parent)
+        self._culled[id] = relative
+        for other, culled in list(self._culled.items()):
+            if culled.parent == id:
+                moved = parent_from_gone @ similarity_from(culled.parent_from_camera, culled.scale)
+                self._culled[other] = CulledKeyframe(parent, rigid_part(moved), float(scale_of(moved)))
+        self._remove(gone)
+        return True
+
+    def _relink(self, id: int, edges: list[Edge], parent: int) -> None:
+        """Replace the edges of a keyframe by those of its parent to the same neighbours, where there are none."""
+        link = next(edge for edge in edges if edge.second == parent)
+        back = invert_similarity(link.first_from_second)
+        back_covariance = invert_similarity_covariance(link.first_from_second, link.covariance)
+        for edge in edges:
+            pair = min(id, edge.second), max(id, edge.second)
+            del self._edges[pair]
+            self._edges_of[edge.second].discard(pair)
+            joined = min(parent, edge.second), max(parent, edge.second)
+            if edge.second == parent or joined in self._edges:
+                continue
+            kind = EdgeKind.LOOP if EdgeKind.LOOP in (edge.kind, link.kind) else EdgeKind.COVISIBILITY
+            covariance = compose_similarity_covariance(back, back_covariance, edge.first_from_second, edge.covariance)
+            self.put_edge(Edge(kind, parent, edge.second, back @ edge.first_from_second, covariance))
+        del self._edges_of[id]
+
+    def _remove(self, keyframe: StoredKeyframe) -> None:
+        id, observed = keyframe.id, np.unique(keyframe.observed)
+        self.landmarks.observe(observed, -1)
+        del self._keyframes[id]
+        others = self._covisibility.pop(id, {})
+        for other in others:
+            self._covisibility[other].pop(id, None)
+        following = self.landmarks.ids[self.landmarks.anchors == id]
+        for other in sorted(others, key=lambda other: -others[other]):
+            mine = np.isin(following, self._keyframes[other].observed)
+            self.landmarks.set_anchor(following[mine], other)
+            following = following[~mine]
+        self.landmarks.remove_unobserved()
+
+    def _move_landmarks(self, moves: Mapping[int, np.ndarray]) -> None:
+        """Apply the similarity (4, 4) of each moved keyframe to the landmarks that follow it."""
+        if not moves or not len(self.landmarks):
+            return
+        ids = np.array(sorted(moves))
+        rows = np.minimum(np.searchsorted(ids, self.landmarks.anchors), len(ids) - 1)
+        follow = np.flatnonzero(ids[rows] == self.landmarks.anchors)
+        stacked = np.stack([moves[id] for id in ids.tolist()])[rows[follow]]
+        positions = self.landmarks.positions
+        positions[follow] = transform(stacked, positions[follow, None])[:, 0]
+
+
+def _from(edge: Edge, id: int) -> Edge:
+    """Return the edge with a keyframe of it as ``first``."""
+    if edge.first == id:
+        return edge
+    inverse = invert_similarity(edge.first_from_second)
+    covariance = invert_similarity_covariance(edge.first_from_second, edge.covariance)
+    return Edge(edge.kind, edge.second, edge.first, inverse, covariance)

@@ -1,0 +1,179 @@
+"""Storage of the tracker's keyframes in the map of SLAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from ros_matching.atlas.keyframes import NO_LANDMARK, MapKeyframe
+from ros_matching.atlas.local_map import LocalMapState
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.atlas.stored_keyframes import Edge, EdgeKind, StoredKeyframe
+from ros_matching.backend.slam_config import SlamConfig
+from ros_matching.datatypes import Features, ScaleState
+from ros_matching.geometry.se3 import invert, orthonormalized, transform
+from ros_matching.geometry.sim3 import invert_similarity, rigid_part, scale_of, similarity_from
+
+_ID_BITS = 32  # landmark ids of a local map start at a keyframe id, shifted by so many bits
+# Standard deviations of an edge: translation as a fraction of the typical depth, rotation in radians, relative scale.
+_TRANSLATION_STD = 0.005
+_ROTATION_STD = 0.002
+_SCALE_STD = 0.005
+_REMEASURED = 12  # newest keyframes whose edges follow the adjustments of the tracker
+
+
+@dataclass(frozen=True, eq=False)
+class OdometryState:
+    """The tracker's active map after a frame.
+
+    ``map_from_odom`` (4, 4) is the similarity of the map from the odometry's world. ``first_id`` is added to the ids of
+    the tracker's keyframes, ``map_number`` is that of the map in all sessions.
+    """
+
+    local_map: LocalMapState
+    map_number: int
+    map_from_odom: np.ndarray
+    scale: ScaleState
+    scale_std: float
+    first_id: int = 0
+
+    def stored_id(self, keyframe: MapKeyframe) -> int:
+        """Id in the map of a keyframe of the tracker."""
+        return keyframe.id + self.first_id
+
+
+class KeyframeStorage:
+    """Copies new keyframes and their landmarks into the map, and lets those in the local map follow the tracker."""
+
+    def __init__(self, config: SlamConfig) -> None:
+        self._config = config
+
+    def store(self, slam_map: SlamMap, state: OdometryState, frozen: int = -1) -> list[int]:
+        """Store the state; returns the ids of the new keyframes.
+
+        Keyframes up to id ``frozen`` and landmarks anchored there keep their places, but not their observations.
+        """
+        keyframes = [k for k in state.local_map.keyframes if state.stored_id(k) not in slam_map.culled]
+        new = [state.stored_id(k) for k in keyframes if state.stored_id(k) not in slam_map]
+        self._store_landmarks(slam_map, state, keyframes, frozen)
+        for keyframe in keyframes:
+            self._store_keyframe(slam_map, state, keyframe, frozen)
+        ids = [state.stored_id(k) for k in keyframes]
+        for id in new:
+            slam_map.count_covisibility(id, ids)
+        self._measure_edges(slam_map, state, keyframes[-max(_REMEASURED, len(new)) :])
+        return new
+
+    def _store_landmarks(
+        self, slam_map: SlamMap, state: OdometryState, keyframes: list[MapKeyframe], frozen: int
+    ) -> None:
+        """Store the observed landmarks; each is anchored in the oldest keyframe that observes it."""
+        local_map, landmarks = state.local_map, slam_map.landmarks
+        positions = transform(state.map_from_odom, local_map.positions)
+        left = np.ones(len(local_map.ids), dtype=bool)
+        for keyframe in keyframes:
+            rows = np.unique(np.searchsorted(local_map.ids, keyframe.observed))
+            rows = rows[left[rows]]
+            left[rows] = False
+            ids = local_map.ids[rows] + (state.first_id << _ID_BITS)
+            known = landmarks.known(ids)
+            moving = ~known
+            moving[known] = landmarks.anchors[landmarks.rows(ids[known])] > frozen
+            landmarks.put(ids[moving], positions[rows[moving]], state.stored_id(keyframe))
+
+    def _store_keyframe(self, slam_map: SlamMap, state: OdometryState, keyframe: MapKeyframe, frozen: int) -> None:
+        id = state.stored_id(keyframe)
+        before = slam_map.keyframe(id) or self._converted(state, keyframe)
+        pose = {}
+        if id > frozen:
+            similarity = state.map_from_odom @ odom_from_local(keyframe)
+            pose = {
+                "map_from_camera": orthonormalized(rigid_part(similarity)),
+                "scale": float(scale_of(similarity)),
+            }
+        slam_map.put_keyframe(
+            replace(
+                before,
+                keypoints_px=keyframe.features.keypoints_px.astype(np.float32),
+                landmark_ids=_stored_ids(keyframe.landmark_ids, state.first_id),
+                weights=keyframe.weights.astype(np.float32),
+                **pose,
+            )
+        )
+
+    def _converted(self, state: OdometryState, keyframe: MapKeyframe) -> StoredKeyframe:
+        return StoredKeyframe(
+            id=state.stored_id(keyframe),
+            stamp_ns=keyframe.frame.stamp_ns,
+            map_from_camera=np.eye(4),
+            scale=1.0,
+            keypoints_px=keyframe.features.keypoints_px.astype(np.float32),
+            descriptors=_descriptors(keyframe.features),
+            landmark_ids=_stored_ids(keyframe.landmark_ids, state.first_id),
+            weights=keyframe.weights.astype(np.float32),
+            jpeg=self._reduced(keyframe.frame.image),
+            place_descriptor=np.zeros(0, np.float32),
+            map_number=state.map_number,
+        )
+
+    def _reduced(self, image: np.ndarray) -> bytes:
+        """Encode the image (H, W, 3) with at most the configured width."""
+        width = self._config.jpeg_width
+        if not width:
+            return b""
+        if image.shape[1] > width:
+            size = width, max(round(image.shape[0] * width / image.shape[1]), 1)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, self._config.jpeg_quality]
+        return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
+
+    def _measure_edges(self, slam_map: SlamMap, state: OdometryState, newest: list[MapKeyframe]) -> None:
+        """Measure the newest keyframes against the last one and those that share most landmarks with them."""
+        by_id = {state.stored_id(k): k for k in state.local_map.keyframes if state.stored_id(k) in slam_map}
+        ids = sorted(by_id)
+        for keyframe in newest:
+            id = state.stored_id(keyframe)
+            before = [other for other in ids if other < id]
+            others = before[-1:]
+            covisible = [other for other, _ in slam_map.covisible(id) if other in by_id and other < id]
+            others += [other for other in covisible if other not in others][: self._config.covisible_edges]
+            for other in others:
+                kind = EdgeKind.ODOMETRY if other == before[-1] else EdgeKind.COVISIBILITY
+                slam_map.put_edge(_edge(kind, other, by_id[other], id, keyframe, state.local_map))
+
+
+def odom_from_local(keyframe: MapKeyframe) -> np.ndarray:
+    """The similarity (4, 4) of the odometry's world from camera coordinates in the first unit of the keyframe's map."""
+    return similarity_from(invert(keyframe.camera_from_world), keyframe.unit)
+
+
+def _edge(
+    kind: EdgeKind, first: int, keyframe0: MapKeyframe, second: int, keyframe1: MapKeyframe, local_map: LocalMapState
+) -> Edge:
+    """Measure an edge in the local map."""
+    first_from_second = invert_similarity(odom_from_local(keyframe0)) @ odom_from_local(keyframe1)
+    depth = _typical_depth(keyframe0, local_map) / keyframe0.unit
+    stds = np.repeat([_TRANSLATION_STD * depth, _ROTATION_STD, _SCALE_STD], [3, 3, 1])
+    return Edge(kind, first, second, first_from_second, np.diag(stds**2))
+
+
+def _typical_depth(keyframe: MapKeyframe, local_map: LocalMapState) -> float:
+    """Median depth of the landmarks of a keyframe; of all landmarks if it observes none."""
+    positions = local_map.positions[np.searchsorted(local_map.ids, keyframe.observed)]
+    points = transform(keyframe.camera_from_world, positions if len(positions) else local_map.positions)
+    return float(np.median(np.abs(points[:, 2]))) if len(points) else 1.0
+
+
+def _stored_ids(landmark_ids: np.ndarray, first_id: int) -> np.ndarray:
+    shifted = landmark_ids.astype(np.int64) + (first_id << _ID_BITS)
+    return np.where(landmark_ids == NO_LANDMARK, NO_LANDMARK, shifted)
+
+
+def _descriptors(features: Features) -> np.ndarray:
+    """Descriptors (K, D) in host memory: float16, or as they are if they are binary."""
+    descriptors = features.descriptors
+    if not isinstance(descriptors, np.ndarray):
+        descriptors = descriptors.detach().cpu().numpy()
+    return descriptors if descriptors.dtype == np.uint8 else descriptors.astype(np.float16)

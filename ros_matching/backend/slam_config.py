@@ -1,0 +1,21 @@
+"""Settings of SLAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ros_matching.config import Config, parameter
+
+
+@dataclass(frozen=True)
+class SlamConfig(Config):
+    """Settings of ``Slam``."""
+
+    jpeg_width: int = parameter(
+        320, "width of the image kept of each keyframe, in pixels; 0 keeps none", minimum=0, maximum=8192
+    )
+    jpeg_quality: int = parameter(60, "JPEG quality of the image kept of each keyframe", minimum=1, maximum=100)
+    covisible_edges: int = parameter(
+        4, "constraints of a new keyframe to others in the local map, besides the last one", minimum=0, maximum=20
+    )
+    keep_trajectory: bool = parameter(True, "keep a relative pose for each tracked frame, for the trajectory")

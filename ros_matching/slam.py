@@ -1,0 +1,228 @@
+"""Simultaneous localisation and mapping: ``Slam(matcher).track(frame)`` for consecutive frames.
+
+A layer above ``VisualOdometry``, as REP-105 has it: the odometry is continuous and bounded and its latency does not
+change; a back end keeps its keyframes in a map, and gives the transform between both.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.atlas.config import TrackingConfig
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.backend.frame_poses import FramePoses
+from ros_matching.backend.keyframe_storage import OdometryState
+from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
+from ros_matching.backend.slam_back_end import SlamBackEnd, SlamEvent, SlamUpdate
+from ros_matching.backend.slam_config import SlamConfig
+from ros_matching.datatypes import Frame, Keyframe, ScaleState
+from ros_matching.errors import ConfigError, TrackingError
+from ros_matching.geometry.se3 import invert, orthonormalized
+from ros_matching.geometry.sim3 import rigid_part
+from ros_matching.matching.pipeline import MatchingPipeline
+from ros_matching.odometry.result import TrackingResult, TrackingStatus
+from ros_matching.scale.scale_estimator import ScaleEstimator
+from ros_matching.visual_odometry import VisualOdometry
+
+MODES = ("slam", "localization")
+
+
+class SlamStatus(enum.Enum):
+    """State of SLAM after a frame."""
+
+    INITIALIZING = "initializing"  # no pose yet
+    TRACKING = "tracking"  # the pose in the map is known
+    UNLOCALIZED = "unlocalized"  # tracked since a loss or a restart: the place in the map is a guess, or unknown
+    LOST = "lost"  # no pose in this frame
+
+
+@dataclass(frozen=True)
+class SlamResult:
+    """Outcome of ``Slam.track(frame)``.
+
+    ``tracking`` is that of the odometry. ``map_from_odom`` (4, 4) is rigid: with it ``map_from_camera`` is the pose in
+    the map. It is ``None`` while the map's place is unknown: before the first pose, and after a restart in a loaded map
+    until a place is recognised. ``events`` are what the back end found since the last frame.
+    """
+
+    tracking: TrackingResult
+    status: SlamStatus
+    map_from_odom: np.ndarray | None = None
+    events: tuple[SlamEvent, ...] = ()
+    keyframes: int = 0  # in the map
+
+    @property
+    def map_from_camera(self) -> np.ndarray | None:
+        """The pose (4, 4) of the camera in the map; ``None`` if unknown."""
+        if self.map_from_odom is None or self.tracking.world_from_camera is None:
+            return None
+        return self.map_from_odom @ self.tracking.world_from_camera
+
+
+class Slam:
+    """Tracks one camera in a map that is kept.
+
+    The map is in the frame of the first camera, or that of ``slam_map``, a map made before, to continue. Memory grows
+    with the keyframes; the time of a frame does not. ``threaded`` as in ``VisualOdometry``: keyframes are mapped, and
+    loops closed, in threads of their own, and no frame waits for them; else within ``track``, deterministic. All calls
+    come from one thread, except ``snapshot``.
+    """
+
+    def __init__(
+        self,
+        matcher: MatchingPipeline,
+        tracking_config: TrackingConfig | None = None,
+        slam_config: SlamConfig | None = None,
+        scale: ScaleEstimator | None = None,
+        *,
+        threaded: bool = False,
+        slam_map: SlamMap | None = None,
+        mode: str = "slam",
+    ) -> None:
+        if mode not in MODES:
+            raise ConfigError(f"the mode of Slam must be one of {', '.join(MODES)}, got {mode!r}")
+        if mode == "localization":
+            raise ConfigError("localization in a saved map is not available yet; use the mode slam")
+        self._config = slam_config or SlamConfig()
+        self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded)
+        self._scheduler = ThreadScheduler() if threaded else InlineScheduler()
+        self._back_end = SlamBackEnd(matcher, self._config, slam_map)
+        self._start()
+
+    def _start(self) -> None:
+        self._frames = FramePoses()
+        self._maps: dict[int, np.ndarray] = {}  # map_from_odom similarities by odometry map
+        self._is_due = False
+        self._map_number = 0
+        self._first_id, self._first_number = self._back_end.next_ids
+        self._events: list[SlamEvent] = []
+        self._last_pose: np.ndarray | None = None
+        self._scale, self._scale_std = ScaleState.UP_TO_SCALE, float("inf")
+
+    @property
+    def slam_map(self) -> SlamMap | None:
+        """The map, ``None`` before the first keyframe; with ``threaded`` use ``snapshot`` or call ``finish`` first."""
+        return self._back_end.slam_map
+
+    def snapshot(self) -> SlamMap | None:
+        """Return a copy of the map, from any thread; ``None`` before the first keyframe."""
+        return self._back_end.snapshot()
+
+    def reset(self) -> None:
+        """Start a new odometry and a new map with the next frame."""
+        self._scheduler.cancel()
+        self._odometry.reset()
+        self._back_end.reset()
+        self._start()
+
+    def track(self, frame: Frame) -> SlamResult:
+        """Process the next frame of one camera, in the order of time; see ``VisualOdometry.track``."""
+        # Apply what the back end found since the last frame
+        self._apply(self._scheduler.take())
+        # Track
+        result = self._odometry.track(frame)
+        self._follow_map(result)
+        self._follow_scale(result)
+        self._keep(result)
+        # Hand new keyframes to the back end
+        self._is_due |= bool(result.new_keyframes)
+        self._submit()
+        # Report
+        events, self._events = tuple(self._events), []
+        return SlamResult(result, self._status(result), self._rigid(result), events, self._back_end.keyframes)
+
+    def finish(self) -> tuple[Keyframe, ...]:
+        """Wait for the keyframes that are being mapped and stored; return those of the odometry."""
+        keyframes = self._odometry.finish()
+        self._apply(self._scheduler.take(wait=True))
+        self._is_due |= bool(keyframes)
+        self._submit()
+        self._apply(self._scheduler.take(wait=True))
+        return keyframes
+
+    def close(self) -> None:
+        """End the threads; work in progress is discarded."""
+        self._odometry.close()
+        self._scheduler.close()
+
+    def trajectory(self) -> list[tuple[int, np.ndarray]]:
+        """Return stamps in nanoseconds and corrected poses ``map_from_camera`` (4, 4) of the tracked frames.
+
+        The pose of a frame is that of its keyframe times its relative pose. Call ``finish`` before.
+        """
+        if not self._config.keep_trajectory:
+            raise TrackingError("the trajectory was not kept; set keep_trajectory of SlamConfig to true")
+        slam_map = self._back_end.slam_map
+        return [] if slam_map is None else self._frames.in_map(slam_map)
+
+    @property
+    def _map_from_odom(self) -> np.ndarray | None:
+        return self._maps.get(self._map_number)
+
+    def _follow_map(self, result: TrackingResult) -> None:
+        """Follow the odometry into another map; a new one starts at the place that the odometry guesses."""
+        if result.world_from_camera is None:
+            return
+        number = result.map_id + self._first_number
+        if number not in self._maps:
+            self._maps[number] = self._maps.get(self._map_number, np.eye(4))
+        self._map_number = number
+
+    def _follow_scale(self, result: TrackingResult) -> None:
+        """Follow a change of the odometry's unit about the camera of this frame."""
+        self._scale, self._scale_std = result.scale, result.scale_sigma
+        # Between two known units the map keeps its scale: the change corrects the drift of the odometry
+        if result.scale_change == 1.0 or result.scale is not ScaleState.UP_TO_SCALE:
+            return
+        center = result.world_from_camera[:3, 3]
+        before_from_after = np.eye(4)
+        before_from_after[:3, :3] /= result.scale_change
+        before_from_after[:3, 3] = center - center / result.scale_change
+        self._maps[self._map_number] = self._map_from_odom @ before_from_after
+
+    def _submit(self) -> None:
+        """Hand the local map to the back end if it has new keyframes and the back end is idle."""
+        if not self._is_due or not self._scheduler.is_idle:
+            return
+        state = self._odometry.map_state()
+        if state is None:
+            return
+        self._is_due = False
+        odometry = OdometryState(
+            state, self._map_number, self._map_from_odom, self._scale, self._scale_std, self._first_id
+        )
+        self._scheduler.submit(lambda: self._back_end.process(odometry))
+        if self._scheduler.runs_in_frame:
+            self._apply(self._scheduler.take())
+
+    def _apply(self, update: SlamUpdate | None) -> None:
+        if update is None:
+            return
+        self._events += update.events
+        for number, new_from_old in update.corrections.items():
+            if number in self._maps:
+                self._maps[number] = new_from_old @ self._maps[number]
+
+    def _keep(self, result: TrackingResult) -> None:
+        """Keep the pose of the frame relative to the newest keyframe."""
+        if not self._config.keep_trajectory or result.world_from_camera is None:
+            return
+        self._frames.add(result.stamp_ns, result.world_from_camera, self._odometry.newest_keyframe(), self._first_id)
+
+    def _rigid(self, result: TrackingResult) -> np.ndarray | None:
+        """Return map_from_odom as a rigid transform, exact at the camera of the last frame that has a pose."""
+        if result.world_from_camera is not None:
+            self._last_pose = result.world_from_camera
+        if self._map_from_odom is None or self._last_pose is None:
+            return None
+        return orthonormalized(rigid_part(self._map_from_odom @ self._last_pose) @ invert(self._last_pose))
+
+    def _status(self, result: TrackingResult) -> SlamStatus:
+        if result.status is TrackingStatus.INITIALIZING:
+            return SlamStatus.INITIALIZING
+        if result.status is TrackingStatus.LOST:
+            return SlamStatus.LOST
+        return SlamStatus.TRACKING
