@@ -43,7 +43,7 @@ MAY_IMPORT["cli"] = MAY_IMPORT.keys() | {"msg"}
 
 ROS = {"ament_index_python", "cv_bridge", "launch", "launch_ros", "message_filters", "rclpy", "sensor_msgs_py"}
 ROS |= {"rosgraph_msgs", "std_srvs", "tf2_ros", "tf_transformations", "ros_matching.msg"}
-HEAVY = {"av", "cv2", "evo", "matplotlib", "pandas", "rclpy", "rosbags", "scipy", "torch"}
+HEAVY = {"av", "cv2", "evo", "gtsam", "matplotlib", "pandas", "rclpy", "rosbags", "scipy", "torch"}
 
 
 def imports(file: Path) -> Iterator[tuple[str, bool]]:

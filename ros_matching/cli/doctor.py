@@ -144,6 +144,7 @@ _NEEDED = (
     ("av", "av"),
 )
 _OPTIONAL = (
+    ("gtsam", "gtsam", "slam", "closes loops in SLAM"),
     ("openvino", "openvino", "cpu", "networks run about twice as fast on a CPU"),
     ("numba", "numba", "cpu", "matches are refined in a quarter of the time on a CPU, neighbours found in half"),
     ("evo", "evo", "viz", "errors against ground truth"),

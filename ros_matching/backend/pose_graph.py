@@ -1,0 +1,156 @@
+"""Optimisation of a graph of keyframes over Sim(3), with GTSAM (https://gtsam.org), the optional extra ``slam``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
+from ros_matching.errors import MissingDependencyError
+from ros_matching.geometry.se3 import pose_from
+from ros_matching.geometry.sim3 import scale_of
+
+if TYPE_CHECKING:
+    import gtsam
+
+_ITERATIONS = 50
+_CONVERGED = 1e-5  # relative decrease of the error below which the optimisation ends
+_GAUGE_STD = 1e-6  # of a fixed keyframe
+_FREE_STD = 1e4  # of what a measurement of the scale alone leaves free
+_MIN_STD = 1e-7  # of an edge, for a covariance without full rank
+# Standard deviations from which the error of a loop counts less (Cauchy): a false loop must not bend the map.
+_LOOP_CAUCHY = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class PoseGraph:
+    """Keyframes and the constraints between them.
+
+    ``poses`` are the similarities ``map_from_local`` (4, 4) by id, those with which the optimisation starts. ``fixed``
+    stay; each connected part needs one. ``scales`` are measured scales of keyframes with their relative standard
+    deviations, by id.
+    """
+
+    poses: Mapping[int, np.ndarray]
+    edges: list[Edge]
+    fixed: frozenset[int]
+    scales: Mapping[int, tuple[float, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizedGraph:
+    """Optimised ``map_from_local`` (4, 4) by id, and the squared Mahalanobis error of each edge, in their order.
+
+    Before the optimisation the sum of half of them, with the robust loss, is ``initial_error``, after it
+    ``final_error``.
+    """
+
+    poses: dict[int, np.ndarray]
+    edge_errors: np.ndarray
+    initial_error: float
+    final_error: float
+    iterations: int
+
+
+def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False) -> OptimizedGraph | None:
+    """Minimise the weighted squared errors of all edges by Levenberg-Marquardt; ``None`` if cancelled.
+
+    Loops have a robust loss. Raises ``MissingDependencyError`` without GTSAM.
+    """
+    gtsam = require_gtsam()
+    factors, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
+    for id, pose in graph.poses.items():
+        values.insert(id, _similarity3(gtsam, pose))
+    measured = [_edge_factor(gtsam, edge) for edge in graph.edges]
+    for factor in measured:
+        factors.add(factor)
+    for id in graph.fixed:
+        factors.add(_prior(gtsam, id, graph.poses[id], np.full(7, _GAUGE_STD)))
+    for id, (scale, std) in graph.scales.items():
+        scaled = _with_scale(graph.poses[id], scale)
+        factors.add(_prior(gtsam, id, scaled, np.append(np.full(6, _FREE_STD), max(std, _MIN_STD))))
+    optimizer = gtsam.LevenbergMarquardtOptimizer(factors, values, gtsam.LevenbergMarquardtParams())
+    error = initial = optimizer.error()
+    iterations = 0
+    while iterations < _ITERATIONS:
+        if is_cancelled():
+            return None
+        optimizer.iterate()
+        iterations += 1
+        before, error = error, optimizer.error()
+        if before - error <= _CONVERGED * before:
+            break
+    found = optimizer.values()
+    return OptimizedGraph(
+        {id: _matrix(found.atSimilarity3(id)) for id in graph.poses},
+        np.array([_squared_error(factor, found) for factor in measured]),
+        initial,
+        error,
+        iterations,
+    )
+
+
+def require_gtsam() -> ModuleType:
+    """Return the module of GTSAM; raises ``MissingDependencyError`` if it is not installed."""
+    try:
+        import gtsam
+    except ImportError as error:
+        raise MissingDependencyError(
+            "closing loops needs GTSAM, which is not installed: pip install 'ros_matching[slam]' "
+            "(or gtsam; it has wheels for Linux and macOS, none for Windows)"
+        ) from error
+    return gtsam
+
+
+def _edge_factor(gtsam: ModuleType, edge: Edge) -> gtsam.BetweenFactorSimilarity3:
+    noise = gtsam.noiseModel.Gaussian.Covariance(_tangent_covariance(edge))
+    if edge.kind is EdgeKind.LOOP:
+        loss = gtsam.noiseModel.mEstimator.Cauchy.Create(_LOOP_CAUCHY)
+        noise = gtsam.noiseModel.Robust.Create(loss, noise)
+    return gtsam.BetweenFactorSimilarity3(edge.first, edge.second, _similarity3(gtsam, edge.first_from_second), noise)
+
+
+def _prior(gtsam: ModuleType, id: int, pose: np.ndarray, stds: np.ndarray) -> gtsam.PriorFactorSimilarity3:
+    """Constrain a keyframe with standard deviations (7,) of its rotation, translation and scale."""
+    return gtsam.PriorFactorSimilarity3(id, _similarity3(gtsam, pose), gtsam.noiseModel.Diagonal.Sigmas(stds))
+
+
+def _tangent_covariance(edge: Edge) -> np.ndarray:
+    """The covariance (7, 7) of an edge in the tangent space of GTSAM: rotation, translation, scale, to first order.
+
+    There T = T_hat Exp(w, u, l): t = t_hat + s R u, R = R_hat Exp(w), s = s_hat exp(l).
+    """
+    scale = scale_of(edge.first_from_second)
+    back = edge.first_from_second[:3, :3].T / scale
+    jacobian = np.zeros((7, 7))
+    jacobian[:3, 3:6] = back
+    jacobian[3:6, :3] = back / scale
+    jacobian[6, 6] = 1.0
+    return jacobian @ edge.covariance @ jacobian.T + _MIN_STD**2 * np.eye(7)
+
+
+def _squared_error(factor: gtsam.BetweenFactorSimilarity3, values: gtsam.Values) -> float:
+    """The squared Mahalanobis error of an edge, without the robust loss."""
+    noise = factor.noiseModel()
+    if hasattr(noise, "noise"):
+        noise = noise.noise()
+    return float(np.sum(noise.whiten(factor.unwhitenedError(values)) ** 2))
+
+
+def _similarity3(gtsam: ModuleType, similarity: np.ndarray) -> gtsam.Similarity3:
+    """GTSAM's applies the scale last: x -> s (R x + t)."""
+    scale = float(scale_of(similarity))
+    return gtsam.Similarity3(gtsam.Rot3(similarity[:3, :3] / scale), similarity[:3, 3] / scale, scale)
+
+
+def _matrix(similarity: gtsam.Similarity3) -> np.ndarray:
+    scale = similarity.scale()
+    return pose_from(scale * similarity.rotation().matrix(), scale * similarity.translation())
+
+
+def _with_scale(similarity: np.ndarray, scale: float) -> np.ndarray:
+    return pose_from(similarity[:3, :3] * (scale / scale_of(similarity)), similarity[:3, 3])
