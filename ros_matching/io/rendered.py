@@ -1,4 +1,4 @@
-"""Frames rendered from the synthetic world: ``scene:room?frames=300&seed=1&path=loop``."""
+"""Frames rendered from the synthetic world: ``scene:room?frames=300&seed=1&path=loop``, ``scene:house?fps=10``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.scenes import (
+    ROUTE_SCENES,
     SCENES,
     PathConfig,
     PhotoTextures,
@@ -72,7 +73,10 @@ class RenderedSource:
     @property
     def name(self) -> str:
         """The scene, with its seed and path."""
-        return f"{self._scene_name}_{self._config.path}_{self._config.seed}"
+        path = self._config.path
+        if path == "auto":
+            path = "route" if self._scene_name in ROUTE_SCENES else "handheld"
+        return f"{self._scene_name}_{path}_{self._config.seed}"
 
     @property
     def faults(self) -> Sequence[FrameFault]:

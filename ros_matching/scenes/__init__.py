@@ -15,14 +15,20 @@ import numpy as np
 
 from ros_matching.errors import SceneError
 from ros_matching.scenes.builder import SceneBuilder
+from ros_matching.scenes.indoor_loops import cells, corridor, house
 from ros_matching.scenes.named_scenes import outdoor, room
 from ros_matching.scenes.paths import PathConfig, camera_path
 from ros_matching.scenes.primitives import Box, Cylinder, HeightField, Primitive, Rectangle, Sphere, Surface
 from ros_matching.scenes.renderer import Renderer, Views, render
+from ros_matching.scenes.routes import Route
 from ros_matching.scenes.scene import FreeSpace, Light, Scene
+from ros_matching.scenes.street_loops import block, terrace
 from ros_matching.scenes.textures import PhotoTextures, ProceduralTextures, TextureSource
 
-SCENES: dict[str, Callable[[TextureSource, np.random.Generator], Scene]] = {"room": room, "outdoor": outdoor}
+SCENES: dict[str, Callable[[TextureSource, np.random.Generator], Scene]] = {
+    scene.__name__: scene for scene in (room, outdoor, house, corridor, block, cells, terrace)
+}
+ROUTE_SCENES = ("house", "corridor", "block", "cells", "terrace")  # those with a route through them
 
 
 def build_scene(name: str, textures: TextureSource | None = None, seed: int = 0) -> Scene:
@@ -33,6 +39,7 @@ def build_scene(name: str, textures: TextureSource | None = None, seed: int = 0)
 
 
 __all__ = [
+    "ROUTE_SCENES",
     "SCENES",
     "Box",
     "Cylinder",
@@ -45,6 +52,7 @@ __all__ = [
     "ProceduralTextures",
     "Rectangle",
     "Renderer",
+    "Route",
     "Scene",
     "SceneBuilder",
     "Sphere",

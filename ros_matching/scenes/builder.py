@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ros_matching.scenes.floor_plan import FloorPlan
 from ros_matching.scenes.primitives import Box, Cylinder, HeightField, Primitive, Rectangle, Sphere, Surface
+from ros_matching.scenes.routes import Route
 from ros_matching.scenes.scene import FreeSpace, Light, Scene
 from ros_matching.scenes.textures import TextureSource
 
@@ -135,10 +137,23 @@ class SceneBuilder:
         added, self._primitives = tuple(self._primitives), before
         return added
 
-    def build(self, light: Light, free_space: FreeSpace, *, with_sky: bool = False) -> Scene:
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """The primitives added so far."""
+        return tuple(self._primitives)
+
+    def build(
+        self,
+        light: Light,
+        free_space: FreeSpace,
+        *,
+        with_sky: bool = False,
+        route: Route | None = None,
+        plan: FloorPlan | None = None,
+    ) -> Scene:
         """Return the scene of all added primitives."""
         sky = self._textures.texture("sky", self.rng) if with_sky else None
-        return Scene(tuple(self._primitives), light, sky, free_space)
+        return Scene(self.primitives, light, sky, free_space, route, plan)
 
 
 def _pose(position: tuple[float, float, float], rotation: np.ndarray) -> np.ndarray:

@@ -87,11 +87,11 @@ def outdoor(textures: TextureSource, rng: np.random.Generator) -> Scene:
             size = rng.uniform(7, 13), rng.uniform(6, 10), rng.uniform(7, 12)
             y = side * (rng.uniform(8.5, 11.0) + size[1] / 2)
             front = builder.surface("facade", (rng.uniform(10, 13), size[2]))
-            _stand(builder, front, (x + size[0] / 2, y), size, rng.normal(0, 3))
+            stand(builder, front, (x + size[0] / 2, y), size, rng.normal(0, 3))
             x += size[0] + rng.uniform(0.5, 5.0)
     for _ in range(26):
         x, y = rng.uniform(-40, 40), rng.choice([-1, 1]) * rng.uniform(4.2, 8.0)
-        _street_thing(builder, x, y)
+        street_thing(builder, x, y)
     sun = tuple(1e4 * np.array([rng.uniform(-0.7, 0.7), rng.uniform(-0.7, 0.7), 0.8]))
     space = FreeSpace((-30.0, -4.0, 1.2), (30.0, 4.0, 2.2), 0.8, 1.4)
     return builder.build(Light(sun, ambient=0.5), space, with_sky=True)
@@ -109,7 +109,8 @@ def _ground(builder: SceneBuilder) -> HeightField:
     return HeightField((x[0], x[0], 0.0), heights, _CELL_M, texture)
 
 
-def _street_thing(builder: SceneBuilder, x: float, y: float) -> None:
+def street_thing(builder: SceneBuilder, x: float, y: float) -> None:
+    """A pole, a bush, a crate or a board at random, at most 2.1 m wide."""
     rng, foot = builder.rng, (x, y, builder.ground_height(x, y) - 0.15)
     match rng.integers(4):
         case 0:
@@ -119,13 +120,13 @@ def _street_thing(builder: SceneBuilder, x: float, y: float) -> None:
             builder.sphere(builder.surface("clutter", 2.5), (x, y, foot[2] + 0.7 * radius), radius)
         case 2:
             size = rng.uniform(0.8, 2.0), rng.uniform(0.8, 1.5), rng.uniform(0.8, 2.0)
-            _stand(builder, builder.surface("bricks", 2.0), (x, y), size, rng.uniform(0, 90))
+            stand(builder, builder.surface("bricks", 2.0), (x, y), size, rng.uniform(0, 90))
         case _:
             size = rng.uniform(1.0, 2.0)
-            _stand(builder, builder.surface("poster", size), (x, y), (size, 0.15, size + 0.6), rng.uniform(-30, 30))
+            stand(builder, builder.surface("poster", size), (x, y), (size, 0.15, size + 0.6), rng.uniform(-30, 30))
 
 
-def _stand(
+def stand(
     builder: SceneBuilder,
     surface: Surface,
     at: tuple[float, float],

@@ -30,10 +30,10 @@ class PathConfig(Config):
     """Settings of the motion of a camera."""
 
     path: str = parameter(
-        "handheld",
+        "auto",
         "handheld: random walk; loop: closed curve; forward: straight ahead; rotation: pure rotation; "
-        "still: not moving",
-        choices=("handheld", "loop", "forward", "rotation", "still"),
+        "still: not moving; route: the way through a scene that has one; auto: route if there is one, else handheld",
+        choices=("auto", "handheld", "loop", "forward", "rotation", "still", "route"),
     )
     frames: int = parameter(300, "number of frames", minimum=1, maximum=1_000_000)
     fps: float = parameter(30.0, "frames a second", minimum=0.1, maximum=1000.0)
@@ -67,8 +67,12 @@ class _PathMaker:
             "forward": self._forward,
             "rotation": self._rotation,
             "still": self._still,
+            "route": self._route,
         }
-        return _poses(make[self._config.path]())
+        path = self._config.path
+        if path == "auto":
+            path = "route" if self._scene.route else "handheld"
+        return _poses(make[path]())
 
     def _still(self) -> np.ndarray:
         return np.tile(self._start(), (self._config.frames, 1))
@@ -77,6 +81,16 @@ class _PathMaker:
         states = self._still()
         sense = self._rng.choice([-1.0, 1.0])
         states[:, 3] += sense * np.radians(self._config.turn_deg_s) * self._times()
+        return states
+
+    def _route(self) -> np.ndarray:
+        """Along the scene's route, which is checked to be free."""
+        if self._scene.route is None:
+            raise SceneError("path=route needs a scene with a route, such as house; give another path or scene")
+        speed = self._step_m / _KEY_S
+        states = self._scene.route.states(self._times(), speed, self._step_rad / _KEY_S, self._config.seed)
+        if self._scene.distance(states[:, :3]).min() < self._space.clearance_m:
+            raise SceneError("the route of this scene is too near to something; give another seed")
         return states
 
     def _forward(self) -> np.ndarray:

@@ -53,7 +53,7 @@ class Renderer:
         self._primitive_ids = torch.tensor(
             [number for _, members in batches for number, _ in members], device=self.device
         )
-        self._count = len(scene.primitives)
+        self._count, self._plan = len(scene.primitives), scene.plan
         self._shader = Shader(surfaces, scene.light, scene.sky, self.device)
         self._offsets = torch.tensor(_CENTER_AND_ROTATED_GRID if antialias else _CENTER, device=self.device)
         self._grid = TileGrid(camera.width, camera.height, self._offsets)
@@ -77,6 +77,7 @@ class Renderer:
             raise SceneError(f"Renderer.render expects poses (B, 4, 4), got {tuple(poses.shape)}")
         eyes, rays = poses[:, :3, 3], poses[:, :3, :3] @ self._rays(intrinsics, len(poses))
         shapes = [batch.seen_from(eyes, rays) for batch in self._shapes]
+        present = self._visible(poses, rays) if present is None else present
         inverse_depth, ids = nearest(self._grid, len(poses), shapes, self._present(present, len(poses)))
 
         size, per_pixel = ids.shape[:3], len(self._offsets)
@@ -98,6 +99,15 @@ class Renderer:
         if np.shape(intrinsics) != (views, 3, 3):
             raise SceneError(f"Renderer.render expects intrinsics ({views}, 3, 3), got {np.shape(intrinsics)}")
         return torch.from_numpy(np.linalg.inv(np.asarray(intrinsics, np.float64))).to(self.device)
+
+    def _visible(self, poses: torch.Tensor, rays: torch.Tensor) -> np.ndarray | None:
+        """The primitives (B, N) that may be seen at all, by the floor plan."""
+        if self._plan is None:
+            return None
+        right, bottom = self.camera.width - 0.5, self.camera.height - 0.5
+        corners = [[-0.5, -0.5, 1], [right, -0.5, 1], [-0.5, bottom, 1], [right, bottom, 1]]
+        edge_rays = rays @ torch.tensor(corners, dtype=rays.dtype, device=rays.device).T
+        return self._plan.visible(poses.cpu().numpy(), edge_rays.transpose(1, 2).cpu().numpy())
 
     def _present(self, present: np.ndarray | None, views: int) -> torch.Tensor | None:
         if present is None:

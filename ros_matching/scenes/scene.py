@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.errors import SceneError
+from ros_matching.scenes.floor_plan import FloorPlan
 from ros_matching.scenes.primitives import HeightField, Primitive
+from ros_matching.scenes.routes import Route
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,17 @@ class FreeSpace:
 
 @dataclass(frozen=True)
 class Scene:
-    """Primitives under one light. ``sky`` is a texture (S, S, 3) around everything, or ``None`` for black."""
+    """Primitives under one light. ``sky`` is a texture (S, S, 3) around everything, or ``None`` for black.
+
+    A large scene has a ``route`` through it, and a ``plan`` of what can be seen from where.
+    """
 
     primitives: Sequence[Primitive]
     light: Light = Light((0.0, 0.0, 1e4), ambient=1.0)
     sky: np.ndarray | None = None
     free_space: FreeSpace | None = None
+    route: Route | None = None
+    plan: FloorPlan | None = None
 
     def __post_init__(self) -> None:
         if not self.primitives:

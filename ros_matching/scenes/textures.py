@@ -52,7 +52,14 @@ class PhotoTextures:
         return _load_photo(self._files[rng.integers(len(self._files))], self.side)
 
 
-@lru_cache(maxsize=64)
+def with_variants(textures: TextureSource, factor: int) -> TextureSource:
+    """A source with that many times the variants of each generated kind, so that places of a large scene differ."""
+    if isinstance(textures, ProceduralTextures):
+        return ProceduralTextures(textures.side, textures.variants * factor)
+    return textures
+
+
+@lru_cache(maxsize=128)
 def _generate(kind: str, variant: int, side: int) -> np.ndarray:
     seed = np.random.SeedSequence([list(PATTERNS).index(kind), variant])
     return _read_only(PATTERNS[kind](np.random.default_rng(seed), side))
