@@ -41,6 +41,10 @@ class TrackingError(RosMatchingError):
     """The tracker was given a frame that does not fit the ones before it."""
 
 
+class MapError(RosMatchingError):
+    """A saved map is missing, damaged, too large, or does not fit the camera or the features; nothing was loaded."""
+
+
 class SceneError(RosMatchingError, ValueError):
     """A synthetic scene or camera path was described inconsistently."""
 

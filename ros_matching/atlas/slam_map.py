@@ -190,6 +190,19 @@ class SlamMap:
                 else:
                     self._covisibility.get(a, {}).pop(b, None)
 
+    def set_covisibility(self, pairs: Iterable[tuple[int, int, int]]) -> None:
+        """Set how many landmarks pairs of keyframes share: (id, other id, number), as ``covisibility`` returns them."""
+        self._covisibility = {}
+        for a, b, shared in pairs:
+            self._covisibility.setdefault(a, {})[b] = shared
+            self._covisibility.setdefault(b, {})[a] = shared
+
+    def put_culled(self, id: int, culled: CulledKeyframe) -> None:
+        """Add a keyframe that was removed; the one that it follows must be in the map."""
+        if culled.parent not in self._keyframes or id in self._keyframes:
+            raise DataTypeError(f"culled keyframe {id} must follow one of the map, and not be in it")
+        self._culled[id] = culled
+
     def merge_landmarks(self, kept: np.ndarray, replaced: np.ndarray, keyframes: Iterable[int]) -> None:
         """Let the given keyframes, all observers of landmarks ``replaced`` (N,), observe ``kept`` (N,) instead.
 
