@@ -99,7 +99,7 @@ def test_ros_is_imported_in_nodes_alone() -> None:
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:
-    modules = [f"ros_matching.cli.{name}" for name in COMMANDS]
+    modules = [f"ros_matching.cli.{name.replace('-', '_')}" for name in COMMANDS]
     code = f"import sys, {', '.join(modules)}; print(*{HEAVY} & sys.modules.keys())"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not loaded, f"importing the subcommands loads {', '.join(loaded)}; import them inside of run()"

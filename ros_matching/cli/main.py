@@ -1,8 +1,8 @@
 """The entry point of ``ros-matching``: finds the subcommand, runs it, and turns errors into one line and an exit code.
 
-A subcommand is a module of this folder with ``add_parser(subparsers)``, which must be light, and ``run(args) -> int``,
-which imports what it needs. Exit codes: 0 done, 1 no result, 2 bad input, 130 interrupted, 141 when
-the reader of the output went away.
+A subcommand is a module of this folder (``map-info``: ``map_info``) with ``add_parser(subparsers)``, which must be
+light, and ``run(args) -> int``, which imports what it needs. Exit codes: 0 done, 1 no result, 2 bad input, 130
+interrupted, 141 when the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -18,7 +18,21 @@ from ros_matching import __version__
 from ros_matching.errors import RosMatchingError
 from ros_matching.threads import set_thread_defaults
 
-COMMANDS = ("track", "map", "run", "demo", "weights", "train", "evaluate", "benchmark", "speed", "doctor")
+COMMANDS = (
+    "track",
+    "slam",
+    "map-info",
+    "map-export",
+    "map",
+    "run",
+    "demo",
+    "weights",
+    "train",
+    "evaluate",
+    "benchmark",
+    "speed",
+    "doctor",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ros-matching {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = import_module(f"ros_matching.cli.{name}")
+        module = import_module(f"ros_matching.cli.{name.replace('-', '_')}")
         subparser = module.add_parser(subparsers)
         subparser.add_argument("--debug", action="store_true", help="show the traceback of an error")
         subparser.set_defaults(run=module.run)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ros_matching.config import Config
     from ros_matching.matching.pipeline import MatchingPipeline
     from ros_matching.scale import WheelOdometry
+    from ros_matching.scale.scale_estimator import ScaleEstimator
     from ros_matching.visual_odometry import VisualOdometry
 
 
@@ -223,12 +224,20 @@ def make_odometry(
     threaded: bool = False,
 ) -> VisualOdometry:
     """Return the tracker with the settings of ``configs``, by section: ``tracking`` and ``scale``."""
-    from ros_matching.scale import make_scale_estimator
     from ros_matching.visual_odometry import VisualOdometry
 
-    wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
-    scale = make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
+    scale = make_scale(configs, matcher, wheel_file)
     return VisualOdometry(matcher, configs["tracking"], scale, threaded=threaded)
+
+
+def make_scale(
+    configs: Mapping[str, Config], matcher: MatchingPipeline, wheel_file: Path | None = None
+) -> ScaleEstimator:
+    """Return the scale estimator with the settings of the section ``scale``."""
+    from ros_matching.scale import make_scale_estimator
+
+    wheels = None if wheel_file is None else _wheel_odometry(wheel_file)
+    return make_scale_estimator(configs["scale"], matcher, wheel_odometry=wheels)
 
 
 def _wheel_odometry(path: Path) -> WheelOdometry:

@@ -150,15 +150,19 @@ def _track_all(
 
 def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult, FrameRecord]:
     """Track a frame and time it; return the result and its record for the report."""
-    from ros_matching.evaluation.trajectory.run_report import FrameRecord, ScaleRecord
-
     start = time.perf_counter()
     result = odometry.track(frame)
-    latency_ms = 1e3 * (time.perf_counter() - start)
+    return result, frame_record(result, 1e3 * (time.perf_counter() - start))
+
+
+def frame_record(result: TrackingResult, latency_ms: float) -> FrameRecord:
+    """Return the record for the report of a result of the tracker."""
+    from ros_matching.evaluation.trajectory.run_report import FrameRecord, ScaleRecord
+
     scaled = result.with_scale_uncertainty(0.0)  # an unknown map scale adds nothing
-    return result, FrameRecord(
-        index=frame.index,
-        stamp_ns=frame.stamp_ns,
+    return FrameRecord(
+        index=result.frame_index,
+        stamp_ns=result.stamp_ns,
         status=result.status.value,
         world_from_camera=result.world_from_camera,
         reason=result.reason,

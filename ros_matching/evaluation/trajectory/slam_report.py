@@ -1,0 +1,161 @@
+"""Report of a SLAM run: the trajectory before and after its loops, and the loops against ground truth."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ros_matching.atomic_file import write_atomic
+from ros_matching.errors import MissingDependencyError
+from ros_matching.evaluation.trajectory.report_files import (
+    REPORT_FILE,
+    report_values,
+    summary_table,
+    write_report,
+)
+from ros_matching.evaluation.trajectory.run_report import LOST, TRACKING, FrameRecord, RunReport
+from ros_matching.geometry.se3 import invert, log_so3
+from ros_matching.io.trajectory import write_tum
+
+ODOMETRY_FILE = "odometry.tum"
+PLOT_FILE = "slam.png"
+_LOGGER = logging.getLogger(__name__)
+
+# A loop is wrong if it is this far from the ground truth: rotation, and translation relative to the path's length or
+# to the distance of the two cameras.
+_WRONG_DEG, _WRONG_OF_PATH, _WRONG_OF_DISTANCE = 15.0, 0.01, 0.3
+
+
+@dataclass(frozen=True)
+class LoopRecord:
+    """A closed loop: the measured pose of the camera ``second`` in that of ``first``, each by its stamp.
+
+    ``first_from_second`` (4, 4) is rigid, with its translation in the unit of the map.
+    """
+
+    first_stamp_ns: int
+    second_stamp_ns: int
+    first_from_second: np.ndarray
+
+
+@dataclass(frozen=True)
+class LoopError:
+    """Error of a loop against ground truth, in its unit; ``is_wrong`` if it connects different places."""
+
+    translation: float
+    rotation_deg: float
+    is_wrong: bool
+
+
+@dataclass(frozen=True)
+class SlamReport:
+    """A SLAM run: ``odometry`` as it was tracked, ``corrected`` in the map at the end, and what was found.
+
+    ``events`` are lines of text by frame index; ``map_values`` describe the map for the report.
+    """
+
+    odometry: RunReport
+    corrected: RunReport
+    loops: tuple[LoopRecord, ...]
+    events: tuple[tuple[int, str], ...]
+    map_values: Mapping[str, Any]
+
+    def loop_errors(self) -> list[LoopError] | None:
+        """Return the error of every loop; ``None`` without ground truth."""
+        evaluation, truth = self.corrected.evaluation, self.corrected.truth
+        if evaluation is None or truth is None:
+            return None
+        stamps = np.array([(loop.first_stamp_ns, loop.second_stamp_ns) for loop in self.loops], np.int64).reshape(-1, 2)
+        first, second = truth.at(stamps[:, 0]), truth.at(stamps[:, 1])
+        return [
+            _loop_error(loop, invert(one) @ other, evaluation.scale, evaluation.path_length)
+            for loop, one, other in zip(self.loops, first, second, strict=True)
+            if np.isfinite(one).all() and np.isfinite(other).all()
+        ]
+
+
+def _loop_error(loop: LoopRecord, true: np.ndarray, scale: float, path_length: float) -> LoopError:
+    measured = loop.first_from_second
+    translation = float(np.linalg.norm(scale * measured[:3, 3] - true[:3, 3]))
+    rotation_deg = float(np.degrees(np.linalg.norm(log_so3(measured[:3, :3] @ true[:3, :3].T))))
+    allowed = max(_WRONG_OF_PATH * path_length, _WRONG_OF_DISTANCE * float(np.linalg.norm(true[:3, 3])))
+    return LoopError(translation, rotation_deg, translation > allowed or rotation_deg > _WRONG_DEG)
+
+
+def corrected_records(
+    records: Sequence[FrameRecord], trajectory: Sequence[tuple[int, np.ndarray]]
+) -> list[FrameRecord]:
+    """Return the records with the poses in the map (stamp, (4, 4)); frames without one there count as lost."""
+    poses = dict(trajectory)
+    corrected = []
+    for record in records:
+        pose = poses.get(record.stamp_ns)
+        # the covariances are those of the odometry
+        unknown = {"covariance": None, "previous_from_current": None, "relative_covariance": None}
+        if pose is not None and record.status == TRACKING:
+            corrected.append(replace(record, world_from_camera=pose, map_id=0, **unknown))
+        elif record.status == TRACKING:
+            reason = "tracked, but its place in the map is unknown"
+            corrected.append(replace(record, status=LOST, world_from_camera=None, reason=reason, **unknown))
+        else:
+            corrected.append(record)
+    return corrected
+
+
+def write_slam_report(report: SlamReport, out_dir: str | Path) -> list[Path]:
+    """Write a run into a folder as ``write_report``, with ``odometry.tum`` and ``slam.png``; return the paths."""
+    from ros_matching.evaluation.trajectory.slam_plot import plot_slam
+
+    folder = Path(out_dir)
+    written = write_report(report.corrected, folder)
+    write_atomic(folder / REPORT_FILE, json.dumps(slam_report_values(report), indent=2) + "\n")
+    path = folder / ODOMETRY_FILE
+    if report.odometry.trajectory is None:
+        path.unlink(missing_ok=True)  # an earlier run's
+    else:
+        write_tum(path, report.odometry.trajectory)
+        written.append(path)
+    path = folder / PLOT_FILE
+    try:
+        plot_slam(report, path)
+    except MissingDependencyError as error:
+        path.unlink(missing_ok=True)  # an earlier run's
+        _LOGGER.warning("%s is not drawn: %s", PLOT_FILE, error)
+        return written
+    return [*written, path]
+
+
+def slam_report_values(report: SlamReport) -> dict[str, Any]:
+    """Return the figures of ``report_values`` for the trajectory in the map, with those of the odometry and loops."""
+    odometry, errors = report_values(report.odometry), report.loop_errors()
+    return {
+        **report_values(report.corrected),
+        "odometry": {key: odometry[key] for key in ("tracked", "ate_rmse", "ate_percent", "scale", "nees")},
+        "loops": len(report.loops),
+        "wrong_loops": None if errors is None else sum(error.is_wrong for error in errors),
+        "loop_errors": None
+        if errors is None
+        else [{"translation": error.translation, "rotation_deg": error.rotation_deg} for error in errors],
+        "events": [{"frame": frame, "event": event} for frame, event in report.events],
+        "map": dict(report.map_values),
+    }
+
+
+def slam_summary(report: SlamReport) -> str:
+    """Return the figures of a run as lines: those of the map, then of the odometry, loops and map."""
+    lines, errors = [summary_table(report.corrected), ""], report.loop_errors()
+    before, after = report.odometry.evaluation, report.corrected.evaluation
+    if before is not None and after is not None:
+        ratio = after.ate_rmse / before.ate_rmse if before.ate_rmse > 0 else float("nan")
+        lines.append(f"ATE of the odometry  {before.ate_rmse:.4f}; in the map {after.ate_rmse:.4f}, {ratio:.2f} of it")
+    wrong = "" if errors is None else f", {sum(error.is_wrong for error in errors)} of them wrong"
+    lines.append(f"loops                {len(report.loops)}{wrong}")
+    words = ", ".join(f"{value} {name}" for name, value in report.map_values.items() if isinstance(value, int))
+    lines.append(f"map                  {words}")
+    return "\n".join(lines)
