@@ -78,11 +78,11 @@ endif
 
 # CMake refuses to export targets that use headers (NumPy's, in .venv) from below their own source folder, so colcon
 # builds a workspace of links. Without a sourced ROS the venv is its prefix; colcon wants one to have a local_setup.
-package := CMakeLists.txt package.xml msg launch config resource ros_matching test
+package := CMakeLists.txt package.xml msg srv launch config resource ros_matching test
 workspace := build/src
 colcon_environment := $(if $(from_pypi),PATH="$(venv)/bin:$$PATH" AMENT_PREFIX_PATH="$(venv)")
 
-install/.made: .venv/.made CMakeLists.txt package.xml launch config $(shell find msg resource -type f)
+install/.made: .venv/.made CMakeLists.txt package.xml launch config $(shell find msg srv resource -type f)
 	@mkdir -p $(workspace)/ros_matching
 	ln -sfn -t $(workspace)/ros_matching $(package:%=$(CURDIR)/%)
 	$(if $(from_pypi),ln -sfn $(CURDIR)/resource/tf2_msgs $(workspace)/tf2_msgs)

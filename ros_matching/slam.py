@@ -148,6 +148,10 @@ class Slam:
         self._odometry.close()
         self._scheduler.close()
 
+    def keyframe_poses(self) -> dict[int, np.ndarray]:
+        """Return the adjusted ``world_from_camera`` of the keyframes in the odometry's active map, by its ids."""
+        return self._odometry.keyframe_poses()
+
     def trajectory(self) -> list[tuple[int, np.ndarray]]:
         """Return stamps in nanoseconds and corrected poses ``map_from_camera`` (4, 4) of the tracked frames.
 

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "evaluation": {"geometry", "io"},
     "training": {"networks", "geometry", "io", "scenes", "evaluation"},
 }
-MAY_IMPORT["nodes"] = MAY_IMPORT.keys() - {"training"} | {"msg"}
+MAY_IMPORT["nodes"] = MAY_IMPORT.keys() - {"training"} | {"msg", "srv"}
 MAY_IMPORT["cli"] = MAY_IMPORT.keys() | {"msg"}
 
 ROS = {"ament_index_python", "cv_bridge", "launch", "launch_ros", "message_filters", "rclpy", "sensor_msgs_py"}
@@ -71,7 +71,11 @@ def folder_of(file: Path) -> str:
 
 def is_ros(module: str) -> bool:
     package = module.split(".")[0]
-    return package in ROS or package.endswith(("_msgs", "_interfaces")) or module.startswith("ros_matching.msg")
+    return (
+        package in ROS
+        or package.endswith(("_msgs", "_interfaces"))
+        or module.startswith(("ros_matching.msg", "ros_matching.srv"))
+    )
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))

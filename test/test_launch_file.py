@@ -19,7 +19,11 @@ LAUNCH_FILE = Path(__file__).resolve().parent.parent / "launch" / "vo.launch.py"
 @pytest.fixture
 def launch_file(monkeypatch) -> ModuleType:
     launch_stand_in.install(monkeypatch)
-    spec = importlib.util.spec_from_file_location("vo_launch", LAUNCH_FILE)
+    return loaded(LAUNCH_FILE)
+
+
+def loaded(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.name.replace(".", "_"), file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -142,3 +146,36 @@ def test_a_former_name_is_warned_of(launch_file, caplog):
 def test_the_document_lists_every_argument():
     text = (LAUNCH_FILE.parent.parent / "docs" / "launch.md").read_text()
     assert [argument.name for argument in ARGUMENTS if f"`{argument.name}`" not in text] == []
+
+
+def test_slam_is_the_same_with_a_map(monkeypatch):
+    """The arguments that it declares anew are passed on, and are arguments of the other file."""
+    launch_stand_in.install(monkeypatch)
+    slam = loaded(LAUNCH_FILE.with_name("slam.launch.py"))
+    *declared, include = slam.generate_launch_description().args[0]
+    names = [action.args[0] for action in declared]
+    assert set(names) <= {argument.name for argument in ARGUMENTS}
+    assert declared[names.index("mode")].kwargs["default_value"] == "slam"
+    _, *parts = include.args[0].args[0].args[0]
+    assert (LAUNCH_FILE.parent.parent / "/".join(parts)) == LAUNCH_FILE
+    assert {name: value.args for name, value in include.kwargs["launch_arguments"]} == {name: (name,) for name in names}
+    _, *parts = declared[names.index("rviz_config")].kwargs["default_value"].args[0]
+    assert (LAUNCH_FILE.parent.parent / "/".join(parts)).is_file()
+
+
+@pytest.mark.parametrize(("mode", "frame"), [("slam", "map"), ("localization", "map"), ("odometry", "odom")])
+def test_rviz_shows_the_frame_of_the_mode(launch_file, mode, frame):
+    (rviz,) = started(launch_file, context(mode=mode, rviz="true", frame_prefix="robot1/"))["rviz2"]
+    assert rviz.kwargs["arguments"][-2:] == ["--fixed-frame", f"robot1/{frame}"]
+
+
+def test_the_map_reaches_the_node(launch_file):
+    values = {"mode": "localization", "map_file": "/maps/office", "map_frame": "floor", "publish_map_tf": "false"}
+    (vo_node,) = started(launch_file, context(**values))["vo_node"]
+    (parameters,) = vo_node.kwargs["parameters"]
+    assert parameters["publish_map_tf"] is False
+    assert [parameters[name].args for name in ("mode", "map_file", "map_frame")] == [
+        ("localization",),
+        ("/maps/office",),
+        ("floor",),
+    ]

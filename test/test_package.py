@@ -68,13 +68,13 @@ def test_versions_agree() -> None:
 
 
 def test_all_messages_are_built() -> None:
-    listed = set(re.findall(r"msg/\w+\.msg", CMAKE))
-    assert listed == {f"msg/{file.name}" for file in (REPOSITORY / "msg").iterdir()}
+    listed = set(re.findall(r"(?:msg|srv)/\w+\.(?:msg|srv)", CMAKE))
+    assert listed == {f"{folder}/{file.name}" for folder in ("msg", "srv") for file in (REPOSITORY / folder).iterdir()}
 
 
 def test_packages_that_the_messages_use_are_declared_to_cmake_and_ros() -> None:
     used = set()
-    for file in (REPOSITORY / "msg").glob("*.msg"):
+    for file in [*(REPOSITORY / "msg").glob("*.msg"), *(REPOSITORY / "srv").glob("*.srv")]:
         used |= set(re.findall(r"^(\w+)/", file.read_text(), re.MULTILINE))
     assert set(re.search(r"  DEPENDENCIES ([\w ]+)", CMAKE)[1].split()) == used
     assert {name for name, tag in DEPENDENCIES.items() if tag == "depend"} == used

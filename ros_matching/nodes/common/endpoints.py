@@ -185,13 +185,22 @@ class SensorSubscription:
 
 
 def create_service(
-    node: Node, service_type: type, name: str, action: Callable[[Any], str], group: CallbackGroup | None = None
+    node: Node,
+    service_type: type,
+    name: str,
+    action: Callable[[Any], str | dict[str, Any]],
+    group: CallbackGroup | None = None,
 ) -> None:
-    """Create a service that responds with ``success`` and ``message``: the result of ``action``, or its error."""
+    """Create a service that responds with ``success`` and ``message``: the result of ``action``, or its error.
+
+    ``action`` returns the message, or all fields of the response by name.
+    """
 
     def answer(request: Any, response: Any) -> Any:
         try:
-            response.message = action(request)
+            result = action(request)
+            for field, value in ({"message": result} if isinstance(result, str) else result).items():
+                setattr(response, field, value)
             response.success = True
         except RosMatchingError as error:
             response.success, response.message = False, str(error)

@@ -45,6 +45,12 @@ class NodePlan:
 _AS_FILE = "empty: as in the parameter file"
 
 ARGUMENTS = (
+    Argument(
+        "mode",
+        f"Map: none (odometry), one that is kept (slam), or a saved one (localization); {_AS_FILE}, or odometry.",
+        choices=("", "odometry", "slam", "localization"),
+    ),
+    Argument("map_file", f"Folder of the saved map, for mode:=slam and mode:=localization; {_AS_FILE}."),
     Argument("namespace", "Namespace of the nodes and of all their relative topics and services."),
     Argument("params_file", "YAML file with parameters of vo_node.", share_file="config/vo.yaml"),
     Argument("image_topic", "Image topic; with transport:=compressed without its /compressed.", "image"),
@@ -80,10 +86,16 @@ ARGUMENTS = (
     Argument("camera_height_m", f"Height of the camera over the ground for scale:=height, in metres; {_AS_FILE}."),
     Argument("camera_pitch_deg", f"Downward pitch of the camera for scale:=height, in degrees; {_AS_FILE}."),
     Argument("frame_prefix", f"Prefix of the names of all frames, such as robot1/; {_AS_FILE}."),
+    Argument("map_frame", f"Frame of the map; {_AS_FILE}, or map."),
     Argument("odom_frame", f"Fixed frame; {_AS_FILE}, or odom."),
     Argument("base_frame", f"Frame of the robot; {_AS_FILE}, or base_link."),
     Argument("camera_frame", f"Optical frame of the camera; {_AS_FILE}, or the frame_id of the images."),
     Argument("publish_tf", f"Publish odom_frame -> base_frame; {_AS_FILE}, or true.", choices=OPTIONAL_FLAG),
+    Argument(
+        "publish_map_tf",
+        f"Publish map_frame -> odom_frame, except with mode:=odometry; {_AS_FILE}, or true.",
+        choices=OPTIONAL_FLAG,
+    ),
     Argument("tf_topic", "Topic of the transforms; the static ones are on this topic with _static at its end.", "/tf"),
     Argument("clock_topic", "Clock topic, published by the replay and followed with use_sim_time.", "/clock"),
     Argument("mapping", "Dense mapping: start mapping_node.", "false", FLAG),
@@ -114,6 +126,9 @@ FORMER_NAMES = {"backend": "matcher", "camera_mount": "camera_extrinsics"}
 
 # Launch argument and parameter.
 _VO_TEXTS = {
+    "mode": "mode",
+    "map_file": "map_file",
+    "map_frame": "map_frame",
     "transport": "transport",
     "matcher": "matcher",
     "device": "device",
@@ -140,7 +155,7 @@ _MAPPING_TEXTS = {
     "cloud": "cloud_file",
 }
 _VO_INTEGERS = {"max_keypoints": "max_keypoints"}
-_VO_FLAGS = {"publish_tf": "publish_tf"}
+_VO_FLAGS = {"publish_tf": "publish_tf", "publish_map_tf": "publish_map_tf"}
 _REPLAY_TEXTS = {name: name for name in ("source", "transport", "frame_prefix", "base_frame", "camera_frame")}
 _IMAGE_TOPICS = {"image_topic": "image", "camera_info_topic": "camera_info"}
 _SCALE_TOPICS = {
@@ -224,8 +239,9 @@ class _Planner:
 
     def _rviz(self) -> NodePlan:
         arguments = ["--display-config", self._values["rviz_config"]]
-        if self._values["frame_prefix"] or self._values["odom_frame"]:
-            fixed_frame = self._values["frame_prefix"] + (self._values["odom_frame"] or "odom")
+        name = "map_frame" if self._values["mode"] in ("slam", "localization") else "odom_frame"
+        if self._values["frame_prefix"] or self._values[name]:
+            fixed_frame = self._values["frame_prefix"] + (self._values[name] or name.removesuffix("_frame"))
             arguments += ["--fixed-frame", fixed_frame]
         return NodePlan("rviz2", (), self._time(), self._remappings(_IMAGE_TOPICS), tuple(arguments))
 

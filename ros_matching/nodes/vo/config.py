@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.config import check_frames, parameter
 from ros_matching.errors import ConfigError
 from ros_matching.matching.config import MatcherConfig
@@ -13,6 +14,16 @@ from ros_matching.matching.config import MatcherConfig
 class VoConfig(MatcherConfig):
     """Settings of ``vo_node``: matcher, topics, frames, and lengths of buffers."""
 
+    mode: str = parameter(
+        "odometry",
+        "odometry: no map is kept; slam: a map is kept and loops are closed; localization: in the map of map_file, "
+        "which stays as it is",
+        choices=("odometry", "slam", "localization"),
+    )
+    map_file: str = parameter(
+        "",
+        "folder of a saved map: localization needs it, slam continues in it if it is there; ~/save_map saves into it",
+    )
     autostart: bool = parameter(
         False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"
     )
@@ -62,6 +73,13 @@ class VoConfig(MatcherConfig):
     frame_prefix: str = parameter(
         "", "prefix of odom_frame, base_frame and camera_frame, as in robot1/base_link; frames of messages stay"
     )
+    map_frame: str = parameter("map", "the frame of the map: base_frame at its first keyframe")
+    publish_map_tf: bool = parameter(
+        True, "publish the transform map_frame -> odom_frame on /tf, with the modes slam and localization"
+    )
+    map_period_s: float = parameter(
+        2.0, "the map's path, landmarks and pose graph are published at most this often, in seconds", minimum=0.1
+    )
     publish_tf: bool = parameter(True, "publish the transform odom_frame -> base_frame on /tf")
     path_length: int = parameter(1000, "number of poses in the path, the newest", minimum=1, maximum=100_000)
     path_period_s: float = parameter(0.5, "the path is published at most this often, in seconds", minimum=0)
@@ -73,10 +91,21 @@ class VoConfig(MatcherConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_frames(self, "odom_frame", "base_frame", may_be_empty=["camera_frame"])
+        check_frames(self, "odom_frame", "base_frame", "map_frame", may_be_empty=["camera_frame"])
         if self.odom_frame == self.base_frame:
             raise ConfigError(f"odom_frame and base_frame must differ, got {self.odom_frame!r} for both")
+        if self.map_frame in (self.odom_frame, self.base_frame):
+            raise ConfigError(f"map_frame must differ from odom_frame and base_frame, got {self.map_frame!r}")
+        if self.mode == "localization" and not self.map_file:
+            raise ConfigError("the mode localization needs a saved map; set map_file to its folder")
 
 
-LIVE_SETTINGS = frozenset({"trajectory_file", "trajectory_format"})
+@dataclass(frozen=True)
+class NodeSlamConfig(SlamConfig):
+    """Settings of SLAM in a node, which may run for days: its memory must not grow with time."""
+
+    keep_trajectory: bool = parameter(False, "keep a relative pose for each tracked frame: memory grows with time")
+
+
+LIVE_SETTINGS = frozenset({"map_file", "trajectory_file", "trajectory_format"})
 """Settings that may change while the node is configured; all others are read by the configure transition."""

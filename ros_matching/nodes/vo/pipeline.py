@@ -19,6 +19,7 @@ from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics
 from ros_matching.nodes.common.problems import Problem, ProblemLog, RefusedImageError, shortened
 from ros_matching.nodes.vo.image_input import FrameInput
+from ros_matching.nodes.vo.map_outputs import MapOutputs
 from ros_matching.nodes.vo.messages import status_to_msg
 from ros_matching.nodes.vo.outputs import VoOutputs
 from ros_matching.nodes.vo.statistics import VoStatistics
@@ -29,7 +30,7 @@ _WARM_UP_SIZE = (240, 320, 3)
 
 
 class FrameTracker(Protocol):
-    """Interface of ``ros_matching.visual_odometry.VisualOdometry`` that the pipeline uses."""
+    """Interface of ``VisualOdometry`` and ``SlamTracker`` that the pipeline uses."""
 
     def track(self, frame: Frame) -> TrackingResult:
         """Track the next frame."""
@@ -71,6 +72,7 @@ class PipelineParts:
     extrinsics: Callable[[str], Extrinsics | None]
     log: Callable[[str], object]  # for events, such as a reset
     camera_frame: str = ""
+    map_outputs: MapOutputs | None = None  # with SLAM
 
 
 class VoPipeline:
@@ -84,7 +86,7 @@ class VoPipeline:
         self._camera: Camera | None = None
         self._frame_id = ""
         self._has_tracked = False
-        self._reset_requests: SimpleQueue[Callable[[], str]] = SimpleQueue()
+        self._reset_requests: SimpleQueue[tuple[Callable[[], str], Callable[[], object] | None]] = SimpleQueue()
         self.paused = False
 
     def process(self, image: ReceivedImage) -> None:
@@ -96,22 +98,30 @@ class VoPipeline:
         header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
         parts.statistics.count_result(result, was_tried=frame is not None)
         poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
-        parts.outputs.publish(result, frame, header, parts.extrinsics(header.frame_id), poses)
+        extrinsics = parts.extrinsics(header.frame_id)
+        parts.outputs.publish(result, frame, header, extrinsics, poses)
+        if parts.map_outputs is not None and frame is not None:
+            parts.map_outputs.publish(header, extrinsics)
         # Publish the status, last
         latency_ms = (time.perf_counter() - image.received_s) * 1e3
         parts.statistics.count_latency(latency_ms, result.stage_ms)
         status = status_to_msg(result, header)
         status.latency_ms = latency_ms
         parts.statistics.fill(status)
+        if parts.map_outputs is not None and frame is not None:
+            parts.map_outputs.fill(status)
         parts.outputs.publish_status(status)
 
-    def reset(self, why: str) -> None:
-        """Reset tracker and time before the next image; does not wait for the image in progress."""
-        self._reset_requests.put(lambda: why)
+    def reset(self, why: str, restart: Callable[[], object] | None = None) -> None:
+        """Reset tracker and time before the next image; does not wait for the image in progress.
+
+        ``restart`` is called in the worker in place of the tracker's ``reset``.
+        """
+        self._reset_requests.put((lambda: why, restart))
 
     def reset_if(self, why: Callable[[], str]) -> None:
         """As ``reset``, unless ``why`` returns an empty text when the next image has arrived."""
-        self._reset_requests.put(why)
+        self._reset_requests.put((why, None))
 
     def save_trajectory(self, file: str, file_format: str) -> str:
         """Write the camera trajectory; returns a summary, raises ``NodeError``."""
@@ -141,11 +151,12 @@ class VoPipeline:
 
     def _check_time(self, image: ReceivedImage) -> None:
         """Reset if requested, or if time jumped back; ``RefusedImageError`` for a single odd stamp."""
-        why = ""
+        why, restart = "", None
         while not self._reset_requests.empty():
-            why = self._reset_requests.get()() or why
+            reason, given = self._reset_requests.get()
+            why, restart = reason() or why, given or restart
         if why:
-            self._reset(why)
+            self._reset(why, restart)
             self._parts.frames.restart()
         back_s = self._parts.frames.check_stamp(image.msg, image.received_s)
         if back_s > 0:
@@ -180,8 +191,8 @@ class VoPipeline:
         status = TrackingStatus.LOST if self._has_tracked else TrackingStatus.INITIALIZING
         return TrackingResult(-1, stamp_ns_from_msg(msg.header.stamp), status, reason)
 
-    def _reset(self, why: str) -> None:
-        self._parts.tracker.reset()
+    def _reset(self, why: str, restart: Callable[[], object] | None = None) -> None:
+        (restart or self._parts.tracker.reset)()
         self._parts.trajectory.begin_part()
         self._parts.outputs.restart()
         self._has_tracked = False

@@ -9,16 +9,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from ros_matching import load_matcher
 from ros_matching.atlas.config import TrackingConfig
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.errors import NodeError
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.diagnostics import NodeReport
 from ros_matching.nodes.common.endpoints import create_service
@@ -27,16 +31,20 @@ from ros_matching.nodes.common.managed_node import ManagedNode
 from ros_matching.nodes.common.parameters import prefixed, read_config
 from ros_matching.nodes.common.worker import Worker
 from ros_matching.nodes.vo.calibration_input import CalibrationInput
-from ros_matching.nodes.vo.config import LIVE_SETTINGS, VoConfig
+from ros_matching.nodes.vo.config import LIVE_SETTINGS, NodeSlamConfig, VoConfig
 from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
+from ros_matching.nodes.vo.map_outputs import MapOutputs
+from ros_matching.nodes.vo.map_services import MapServices, loaded_map
 from ros_matching.nodes.vo.outputs import VoOutputs
 from ros_matching.nodes.vo.pipeline import FrameTracker, PipelineParts, ReceivedImage, VoPipeline, warm_up
 from ros_matching.nodes.vo.scale_input import ScaleInput
+from ros_matching.nodes.vo.slam_tracker import SlamTracker
 from ros_matching.nodes.vo.statistics import VoStatistics, vo_report
 from ros_matching.nodes.vo.trajectory_record import TrajectoryRecord
 from ros_matching.scale import ScaleConfig, make_scale_estimator
 from ros_matching.scale.scale_estimator import ScaleEstimator
+from ros_matching.slam import Slam
 from ros_matching.visual_odometry import VisualOdometry
 
 _SILENCE_S = 3.0
@@ -46,16 +54,22 @@ _BACK_FROM_LEAP_NS = 10_000_000_000  # a clock that returns from a single tick a
 
 
 class VoServices:
-    """Services of the node; ``pipeline`` raises ``NodeError`` while it is unconfigured."""
+    """Services of the node; ``pipeline`` raises ``NodeError`` while it is unconfigured, ``tracker`` is that of SLAM."""
 
-    def __init__(self, node: Node, pipeline: Callable[[], VoPipeline]) -> None:
+    def __init__(
+        self, node: Node, pipeline: Callable[[], VoPipeline], tracker: Callable[[], SlamTracker | None]
+    ) -> None:
         self._node = node
-        self._pipeline = pipeline
+        self._pipeline, self._tracker = pipeline, tracker
         create_service(node, Trigger, "~/reset", lambda _: self._reset())
         create_service(node, SetBool, "~/pause", lambda request: self._pause(request.data))
         create_service(node, Trigger, "~/save_trajectory", lambda _: self._save_trajectory())
 
     def _reset(self) -> str:
+        tracker = self._tracker()
+        if tracker is not None and read_config(self._node, VoConfig).mode == "slam":
+            self._pipeline().reset("~/reset was called", lambda: tracker.replace_map(None))
+            return "odometry and map start anew before the next image"
         self._pipeline().reset("~/reset was called")
         return "the odometry is reset before the next image"
 
@@ -73,7 +87,7 @@ class VoNode(ManagedNode):
 
     NAME = "vo_node"
     TITLE = "visual odometry"
-    CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig), ("scale.", ScaleConfig))
+    CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig), ("scale.", ScaleConfig), ("slam.", NodeSlamConfig))
     LIVE_SETTINGS = LIVE_SETTINGS
     LIBRARY = "ros_matching"
 
@@ -82,21 +96,24 @@ class VoNode(ManagedNode):
         *,
         load: Callable[..., Any] = load_matcher,
         make_tracker: Callable[[Any, TrackingConfig, ScaleEstimator], FrameTracker] | None = None,
+        make_slam: Callable[..., Any] = Slam,
         **node_options: Any,
     ) -> None:
         """Declare the parameters; raises ``NodeError`` or ``ConfigError`` for one of the wrong type or range."""
         super().__init__(**node_options)
         self._load = load
-        self._make_tracker = make_tracker or self._make_odometry
+        self._make_tracker, self._make_slam = make_tracker or self._make_odometry, make_slam
         self._statistics = VoStatistics()
         self._matcher: Any = None
         self._pipeline: VoPipeline | None = None
+        self._slam_tracker: SlamTracker | None = None
         self._worker: Worker[ReceivedImage] | None = None
-        self._vo_services = VoServices(self, self._configured_pipeline)
+        self._vo_services = VoServices(self, self._configured_pipeline, lambda: self._slam_tracker)
+        self._map_services = MapServices(self, self._slam_parts)
 
     def _configure(self) -> None:
-        config, tracking, scale = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
-        self._config = prefixed(config, "odom_frame", "base_frame", "camera_frame")
+        config, tracking, scale, slam = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
+        self._config = prefixed(config, "map_frame", "odom_frame", "base_frame", "camera_frame")
         self._configured.callback(self._release)
         self._matcher = self._load(self._config.matcher, device=self._config.device, **self._config.options())
         self._statistics = VoStatistics()
@@ -112,7 +129,10 @@ class VoNode(ManagedNode):
             post_callback=self._on_clock_jump,
         )
         self._configured.callback(clock_jumps.unregister)
-        tracker = self._make_tracker(self._matcher, tracking, self._scale_estimator(scale))
+        if self._config.mode == "odometry":
+            tracker = self._make_tracker(self._matcher, tracking, self._scale_estimator(scale))
+        else:
+            tracker = self._slam_tracker = self._slam(tracking, scale, slam)
         self._configured.callback(tracker.close)
         self._pipeline = VoPipeline(
             PipelineParts(
@@ -127,6 +147,7 @@ class VoNode(ManagedNode):
                 extrinsics=extrinsics_input.extrinsics,
                 log=self.get_logger().warning,
                 camera_frame=self._config.camera_frame,
+                map_outputs=self._map_outputs(),
             )
         )
         self.get_logger().info(f"configured with the matcher {self._matcher.name}")
@@ -142,6 +163,39 @@ class VoNode(ManagedNode):
         self._active.callback(self._scale_input.destroy)
         self._scale_input.subscribe()
         self.get_logger().info(f"active, subscribed to {' and '.join(self._input.topics)}")
+
+    def _slam(self, tracking: TrackingConfig, scale: ScaleConfig, slam: NodeSlamConfig) -> SlamTracker:
+        config, matcher = self._config, self._matcher
+        slam_map, folder = None, Path(config.map_file).expanduser()
+        if config.mode == "localization" or (config.map_file and folder.exists()):
+            slam_map = loaded_map(folder, matcher)
+            self.get_logger().info(f"loaded a map of {len(slam_map)} keyframes from {folder}")
+
+        def make(slam_map: SlamMap | None) -> Slam:
+            return self._make_slam(
+                matcher,
+                tracking,
+                slam,
+                self._scale_estimator(scale),
+                threaded=config.mapping_thread,
+                slam_map=slam_map,
+                mode=config.mode,
+            )
+
+        return SlamTracker(make, slam_map)
+
+    def _map_outputs(self) -> MapOutputs | None:
+        if self._slam_tracker is None:
+            return None
+        outputs = MapOutputs(self, self._config, self._slam_tracker, self._on_worker_error)
+        self._configured.callback(outputs.destroy)
+        return outputs
+
+    def _slam_parts(self) -> tuple[VoPipeline, SlamTracker, Any]:
+        pipeline = self._configured_pipeline()
+        if self._slam_tracker is None:
+            raise NodeError("the mode is odometry, which keeps no map; set the parameter mode to slam or localization")
+        return pipeline, self._slam_tracker, self._matcher
 
     def _make_odometry(self, matcher: Any, tracking: TrackingConfig, scale: ScaleEstimator) -> VisualOdometry:
         return VisualOdometry(matcher, tracking, scale, threaded=self._config.mapping_thread)
@@ -160,7 +214,7 @@ class VoNode(ManagedNode):
         return self._pipeline
 
     def _release(self) -> None:
-        self._pipeline = self._matcher = None
+        self._pipeline = self._matcher = self._slam_tracker = None
 
     def _stop_worker(self) -> None:
         self._worker.stop()
@@ -198,7 +252,8 @@ class VoNode(ManagedNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node in this process and return the exit code, see ``run_node``."""
-    return run_node(VoNode, args)
+    # the second thread serves the map's services, which may take seconds
+    return run_node(VoNode, args, lambda: MultiThreadedExecutor(num_threads=2))
 
 
 if __name__ == "__main__":
