@@ -12,7 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
+from ros_matching.errors import GeometryError
 from ros_matching.geometry.checks import as_pose
+from ros_matching.geometry.sim3 import similarity_from
 from ros_matching.mapping.config import MappingConfig
 from ros_matching.mapping.depth_consistency import depth_points, filter_depth
 from ros_matching.mapping.depth_pyramid import merge_levels
@@ -40,11 +42,23 @@ class _View:
     """A keyframe in the window with its state of processing."""
 
     keyframe: Keyframe
+    scale: float = 1.0  # of the lengths in it, since it was added
     depth_range: tuple[float, float] | None = None
     sources: int = 0
     pyramid: DepthPyramid | None = None
     refused: str = ""
     is_done: bool = False
+
+    def correct(self, pose: np.ndarray, scale: float) -> None:
+        """Set the pose (4, 4), and the factor on all lengths since the keyframe was added."""
+        factor, self.scale = scale / self.scale, scale
+        depths = self.keyframe.sparse_depths * factor
+        self.keyframe = replace(self.keyframe, world_from_camera=pose, sparse_depths=depths)
+        if self.depth_range is not None:
+            self.depth_range = self.depth_range[0] * factor, self.depth_range[1] * factor
+        if self.pyramid is not None:
+            levels = tuple(replace(level, depth=level.depth * np.float32(factor)) for level in self.pyramid.levels)
+            self.pyramid = replace(self.pyramid, levels=levels, world_from_camera=pose)
 
 
 class DenseMapper:
@@ -86,20 +100,21 @@ class DenseMapper:
         results = [self._step(row) for row in range(count - delay, count + delay)]
         return [result for result in results if result is not None]
 
-    def move(self, poses: Mapping[int, np.ndarray]) -> None:
+    def move(self, poses: Mapping[int, np.ndarray], scales: Mapping[int, float] | None = None) -> None:
         """Correct poses ``world_from_camera`` (4, 4) of keyframes by their ids; their points move with them.
 
-        Unknown ids are ignored. Raises ``GeometryError`` for a pose that is not finite.
+        ``scales`` are the factors on all lengths of keyframes since they were added, 1 where there is none: the points
+        are rescaled about their camera. Unknown ids are ignored. Raises ``GeometryError`` for a pose or scale that is
+        not finite.
         """
         poses = {id: as_pose(f"the pose of keyframe {id}", pose) for id, pose in poses.items()}
+        factors = {id: _as_scale(id, (scales or {}).get(id, 1.0)) for id in poses}
         for view in self._views:
             if view.keyframe.id in poses:
-                pose = poses[view.keyframe.id]
-                view.keyframe = replace(view.keyframe, world_from_camera=pose)
-                view.pyramid = view.pyramid and replace(view.pyramid, world_from_camera=pose)
+                view.correct(poses[view.keyframe.id], factors[view.keyframe.id])
         if self._map is not None:
             with self._map_lock:
-                self._map.move(poses)
+                self._map.move({id: similarity_from(pose, factors[id]) for id, pose in poses.items()})
 
     def cloud(self) -> PointCloud:
         """Return the whole map, one point per voxel that ``min_observations`` keyframes have observed, in the world."""
@@ -187,8 +202,11 @@ class DenseMapper:
             size = self.config.voxel_size or float(np.median(view.keyframe.sparse_depths)) / _VOXELS_IN_DEPTH
             self._map = VoxelMap(size, self.config.max_points, self.config.radius)
         points = depth_points(depth_map, view.keyframe)
+        pose = view.keyframe.world_from_camera
+        if view.scale != 1.0:
+            points, pose = replace(points, points=points.points / view.scale), similarity_from(pose, view.scale)
         with self._map_lock:
-            return self._map.insert(view.keyframe.id, view.keyframe.world_from_camera, points, view.keyframe.map_id)
+            return self._map.insert(view.keyframe.id, pose, points, view.keyframe.map_id)
 
     def _result(
         self,
@@ -235,6 +253,12 @@ def load_dense_mapper(
     where = torch_device(device)
     loaded = load_named(Path(weights) if weights else weights_file(network), network)
     return DenseMapper(DepthEstimator(loaded.to(where), config), config)
+
+
+def _as_scale(id: int, scale: float) -> float:
+    if not (np.isfinite(scale) and scale > 0):
+        raise GeometryError(f"the scale of keyframe {id} must be a positive number, got {scale}")
+    return float(scale)
 
 
 def _continues(last: Keyframe, keyframe: Keyframe) -> bool:

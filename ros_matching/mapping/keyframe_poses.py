@@ -1,4 +1,7 @@
-"""The poses of the keyframes that map points belong to, in a table by slots."""
+"""The poses of the keyframes that map points belong to, in a table by slots.
+
+A pose is a similarity (4, 4) ``[s R, t; 0, 1]``: where loops are closed, the points of a keyframe are also rescaled.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ros_matching.geometry.se3 import invert
+from ros_matching.geometry.sim3 import invert_similarity
 
 _FREE = -1
 
@@ -56,7 +59,7 @@ class KeyframePoses:
 
     def local(self, points: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Transform points (N, 3) from the world to the cameras in slots (N,)."""
-        return _transformed(invert(self._poses), points, slots)
+        return _transformed(invert_similarity(self._poses), points, slots)
 
     def _free_slot(self) -> int:
         free = np.flatnonzero(self._ids == _FREE)

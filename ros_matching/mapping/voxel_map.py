@@ -55,7 +55,8 @@ class VoxelMap:
     ) -> PointCloud:
         """Add points in camera coordinates; return those of new voxels, in the world.
 
-        The points of a voxel are averaged, if they are of one map.
+        ``world_from_camera`` (4, 4) is rigid or a similarity. The points of a voxel are averaged, if they are of one
+        map.
         """
         self._insertions += 1
         rows = self._rows(self._keyframes.add(keyframe_id, world_from_camera, map_id), points)
@@ -68,7 +69,7 @@ class VoxelMap:
         return cloud
 
     def move(self, poses: Mapping[int, np.ndarray]) -> None:
-        """Update the poses of keyframes; points that move into an occupied voxel are merged."""
+        """Update the poses of keyframes, rigid or similarities; points that move into an occupied voxel are merged."""
         moved = self._keyframes.move(poses)
         rows = np.flatnonzero(moved[self._table["keyframe"]]) if moved.any() else np.zeros(0, np.intp)
         voxels = self._voxels(self._table[rows])

@@ -121,6 +121,36 @@ def test_later_keyframes_are_compared_with_the_corrected_pose():
     assert all(result.counts.sources == 3 for result in results)
 
 
+def doubled(keyframe):
+    """The keyframe in a world of twice the size."""
+    pose = keyframe.world_from_camera.copy()
+    pose[:3, 3] *= 2
+    return replace(keyframe, world_from_camera=pose, sparse_depths=2 * keyframe.sparse_depths)
+
+
+@pytest.mark.parametrize("at", [2, 6, 10])
+def test_points_are_rescaled_with_their_keyframe(at):
+    """Wherever the correction comes: for mapped keyframes, and for those whose depth is estimated or still is to be."""
+    keyframes, factor = walk(10), [1.0]
+    mapper = DenseMapper(KnownDepth(lambda id: factor[0]), replace(CONFIG, voxel_size=0.01))
+    for keyframe in keyframes[:at]:
+        mapper.add(keyframe)
+    factor[0] = 2.0
+    poses = {k.id: doubled(k).world_from_camera for k in keyframes[:at]}
+    mapper.move(poses, dict.fromkeys(poses, 2.0))
+    mapper.move(poses, dict.fromkeys(poses, 2.0))  # since they were added: not once more
+    results = [mapper.add(doubled(keyframe)) for keyframe in keyframes[at:]] + mapper.finish()
+    assert sum(result.status is REFUSED for result in results) <= 2  # of ten, the first and the last
+    whole = DenseMapper(KnownDepth(lambda id: 2.0), replace(CONFIG, voxel_size=0.01))
+    for keyframe in keyframes:
+        whole.add(doubled(keyframe))
+    whole.finish()
+    np.testing.assert_allclose(mapper.cloud().points[:, 2], 2 * WALL, rtol=1e-5)
+    assert np.ptp(mapper.cloud().points[:, 0]) == pytest.approx(np.ptp(whole.cloud().points[:, 0]), rel=1e-3)
+    with pytest.raises(GeometryError, match="the scale of keyframe 3 must be a positive number, got 0"):
+        mapper.move({3: np.eye(4)}, {3: 0.0})
+
+
 def test_min_observations_filters_the_cloud():
     keyframes = walk(10)
     all_points, *_ = run(keyframes)

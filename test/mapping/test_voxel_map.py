@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from ros_matching.datatypes import PointCloud
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
+from ros_matching.geometry.sim3 import similarity_from
 from ros_matching.mapping.voxel_map import VoxelMap
 
 POSE = pose_from(exp_so3(np.array([0.3, -0.5, 0.1])), np.array([1.0, -2.0, 0.5]))
@@ -84,11 +85,16 @@ def test_points_of_two_maps_do_not_become_one():
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=25)
 def test_moving_some_keyframes_is_as_if_they_had_been_there(seed):
-    """But for which of two points that meet in a voxel stays."""
+    """But for which of two points that meet in a voxel stays. The new poses are similarities."""
     rng = np.random.default_rng(seed)
     poses = {keyframe: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for keyframe in range(6)}
     seen = {keyframe: cloud(rng.uniform((-1, -1, 1), (1, 1, 3), (40, 3))) for keyframe in poses}
-    moved = {keyframe: pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)) for keyframe in (1, 2, 4)}
+    moved = {
+        keyframe: similarity_from(
+            pose_from(exp_so3(rng.normal(0, 0.5, 3)), rng.normal(0, 1, 3)), rng.choice([1.0, rng.uniform(0.5, 2.0)])
+        )
+        for keyframe in (1, 2, 4)
+    }
     voxels, expected = VoxelMap(1e-4, 1000), VoxelMap(1e-4, 1000)
     for keyframe in poses:
         voxels.insert(keyframe, poses[keyframe], seen[keyframe])
