@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "succession": set(),
     "mapping": {"networks", "geometry"},
     "evaluation": {"geometry", "io"},
-    "training": {"networks", "geometry", "io", "scenes", "evaluation"},
+    "training": {"networks", "geometry", "io", "scenes", "evaluation", "matching"},
 }
 MAY_IMPORT["nodes"] = MAY_IMPORT.keys() - {"training"} | {"msg", "srv"}
 MAY_IMPORT["cli"] = MAY_IMPORT.keys() | {"msg"}

@@ -21,7 +21,33 @@ _ID_BITS = 32  # landmark ids of a local map start at a keyframe id, shifted by 
 _TRANSLATION_STD = 0.005
 _ROTATION_STD = 0.002
 _SCALE_STD = 0.005
+_COVISIBLE = 10  # of each of them, keyframes whose common landmarks are counted
 _REMEASURED = 12  # newest keyframes whose edges follow the adjustments of the tracker
+
+
+class LandmarkAliases:
+    """Landmarks that were fused with others: which to use instead."""
+
+    def __init__(self) -> None:
+        self._replaced = np.zeros(0, np.int64)  # increasing
+        self._kept = np.zeros(0, np.int64)
+
+    def add(self, kept: np.ndarray, replaced: np.ndarray) -> None:
+        """Use landmarks ``kept`` (M,) instead of ``replaced`` (M,)."""
+        kept = self.resolved(kept)
+        new = (kept != replaced) & ~np.isin(replaced, self._replaced)
+        ids = np.concatenate([self._replaced, replaced[new]])
+        order = np.argsort(ids)
+        self._replaced, self._kept = ids[order], np.concatenate([self._kept, kept[new]])[order]
+        # What was replaced by one that is replaced now
+        self._kept = self.resolved(self._kept)
+
+    def resolved(self, ids: np.ndarray) -> np.ndarray:
+        """Return the landmarks (N,) to use for landmarks (N,)."""
+        if not len(self._replaced):
+            return ids
+        rows = np.minimum(np.searchsorted(self._replaced, ids), len(self._replaced) - 1)
+        return np.where(self._replaced[rows] == ids, self._kept[rows], ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +71,14 @@ class OdometryState:
 
 
 class KeyframeStorage:
-    """Copies new keyframes and their landmarks into the map, and lets those in the local map follow the tracker."""
+    """Copies new keyframes and their landmarks into the map, and lets those in the local map follow the tracker.
+
+    ``aliases`` replace landmarks of the tracker that a loop has fused with others.
+    """
 
     def __init__(self, config: SlamConfig) -> None:
         self._config = config
+        self.aliases = LandmarkAliases()
 
     def store(self, slam_map: SlamMap, state: OdometryState, frozen: int = -1) -> list[int]:
         """Store the state; returns the ids of the new keyframes.
@@ -60,9 +90,11 @@ class KeyframeStorage:
         self._store_landmarks(slam_map, state, keyframes, frozen)
         for keyframe in keyframes:
             self._store_keyframe(slam_map, state, keyframe, frozen)
-        ids = [state.stored_id(k) for k in keyframes]
+        ids = {state.stored_id(k) for k in keyframes}
+        # Where a loop was closed, the last keyframes share landmarks with others outside the local map
+        near = {other for id in sorted(ids)[-_REMEASURED:] for other, _ in slam_map.covisible(id, _COVISIBLE)}
         for id in new:
-            slam_map.count_covisibility(id, ids)
+            slam_map.count_covisibility(id, ids | near)
         self._measure_edges(slam_map, state, keyframes[-max(_REMEASURED, len(new)) :])
         return new
 
@@ -77,7 +109,9 @@ class KeyframeStorage:
             rows = np.unique(np.searchsorted(local_map.ids, keyframe.observed))
             rows = rows[left[rows]]
             left[rows] = False
-            ids = local_map.ids[rows] + (state.first_id << _ID_BITS)
+            ids = self.aliases.resolved(local_map.ids[rows] + (state.first_id << _ID_BITS))
+            ids, first = np.unique(ids, return_index=True)
+            rows = rows[first]
             known = landmarks.known(ids)
             moving = ~known
             moving[known] = landmarks.anchors[landmarks.rows(ids[known])] > frozen
@@ -93,11 +127,13 @@ class KeyframeStorage:
                 "map_from_camera": orthonormalized(rigid_part(similarity)),
                 "scale": float(scale_of(similarity)),
             }
+        if state.scale is not ScaleState.UP_TO_SCALE:
+            pose |= {"measured_scale": keyframe.unit, "scale_std": state.scale_std}
         slam_map.put_keyframe(
             replace(
                 before,
                 keypoints_px=keyframe.features.keypoints_px.astype(np.float32),
-                landmark_ids=_stored_ids(keyframe.landmark_ids, state.first_id),
+                landmark_ids=self._stored_ids(keyframe.landmark_ids, state.first_id),
                 weights=keyframe.weights.astype(np.float32),
                 **pose,
             )
@@ -111,12 +147,21 @@ class KeyframeStorage:
             scale=1.0,
             keypoints_px=keyframe.features.keypoints_px.astype(np.float32),
             descriptors=_descriptors(keyframe.features),
-            landmark_ids=_stored_ids(keyframe.landmark_ids, state.first_id),
+            landmark_ids=self._stored_ids(keyframe.landmark_ids, state.first_id),
             weights=keyframe.weights.astype(np.float32),
             jpeg=self._reduced(keyframe.frame.image),
             place_descriptor=np.zeros(0, np.float32),
             map_number=state.map_number,
         )
+
+    def _stored_ids(self, landmark_ids: np.ndarray, first_id: int) -> np.ndarray:
+        """Ids in the map of the landmarks (K,) that the keypoints of one keyframe observe."""
+        observing = np.flatnonzero(landmark_ids != NO_LANDMARK)
+        ids = self.aliases.resolved(landmark_ids[observing].astype(np.int64) + (first_id << _ID_BITS))
+        stored = np.full(len(landmark_ids), NO_LANDMARK, np.int64)
+        unique, first = np.unique(ids, return_index=True)
+        stored[observing[first]] = unique
+        return stored
 
     def _reduced(self, image: np.ndarray) -> bytes:
         """Encode the image (H, W, 3) with at most the configured width."""
@@ -164,11 +209,6 @@ def _typical_depth(keyframe: MapKeyframe, local_map: LocalMapState) -> float:
     positions = local_map.positions[np.searchsorted(local_map.ids, keyframe.observed)]
     points = transform(keyframe.camera_from_world, positions if len(positions) else local_map.positions)
     return float(np.median(np.abs(points[:, 2]))) if len(points) else 1.0
-
-
-def _stored_ids(landmark_ids: np.ndarray, first_id: int) -> np.ndarray:
-    shifted = landmark_ids.astype(np.int64) + (first_id << _ID_BITS)
-    return np.where(landmark_ids == NO_LANDMARK, NO_LANDMARK, shifted)
 
 
 def _descriptors(features: Features) -> np.ndarray:

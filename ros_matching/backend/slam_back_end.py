@@ -1,20 +1,32 @@
-"""The back end of SLAM: keeps keyframes, and corrects the map."""
+"""The back end of SLAM: keeps keyframes, recognises places, and corrects the map."""
 
 from __future__ import annotations
 
 import enum
+import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ros_matching.atlas.slam_map import SlamMap
-from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState
+from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState, odom_from_local
+from ros_matching.backend.loop_closing import Loop, LoopDetector, fused_landmarks, loop_edge
+from ros_matching.backend.loop_verification import PlaceVerifier
+from ros_matching.backend.map_correction import MapCorrection, correct_by_loops
+from ros_matching.backend.place_recognition import PlaceIndex
+from ros_matching.backend.pose_graph import require_gtsam
 from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import TrackingError
-from ros_matching.geometry.sim3 import scale_of
+from ros_matching.geometry.se3 import invert
+from ros_matching.geometry.sim3 import invert_similarity, scale_of
 from ros_matching.matching.pipeline import MatchingPipeline
+
+_LOG = logging.getLogger(__name__)
+
+_COVISIBLE_FUSED = 30  # keyframes around a loop whose observations are fused
 
 
 class EventKind(enum.Enum):
@@ -29,7 +41,7 @@ class EventKind(enum.Enum):
 class SlamEvent:
     """A recognised place: ``keyframe`` was matched with keyframe ``place``, both by id.
 
-    ``moved`` is the distance by which the newest keyframe was corrected, in the unit of the map.
+    ``moved`` is the distance by which ``keyframe`` was corrected, in the unit of the map.
     """
 
     kind: EventKind
@@ -50,25 +62,39 @@ class SlamEvent:
 class SlamUpdate:
     """Result of a job: ``corrections`` are similarities (4, 4) of the map, new from old, by odometry map."""
 
-    corrections: dict[int, np.ndarray] = field(default_factory=dict)
+    corrections: Mapping[int, np.ndarray] = field(default_factory=dict)
     events: tuple[SlamEvent, ...] = ()
 
 
 class SlamBackEnd:
-    """Keeps the keyframes of the odometry in a ``SlamMap``, which changes under a lock."""
+    """Keeps the keyframes of the odometry in a ``SlamMap``, which changes under a lock, and closes loops."""
 
     def __init__(self, matcher: MatchingPipeline, config: SlamConfig, slam_map: SlamMap | None = None) -> None:
         if slam_map is not None:
             require_same_extractor(slam_map, matcher)
+        if config.close_loops:
+            require_gtsam()
         self._matcher = matcher
-        self._storage = KeyframeStorage(config)
+        self._config = config
         self._lock = threading.RLock()
+        self._start(slam_map)
+
+    def _start(self, slam_map: SlamMap | None) -> None:
         self._slam_map = slam_map
+        self._storage = KeyframeStorage(self._config)
+        self._index = PlaceIndex()
+        self._detector = LoopDetector(self._index, PlaceVerifier(self._matcher), self._config)
+        self._frozen = -1  # keyframes up to this id were corrected: the tracker no longer moves them
+        self._corrections: dict[int, np.ndarray] = {}
+        self._events: list[SlamEvent] = []
+        if slam_map is not None:
+            self._frozen = slam_map.next_keyframe_id - 1
+            self._index.synchronize(slam_map)
 
     def reset(self) -> None:
         """Start with an empty map."""
         with self._lock:
-            self._slam_map = None
+            self._start(None)
 
     @property
     def slam_map(self) -> SlamMap | None:
@@ -93,29 +119,128 @@ class SlamBackEnd:
             return None if self._slam_map is None else self._slam_map.snapshot()
 
     def process(self, state: OdometryState) -> SlamUpdate:
-        """Store the new keyframes of the odometry."""
+        """Store the new keyframes of the odometry, recognise places, and correct the map if a loop closes."""
+        self._corrections, self._events = {}, []
+        # Store
         with self._lock:
             if self._slam_map is None:
-                camera = state.local_map.keyframes[0].frame.camera
-                extractor = self._matcher.extractor
+                camera, extractor = state.local_map.keyframes[0].frame.camera, self._matcher.extractor
                 self._slam_map = SlamMap(camera, extractor.name, extractor.fingerprint, state.scale)
-            corrections = self._adopt_unit(state)
-            for number, new_from_old in corrections.items():
-                if number == state.map_number:
-                    state = replace(state, map_from_odom=new_from_old @ state.map_from_odom)
-            self._storage.store(self._slam_map, state)
-        return SlamUpdate(corrections)
+            state = self._adopt_unit(state)
+            state = self._join_odometry_maps(state)
+            new = self._storage.store(self._slam_map, state, self._frozen)
+        if not self._config.close_loops:
+            return SlamUpdate(self._corrections, tuple(self._events))
+        # Recognise places and close loops
+        local_ids = frozenset(state.stored_id(keyframe) for keyframe in state.local_map.keyframes)
+        for id in new:
+            self._describe(id)
+            loop = self._detector.detect(self._slam_map, id, local_ids)
+            if loop is not None:
+                self._close(loop)
+        return SlamUpdate(self._corrections, tuple(self._events))
 
-    def _adopt_unit(self, state: OdometryState) -> dict[int, np.ndarray]:
-        """Rescale the map to the unit of the odometry once that is known; returns the similarity by odometry map."""
+    def _describe(self, id: int) -> None:
+        """Compute the place descriptor of a keyframe."""
+        keyframe = self._slam_map.keyframe(id)
+        vector = self._matcher.place_describer.describe(keyframe.descriptors)
+        with self._lock:
+            self._slam_map.put_keyframe(replace(keyframe, place_descriptor=vector))
+        self._index.add(id, vector)
+
+    def _close(self, loop: Loop) -> None:
+        """Correct the map by a loop, and fuse the landmarks on both sides."""
+        slam_map, newest = self._slam_map, loop.newest
+        correction = correct_by_loops(slam_map, [loop_edge(slam_map, place) for place in loop.places])
+        if correction is None:
+            _LOG.info("a loop at keyframe %d to keyframe %d contradicts the map", newest.keyframe, newest.place)
+            return
+        before = slam_map.keyframe(newest.keyframe).center
+        with self._lock:
+            for edge in correction.loops:
+                slam_map.put_edge(edge)
+            self._correct(correction)
+            for place in loop.places:
+                self._fuse(*fused_landmarks(slam_map, place), place.keyframe, place.place)
+        after = slam_map.keyframe(newest.keyframe)
+        kind = EventKind.MAPS_MERGED if correction.joined else EventKind.LOOP_CLOSED
+        moved = float(np.linalg.norm(after.center - before))
+        event = SlamEvent(kind, after.stamp_ns, newest.keyframe, newest.place, newest.inliers, moved)
+        self._events.append(event)
+        _LOG.info("%s", event)
+
+    def _correct(self, correction: MapCorrection) -> None:
+        """Apply a correction, and record that of each odometry map at its newest keyframe."""
+        slam_map = self._slam_map
+        newest = {slam_map.keyframe(id).map_number: id for id in sorted(correction.poses)}
+        before = {number: slam_map.keyframe(id) for number, id in newest.items()}
+        slam_map.correct(correction.poses)
+        self._frozen = max(self._frozen, max(correction.poses))
+        for number, old in before.items():
+            new = slam_map.keyframe(old.id)
+            if slam_map.unit is ScaleState.UP_TO_SCALE:
+                moved = new.map_from_local @ invert_similarity(old.map_from_local)
+            else:
+                moved = new.map_from_camera @ invert(old.map_from_camera)
+            self._record(number, moved)
+
+    def _record(self, number: int, new_from_old: np.ndarray) -> None:
+        self._corrections[number] = new_from_old @ self._corrections.get(number, np.eye(4))
+
+    def _fuse(self, kept: np.ndarray, replaced: np.ndarray, keyframe: int, place: int) -> None:
+        """Fuse landmarks of a keyframe with those of its place, in all keyframes around."""
+        slam_map = self._slam_map
+        if not len(kept):
+            return
+        self._storage.aliases.add(kept, replaced)
+        around = [keyframe, *(id for id, _ in slam_map.covisible(keyframe, _COVISIBLE_FUSED))]
+        slam_map.merge_landmarks(kept, replaced, around)
+        beyond = [place, *(id for id, _ in slam_map.covisible(place, _COVISIBLE_FUSED))]
+        for id in around:
+            slam_map.count_covisibility(id, beyond)
+
+    def _adopt_unit(self, state: OdometryState) -> OdometryState:
+        """Rescale the map to the unit of the odometry once that is known."""
         slam_map = self._slam_map
         if slam_map.unit is not ScaleState.UP_TO_SCALE or state.scale is ScaleState.UP_TO_SCALE:
-            return {}
+            return state
         slam_map.unit = state.scale
         new_from_old = np.diag(np.append(np.full(3, 1.0 / scale_of(state.map_from_odom)), 1.0))
         slam_map.transform(new_from_old)
-        numbers = {keyframe.map_number for keyframe in slam_map.keyframes}
-        return dict.fromkeys(numbers | {state.map_number}, new_from_old)
+        for number in {keyframe.map_number for keyframe in slam_map.keyframes} | {state.map_number}:
+            self._record(number, new_from_old)
+        return replace(state, map_from_odom=new_from_old @ state.map_from_odom)
+
+    def _join_odometry_maps(self, state: OdometryState) -> OdometryState:
+        """Move the parts of the map together that the odometry has merged: the one with the older keyframes stays."""
+        slam_map, keyframes = self._slam_map, state.local_map.keyframes
+        stored = [k for k in keyframes if state.stored_id(k) in slam_map]
+        own = [k for k in stored if slam_map.keyframe(state.stored_id(k)).map_number == state.map_number]
+        others = [k for k in stored if slam_map.keyframe(state.stored_id(k)).map_number != state.map_number]
+        if not own or not others:
+            return state
+        parts = slam_map.components()
+        mine = next(part for part in parts if state.stored_id(own[-1]) in part)
+        for keyframe in reversed(others):
+            id = state.stored_id(keyframe)
+            theirs = next(part for part in parts if id in part)
+            if theirs is mine:
+                continue
+            there = slam_map.keyframe(id)
+            moved = state.map_from_odom @ odom_from_local(keyframe) @ invert_similarity(there.map_from_local)
+            part = theirs
+            if min(theirs) < min(mine):
+                part, moved = mine, invert_similarity(moved)
+                state = replace(state, map_from_odom=moved @ state.map_from_odom)
+            slam_map.transform(moved, part)
+            for number in {slam_map.keyframe(other).map_number for other in part}:
+                self._record(number, moved)
+            distance = float(np.linalg.norm(slam_map.keyframe(id).center - there.center))
+            self._events.append(
+                SlamEvent(EventKind.MAPS_MERGED, there.stamp_ns, id, state.stored_id(own[-1]), 0, distance)
+            )
+            break
+        return state
 
 
 def require_same_extractor(slam_map: SlamMap, matcher: MatchingPipeline) -> None:

@@ -18,4 +18,11 @@ class SlamConfig(Config):
     covisible_edges: int = parameter(
         4, "constraints of a new keyframe to others in the local map, besides the last one", minimum=0, maximum=20
     )
+    close_loops: bool = parameter(True, "recognise places, close loops and merge maps; needs the extra slam")
+    loop_inliers: int = parameter(
+        40, "landmarks, of both maps together, that must agree about a recognised place", minimum=10, maximum=10000
+    )
+    loop_keyframes: int = parameter(
+        2, "keyframes that must agree about a recognised place before a loop is closed", minimum=1, maximum=10
+    )
     keep_trajectory: bool = parameter(True, "keep a relative pose for each tracked frame, for the trajectory")

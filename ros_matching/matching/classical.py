@@ -13,6 +13,7 @@ from ros_matching.datatypes import Features, Matches
 from ros_matching.errors import MatchingError
 from ros_matching.matching.parts import DescriptorMetric, EuclideanMetric, FeatureExtractor, FeatureMatcher
 from ros_matching.matching.pipeline import MatchingPipeline
+from ros_matching.matching.place_description import place_describer
 
 # OpenCV multiplies positions of a scaled image by the scale as if pixel (0, 0) did not move. With pixel centres at
 # integers, pixel x of an image s times smaller lies at s x + (s - 1) / 2. SIFT detects keypoints in an image of twice
@@ -115,7 +116,13 @@ def sift_matcher(config: SiftConfig | None = None) -> MatchingPipeline:
     """Compose SIFT with the ratio test."""
     config = config or SiftConfig()
     matcher = RatioMatcher(_mutual_nearest_by_cosine, config.ratio)
-    return MatchingPipeline("sift", SiftExtractor(config), matcher, EuclideanMetric(max_distance=0.7))
+    return MatchingPipeline(
+        "sift",
+        SiftExtractor(config),
+        matcher,
+        EuclideanMetric(max_distance=0.7),
+        place_describer=place_describer(SiftExtractor.name),
+    )
 
 
 def orb_matcher(config: OrbConfig | None = None) -> MatchingPipeline:

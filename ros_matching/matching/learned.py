@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +32,9 @@ from ros_matching.matching.parts import (
     OverlapEstimator,
 )
 from ros_matching.matching.pipeline import MatchingPipeline
+from ros_matching.matching.place_description import place_describer
 from ros_matching.matching.refinement import PhotometricRefiner
-from ros_matching.networks.checkpoint import digest, load_named, read_card, weights_file
+from ros_matching.networks.checkpoint import load_named, read_card, weights_file
 from ros_matching.networks.cnn_geometric.cell_overlap import CellOverlap
 from ros_matching.networks.engines import torch_device
 from ros_matching.networks.ncmnet.pruner import NCMNetPruner
@@ -75,10 +75,17 @@ class LearnedExtractor(FeatureExtractor):
         """The engine that runs the network, and its precision."""
         return self._posfeat.engine
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights, as in the card of a weights file in single precision."""
-        return digest(self._posfeat.network.state_dict())
+        """SHA-256 of the weights in single precision."""
+        return self._posfeat.fingerprint
+
+    def restored(self, keypoints_px: np.ndarray, descriptors: np.ndarray, image_size: tuple[int, int]) -> Features:
+        """Return stored keypoints and descriptors as features on the device; see ``FeatureExtractor``."""
+        device = self._posfeat.device
+        keypoints = torch.from_numpy(keypoints_px.astype(np.float32)).to(device)
+        vectors = torch.from_numpy(descriptors.astype(np.float32)).to(device)
+        return Features(keypoints, torch.ones(len(keypoints), device=device), vectors, self.name)
 
     def extract(self, image: np.ndarray) -> Features:
         """Return sub-pixel keypoints with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor``."""
@@ -176,6 +183,7 @@ def learned_matcher(
         pruner=None if pruner is None else ConfidencePruner(pruner),
         refiner=PhotometricRefiner(),
         overlap_estimator=None if overlap is None else MapOverlapEstimator(overlap),
+        place_describer=place_describer(posfeat.network.name),
     )
 
 

@@ -6,6 +6,7 @@
     pruner.prune(matches, camera0, camera1)         -> those that fit one motion
     refiner.refine(matches, features0, features1)   -> the same to a fraction of a pixel
     overlap_estimator.estimate(features, others)    -> overlap of images, without matching keypoints
+    place_describer.describe(descriptors)           -> one vector for an image, to recognise a place
 
 The first two are abstract. The base classes of the others leave everything as it is, as ``torch.nn.Identity`` does.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Matches
+from ros_matching.errors import MatchingError
 
 if TYPE_CHECKING:
     from ros_matching.datatypes import Array
@@ -35,6 +37,15 @@ class FeatureExtractor(ABC):
     def fingerprint(self) -> str:
         """Identifies the descriptors: those of extractors with different ones cannot be compared."""
         return self.name
+
+    def restored(self, keypoints_px: np.ndarray, descriptors: np.ndarray, image_size: tuple[int, int]) -> Features:
+        """Return stored keypoints (N, 2) and descriptors (N, D) of an image (width, height) as features for matching.
+
+        They have no data of the image: consensus and refinement cannot use them.
+        """
+        if descriptors.dtype != np.uint8:
+            descriptors = descriptors.astype(np.float32)
+        return Features(keypoints_px.astype(np.float64), np.ones(len(keypoints_px)), descriptors, self.name)
 
     @abstractmethod
     def extract(self, image: np.ndarray) -> Features:
@@ -93,6 +104,17 @@ class OverlapEstimator:
     def estimate(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
         """Return the fraction of an image that each of K others shows, (K,) in [0, 1]; ``None`` if not supported."""
         return None
+
+
+class PlaceDescriber:
+    """Describes a whole image by one vector, to recognise a place; this base class cannot."""
+
+    def describe(self, descriptors: np.ndarray) -> np.ndarray:
+        """Return a unit vector (P,) float32 of the descriptors (N, D) of an image, in host memory."""
+        raise MatchingError(
+            "this matcher has no place descriptor, which SLAM needs to recognise places; use the matcher default or "
+            "sift, or switch close_loops of SlamConfig off"
+        )
 
 
 class DescriptorMetric(ABC):

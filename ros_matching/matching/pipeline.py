@@ -18,6 +18,7 @@ from ros_matching.matching.parts import (
     MatchPruner,
     MatchRefiner,
     OverlapEstimator,
+    PlaceDescriber,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class MatchingPipeline:
         pruner: MatchPruner | None = None,
         refiner: MatchRefiner | None = None,
         overlap_estimator: OverlapEstimator | None = None,
+        place_describer: PlaceDescriber | None = None,
     ) -> None:
         self.name = name
         self.extractor = extractor
@@ -56,6 +58,7 @@ class MatchingPipeline:
         self.pruner = pruner or MatchPruner()
         self.refiner = refiner or MatchRefiner()
         self.overlap_estimator = overlap_estimator or OverlapEstimator()
+        self.place_describer = place_describer or PlaceDescriber()
         self.verifies_matches = consensus is not None or pruner is not None
 
     def extract(self, image: np.ndarray) -> Features:

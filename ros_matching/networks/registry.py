@@ -133,6 +133,14 @@ def _pbs_mvsnet(name: str) -> Make:
     return make
 
 
+def _vlad(state: Mapping[str, Tensor]) -> nn.Module:
+    from ros_matching.networks.vlad.network import Vlad
+
+    if "centers" not in state:
+        return Vlad(32, 32, 128)
+    return Vlad(*state["centers"].shape, state["components"].shape[1])
+
+
 _ENTRIES = (
     NetworkEntry("posfeat", "posfeat", _posfeat, "Apache-2.0", parts=("backbone.pth", "localheader.pth")),
     NetworkEntry("posfeat_lite", "posfeat", _posfeat_lite),
@@ -145,4 +153,6 @@ _ENTRIES = (
     NetworkEntry("cnn_geometric_lite", "cnn_geometric", _cnn_geometric),
     NetworkEntry("pbs_mvsnet", "pbs_mvsnet", _pbs_mvsnet("pbs_mvsnet")),
     NetworkEntry("pbs_mvsnet_lite", "pbs_mvsnet", _pbs_mvsnet("pbs_mvsnet_lite")),
+    NetworkEntry("vlad_posfeat_lite", "vlad", _vlad),
+    NetworkEntry("vlad_sift", "vlad", _vlad),
 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from ros_matching.datatypes import Camera, Features, Frame, Matches
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from, transform
-from ros_matching.matching.parts import EuclideanMetric
+from ros_matching.matching.parts import EuclideanMetric, FeatureExtractor
 from ros_matching.matching.pipeline import MatchingPipeline
 
 CAMERA = Camera(width=640, height=480, fx=500, fy=500, cx=320, cy=240)
@@ -39,10 +39,16 @@ class PointWorld(MatchingPipeline):
         self._descriptors = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
 
     fingerprint = "points"
+    restored = FeatureExtractor.restored
+
+    def describe(self, descriptors: np.ndarray) -> np.ndarray:
+        """Place descriptor: the sum of the descriptors, as each point has its own."""
+        total = descriptors.astype(np.float32).sum(axis=0)
+        return total / np.linalg.norm(total)
 
     def compose(self) -> None:
         matcher = SimpleNamespace(match=lambda features0, features1: self.match_points(features0, features1))
-        super().__init__("points", self, matcher, EuclideanMetric(max_distance=0.1))
+        super().__init__("points", self, matcher, EuclideanMetric(max_distance=0.1), place_describer=self)
 
     def frames(self) -> Iterator[Frame]:
         for index, pose in enumerate(self.poses):

@@ -13,6 +13,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Features
 from ros_matching.errors import MatchingError
 from ros_matching.networks import ENGINE_PRECISIONS, ENGINES
+from ros_matching.networks.checkpoint import digest
 from ros_matching.networks.engines import folded, make_engine
 from ros_matching.networks.imagenet import level_statistics
 from ros_matching.networks.posfeat.keypoints import Keypoints, detect, detect_on_response, hessian_response
@@ -73,6 +74,7 @@ class PoSFeatExtractor:
 
     def __init__(self, network: PoSFeat | PoSFeatLite, config: PoSFeatConfig | None = None) -> None:
         self.config = config or PoSFeatConfig()
+        self.fingerprint = digest(network.state_dict())  # of the weights as they are in their file
         self.network = folded(network).to(memory_format=torch.channels_last)
         self.device = next(network.parameters()).device
         levels = 255 * torch.rand(1, 3, *_EXAMPLE_SIZE, generator=torch.Generator().manual_seed(0)).to(self.device)

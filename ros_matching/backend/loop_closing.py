@@ -1,0 +1,178 @@
+"""Detection of loops: places that the camera has seen before, verified by geometry and by neighbouring keyframes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import NO_LANDMARK
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
+from ros_matching.backend.loop_verification import PlaceVerifier, VerifiedPlace
+from ros_matching.backend.place_recognition import PlaceIndex
+from ros_matching.backend.slam_config import SlamConfig
+from ros_matching.geometry.se3 import rotation_angle_deg, transform
+from ros_matching.geometry.sim3 import rigid_part, scale_of, similarity_from
+
+_CANDIDATES = 3  # places verified for a keyframe
+_SEARCHED = 20  # places of the index, of which the best different ones are candidates
+_REMEMBERED = 8  # keyframes for which a verified place waits for another that agrees
+# Largest disagreement of two keyframes about the correction, at the position of the newer: distance in typical depths,
+# rotation, and relative scale.
+_AGREE_DISTANCE = 0.15
+_AGREE_DEG = 4.0
+_AGREE_SCALE = 0.12
+_MIN_COVERAGE = 0.04
+# The landmarks of two verified views do not average out all errors: smallest standard deviations of a loop, translation
+# in typical depths, rotation in radians, and scale.
+_LOOP_STDS = 0.01, 0.005, 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Places of several keyframes that agree about one correction; the newest keyframe last."""
+
+    places: tuple[VerifiedPlace, ...]
+
+    @property
+    def newest(self) -> VerifiedPlace:
+        """The place of the newest keyframe."""
+        return self.places[-1]
+
+
+class LoopDetector:
+    """Recognises places, verifies them, and waits until neighbouring keyframes agree."""
+
+    def __init__(self, index: PlaceIndex, verifier: PlaceVerifier, config: SlamConfig) -> None:
+        self._index = index
+        self._verifier = verifier
+        self._config = config
+        self._waiting: deque[VerifiedPlace] = deque(maxlen=_REMEMBERED)
+
+    def reset(self) -> None:
+        """Forget the verified places that wait for others."""
+        self._waiting.clear()
+
+    def detect(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> Loop | None:
+        """Return the loop that a new keyframe closes; ``None`` if there is none yet.
+
+        ``local_ids`` are keyframes of the local map, which the tracker connects itself.
+        """
+        self._waiting = deque(
+            (w for w in self._waiting if w.keyframe in slam_map and w.place in slam_map), maxlen=_REMEMBERED
+        )
+        for place in self._candidates(slam_map, id, local_ids):
+            found = self._verifier.verify(slam_map, id, place)
+            if found is None or not self._is_strong(found):
+                continue
+            agreeing = [other for other in self._waiting if agree(slam_map, other, found)]
+            agreeing += self._confirmed_by_neighbours(slam_map, found, local_ids, agreeing)
+            self._waiting.append(found)
+            if len(agreeing) + 1 >= self._config.loop_keyframes:
+                self._waiting.clear()
+                return Loop((*agreeing, found))
+            return None
+        return None
+
+    def _candidates(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> list[int]:
+        """Return the most similar keyframes that are not neighbours of this one or of each other."""
+        keyframe = slam_map.keyframe(id)
+        excluded = set(local_ids) | {other for other, _ in slam_map.covisible(id)} | {id}
+        found: list[int] = []
+        for other, _ in self._index.search(keyframe.place_descriptor, _SEARCHED, excluded):
+            if other not in slam_map:
+                continue
+            near = {near for near, _ in slam_map.covisible(other)}
+            if not near.intersection(found):
+                found.append(other)
+            if len(found) == _CANDIDATES:
+                break
+        return found
+
+    def _is_strong(self, found: VerifiedPlace) -> bool:
+        return found.inliers >= self._config.loop_inliers and found.coverage >= _MIN_COVERAGE
+
+    def _confirmed_by_neighbours(
+        self, slam_map: SlamMap, found: VerifiedPlace, local_ids: frozenset[int], known: list[VerifiedPlace]
+    ) -> list[VerifiedPlace]:
+        """Verify the predicted places of earlier keyframes in the local map that see the same place."""
+        missing = self._config.loop_keyframes - 1 - len(known)
+        taken = {place.keyframe for place in known} | {found.keyframe}
+        correction = correction_by(slam_map, found)
+        confirmed: list[VerifiedPlace] = []
+        for other, _ in slam_map.covisible(found.keyframe, 6):
+            if len(confirmed) >= missing:
+                break
+            if other in taken or other not in local_ids:
+                continue
+            place = _nearest_view(slam_map, found.place, correction @ slam_map.keyframe(other).map_from_camera)
+            verified = self._verifier.verify(slam_map, other, place)
+            if verified is not None and self._is_strong(verified) and agree(slam_map, verified, found):
+                confirmed.append(verified)
+        return confirmed
+
+
+def correction_by(slam_map: SlamMap, found: VerifiedPlace) -> np.ndarray:
+    """The similarity (4, 4) of the map, new from old, that moves the keyframe of a verified place to where it belongs."""
+    place, keyframe = slam_map.keyframe(found.place), slam_map.keyframe(found.keyframe)
+    return place.map_from_camera @ found.place_from_keyframe @ keyframe.camera_from_map
+
+
+def agree(slam_map: SlamMap, first: VerifiedPlace, second: VerifiedPlace) -> bool:
+    """Return True if two verified places imply the same correction of the second's keyframe."""
+    if first.keyframe == second.keyframe:
+        return False
+    pose = slam_map.keyframe(second.keyframe).map_from_camera
+    by_first, by_second = (correction_by(slam_map, found) @ pose for found in (first, second))
+    ratio = float(scale_of(by_first) / scale_of(by_second))
+    depth = typical_depth(slam_map, second.keyframe) * float(scale_of(by_second))
+    distance = float(np.linalg.norm(by_first[:3, 3] - by_second[:3, 3]))
+    rotation = rigid_part(by_first)[:3, :3].T @ rigid_part(by_second)[:3, :3]
+    return (
+        distance < _AGREE_DISTANCE * depth
+        and float(rotation_angle_deg(rotation)) < _AGREE_DEG
+        and abs(np.log(ratio)) < _AGREE_SCALE
+    )
+
+
+def typical_depth(slam_map: SlamMap, id: int) -> float:
+    """Median depth of the landmarks of a keyframe, in the unit of the map."""
+    keyframe = slam_map.keyframe(id)
+    points = transform(keyframe.camera_from_map, slam_map.landmarks.positions_of(keyframe.observed))
+    return float(np.median(np.abs(points[:, 2]))) if len(points) else 1.0
+
+
+def loop_edge(slam_map: SlamMap, found: VerifiedPlace) -> Edge:
+    """The constraint of a verified place, in the units of the keyframes' odometry maps."""
+    place, keyframe = slam_map.keyframe(found.place), slam_map.keyframe(found.keyframe)
+    # From the unit of the map to those of the keyframes: lengths are divided by their scales
+    to_place = similarity_from(np.eye(4), 1.0 / place.scale)
+    first_from_second = to_place @ found.place_from_keyframe @ similarity_from(np.eye(4), keyframe.scale)
+    covariance = found.covariance.copy()
+    covariance[:3] /= place.scale
+    covariance[:, :3] /= place.scale
+    depth = typical_depth(slam_map, place.id) / place.scale
+    floor = np.repeat([_LOOP_STDS[0] * depth, *_LOOP_STDS[1:]], [3, 3, 1])
+    return Edge(EdgeKind.LOOP, place.id, keyframe.id, first_from_second, covariance + np.diag(floor**2))
+
+
+def _nearest_view(slam_map: SlamMap, place: int, map_from_camera: np.ndarray) -> int:
+    """Return the keyframe around a place whose view is nearest to a pose: least distance plus rotation."""
+    depth = typical_depth(slam_map, place)
+    pose = rigid_part(map_from_camera)
+
+    def difference(id: int) -> float:
+        other = slam_map.keyframe(id).map_from_camera
+        angle = rotation_angle_deg(other[:3, :3].T @ pose[:3, :3])
+        return float(np.linalg.norm(other[:3, 3] - pose[:3, 3]) / depth + np.radians(angle))
+
+    return min([place, *(id for id, _ in slam_map.covisible(place, 10))], key=difference)
+
+
+def fused_landmarks(slam_map: SlamMap, found: VerifiedPlace) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks of the place, kept, and of the keyframe, replaced, (M,) each, that are in the map and differ."""
+    kept, replaced = found.place_landmarks, found.keyframe_landmarks
+    usable = slam_map.landmarks.known(kept) & slam_map.landmarks.known(replaced) & (kept != NO_LANDMARK)
+    return kept[usable], replaced[usable]

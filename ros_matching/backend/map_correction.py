@@ -1,0 +1,87 @@
+"""Correction of the map after a loop: optimisation of its pose graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
+from ros_matching.backend.pose_graph import OptimizedGraph, PoseGraph, optimize
+from ros_matching.datatypes import ScaleState
+from ros_matching.geometry.sim3 import invert_similarity, rigid_part, scale_of
+
+# A loop is false if the optimised graph contradicts it: its squared error, or the mean one of all edges, for 7 degrees
+# of freedom, is larger.
+_MAX_LOOP_ERROR = 200.0
+_MAX_MEAN_ERROR = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class MapCorrection:
+    """A correction to apply: ``poses`` are map_from_camera (4, 4) and the scale by keyframe id.
+
+    ``loops`` are the new constraints, and ``joined`` the keyframes of the part that the loop connects to the rest.
+    """
+
+    poses: Mapping[int, tuple[np.ndarray, float]]
+    loops: tuple[Edge, ...]
+    joined: frozenset[int]
+
+
+def correct_by_loops(
+    slam_map: SlamMap, loops: Sequence[Edge], is_cancelled: Callable[[], bool] = lambda: False
+) -> MapCorrection | None:
+    """Optimise the pose graph with new loops; ``None`` if the graph contradicts them, or if cancelled.
+
+    The map is not changed. Two parts of the map that the loops connect are first joined: the one with the older
+    keyframes stays.
+    """
+    first, second = loops[-1].first, loops[-1].second
+    parts = [frozenset(part) for part in slam_map.components() if first in part or second in part]
+    poses = {id: slam_map.keyframe(id).map_from_local for part in parts for id in part}
+    joined: frozenset[int] = frozenset()
+    if len(parts) == 2:
+        joined = max(parts, key=min)
+        poses |= _moved_part(poses, joined, loops[-1])
+    ids = set(poses)
+    old = [edge for edge in slam_map.edges if edge.first in ids]
+    new = [edge for edge in loops if edge.first in ids and edge.second in ids]
+    fixed = frozenset({min(min(part) for part in parts)})
+    found = optimize(PoseGraph(poses, old + new, fixed, measured_scales(slam_map, ids)), is_cancelled)
+    if found is None or is_contradicted(found, old, len(new)):
+        return None
+    return MapCorrection(
+        {id: (rigid_part(pose), float(scale_of(pose))) for id, pose in found.poses.items()}, tuple(new), joined
+    )
+
+
+def is_contradicted(found: OptimizedGraph, old: Sequence[Edge], new: int) -> bool:
+    """Return True if the last ``new`` edges of an optimised graph do not fit the others."""
+    return bool(
+        np.median(found.edge_errors[len(old) :]) > _MAX_LOOP_ERROR
+        or np.mean(
+            [error for error, edge in zip(found.edge_errors, old, strict=False) if edge.kind is not EdgeKind.LOOP]
+        )
+        > _MAX_MEAN_ERROR
+    )
+
+
+def measured_scales(slam_map: SlamMap, ids: set[int]) -> dict[int, tuple[float, float]]:
+    """Scales that a scale source measured, with their relative standard deviations, by keyframe id."""
+    if slam_map.unit is ScaleState.UP_TO_SCALE:
+        return {}
+    keyframes = (slam_map.keyframe(id) for id in ids)
+    return {k.id: (k.measured_scale, k.scale_std) for k in keyframes if np.isfinite(k.scale_std)}
+
+
+def _moved_part(poses: Mapping[int, np.ndarray], part: frozenset[int], loop: Edge) -> dict[int, np.ndarray]:
+    """Move a part of the map to where a loop puts it; returns its poses (4, 4) by id."""
+    if loop.second in part:
+        new_from_old = poses[loop.first] @ loop.first_from_second @ invert_similarity(poses[loop.second])
+    else:
+        back = invert_similarity(loop.first_from_second)
+        new_from_old = poses[loop.second] @ back @ invert_similarity(poses[loop.first])
+    return {id: new_from_old @ poses[id] for id in part}

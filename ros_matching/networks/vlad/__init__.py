@@ -1,0 +1,1 @@
+"""VLAD: one vector for an image, from the descriptors of its keypoints."""
