@@ -21,9 +21,10 @@ class StoredKeyframe:
     its odometry map, to which the measurements of its edges refer. ``keypoints_px`` (K, 2) float32 and ``descriptors``
     (K, D), float16 or uint8, are its features, ``landmark_ids`` (K,) int64 the landmark that each keypoint observes
     (``NO_LANDMARK`` for none), and ``weights`` (K,) float32 the relative inverse variances of these observations.
-    ``jpeg`` is a reduced image, empty if not kept. ``measured_scale`` is the ``scale`` that a scale source measured,
-    with the relative standard deviation ``scale_std``, infinite without a measurement. ``place_descriptor`` (P,) float32 has unit length; P is 0 until it
-    is computed. ``map_number`` is that of its odometry map: between different ones there are only loop edges.
+    ``jpeg`` is a reduced image, empty if not kept. ``place_descriptor`` (P,) float32 has unit length; P is 0 until it
+    is computed. ``measured_scale`` is the ``scale`` that a scale source measured, with the relative standard deviation
+    ``scale_std``, infinite without a measurement. ``map_number`` is that of its odometry map: between different ones
+    there are only loop edges.
     """
 
     id: int

@@ -18,9 +18,10 @@ from ros_matching.geometry.sim3 import invert_similarity, rigid_part, scale_of, 
 
 _ID_BITS = 32  # landmark ids of a local map start at a keyframe id, shifted by so many bits
 # Standard deviations of an edge: translation as a fraction of the typical depth, rotation in radians, relative scale.
-_TRANSLATION_STD = 0.005
-_ROTATION_STD = 0.002
-_SCALE_STD = 0.005
+# Larger than the noise between two keyframes: the errors of a chain are not independent, they drift.
+_TRANSLATION_STD = 0.02
+_ROTATION_STD = 0.008
+_SCALE_STD = 0.02
 _COVISIBLE = 10  # of each of them, keyframes whose common landmarks are counted
 _REMEASURED = 12  # newest keyframes whose edges follow the adjustments of the tracker
 

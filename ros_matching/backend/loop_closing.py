@@ -17,7 +17,7 @@ from ros_matching.geometry.se3 import rotation_angle_deg, transform
 from ros_matching.geometry.sim3 import rigid_part, scale_of, similarity_from
 
 _CANDIDATES = 3  # places verified for a keyframe
-_SEARCHED = 20  # places of the index, of which the best different ones are candidates
+_SEARCHED = 100  # places of the index, of which the best different ones are candidates
 _REMEMBERED = 8  # keyframes for which a verified place waits for another that agrees
 # Largest disagreement of two keyframes about the correction, at the position of the newer: distance in typical depths,
 # rotation, and relative scale.
@@ -25,9 +25,13 @@ _AGREE_DISTANCE = 0.15
 _AGREE_DEG = 4.0
 _AGREE_SCALE = 0.12
 _MIN_COVERAGE = 0.04
+# A place is a return if the way there, by distance in typical depths plus rotation in radians, is longer than the
+# direct one by this factor and length. Others are neighbours on the way: there the odometry is more accurate.
+_RETURN_FACTOR = 3.0
+_RETURN_LENGTH = 1.0
 # The landmarks of two verified views do not average out all errors: smallest standard deviations of a loop, translation
 # in typical depths, rotation in radians, and scale.
-_LOOP_STDS = 0.01, 0.005, 0.01
+_LOOP_STDS = 0.02, 0.008, 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +54,14 @@ class LoopDetector:
         self._verifier = verifier
         self._config = config
         self._waiting: deque[VerifiedPlace] = deque(maxlen=_REMEMBERED)
-
-    def reset(self) -> None:
-        """Forget the verified places that wait for others."""
-        self._waiting.clear()
+        self._travelled: dict[int, float] = {}  # way to each keyframe in its odometry map
 
     def detect(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> Loop | None:
         """Return the loop that a new keyframe closes; ``None`` if there is none yet.
 
         ``local_ids`` are keyframes of the local map, which the tracker connects itself.
         """
+        self._travel(slam_map, id)
         self._waiting = deque(
             (w for w in self._waiting if w.keyframe in slam_map and w.place in slam_map), maxlen=_REMEMBERED
         )
@@ -82,7 +84,7 @@ class LoopDetector:
         excluded = set(local_ids) | {other for other, _ in slam_map.covisible(id)} | {id}
         found: list[int] = []
         for other, _ in self._index.search(keyframe.place_descriptor, _SEARCHED, excluded):
-            if other not in slam_map:
+            if other not in slam_map or not self._is_return(slam_map, id, other):
                 continue
             near = {near for near, _ in slam_map.covisible(other)}
             if not near.intersection(found):
@@ -90,6 +92,22 @@ class LoopDetector:
             if len(found) == _CANDIDATES:
                 break
         return found
+
+    def _travel(self, slam_map: SlamMap, id: int) -> None:
+        """Add up the way to a new keyframe."""
+        keyframe = slam_map.keyframe(id)
+        before = max((other for other in self._travelled if other < id and other in slam_map), default=None)
+        if before is None or slam_map.keyframe(before).map_number != keyframe.map_number:
+            self._travelled[id] = 0.0
+            return
+        self._travelled[id] = self._travelled[before] + _way(slam_map, before, id)
+
+    def _is_return(self, slam_map: SlamMap, id: int, place: int) -> bool:
+        """Return True if the camera went a longer way from a place to a keyframe than the direct one."""
+        if slam_map.keyframe(place).map_number != slam_map.keyframe(id).map_number or place not in self._travelled:
+            return True
+        travelled = self._travelled[id] - self._travelled[place]
+        return travelled > _RETURN_FACTOR * _way(slam_map, place, id) + _RETURN_LENGTH
 
     def _is_strong(self, found: VerifiedPlace) -> bool:
         return found.inliers >= self._config.loop_inliers and found.coverage >= _MIN_COVERAGE
@@ -115,7 +133,7 @@ class LoopDetector:
 
 
 def correction_by(slam_map: SlamMap, found: VerifiedPlace) -> np.ndarray:
-    """The similarity (4, 4) of the map, new from old, that moves the keyframe of a verified place to where it belongs."""
+    """The similarity (4, 4) of the map, new from old, that moves the keyframe of a verified place there."""
     place, keyframe = slam_map.keyframe(found.place), slam_map.keyframe(found.keyframe)
     return place.map_from_camera @ found.place_from_keyframe @ keyframe.camera_from_map
 
@@ -169,6 +187,13 @@ def _nearest_view(slam_map: SlamMap, place: int, map_from_camera: np.ndarray) ->
         return float(np.linalg.norm(other[:3, 3] - pose[:3, 3]) / depth + np.radians(angle))
 
     return min([place, *(id for id, _ in slam_map.covisible(place, 10))], key=difference)
+
+
+def _way(slam_map: SlamMap, first: int, second: int) -> float:
+    """Distance between two keyframes in typical depths of the second, plus their rotation in radians."""
+    pose0, pose1 = slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera
+    distance = np.linalg.norm(pose0[:3, 3] - pose1[:3, 3]) / typical_depth(slam_map, second)
+    return float(distance + np.radians(rotation_angle_deg(pose0[:3, :3].T @ pose1[:3, :3])))
 
 
 def fused_landmarks(slam_map: SlamMap, found: VerifiedPlace) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,11 @@ from ros_matching.backend.pose_graph import OptimizedGraph, PoseGraph, optimize
 from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.sim3 import invert_similarity, rigid_part, scale_of
 
-# A loop is false if the optimised graph contradicts it: its squared error, or the mean one of all edges, for 7 degrees
-# of freedom, is larger.
-_MAX_LOOP_ERROR = 200.0
-_MAX_MEAN_ERROR = 40.0
+_LOG = logging.getLogger(__name__)
+
+# A loop is false if it increases the squared errors of the graph by more: the odometry would have drifted much more
+# than its edges allow.
+_MAX_INCREASE = 150.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +52,21 @@ def correct_by_loops(
     old = [edge for edge in slam_map.edges if edge.first in ids]
     new = [edge for edge in loops if edge.first in ids and edge.second in ids]
     fixed = frozenset({min(min(part) for part in parts)})
-    found = optimize(PoseGraph(poses, old + new, fixed, measured_scales(slam_map, ids)), is_cancelled)
-    if found is None or is_contradicted(found, old, len(new)):
+    robust = frozenset(number for number, edge in enumerate(old) if edge.kind is EdgeKind.LOOP)
+    found = optimize(PoseGraph(poses, old + new, robust, fixed, measured_scales(slam_map, ids)), is_cancelled)
+    if found is not None:
+        _LOG.debug("loop %d to %d: errors %s", second, first, np.round(found.edge_errors[len(old) :], 1))
+    if found is None or is_contradicted(found, len(new)):
         return None
     return MapCorrection(
         {id: (rigid_part(pose), float(scale_of(pose))) for id, pose in found.poses.items()}, tuple(new), joined
     )
 
 
-def is_contradicted(found: OptimizedGraph, old: Sequence[Edge], new: int) -> bool:
+def is_contradicted(found: OptimizedGraph, new: int) -> bool:
     """Return True if the last ``new`` edges of an optimised graph do not fit the others."""
-    return bool(
-        np.median(found.edge_errors[len(old) :]) > _MAX_LOOP_ERROR
-        or np.mean(
-            [error for error, edge in zip(found.edge_errors, old, strict=False) if edge.kind is not EdgeKind.LOOP]
-        )
-        > _MAX_MEAN_ERROR
-    )
+    increase = found.edge_errors.sum() - found.initial_errors[:-new].sum()
+    return bool(increase > _MAX_INCREASE)
 
 
 def measured_scales(slam_map: SlamMap, ids: set[int]) -> dict[int, tuple[float, float]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
+from ros_matching.atlas.stored_keyframes import Edge
 from ros_matching.errors import MissingDependencyError
 from ros_matching.geometry.se3 import pose_from
 from ros_matching.geometry.sim3 import scale_of
@@ -22,8 +22,8 @@ _CONVERGED = 1e-5  # relative decrease of the error below which the optimisation
 _GAUGE_STD = 1e-6  # of a fixed keyframe
 _FREE_STD = 1e4  # of what a measurement of the scale alone leaves free
 _MIN_STD = 1e-7  # of an edge, for a covariance without full rank
-# Standard deviations from which the error of a loop counts less (Cauchy): a false loop must not bend the map.
-_LOOP_CAUCHY = 3.0
+# Standard deviations from which the error of a robust edge counts less (Cauchy)
+_CAUCHY = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,41 +31,41 @@ class PoseGraph:
     """Keyframes and the constraints between them.
 
     ``poses`` are the similarities ``map_from_local`` (4, 4) by id, those with which the optimisation starts. ``fixed``
-    stay; each connected part needs one. ``scales`` are measured scales of keyframes with their relative standard
+    stay; each connected part needs one. The error of the edges in ``robust``, by position, has a robust loss.
+    ``scales`` are measured scales of keyframes with their relative standard
     deviations, by id.
     """
 
     poses: Mapping[int, np.ndarray]
     edges: list[Edge]
+    robust: frozenset[int]
     fixed: frozenset[int]
     scales: Mapping[int, tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
 class OptimizedGraph:
-    """Optimised ``map_from_local`` (4, 4) by id, and the squared Mahalanobis error of each edge, in their order.
+    """Optimised ``map_from_local`` (4, 4) by id.
 
-    Before the optimisation the sum of half of them, with the robust loss, is ``initial_error``, after it
-    ``final_error``.
+    ``initial_errors`` and ``edge_errors`` (E,) are the squared Mahalanobis errors of the edges before and after.
     """
 
     poses: dict[int, np.ndarray]
+    initial_errors: np.ndarray
     edge_errors: np.ndarray
-    initial_error: float
-    final_error: float
     iterations: int
 
 
 def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False) -> OptimizedGraph | None:
     """Minimise the weighted squared errors of all edges by Levenberg-Marquardt; ``None`` if cancelled.
 
-    Loops have a robust loss. Raises ``MissingDependencyError`` without GTSAM.
+    Raises ``MissingDependencyError`` without GTSAM.
     """
     gtsam = require_gtsam()
     factors, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
     for id, pose in graph.poses.items():
         values.insert(id, _similarity3(gtsam, pose))
-    measured = [_edge_factor(gtsam, edge) for edge in graph.edges]
+    measured = [_edge_factor(gtsam, edge, number in graph.robust) for number, edge in enumerate(graph.edges)]
     for factor in measured:
         factors.add(factor)
     for id in graph.fixed:
@@ -74,7 +74,7 @@ def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False)
         scaled = _with_scale(graph.poses[id], scale)
         factors.add(_prior(gtsam, id, scaled, np.append(np.full(6, _FREE_STD), max(std, _MIN_STD))))
     optimizer = gtsam.LevenbergMarquardtOptimizer(factors, values, gtsam.LevenbergMarquardtParams())
-    error = initial = optimizer.error()
+    error = optimizer.error()
     iterations = 0
     while iterations < _ITERATIONS:
         if is_cancelled():
@@ -87,9 +87,8 @@ def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False)
     found = optimizer.values()
     return OptimizedGraph(
         {id: _matrix(found.atSimilarity3(id)) for id in graph.poses},
+        np.array([_squared_error(factor, values) for factor in measured]),
         np.array([_squared_error(factor, found) for factor in measured]),
-        initial,
-        error,
         iterations,
     )
 
@@ -106,10 +105,10 @@ def require_gtsam() -> ModuleType:
     return gtsam
 
 
-def _edge_factor(gtsam: ModuleType, edge: Edge) -> gtsam.BetweenFactorSimilarity3:
+def _edge_factor(gtsam: ModuleType, edge: Edge, is_robust: bool) -> gtsam.BetweenFactorSimilarity3:
     noise = gtsam.noiseModel.Gaussian.Covariance(_tangent_covariance(edge))
-    if edge.kind is EdgeKind.LOOP:
-        loss = gtsam.noiseModel.mEstimator.Cauchy.Create(_LOOP_CAUCHY)
+    if is_robust:
+        loss = gtsam.noiseModel.mEstimator.Cauchy.Create(_CAUCHY)
         noise = gtsam.noiseModel.Robust.Create(loss, noise)
     return gtsam.BetweenFactorSimilarity3(edge.first, edge.second, _similarity3(gtsam, edge.first_from_second), noise)
 

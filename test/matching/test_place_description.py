@@ -22,7 +22,7 @@ def network() -> Vlad:
     network = Vlad(4, 6, 8)
     state = {"centers": unit(rng, 4, 6), "mean": 0.1 * unit(rng, 1)[0], "components": torch.eye(8)[:6]}
     network.load_state_dict(state)
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def test_the_sums_are_those_of_differences_to_the_nearest_centres(network):
