@@ -148,6 +148,11 @@ class Slam:
         self._odometry.close()
         self._scheduler.close()
 
+    @property
+    def map_from_odom(self) -> np.ndarray | None:
+        """The similarity (4, 4) of the map from the odometry's world; ``None`` if the place in the map is unknown."""
+        return self._map_from_odom
+
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """Return the adjusted ``world_from_camera`` of the keyframes in the odometry's active map, by its ids."""
         return self._odometry.keyframe_poses()

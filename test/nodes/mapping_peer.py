@@ -22,6 +22,7 @@ from ros_matching.datatypes import DepthMap, Frame, Keyframe, PointCloud, ScaleS
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
 from ros_matching.mapping import MappingConfig, MappingCounts, MappingResult, MappingStatus
 from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.conversions import header_to_msg
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL, IDENTITY
 from ros_matching.nodes.mapping.mapping_node import MappingNode
@@ -78,6 +79,7 @@ class KnownMapper:
         self.device, self.config, self.options = device, config, options
         self.keyframes: dict[int, Keyframe] = {}
         self.poses: dict[int, np.ndarray] = {}
+        self.scales: dict[int, float] = {}
         self.seen: list[int] = []
         self.clears = 0
         self.finished = 0
@@ -107,8 +109,9 @@ class KnownMapper:
             stage_ms={"depth": 3.0},
         )
 
-    def move(self, poses: Mapping[int, np.ndarray]) -> None:
+    def move(self, poses: Mapping[int, np.ndarray], scales: Mapping[int, float]) -> None:
         self.poses |= {id: pose for id, pose in poses.items() if id in self.poses}
+        self.scales |= scales
 
     def finish(self) -> list[MappingResult]:
         self.finished += 1
@@ -123,7 +126,7 @@ class KnownMapper:
         self.poses.clear()
 
     def _cloud(self, ids: list[int]) -> PointCloud:
-        points = [transform(self.poses[id], camera_points(id)) for id in ids]
+        points = [transform(self.poses[id], self.scales.get(id, 1.0) * camera_points(id)) for id in ids]
         points = np.concatenate(points) if points else np.zeros((0, 3))
         return PointCloud(points, np.full((len(points), 3), (10, 20, 30), np.uint8), np.full(len(points), 0.75))
 
@@ -136,10 +139,11 @@ class MappingPeer(Peer):
         super().__init__(context, "mapping_node", topics, {"map_cloud": LATCHED})
         self.keyframes = self.create_publisher(KeyframeMsg, "keyframe", 100)
         self.paths = self.create_publisher(Path, "keyframe_path", 100)
+        self.corrections = self.create_publisher(KeyframeCorrections, "keyframe_corrections", 100)
 
     def settle(self) -> None:
         """Wait until mapping_node and this node have found each other."""
-        self.wait_until_matched(self.keyframes, self.paths)
+        self.wait_until_matched(self.keyframes, self.paths, self.corrections)
 
     def correct(self, frame_id: str = "odom", **poses: np.ndarray) -> None:
         """Publish corrected poses of keyframes, by ``k`` and their number."""

@@ -16,12 +16,14 @@ from rclpy.subscription import Subscription
 
 from ros_matching.datatypes import Keyframe
 from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.endpoints import incompatibility_events
 from ros_matching.nodes.common.problems import Problem, ProblemLog
 from ros_matching.nodes.mapping.outputs import FrameNames
 
 _TOPIC = "keyframe"
 _PATH_TOPIC = "keyframe_path"
+_CORRECTIONS_TOPIC = "keyframe_corrections"  # with SLAM
 _MOST_MISSING = 10_000  # largest gap of ids; a larger one is an odd message
 
 
@@ -34,12 +36,13 @@ class KeyframeInput:
         queue_length: int,
         problems: ProblemLog,
         on_keyframe: Callable[[KeyframeMsg], None],
-        on_path: Callable[[Path], None],
+        on_corrections: Callable[[Path | KeyframeCorrections], None],
     ) -> None:
         self._node = node
         self._problems = problems
         self._queue_length = queue_length
-        self._path = self._subscribe(Path, _PATH_TOPIC, on_path)
+        self._path = self._subscribe(Path, _PATH_TOPIC, on_corrections)
+        self._corrections = self._subscribe(KeyframeCorrections, _CORRECTIONS_TOPIC, on_corrections)
         self._keyframes = self._subscribe(KeyframeMsg, _TOPIC, on_keyframe)
 
     @property
@@ -49,7 +52,7 @@ class KeyframeInput:
 
     def destroy(self) -> None:
         """Remove the subscriptions from the node."""
-        for subscription in (self._keyframes, self._path):
+        for subscription in (self._keyframes, self._path, self._corrections):
             self._node.destroy_subscription(subscription)
 
     def watch(self) -> None:
@@ -84,10 +87,11 @@ class KeyframeInput:
 
 @dataclass(frozen=True)
 class OrderedKeyframe:
-    """A keyframe with the names of its frames."""
+    """A keyframe with the names of its frames, and the scale of its lengths in the map of SLAM; 0 without."""
 
     keyframe: Keyframe
     frames: FrameNames
+    map_scale: float = 0.0
 
 
 @dataclass(frozen=True)

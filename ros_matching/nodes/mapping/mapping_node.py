@@ -24,6 +24,7 @@ from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.diagnostics import NodeReport
 from ros_matching.nodes.common.endpoints import create_service
 from ros_matching.nodes.common.executable import run_node
@@ -187,9 +188,9 @@ class MappingNode(ManagedNode):
         if worker is not None:
             self._statistics.count_arrival(worker.submit(ReceivedKeyframe(msg, time.perf_counter())))
 
-    def _on_corrections(self, path: PathMsg) -> None:
+    def _on_corrections(self, msg: PathMsg | KeyframeCorrections) -> None:
         try:
-            self._corrections.receive(path)
+            self._corrections.receive(msg)
         except NodeError as error:
             self._problems.report(Problem.KEYFRAME, f"the corrected poses of keyframes cannot be used: {error}")
 

@@ -34,6 +34,8 @@ def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
     width, height = image_size_from_msg(msg.image)
     if (width, height) != (camera.width, camera.height):
         raise NodeError(f"its image is {width}x{height}, its camera_info describes {camera.width}x{camera.height}")
+    if not (np.isfinite(msg.map_scale) and msg.map_scale >= 0):
+        raise NodeError(f"its map_scale must be a positive number, or 0 without a map, got {msg.map_scale}")
     sparse = _sparse_points(msg, most=camera.width * camera.height)
     try:
         return Keyframe(

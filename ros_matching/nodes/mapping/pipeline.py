@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from ros_matching.datatypes import Keyframe, PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingResult, MappingStatus
 from ros_matching.msg import Keyframe as KeyframeMsg
+from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.conversions import pose_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.common.problems import Problem, ProblemLog
 from ros_matching.nodes.mapping.keyframe_input import KeyframeOrder, OrderedKeyframe
@@ -23,8 +24,16 @@ from ros_matching.nodes.mapping.messages import keyframe_from_msg
 from ros_matching.nodes.mapping.outputs import FrameNames, MappingOutputs
 from ros_matching.nodes.mapping.statistics import MappingStatistics
 
-_MOST_WAITING = 1000
-_MOST_CORRECTED = 1000
+_MOST_WAITING = 100_000
+_MOST_CORRECTED = 100_000
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A corrected pose ``world_from_camera`` (4, 4); ``scale`` is that of its lengths in the map of SLAM, or 0."""
+
+    pose: np.ndarray
+    scale: float = 0.0
 
 
 class PoseCorrections:
@@ -33,25 +42,33 @@ class PoseCorrections:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fixed_frame = ""
-        self._waiting: dict[int, np.ndarray] = {}
+        self._waiting: dict[int, Correction] = {}
 
-    def receive(self, path: Path) -> None:
-        """Store the newest poses of a ``keyframe_path`` message; ``NodeError`` for an invalid pose."""
-        newest = path.poses[-_MOST_WAITING:]
-        poses = {stamp_ns_from_msg(pose.header.stamp): pose_from_msg(pose.pose) for pose in newest}
+    def receive(self, msg: Path | KeyframeCorrections) -> None:
+        """Store the newest poses of a message; ``NodeError`` for an invalid pose or scale."""
+        scales = [0.0] * len(msg.poses) if isinstance(msg, Path) else list(msg.scales)
+        if len(scales) != len(msg.poses):
+            raise NodeError(f"{len(msg.poses)} poses need as many scales, got {len(scales)}")
+        if not isinstance(msg, Path) and not all(0 < scale < np.inf for scale in scales):
+            raise NodeError("the scales must be positive numbers")
+        corrections = {
+            stamp_ns_from_msg(pose.header.stamp): Correction(pose_from_msg(pose.pose), scale)
+            for pose, scale in zip(msg.poses[-_MOST_WAITING:], scales[-_MOST_WAITING:], strict=True)
+        }
         with self._lock:
-            if path.header.frame_id != self._fixed_frame:
-                self._fixed_frame, self._waiting = path.header.frame_id, {}
-            self._waiting |= poses
+            if msg.header.frame_id != self._fixed_frame:
+                self._fixed_frame, self._waiting = msg.header.frame_id, {}
+            self._waiting |= corrections
             for stamp_ns in list(self._waiting)[:-_MOST_WAITING]:  # of keyframes that never came
                 del self._waiting[stamp_ns]
 
-    def take(self, stamps_ns: Iterable[int], fixed_frame: str) -> dict[int, np.ndarray]:
-        """The corrected poses ``world_from_camera`` (4, 4) of those keyframes that have one."""
+    def take(self, stamps_ns: Collection[int], fixed_frame: str) -> dict[int, Correction]:
+        """The corrections of those keyframes that have one."""
         with self._lock:
             if fixed_frame != self._fixed_frame:
                 return {}
-            return {stamp_ns: self._waiting.pop(stamp_ns) for stamp_ns in stamps_ns if stamp_ns in self._waiting}
+            wanted = [stamp_ns for stamp_ns in self._waiting if stamp_ns in stamps_ns]
+            return {stamp_ns: self._waiting.pop(stamp_ns) for stamp_ns in wanted}
 
     def clear(self) -> None:
         """Remove all poses: another run may repeat the stamps."""
@@ -65,8 +82,8 @@ class Mapper(Protocol):
     def add(self, keyframe: Keyframe) -> MappingResult:
         """Add the next keyframe."""
 
-    def move(self, poses: Mapping[int, np.ndarray]) -> None:
-        """Correct poses of keyframes."""
+    def move(self, poses: Mapping[int, np.ndarray], scales: Mapping[int, float]) -> None:
+        """Correct poses of keyframes, and rescale their lengths."""
 
     def finish(self) -> list[MappingResult]:
         """Map the waiting keyframes."""
@@ -107,7 +124,8 @@ class MappingPipeline:
         self._last: Keyframe | None = None
         self._frames: FrameNames | None = None
         self._order = KeyframeOrder()
-        self._ids: dict[int, int] = {}  # ids of keyframes that may still be corrected, by stamp
+        # id and scale of the keyframes that may still be corrected, by stamp
+        self._known: dict[int, tuple[int, float]] = {}
 
     def process(self, received: ReceivedKeyframe) -> None:
         """Map one keyframe, or those that are in order now, and publish the results."""
@@ -121,7 +139,7 @@ class MappingPipeline:
             return
         frames = FrameNames(received.msg.header.frame_id, received.msg.image.header.frame_id)
         # Check the order
-        ordered = self._order.take(OrderedKeyframe(keyframe, frames))
+        ordered = self._order.take(OrderedKeyframe(keyframe, frames, received.msg.map_scale))
         if ordered.refused is not None:
             parts.statistics.count_refused()
             parts.problems.report(
@@ -139,7 +157,9 @@ class MappingPipeline:
             self._take(result)
 
     def publish_map(self) -> None:
-        """Publish the whole map if it has changed."""
+        """Apply the corrections that wait, and publish the whole map if it has changed."""
+        if self._last is not None:
+            self._run_mapper(self._correct)
         if self._last is not None:
             self._parts.outputs.publish_map(self._parts.mapper.cloud, self._last.frame.stamp_ns, self._frames)
 
@@ -164,7 +184,7 @@ class MappingPipeline:
     def _clear_map(self, why: str) -> None:
         self._parts.mapper.clear()
         self._parts.corrections.clear()
-        self._ids = {}
+        self._known = {}
         self._last = None
         self._parts.outputs.mark_map_changed()
         self._parts.statistics.count_restart()
@@ -176,22 +196,36 @@ class MappingPipeline:
         if self._last is not None:
             parts.statistics.count_missed(max(0, item.keyframe.id - self._last.id - 1))
         self._last, self._frames = item.keyframe, item.frames
-        for result in self._run_mapper(lambda: self._add(item.keyframe)):
+        for result in self._run_mapper(lambda: self._add(item)):
             self._take(result)
             parts.statistics.count_latency((time.perf_counter() - received_s) * 1e3, dict(result.stage_ms))
 
-    def _add(self, keyframe: Keyframe) -> list[MappingResult]:
-        """Map a keyframe at its corrected pose, and move earlier keyframes to theirs."""
-        stamp_ns = keyframe.frame.stamp_ns
-        self._ids[stamp_ns] = keyframe.id
-        if len(self._ids) > _MOST_CORRECTED:
-            del self._ids[next(iter(self._ids))]
-        poses = self._parts.corrections.take(self._ids, self._frames.fixed)
-        keyframe = replace(keyframe, world_from_camera=poses.pop(stamp_ns, keyframe.world_from_camera))
-        if poses:
-            self._parts.mapper.move({self._ids[stamp_ns]: pose for stamp_ns, pose in poses.items()})
-            self._parts.outputs.mark_map_changed()
+    def _add(self, item: OrderedKeyframe) -> list[MappingResult]:
+        """Map a keyframe at its corrected pose, after earlier keyframes have moved to theirs."""
+        stamp_ns = item.keyframe.frame.stamp_ns
+        self._known[stamp_ns] = item.keyframe.id, item.map_scale
+        if len(self._known) > _MOST_CORRECTED:
+            del self._known[next(iter(self._known))]
+        own = self._parts.corrections.take([stamp_ns], self._frames.fixed).get(stamp_ns)
+        self._correct()
+        keyframe = item.keyframe
+        if own is not None:
+            factor = _factor(own, item.map_scale)
+            keyframe = replace(keyframe, world_from_camera=own.pose, sparse_depths=factor * keyframe.sparse_depths)
+            self._known[stamp_ns] = keyframe.id, own.scale or item.map_scale
         return [self._parts.mapper.add(keyframe)]
+
+    def _correct(self) -> list[MappingResult]:
+        """Move and rescale the keyframes whose corrections wait."""
+        corrections = self._parts.corrections.take(self._known, self._frames.fixed)
+        if corrections:
+            known = {stamp_ns: self._known[stamp_ns] for stamp_ns in corrections}
+            self._parts.mapper.move(
+                {id: corrections[stamp_ns].pose for stamp_ns, (id, _) in known.items()},
+                {id: _factor(corrections[stamp_ns], scale) for stamp_ns, (id, scale) in known.items()},
+            )
+            self._parts.outputs.mark_map_changed()
+        return []
 
     def _run_mapper(self, work: Callable[[], list[MappingResult]]) -> list[MappingResult]:
         """Run the mapper. After a failure its state is undefined, so it is restarted."""
@@ -214,3 +248,8 @@ class MappingPipeline:
         elif result.status is MappingStatus.MAPPED:
             self._parts.problems.clear(Problem.KEYFRAME)
             self._parts.outputs.publish(result, self._frames)
+
+
+def _factor(correction: Correction, added_scale: float) -> float:
+    """Factor on the lengths of a keyframe since it was added with a scale; 1 without SLAM."""
+    return correction.scale / added_scale if correction.scale and added_scale else 1.0

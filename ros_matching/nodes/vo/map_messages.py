@@ -5,7 +5,8 @@ The frame ``map`` is that of the robot at the first keyframe of the map, as ``od
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from geometry_msgs.msg import Point, PoseStamped, TransformStamped
@@ -16,7 +17,10 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
-from ros_matching.geometry.se3 import invert, transform
+from ros_matching.datatypes import Keyframe
+from ros_matching.geometry.se3 import invert, orthonormalized, transform
+from ros_matching.geometry.sim3 import rigid_part, scale_of
+from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.conversions import field_array, pose_to_msg, stamp_to_msg, transform_to_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics
 
@@ -40,6 +44,27 @@ def map_transform(
     base_from_camera = extrinsics.base_from_camera
     moved = base_from_camera @ map_from_odom @ invert(base_from_camera)
     return TransformStamped(header=header, child_frame_id=odom_frame, transform=transform_to_msg(moved))
+
+
+def keyframe_in_map(keyframe: Keyframe, map_from_odom: np.ndarray) -> tuple[Keyframe, float]:
+    """Return a keyframe of the odometry in the map, by the similarity (4, 4), and the scale of its lengths there."""
+    similarity = map_from_odom @ keyframe.world_from_camera
+    scale = float(scale_of(similarity))
+    pose = orthonormalized(rigid_part(similarity))
+    return replace(keyframe, world_from_camera=pose, sparse_depths=scale * keyframe.sparse_depths), scale
+
+
+def corrections_to_msg(
+    corrections: Iterable[tuple[int, np.ndarray, float]], extrinsics: Extrinsics, header: Header
+) -> KeyframeCorrections:
+    """Return corrected keyframes: stamps in nanoseconds, ``map_from_camera`` (4, 4), scales."""
+    msg = KeyframeCorrections(header=header)
+    for stamp_ns, pose, scale in corrections:
+        stamped = PoseStamped(header=Header(stamp=stamp_to_msg(stamp_ns), frame_id=header.frame_id))
+        stamped.pose = pose_to_msg(extrinsics.odom_from_camera(pose))
+        msg.poses.append(stamped)
+        msg.scales.append(scale)
+    return msg
 
 
 def map_path(slam_map: SlamMap, extrinsics: Extrinsics, header: Header) -> Path:

@@ -101,8 +101,10 @@ def odometry_transform(odometry: Odometry) -> TransformStamped:
     return msg
 
 
-def keyframe_to_msg(keyframe: Keyframe, extrinsics: Extrinsics, odom_frame: str, camera_frame: str) -> KeyframeMsg:
-    """Return a keyframe for mapping, with the camera pose in odom."""
+def keyframe_to_msg(
+    keyframe: Keyframe, extrinsics: Extrinsics, odom_frame: str, camera_frame: str, map_scale: float = 0.0
+) -> KeyframeMsg:
+    """Return a keyframe for mapping, with the camera pose in odom, or in the map with its ``map_scale``."""
     stamp = stamp_to_msg(keyframe.frame.stamp_ns)
     camera_header = Header(stamp=stamp, frame_id=camera_frame)
     sparse = np.column_stack([keyframe.sparse_points_px, keyframe.sparse_depths]).astype(np.float32)
@@ -115,6 +117,7 @@ def keyframe_to_msg(keyframe: Keyframe, extrinsics: Extrinsics, odom_frame: str,
         image=image_to_msg(keyframe.frame.image, camera_header),
         camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
         sparse_points=field_array(sparse, "f"),
+        map_scale=map_scale,
     )
 
 

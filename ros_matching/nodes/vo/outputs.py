@@ -42,8 +42,10 @@ class VoOutputs:
         self._relative_pose = self._create(PoseWithCovarianceStamped, "relative_pose", _SMALL)
         self._odom = self._create(Odometry, "odom", _SMALL)
         self._path = self._create(Path, "path", _LARGE)
-        self._keyframe = self._create(KeyframeMsg, "keyframe", _SMALL)
-        self._keyframe_path = self._create(Path, "keyframe_path", _SMALL)
+        # with SLAM keyframes are in the map, see MapOutputs
+        self._has_keyframes = config.mode == "odometry"
+        self._keyframe = self._create(KeyframeMsg, "keyframe", _SMALL) if self._has_keyframes else None
+        self._keyframe_path = self._create(Path, "keyframe_path", _SMALL) if self._has_keyframes else None
         self._debug_image = self._create(Image, "debug_image", _LARGE)
         # REP-105 tools use /tf in any namespace. tf2_ros, whose broadcaster is the same, is not on PyPI.
         self._tf = self._create(TFMessage, "/tf", _TF) if config.publish_tf else None
@@ -83,7 +85,7 @@ class VoOutputs:
         if result.previous_from_current is not None:
             self._relative_pose.publish(messages.relative_pose_to_msg(result, header))
         if extrinsics is not None:
-            if result.new_keyframes:
+            if result.new_keyframes and self._has_keyframes:
                 self._publish_keyframes(result.new_keyframes, keyframe_poses, header, extrinsics)
             self._publish_in_odom(result, extrinsics)
         if frame is not None:

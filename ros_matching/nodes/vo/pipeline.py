@@ -101,7 +101,7 @@ class VoPipeline:
         extrinsics = parts.extrinsics(header.frame_id)
         parts.outputs.publish(result, frame, header, extrinsics, poses)
         if parts.map_outputs is not None and frame is not None:
-            parts.map_outputs.publish(header, extrinsics)
+            parts.map_outputs.publish(result.new_keyframes, header, extrinsics)
         # Publish the status, last
         latency_ms = (time.perf_counter() - image.received_s) * 1e3
         parts.statistics.count_latency(latency_ms, result.stage_ms)

@@ -46,6 +46,11 @@ class SlamTracker:
         """Return the current poses of recent keyframes in the odometry's world, by id."""
         return self._slam.keyframe_poses()
 
+    @property
+    def map_from_odom(self) -> np.ndarray | None:
+        """The similarity (4, 4) of the map from the odometry's world; ``None`` if unknown."""
+        return None if self.last is None or self.last.map_from_odom is None else self._slam.map_from_odom
+
     def snapshot(self) -> SlamMap:
         """Return a copy of the map. Raises ``NodeError`` while there is none."""
         with self._lock:

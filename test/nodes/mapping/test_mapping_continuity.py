@@ -25,6 +25,7 @@ from ros_matching.io.point_clouds import read_cloud
 from ros_matching.nodes.common.conversions import header_to_msg
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL, IDENTITY
 from ros_matching.nodes.mapping.clouds import cloud_from_msg
+from ros_matching.nodes.vo.map_messages import corrections_to_msg
 from ros_matching.nodes.vo.messages import keyframe_path_to_msg
 
 pytestmark = pytest.mark.ros
@@ -129,6 +130,71 @@ def test_points_move_with_the_corrected_poses_of_their_keyframes(start_mapping):
     peer.wait(lambda: peer.received["map_cloud"] and peer.received["map_cloud"][-1].width == 15, "the corrected map")
     sent = cloud_from_msg(peer.received["map_cloud"][-1])
     np.testing.assert_allclose(sent.points, np.concatenate(points), atol=1e-6)
+
+
+def in_map(number: int, map_scale: float = 2.0):
+    msg = keyframe_message(number)
+    msg.header.frame_id, msg.map_scale = "map", map_scale
+    return msg
+
+
+def correct(peer, scales: dict[int, float], poses: dict[int, np.ndarray], frame_id: str = "map") -> None:
+    """Send corrections of SLAM, by the numbers of the keyframes."""
+    corrections = [(stamp_ns(number), pose, scales[number]) for number, pose in poses.items()]
+    peer.corrections.publish(corrections_to_msg(corrections, IDENTITY, header_to_msg(0, frame_id)))
+
+
+def test_points_are_moved_and_rescaled_when_a_loop_closes(start_mapping):
+    """Also when no other keyframe comes."""
+    _, mapper, peer = start_mapping(map_period_s=0.05)
+    for number in range(2):
+        peer.keyframes.publish(in_map(number))
+    peer.last("dense_cloud", count=2)
+    poses = {number: pose_from(exp_so3([0.1, 0.0, number]), np.array([number, 2.0, 3.0])) for number in range(2)}
+    correct(peer, {0: 3.0, 1: 2.0}, poses)
+    points = [
+        transform(BODY_FROM_OPTICAL @ pose, factor * camera_points(number))
+        for factor, (number, pose) in zip((1.5, 1.0), poses.items(), strict=True)
+    ]
+    close = lambda: np.allclose(  # noqa: E731
+        cloud_from_msg(peer.received["map_cloud"][-1]).points, np.concatenate(points), atol=1e-5
+    )
+    peer.wait(lambda: peer.received["map_cloud"][-1].width == 10 and close(), "the corrected map")
+    assert mapper.scales == {0: 1.5, 1: 1.0}
+
+
+def test_a_keyframe_that_was_corrected_before_it_came_is_added_at_its_place_and_scale(start_mapping):
+    node, mapper, peer = start_mapping()
+    peer.keyframes.publish(in_map(0))
+    peer.last("dense_cloud")
+    correct(peer, {1: 3.0}, {1: STEP})
+    wait_until(lambda: stamp_ns(1) in node._corrections._waiting)
+    peer.keyframes.publish(in_map(1))
+    peer.last("dense_cloud", count=2)
+    np.testing.assert_allclose(mapper.poses[1], BODY_FROM_OPTICAL @ STEP, atol=1e-6)
+    np.testing.assert_allclose(mapper.keyframes[1].sparse_depths, 1.5 * keyframe(1).sparse_depths, rtol=1e-6)
+    correct(peer, {1: 6.0}, {1: STEP})
+    peer.keyframes.publish(in_map(2))
+    wait_until(lambda: mapper.scales.get(1) == 2.0)  # since it was added
+
+
+@pytest.mark.parametrize("scales", [[], [0.0], [float("nan")], [1.0, 1.0]])
+def test_corrections_with_wrong_scales_are_reported(start_mapping, scales):
+    _, mapper, peer = start_mapping()
+    peer.keyframes.publish(in_map(0))
+    peer.last("dense_cloud")
+    msg = corrections_to_msg([(stamp_ns(0), STEP, 1.0)], IDENTITY, header_to_msg(0, "map"))
+    msg.scales = scales
+    peer.corrections.publish(msg)
+    assert "scales" in peer.diagnosis("corrected poses").message
+    assert mapper.scales == {}
+
+
+def test_a_keyframe_with_a_wrong_scale_is_refused(start_mapping):
+    _, mapper, peer = start_mapping()
+    peer.keyframes.publish(in_map(0, float("inf")))
+    assert "map_scale must be a positive number" in peer.diagnosis("map_scale").message
+    assert mapper.seen == []
 
 
 def test_invalid_corrections_are_reported_and_ignored(start_mapping):

@@ -18,14 +18,15 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
-from vo_peer import CAMERA, KnownMatcher, KnownTracker, VoPeer
+from vo_peer import CAMERA, OUTPUTS, KnownMatcher, KnownTracker, VoPeer
 
 from ros_matching.atlas.map_storage import load_map, save_map
 from ros_matching.backend.slam_back_end import EventKind, SlamEvent
 from ros_matching.errors import ConfigError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
-from ros_matching.msg import VoStatus
-from ros_matching.nodes.common.conversions import pose_from_msg, transform_from_msg
+from ros_matching.geometry.sim3 import rigid_part, similarity_from
+from ros_matching.msg import KeyframeCorrections, VoStatus
+from ros_matching.nodes.common.conversions import pose_from_msg, stamp_ns_from_msg, transform_from_msg
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL
 from ros_matching.nodes.common.spinning import spinning
 from ros_matching.nodes.mapping.clouds import cloud_from_msg
@@ -69,6 +70,10 @@ class KnownSlam:
         status = SlamStatus.TRACKING if known else SlamStatus.UNLOCALIZED
         return SlamResult(tracking, status, MAP_FROM_ODOM if known else None, events, keyframes)
 
+    @property
+    def map_from_odom(self) -> np.ndarray:
+        return similarity_from(MAP_FROM_ODOM, 2.0)
+
     def keyframe_poses(self) -> dict:
         return self.tracker.keyframe_poses()
 
@@ -91,7 +96,10 @@ def start_slam(context):
             node = VoNode(
                 load=lambda name, device: MapMatcher(), make_slam=known, context=context, parameter_overrides=overrides
             )
-            peer = VoPeer(context)
+            peer = VoPeer(context, listen_to=[topic for topic in OUTPUTS if topic != "keyframe_path"])
+            peer.create_subscription(
+                KeyframeCorrections, "keyframe_corrections", lambda msg: peer._keep("corrections", msg), 100
+            )
             for topic, kind in MAP_TOPICS.items():
                 peer.create_subscription(kind, topic, lambda msg, topic=topic: peer._keep(topic, msg), LATCHED)
             assert node.bring_up()
@@ -149,6 +157,35 @@ def test_the_map_is_published_in_the_robots_axes(start_slam):
     assert len(loop.points) == 2
     ends = {tuple(np.round([p.x, p.y, p.z], 6)) for p in loop.points}
     assert ends == {tuple(np.round(BODY_FROM_OPTICAL[:3, :3] @ keyframes[row].center, 6)) for row in (0, -1)}
+
+
+def test_keyframes_for_mapping_are_in_the_map_and_its_unit(start_slam):
+    _, (slam,), peer = start_slam()
+    for number in range(2):
+        peer.send_frame(number)
+    first, second = (peer.last("keyframe", count=2) and peer.received["keyframe"])[:2]
+    assert first.header.frame_id == second.header.frame_id == "map"
+    assert first.map_scale == pytest.approx(2.0)
+    similarity = slam.map_from_odom @ slam.tracker._pose
+    np.testing.assert_allclose(pose_from_msg(second.pose), BODY_FROM_OPTICAL @ rigid_part(similarity), atol=1e-9)
+    np.testing.assert_allclose(second.sparse_points[2::3], [4.0, 6.0])  # depths of 2 and 3 in odom
+    assert peer.count_publishers("keyframe_path") == 0  # of the odometry
+
+
+def test_corrected_keyframes_are_sent_once(start_slam):
+    _, (slam,), peer = start_slam()
+    for number in range(2):
+        peer.send_frame(number)
+    everything = peer.last("corrections")
+    assert len(everything.poses) == len(slam.slam_map)
+    assert list(everything.scales) == [keyframe.scale for keyframe in slam.slam_map.keyframes]
+    moved = slam.slam_map.ids[2]
+    slam.slam_map.correct({moved: (MAP_FROM_ODOM, 0.25)})
+    peer.send_frame(2)  # closes a loop
+    correction = peer.last("corrections", count=2)
+    assert (len(correction.poses), list(correction.scales)) == (1, [0.25])
+    np.testing.assert_allclose(pose_from_msg(correction.poses[0].pose), BODY_FROM_OPTICAL @ MAP_FROM_ODOM, atol=1e-9)
+    assert stamp_ns_from_msg(correction.poses[0].header.stamp) == slam.slam_map.keyframe(moved).stamp_ns
 
 
 def test_odometry_publishes_no_map(start_vo):
