@@ -36,6 +36,8 @@ _KEYFRAMES = {
     "map_number": ("i8", "N"),
     "map_from_camera": ("f8", "N44"),
     "scale": ("f8", "N"),
+    "measured_scale": ("f8", "N"),
+    "scale_std": ("f8", "N"),  # -1 without a measurement
     "first_keypoint": ("i8", "M"),
     "keypoints_px": ("f4", "K2"),
     "descriptors": ("f2 u1", "KD"),
@@ -153,6 +155,8 @@ def _keyframe_arrays(keyframes: Sequence[StoredKeyframe]) -> Arrays:
         "map_number": np.array([keyframe.map_number for keyframe in keyframes], np.int64),
         "map_from_camera": np.stack([keyframe.map_from_camera for keyframe in keyframes]).astype(np.float64),
         "scale": np.array([keyframe.scale for keyframe in keyframes], np.float64),
+        "measured_scale": np.array([keyframe.measured_scale for keyframe in keyframes], np.float64),
+        "scale_std": np.array([k.scale_std if np.isfinite(k.scale_std) else -1.0 for k in keyframes], np.float64),
         "first_keypoint": _firsts([len(keyframe.keypoints_px) for keyframe in keyframes]),
         "keypoints_px": np.concatenate([keyframe.keypoints_px for keyframe in keyframes]).astype(
             np.float32, copy=False
@@ -251,7 +255,8 @@ def _put_keyframes(slam_map: SlamMap, arrays: Arrays, where: str) -> None:
     for firsts, end in ((keypoints, len(arrays["keypoints_px"])), (images, len(arrays["jpeg"]))):
         is_partition = len(firsts) == len(ids) + 1 and firsts[0] == 0 and firsts[-1] == end
         _require(is_partition and bool((np.diff(firsts) >= 0).all()), where, "keypoints or images are not divided up")
-    _require(bool((ids >= 0).all() and (arrays["scale"] > 0).all()), where, "an id or a scale is not positive")
+    scales_are_positive = (arrays["scale"] > 0).all() and (arrays["measured_scale"] > 0).all()
+    _require(bool((ids >= 0).all() and scales_are_positive), where, "an id or a scale is not positive")
     _require(bool((arrays["landmark_ids"] >= NO_LANDMARK).all()), where, "a landmark id is negative")
     for row, id in enumerate(ids.tolist()):
         _require(id not in slam_map, where, f"keyframe {id} is there twice")
@@ -272,6 +277,8 @@ def _put_keyframes(slam_map: SlamMap, arrays: Arrays, where: str) -> None:
                 if arrays["has_place"][row]
                 else np.zeros(0, np.float32),
                 map_number=int(arrays["map_number"][row]),
+                measured_scale=float(arrays["measured_scale"][row]),
+                scale_std=std if (std := float(arrays["scale_std"][row])) >= 0 else float("inf"),
             )
         )
 

@@ -37,6 +37,8 @@ def made_map(
                 jpeg=rng.bytes(int(rng.integers(0, 50))),
                 place_descriptor=rng.normal(0, 1, 8).astype(np.float32) if id % 3 else np.zeros(0, np.float32),
                 map_number=id // 70,
+                measured_scale=float(rng.uniform(0.5, 2)),
+                scale_std=0.1 if id % 2 else float("inf"),
             )
         )
         slam_map.count_covisibility(id, range(max(id - 4, 0), id))
@@ -63,12 +65,8 @@ def assert_same(first: SlamMap, second: SlamMap) -> None:
     )
     assert first.ids == second.ids
     for one, other in zip(first.keyframes, second.keyframes, strict=True):
-        assert (one.stamp_ns, one.scale, one.jpeg, one.map_number) == (
-            other.stamp_ns,
-            other.scale,
-            other.jpeg,
-            other.map_number,
-        )
+        for name in ("stamp_ns", "scale", "measured_scale", "scale_std", "jpeg", "map_number"):
+            assert getattr(one, name) == getattr(other, name)
         for name in (
             "map_from_camera",
             "keypoints_px",
