@@ -15,9 +15,11 @@ from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.frame_poses import FramePoses
 from ros_matching.backend.keyframe_storage import OdometryState
+from ros_matching.backend.map_localization import LocalizationBackEnd
 from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
-from ros_matching.backend.slam_back_end import SlamBackEnd, SlamEvent, SlamUpdate
+from ros_matching.backend.slam_back_end import SlamBackEnd
 from ros_matching.backend.slam_config import SlamConfig
+from ros_matching.backend.slam_update import SlamEvent, SlamUpdate
 from ros_matching.datatypes import Frame, Keyframe, ScaleState
 from ros_matching.errors import ConfigError, TrackingError
 from ros_matching.geometry.se3 import invert, orthonormalized
@@ -43,23 +45,18 @@ class SlamStatus(enum.Enum):
 class SlamResult:
     """Outcome of ``Slam.track(frame)``.
 
-    ``tracking`` is that of the odometry. ``map_from_odom`` (4, 4) is rigid: with it ``map_from_camera`` is the pose in
-    the map. It is ``None`` while the map's place is unknown: before the first pose, and after a restart in a loaded map
-    until a place is recognised. ``events`` are what the back end found since the last frame.
+    ``tracking`` is that of the odometry. ``map_from_odom`` (4, 4) is rigid, ``map_from_camera`` (4, 4) the pose of the
+    camera in the map. Both are ``None`` while unknown: before the first pose, and in a map made before until a place is
+    recognised; then the image itself may have a pose before the odometry has one. ``events`` are what the back end
+    found since the last frame.
     """
 
     tracking: TrackingResult
     status: SlamStatus
     map_from_odom: np.ndarray | None = None
+    map_from_camera: np.ndarray | None = None
     events: tuple[SlamEvent, ...] = ()
     keyframes: int = 0  # in the map
-
-    @property
-    def map_from_camera(self) -> np.ndarray | None:
-        """The pose (4, 4) of the camera in the map; ``None`` if unknown."""
-        if self.map_from_odom is None or self.tracking.world_from_camera is None:
-            return None
-        return self.map_from_odom @ self.tracking.world_from_camera
 
 
 class Slam:
@@ -84,21 +81,33 @@ class Slam:
     ) -> None:
         if mode not in MODES:
             raise ConfigError(f"the mode of Slam must be one of {', '.join(MODES)}, got {mode!r}")
-        if mode == "localization":
-            raise ConfigError("localization in a saved map is not available yet; use the mode slam")
+        if mode == "localization" and (slam_map is None or not len(slam_map)):
+            raise ConfigError("the mode localization needs a map with keyframes; give slam_map, or use the mode slam")
         self._config = slam_config or SlamConfig()
         self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded)
         self._scheduler = ThreadScheduler() if threaded else InlineScheduler()
-        self._back_end = SlamBackEnd(matcher, self._config, slam_map)
+        self._back_end: SlamBackEnd | LocalizationBackEnd
+        if mode == "localization":
+            self._back_end = LocalizationBackEnd(matcher, self._config, slam_map)
+        else:
+            self._back_end = SlamBackEnd(matcher, self._config, slam_map)
+        self._is_localization = mode == "localization"
         self._start()
 
     def _start(self) -> None:
         self._frames = FramePoses()
+        self._localized: list[tuple[int, np.ndarray]] = []  # of the mode localization, as they were
         self._maps: dict[int, np.ndarray] = {}  # map_from_odom similarities by odometry map
         self._is_due = False
         self._map_number = 0
         self._first_id, self._first_number = self._back_end.next_ids
         self._events: list[SlamEvent] = []
+        # In a map made before, the place of the odometry is not known at first
+        self._starts_in_map = self._back_end.keyframes > 0
+        self._placed: frozenset[int] = frozenset()
+        self._frame_pose: tuple[int, np.ndarray] | None = None  # stamp and map_from_camera of a localised image
+        self._guessed: frozenset[int] = frozenset()  # odometry maps placed by single images
+        self._asked: dict[int, tuple[int, np.ndarray | None]] = {}
         self._last_pose: np.ndarray | None = None
         self._scale, self._scale_std = ScaleState.UP_TO_SCALE, float("inf")
 
@@ -127,12 +136,13 @@ class Slam:
         self._follow_map(result)
         self._follow_scale(result)
         self._keep(result)
-        # Hand new keyframes to the back end
+        # Hand new keyframes to the back end; without a known place, localise the image itself
         self._is_due |= bool(result.new_keyframes)
         self._submit()
+        if not self._is_placed and self._starts_in_map:
+            self._submit_frame(result)
         # Report
-        events, self._events = tuple(self._events), []
-        return SlamResult(result, self._status(result), self._rigid(result), events, self._back_end.keyframes)
+        return self._reported(result)
 
     def finish(self) -> tuple[Keyframe, ...]:
         """Wait for the keyframes that are being mapped and stored; return those of the odometry."""
@@ -160,16 +170,53 @@ class Slam:
     def trajectory(self) -> list[tuple[int, np.ndarray]]:
         """Return stamps in nanoseconds and corrected poses ``map_from_camera`` (4, 4) of the tracked frames.
 
-        The pose of a frame is that of its keyframe times its relative pose. Call ``finish`` before.
+        The pose of a frame is that of its keyframe times its relative pose; in the mode localization that of its time.
+        Frames whose place in a loaded map is unknown are left out. Call ``finish`` before.
         """
         if not self._config.keep_trajectory:
             raise TrackingError("the trajectory was not kept; set keep_trajectory of SlamConfig to true")
         slam_map = self._back_end.slam_map
-        return [] if slam_map is None else self._frames.in_map(slam_map)
+        if self._is_localization or slam_map is None:
+            return list(self._localized)
+        return self._frames.in_map(slam_map, self._placed if self._starts_in_map else None)
 
     @property
     def _map_from_odom(self) -> np.ndarray | None:
         return self._maps.get(self._map_number)
+
+    @property
+    def _is_placed(self) -> bool:
+        return self._map_number in self._placed
+
+    def _submit_frame(self, result: TrackingResult) -> None:
+        """Localise the image of this frame if the back end is idle."""
+        features = self._odometry.features
+        if features is None or not self._scheduler.is_idle:
+            return
+        self._asked = {result.stamp_ns: (self._map_number, result.world_from_camera)}
+        self._scheduler.submit(lambda: self._back_end.localize_frame(features, result.stamp_ns))
+        if self._scheduler.runs_in_frame:
+            self._apply(self._scheduler.take())
+
+    def _reported(self, result: TrackingResult) -> SlamResult:
+        """Make the result of a frame."""
+        events, self._events = tuple(self._events), []
+        map_from_odom, is_guess = self._rigid(result), not self._is_placed
+        map_from_camera = None
+        if map_from_odom is not None and result.world_from_camera is not None:
+            map_from_camera = map_from_odom @ result.world_from_camera
+        if is_guess and self._frame_pose is not None and self._frame_pose[0] == result.stamp_ns:
+            map_from_camera, is_guess = self._frame_pose[1], False
+        status = SlamStatus.TRACKING
+        if map_from_camera is None or is_guess:
+            status = {
+                TrackingStatus.INITIALIZING: SlamStatus.INITIALIZING,
+                TrackingStatus.LOST: SlamStatus.LOST,
+                TrackingStatus.TRACKING: SlamStatus.UNLOCALIZED,
+            }[result.status]
+        if status is SlamStatus.TRACKING and self._is_localization and self._config.keep_trajectory:
+            self._localized.append((result.stamp_ns, map_from_camera))
+        return SlamResult(result, status, map_from_odom, map_from_camera, events, self._back_end.keyframes)
 
     def _follow_map(self, result: TrackingResult) -> None:
         """Follow the odometry into another map; a new one starts at the place that the odometry guesses."""
@@ -178,6 +225,8 @@ class Slam:
         number = result.map_id + self._first_number
         if number not in self._maps:
             self._maps[number] = self._maps.get(self._map_number, np.eye(4))
+            if not self._starts_in_map and not self._placed:
+                self._placed = frozenset({number})
         self._map_number = number
 
     def _follow_scale(self, result: TrackingResult) -> None:
@@ -211,13 +260,27 @@ class Slam:
         if update is None:
             return
         self._events += update.events
+        self._placed |= update.placed
+        if update.frame is not None and update.stamp_ns in self._asked:
+            self._place_by_frame(update)
         for number, new_from_old in update.corrections.items():
             if number in self._maps:
                 self._maps[number] = new_from_old @ self._maps[number]
 
+    def _place_by_frame(self, update: SlamUpdate) -> None:
+        """Place the odometry by one image; its unit remains unknown until a keyframe is placed."""
+        number, world_from_camera = self._asked[update.stamp_ns]
+        self._frame_pose = update.stamp_ns, update.frame.map_from_camera
+        if not self._is_localization or world_from_camera is None or number in self._placed:
+            return
+        similarity = self._maps[number]
+        moved = update.frame.map_from_camera @ invert(rigid_part(similarity @ world_from_camera))
+        self._maps[number] = moved @ similarity
+        self._guessed = self._guessed | {number}
+
     def _keep(self, result: TrackingResult) -> None:
         """Keep the pose of the frame relative to the newest keyframe."""
-        if not self._config.keep_trajectory or result.world_from_camera is None:
+        if not self._config.keep_trajectory or result.world_from_camera is None or self._is_localization:
             return
         self._frames.add(result.stamp_ns, result.world_from_camera, self._odometry.newest_keyframe(), self._first_id)
 
@@ -227,11 +290,6 @@ class Slam:
             self._last_pose = result.world_from_camera
         if self._map_from_odom is None or self._last_pose is None:
             return None
+        if self._starts_in_map and not self._placed and self._map_number not in self._guessed:
+            return None
         return orthonormalized(rigid_part(self._map_from_odom @ self._last_pose) @ invert(self._last_pose))
-
-    def _status(self, result: TrackingResult) -> SlamStatus:
-        if result.status is TrackingStatus.INITIALIZING:
-            return SlamStatus.INITIALIZING
-        if result.status is TrackingStatus.LOST:
-            return SlamStatus.LOST
-        return SlamStatus.TRACKING

@@ -10,7 +10,7 @@ from ros_matching.atlas.local_map import LocalMapState
 from ros_matching.backend.back_end import BackEnd
 from ros_matching.backend.local_mapping import LocalMapper
 from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
-from ros_matching.datatypes import Frame, Keyframe
+from ros_matching.datatypes import Features, Frame, Keyframe
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.localization import Localizer
 from ros_matching.odometry.relocalization import Relocalizer
@@ -71,6 +71,11 @@ class VisualOdometry:
     def map_state(self) -> LocalMapState | None:
         """Return a copy of the active map for reading; ``None`` before the first."""
         return self._tracker.map_state()
+
+    @property
+    def features(self) -> Features | None:
+        """The features of the last frame."""
+        return self._tracker.features
 
     def newest_keyframe(self) -> MapKeyframe | None:
         """Return the newest keyframe of the active map, which the caller must not change; ``None`` before the first."""

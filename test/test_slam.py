@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loop_world import SHORT_MEMORY, ate, ring_world
+from loop_world import SHORT_MEMORY, ate, hall, ring, ring_world
 from point_world import PointWorld, cloud, walk
 
-from ros_matching.backend.slam_back_end import EventKind
+from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.slam_config import SlamConfig
+from ros_matching.backend.slam_update import EventKind
 from ros_matching.errors import ConfigError
 from ros_matching.geometry.se3 import invert
 from ros_matching.slam import Slam, SlamStatus
@@ -77,3 +78,74 @@ def test_loops_are_not_closed_if_switched_off():
     assert not any(result.events for result in results)
     last = results[-1]
     np.testing.assert_allclose(last.map_from_camera, last.tracking.world_from_camera, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def saved() -> tuple[SlamMap, np.ndarray]:
+    """The map of a ring, and the similarity of the true world from it."""
+    from ros_matching.geometry.sim3 import align_points
+
+    pytest.importorskip("gtsam")
+    world = PointWorld(hall(), ring(200, turns=1.05), noise_px=0.3)
+    slam = Slam(world)
+    for frame in world.frames():
+        slam.track(frame)
+    slam.finish()
+    estimated = np.stack([pose[:3, 3] for _, pose in slam.trajectory()])
+    return slam.slam_map, align_points(world.poses[-len(estimated) :, :3, 3], estimated)
+
+
+def other_walk(start: int = 40) -> PointWorld:
+    """Part of the ring, walked at another distance from the middle."""
+    return PointWorld(hall(), ring(120, turns=0.6, radius=3.6)[start:], noise_px=0.3, seed=0)
+
+
+def test_localization_finds_the_first_image_and_keeps_the_map(saved):
+    slam_map, true_from_map = saved
+    before = slam_map.ids, len(slam_map.landmarks)
+    world = other_walk()
+    slam = Slam(world, slam_map=slam_map, mode="localization")
+    results = [slam.track(frame) for frame in world.frames()]
+    slam.finish()
+    assert results[0].status is SlamStatus.TRACKING
+    assert results[0].tracking.status is not SlamStatus.TRACKING
+    errors = [
+        np.linalg.norm((true_from_map @ result.map_from_camera)[:3, 3] - world.poses[index][:3, 3])
+        for index, result in enumerate(results)
+        if result.status is SlamStatus.TRACKING
+    ]
+    assert len(errors) > 0.9 * len(results)
+    assert np.median(errors) < 0.05
+    assert max(errors) < 0.3
+    assert (slam_map.ids, len(slam_map.landmarks)) == before
+    assert len(slam.trajectory()) == len(errors)
+    assert any(event.kind is EventKind.RELOCALIZED for result in results for event in result.events)
+
+
+def test_a_map_is_continued_once_a_place_is_recognised(saved):
+    slam_map, true_from_map = saved
+    world = other_walk()
+    slam = Slam(world, slam_map=slam_map.snapshot())
+    results = [slam.track(frame) for frame in world.frames()]
+    slam.finish()
+    merged = [event for result in results for event in result.events if event.kind is EventKind.MAPS_MERGED]
+    assert len(merged) == 1
+    assert len(slam.slam_map) > len(slam_map)
+    assert len(slam.slam_map.components()) == 1
+    last = results[-1]
+    assert last.status is SlamStatus.TRACKING
+    error = (true_from_map @ last.map_from_camera)[:3, 3] - world.poses[-1][:3, 3]
+    assert np.linalg.norm(error) < 0.2
+
+
+def test_an_unknown_place_stays_unlocalized(saved):
+    world = PointWorld(cloud(seed=3), walk(60), seed=5)
+    slam = Slam(world, slam_map=saved[0], mode="localization")
+    results = [slam.track(frame) for frame in world.frames()]
+    assert all(result.map_from_camera is None for result in results)
+    assert results[-1].status is SlamStatus.UNLOCALIZED
+
+
+def test_localization_needs_a_map():
+    with pytest.raises(ConfigError, match="slam_map"):
+        Slam(PointWorld(cloud(), walk(2)), mode="localization")

@@ -106,6 +106,10 @@ class SlamMap:
         similarity = self._keyframes[culled.parent].map_from_local @ culled.parent_from_camera
         return orthonormalized(rigid_part(similarity)), self._keyframes[culled.parent].scale * culled.scale
 
+    def map_number_of(self, id: int) -> int:
+        """Number of the odometry map of a keyframe, for a culled one that of the keyframe it follows."""
+        return self._keyframes[self._culled[id].parent if id in self._culled else id].map_number
+
     def edges_of(self, id: int) -> list[Edge]:
         """The constraints of a keyframe."""
         return [self._edges[pair] for pair in self._edges_of.get(id, ())]
@@ -130,18 +134,20 @@ class SlamMap:
         """Ids of the keyframes that edges connect, one list for each part, the largest part first."""
         left, found = set(self._keyframes), []
         for id in self.ids:
-            if id not in left:
-                continue
-            left.remove(id)
-            part, border = [id], [id]
-            while border:
-                pairs = self._edges_of.get(border.pop(), ())
-                near = {other for pair in pairs for other in pair if other in left}
-                left -= near
-                part += near
-                border += near
-            found.append(sorted(part))
+            if id in left:
+                part = self.connected(id)
+                left -= part
+                found.append(sorted(part))
         return sorted(found, key=len, reverse=True)
+
+    def connected(self, id: int) -> set[int]:
+        """Ids of the keyframes that edges connect with one, itself included."""
+        part, border = {id}, [id]
+        while border:
+            near = {other for pair in self._edges_of.get(border.pop(), ()) for other in pair} - part
+            part |= near
+            border += near
+        return part
 
     def snapshot(self) -> SlamMap:
         """Return an independent copy; keyframes and edges are shared, as they are immutable."""
@@ -269,6 +275,14 @@ class SlamMap:
                 self._culled[other] = CulledKeyframe(parent, rigid_part(moved), float(scale_of(moved)))
         self._remove(gone)
         return True
+
+    def remove(self, id: int) -> None:
+        """Remove a keyframe with its edges, and the landmarks that no other observes."""
+        for pair in self._edges_of.pop(id, set()):
+            del self._edges[pair]
+            other = pair[0] if pair[1] == id else pair[1]
+            self._edges_of[other].discard(pair)
+        self._remove(self._keyframes[id])
 
     def _relink(self, id: int, edges: list[Edge], parent: int) -> None:
         """Replace the edges of a keyframe by those of its parent to the same neighbours, where there are none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from ros_matching.atlas.keyframes import MapKeyframe
@@ -39,12 +41,15 @@ class FramePoses:
             self._ids[row, 1], self._values[row] = keyframe.id + first_id, _packed(relative)
         self._first_free = self._count
 
-    def in_map(self, slam_map: SlamMap) -> list[tuple[int, np.ndarray]]:
-        """Return stamps and poses ``map_from_camera`` (4, 4); frames of unknown keyframes are left out."""
+    def in_map(self, slam_map: SlamMap, numbers: Collection[int] | None = None) -> list[tuple[int, np.ndarray]]:
+        """Return stamps and poses ``map_from_camera`` (4, 4); frames of unknown keyframes are left out.
+
+        ``numbers`` are the odometry maps whose frames are returned, ``None`` for all.
+        """
         found = []
         for (stamp_ns, id), values in zip(self._ids[: self._count].tolist(), self._values, strict=False):
             placed = slam_map.pose_of(id)
-            if placed is None:
+            if placed is None or (numbers is not None and slam_map.map_number_of(id) not in numbers):
                 continue
             pose, scale = placed
             relative = _unpacked(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,19 +57,30 @@ class LoopDetector:
         self._waiting: deque[VerifiedPlace] = deque(maxlen=_REMEMBERED)
         self._travelled: dict[int, float] = {}  # way to each keyframe in its odometry map
 
-    def detect(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> Loop | None:
+    def detect(
+        self,
+        slam_map: SlamMap,
+        id: int,
+        local_ids: frozenset[int],
+        predicted: Sequence[int] = (),
+        *,
+        single: bool = False,
+    ) -> Loop | None:
         """Return the loop that a new keyframe closes; ``None`` if there is none yet.
 
-        ``local_ids`` are keyframes of the local map, which the tracker connects itself.
+        ``local_ids`` are keyframes of the local map, which the tracker connects itself. ``predicted`` places are
+        verified before those of similar images. If ``single``, one keyframe is enough.
         """
         self._travel(slam_map, id)
         self._waiting = deque(
             (w for w in self._waiting if w.keyframe in slam_map and w.place in slam_map), maxlen=_REMEMBERED
         )
-        for place in self._candidates(slam_map, id, local_ids):
+        for place in [*predicted, *self._candidates(slam_map, id, local_ids)]:
             found = self._verifier.verify(slam_map, id, place)
             if found is None or not self._is_strong(found):
                 continue
+            if single:
+                return Loop((found,))
             agreeing = [other for other in self._waiting if agree(slam_map, other, found)]
             agreeing += self._confirmed_by_neighbours(slam_map, found, local_ids, agreeing)
             self._waiting.append(found)

@@ -11,8 +11,8 @@ from ros_matching.atlas.keyframes import NO_LANDMARK, observation_weights
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import StoredKeyframe
 from ros_matching.datatypes import Camera, Features, Matches
-from ros_matching.geometry.pnp import estimate_pnp
-from ros_matching.geometry.se3 import transform
+from ros_matching.geometry.pnp import estimate_pnp, refine_pose
+from ros_matching.geometry.se3 import invert, transform
 from ros_matching.geometry.sim3 import invert_similarity, similarity_from
 from ros_matching.geometry.similarity_pose import SharedView, SimilarityEstimate, refine_similarity
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -107,6 +107,28 @@ class PlaceVerifier:
                 return None
             similarity = found.first_from_second
         return _verified(slam_map, keyframe, place, found, sides)
+
+    def localize(self, slam_map: SlamMap, features: Features, place_id: int) -> tuple[np.ndarray, int] | None:
+        """Find the pose of an image by the landmarks around a keyframe: map_from_camera (4, 4) and inliers."""
+        camera, place = slam_map.camera, slam_map.keyframe(place_id)
+        scale = camera.width / _REFERENCE_WIDTH_PX
+        matches = self._match(self.features(place, camera), features, camera)
+        there = place.landmark_ids[matches.indices0]
+        rows = np.flatnonzero(there != NO_LANDMARK)
+        if len(rows) < _MIN_PNP:
+            return None
+        weights = observation_weights(matches)[rows]
+        points = _in_camera(slam_map, place, there[rows])
+        found = estimate_pnp(points, matches.points1[rows], camera, _THRESHOLD_PX * scale, weights=weights)
+        if found is None or np.count_nonzero(found.inliers) < _MIN_PNP:
+            return None
+        seen = self._search(slam_map, place_id, found.camera_from_world, features, _RADIUS_PX * scale)
+        points = _in_camera(slam_map, place, seen.landmarks)
+        pixels = features.keypoints_px[seen.keypoints]
+        refined = refine_pose(found.camera_from_world, points, pixels, camera, _THRESHOLD_PX * scale)
+        if refined is None:
+            return None
+        return place.map_from_camera @ invert(refined.camera_from_world), int(np.count_nonzero(refined.inliers))
 
     def _match(self, features0: Features, features1: Features, camera: Camera) -> Matches:
         """Match by descriptors, and prune; consensus and refinement need the images, which are not kept."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,11 +14,12 @@ from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState
 from ros_matching.backend.loop_closing import Loop, LoopDetector, fused_landmarks, loop_edge
 from ros_matching.backend.loop_verification import PlaceVerifier
 from ros_matching.backend.map_correction import MapCorrection, correct_by_loops
+from ros_matching.backend.map_localization import MapLocalizer
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.pose_graph import require_gtsam
 from ros_matching.backend.slam_config import SlamConfig
-from ros_matching.datatypes import ScaleState
-from ros_matching.errors import TrackingError
+from ros_matching.backend.slam_update import EventKind, SlamEvent, SlamUpdate, require_same_extractor
+from ros_matching.datatypes import Features, ScaleState
 from ros_matching.geometry.se3 import invert
 from ros_matching.geometry.sim3 import invert_similarity, scale_of
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -27,43 +27,6 @@ from ros_matching.matching.pipeline import MatchingPipeline
 _LOG = logging.getLogger(__name__)
 
 _COVISIBLE_FUSED = 30  # keyframes around a loop whose observations are fused
-
-
-class EventKind(enum.Enum):
-    """What the back end of SLAM found."""
-
-    LOOP_CLOSED = "loop closed"
-    RELOCALIZED = "relocalised"
-    MAPS_MERGED = "maps merged"
-
-
-@dataclass(frozen=True)
-class SlamEvent:
-    """A recognised place: ``keyframe`` was matched with keyframe ``place``, both by id.
-
-    ``moved`` is the distance by which ``keyframe`` was corrected, in the unit of the map.
-    """
-
-    kind: EventKind
-    stamp_ns: int
-    keyframe: int
-    place: int
-    inliers: int
-    moved: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kind.value}: keyframe {self.keyframe} at keyframe {self.place}, {self.inliers} inliers, "
-            f"moved by {self.moved:.3g}"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class SlamUpdate:
-    """Result of a job: ``corrections`` are similarities (4, 4) of the map, new from old, by odometry map."""
-
-    corrections: Mapping[int, np.ndarray] = field(default_factory=dict)
-    events: tuple[SlamEvent, ...] = ()
 
 
 class SlamBackEnd:
@@ -87,7 +50,11 @@ class SlamBackEnd:
         self._frozen = -1  # keyframes up to this id were corrected: the tracker no longer moves them
         self._corrections: dict[int, np.ndarray] = {}
         self._events: list[SlamEvent] = []
-        if slam_map is not None:
+        self._joined: frozenset[int] = frozenset()  # keyframes of the part that the odometry merged with another
+        self._placed: set[int] = set()  # odometry maps connected with the oldest keyframe
+        self._localizer = MapLocalizer(self._matcher, self._config)
+        if slam_map is not None and len(slam_map):
+            self._placed = {slam_map.keyframe(id).map_number for id in slam_map.ids}
             self._frozen = slam_map.next_keyframe_id - 1
             self._index.synchronize(slam_map)
 
@@ -126,11 +93,14 @@ class SlamBackEnd:
             if self._slam_map is None:
                 camera, extractor = state.local_map.keyframes[0].frame.camera, self._matcher.extractor
                 self._slam_map = SlamMap(camera, extractor.name, extractor.fingerprint, state.scale)
+                self._placed = {state.map_number}
             state = self._adopt_unit(state)
             state = self._join_odometry_maps(state)
             new = self._storage.store(self._slam_map, state, self._frozen)
+            self._note_placed(self._joined)
+            self._joined = frozenset()
         if not self._config.close_loops:
-            return SlamUpdate(self._corrections, tuple(self._events))
+            return self._update()
         # Recognise places and close loops
         local_ids = frozenset(state.stored_id(keyframe) for keyframe in state.local_map.keyframes)
         for id in new:
@@ -138,7 +108,15 @@ class SlamBackEnd:
             loop = self._detector.detect(self._slam_map, id, local_ids)
             if loop is not None:
                 self._close(loop)
-        return SlamUpdate(self._corrections, tuple(self._events))
+        return self._update()
+
+    def localize_frame(self, features: Features, stamp_ns: int) -> SlamUpdate:
+        """Localise one image in the map."""
+        found = self._localizer.localize(self._slam_map, self._index, features)
+        return SlamUpdate(frame=found, stamp_ns=stamp_ns)
+
+    def _update(self) -> SlamUpdate:
+        return SlamUpdate(self._corrections, tuple(self._events), frozenset(self._placed))
 
     def _describe(self, id: int) -> None:
         """Compute the place descriptor of a keyframe."""
@@ -164,6 +142,7 @@ class SlamBackEnd:
                 self._fuse(*fused_landmarks(slam_map, place), place.keyframe, place.place)
         after = slam_map.keyframe(newest.keyframe)
         kind = EventKind.MAPS_MERGED if correction.joined else EventKind.LOOP_CLOSED
+        self._note_placed(correction.joined)
         moved = float(np.linalg.norm(after.center - before))
         event = SlamEvent(kind, after.stamp_ns, newest.keyframe, newest.place, newest.inliers, moved)
         self._events.append(event)
@@ -183,6 +162,12 @@ class SlamBackEnd:
             else:
                 moved = new.map_from_camera @ invert(old.map_from_camera)
             self._record(number, moved)
+
+    def _note_placed(self, joined: Iterable[int]) -> None:
+        """Note that keyframes, by id, were connected with another part of the map, which may be the oldest one."""
+        numbers = {self._slam_map.keyframe(id).map_number for id in joined}
+        if numbers and min(self._slam_map.ids) in self._slam_map.connected(next(iter(joined))):
+            self._placed |= numbers
 
     def _record(self, number: int, new_from_old: np.ndarray) -> None:
         self._corrections[number] = new_from_old @ self._corrections.get(number, np.eye(4))
@@ -239,15 +224,6 @@ class SlamBackEnd:
             self._events.append(
                 SlamEvent(EventKind.MAPS_MERGED, there.stamp_ns, id, state.stored_id(own[-1]), 0, distance)
             )
+            self._joined = frozenset(part)
             break
         return state
-
-
-def require_same_extractor(slam_map: SlamMap, matcher: MatchingPipeline) -> None:
-    """Raise ``TrackingError`` unless the map was made with the features of the matcher."""
-    extractor = matcher.extractor
-    if (slam_map.extractor, slam_map.fingerprint) != (extractor.name, extractor.fingerprint):
-        raise TrackingError(
-            f"the map has features of {slam_map.extractor!r} (weights {slam_map.fingerprint[:12]}), the matcher "
-            f"{extractor.name!r} (weights {extractor.fingerprint[:12]}); use the matcher and weights of the map"
-        )

@@ -25,4 +25,7 @@ class SlamConfig(Config):
     loop_keyframes: int = parameter(
         2, "keyframes that must agree about a recognised place before a loop is closed", minimum=1, maximum=10
     )
+    localization_inliers: int = parameter(
+        30, "landmarks of the map that an image must observe to be localised", minimum=10, maximum=10000
+    )
     keep_trajectory: bool = parameter(True, "keep a relative pose for each tracked frame, for the trajectory")

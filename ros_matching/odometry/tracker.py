@@ -102,6 +102,7 @@ class Tracker:
     def reset(self) -> None:
         """Start a new world with the next frame."""
         self.state = TrackerState.NOT_INITIALIZED
+        self.features: Features | None = None  # of the last frame
         self._frames_lost = 0  # without a pose, while LOST
         self._previous: TrackedFrame | None = None
         self._motion_model: ConstantVelocityModel | None = None
@@ -122,7 +123,7 @@ class Tracker:
         self._input_checks.require(frame)
         # Extract features
         with self._stages("extract"):
-            features = self._matcher.extract(frame.image)
+            self.features = features = self._matcher.extract(frame.image)
         # Apply what the back end finished since the last frame
         self._exchange_with_back_end(wait=self._is_weak)
         # Localise in the map: motion model and reference keyframe, else relocalisation

@@ -1,0 +1,155 @@
+"""Localisation in a map that stays as it is: keyframes of the odometry are in it only as long as in its local map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState
+from ros_matching.backend.loop_closing import LoopDetector, agree, correction_by, typical_depth
+from ros_matching.backend.loop_verification import PlaceVerifier, VerifiedPlace
+from ros_matching.backend.place_recognition import PlaceIndex
+from ros_matching.backend.slam_config import SlamConfig
+from ros_matching.backend.slam_update import EventKind, LocalizedFrame, SlamEvent, SlamUpdate, require_same_extractor
+from ros_matching.datatypes import Features
+from ros_matching.geometry.se3 import rotation_angle_deg
+from ros_matching.geometry.sim3 import rigid_part
+from ros_matching.matching.pipeline import MatchingPipeline
+
+_PLACES = 5  # verified for an image without a prediction
+_PREDICTED = 2  # nearest keyframes verified for a predicted pose
+# A localisation within this distance of the prediction, in typical depths, and rotation is not an event.
+_EXPECTED_DISTANCE = 0.5
+_EXPECTED_DEG = 15.0
+
+
+class MapLocalizer:
+    """Finds the poses of single images in a map by place recognition and PnP."""
+
+    def __init__(self, matcher: MatchingPipeline, config: SlamConfig) -> None:
+        self._matcher = matcher
+        self._verifier = PlaceVerifier(matcher)
+        self._config = config
+
+    def localize(self, slam_map: SlamMap, index: PlaceIndex, features: Features) -> LocalizedFrame | None:
+        """Return the pose that most landmarks support; ``None`` if there are too few."""
+        if len(features) == 0:
+            return None
+        descriptors = features.descriptors
+        if not isinstance(descriptors, np.ndarray):
+            descriptors = descriptors.detach().cpu().numpy()
+        vector = self._matcher.place_describer.describe(descriptors)
+        best: LocalizedFrame | None = None
+        for place, _ in index.search(vector, _PLACES):
+            found = self._verifier.localize(slam_map, features, place)
+            if found is not None and found[1] > (best.inliers if best else self._config.localization_inliers - 1):
+                best = LocalizedFrame(found[0], place, found[1])
+        return best
+
+
+class LocalizationBackEnd:
+    """Keeps the odometry placed in a map: by single images at first, then at every keyframe.
+
+    Works on a copy of the map, to which the keyframes of the odometry's local map are added for a time.
+    """
+
+    def __init__(self, matcher: MatchingPipeline, config: SlamConfig, slam_map: SlamMap) -> None:
+        require_same_extractor(slam_map, matcher)
+        self.slam_map = slam_map
+        self._matcher = matcher
+        self._config = config
+        self._localizer = MapLocalizer(matcher, config)
+        self._index = PlaceIndex()
+        self._index.synchronize(slam_map)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the odometry."""
+        self._scratch = self.slam_map.snapshot()
+        self._storage = KeyframeStorage(self._config)
+        self._detector = LoopDetector(self._index, PlaceVerifier(self._matcher), self._config)
+        self._placed: set[int] = set()
+        self._doubtful: VerifiedPlace | None = None  # far from the prediction
+
+    @property
+    def keyframes(self) -> int:
+        """Number of keyframes in the map."""
+        return len(self.slam_map)
+
+    @property
+    def next_ids(self) -> tuple[int, int]:
+        """What to add to the tracker's keyframe ids and map numbers, so that they are not those of the map."""
+        return self.slam_map.next_keyframe_id, self.slam_map.next_map_number - 1
+
+    def snapshot(self) -> SlamMap:
+        """Return a copy of the map."""
+        return self.slam_map.snapshot()
+
+    def localize_frame(self, features: Features, stamp_ns: int) -> SlamUpdate:
+        """Localise one image."""
+        return SlamUpdate(frame=self._localizer.localize(self.slam_map, self._index, features), stamp_ns=stamp_ns)
+
+    def process(self, state: OdometryState) -> SlamUpdate:
+        """Place the odometry by its newest keyframe."""
+        scratch = self._scratch
+        local_ids = frozenset(state.stored_id(keyframe) for keyframe in state.local_map.keyframes)
+        # Follow the local map of the odometry
+        self._storage.store(scratch, state)
+        for id in [id for id in scratch.ids if id not in self.slam_map and id not in local_ids]:
+            scratch.remove(id)
+        newest = max(local_ids)
+        self._describe(newest)
+        # Recognise the place: where the keyframe is predicted, or by similar images
+        is_placed = state.map_number in self._placed
+        predicted = nearest_views(scratch, newest, self.slam_map.ids, _PREDICTED) if is_placed else []
+        loop = self._detector.detect(scratch, newest, local_ids, predicted, single=is_placed)
+        if loop is None:
+            return SlamUpdate()
+        found, doubtful = loop.newest, self._doubtful
+        is_expected = is_placed and self._is_expected(found)
+        self._doubtful = None
+        if is_placed and not is_expected and not (doubtful is not None and agree(scratch, doubtful, found)):
+            # Far from the prediction: another keyframe must agree
+            self._doubtful = found
+            return SlamUpdate()
+        # Move the odometry there
+        return self._place(state, found, local_ids, is_expected=is_expected)
+
+    def _is_expected(self, found: VerifiedPlace) -> bool:
+        """Return True if a place is near the predicted one."""
+        scratch, before = self._scratch, self._scratch.keyframe(found.keyframe)
+        after = rigid_part(correction_by(scratch, found) @ before.map_from_camera)
+        moved = np.linalg.norm(after[:3, 3] - before.center)
+        turned = rotation_angle_deg(before.map_from_camera[:3, :3].T @ after[:3, :3])
+        return bool(moved < _EXPECTED_DISTANCE * typical_depth(scratch, found.place) and turned < _EXPECTED_DEG)
+
+    def _place(
+        self, state: OdometryState, found: VerifiedPlace, local_ids: frozenset[int], *, is_expected: bool
+    ) -> SlamUpdate:
+        scratch, before = self._scratch, self._scratch.keyframe(found.keyframe)
+        new_from_old = correction_by(scratch, found)
+        scratch.transform(new_from_old, [id for id in local_ids if id in scratch])
+        moved = float(np.linalg.norm(scratch.keyframe(found.keyframe).center - before.center))
+        self._placed.add(state.map_number)
+        events: tuple[SlamEvent, ...] = ()
+        if not is_expected:
+            event = SlamEvent(EventKind.RELOCALIZED, before.stamp_ns, found.keyframe, found.place, found.inliers, moved)
+            events = (event,)
+        return SlamUpdate({state.map_number: new_from_old}, events, frozenset({state.map_number}))
+
+    def _describe(self, id: int) -> None:
+        keyframe = self._scratch.keyframe(id)
+        if not len(keyframe.place_descriptor):
+            vector = self._matcher.place_describer.describe(keyframe.descriptors)
+            self._scratch.put_keyframe(replace(keyframe, place_descriptor=vector))
+
+
+def nearest_views(slam_map: SlamMap, id: int, among: list[int], count: int) -> list[int]:
+    """Return the keyframes, by id, whose views are nearest to one: least distance in typical depths plus rotation."""
+    pose = slam_map.keyframe(id).map_from_camera
+    poses = np.stack([slam_map.keyframe(other).map_from_camera for other in among])
+    distance = np.linalg.norm(poses[:, :3, 3] - pose[:3, 3], axis=1) / typical_depth(slam_map, id)
+    angle = np.radians(rotation_angle_deg(np.swapaxes(poses[:, :3, :3], 1, 2) @ rigid_part(pose)[:3, :3]))
+    return [among[row] for row in np.argsort(distance + angle, kind="stable")[:count]]
