@@ -54,9 +54,9 @@ class SlamResult:
     tracking: TrackingResult
     status: SlamStatus
     map_from_odom: np.ndarray | None = None
-    map_from_camera: np.ndarray | None = None
     events: tuple[SlamEvent, ...] = ()
     keyframes: int = 0  # in the map
+    map_from_camera: np.ndarray | None = None
 
 
 class Slam:
@@ -216,7 +216,7 @@ class Slam:
             }[result.status]
         if status is SlamStatus.TRACKING and self._is_localization and self._config.keep_trajectory:
             self._localized.append((result.stamp_ns, map_from_camera))
-        return SlamResult(result, status, map_from_odom, map_from_camera, events, self._back_end.keyframes)
+        return SlamResult(result, status, map_from_odom, events, self._back_end.keyframes, map_from_camera)
 
     def _follow_map(self, result: TrackingResult) -> None:
         """Follow the odometry into another map; a new one starts at the place that the odometry guesses."""

@@ -30,8 +30,8 @@ def hall(count: int = 9000, seed: int = 0) -> np.ndarray:
     return points
 
 
-def ring_world(frames: int = 230, noise_px: float = 1.0, **options) -> PointWorld:
-    return PointWorld(hall(), ring(frames), noise_px=noise_px, **options)
+def ring_world(frames: int = 120, noise_px: float = 1.0, **options) -> PointWorld:
+    return PointWorld(hall(3000), ring(frames), noise_px=noise_px, **options)
 
 
 def ate(estimated: np.ndarray, true: np.ndarray) -> float:
