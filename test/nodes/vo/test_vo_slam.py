@@ -21,6 +21,7 @@ from visualization_msgs.msg import MarkerArray
 from vo_peer import CAMERA, OUTPUTS, KnownMatcher, KnownTracker, VoPeer
 
 from ros_matching.atlas.map_storage import load_map, save_map
+from ros_matching.atlas.map_union import united
 from ros_matching.backend.slam_back_end import EventKind, SlamEvent
 from ros_matching.errors import ConfigError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
@@ -32,7 +33,7 @@ from ros_matching.nodes.common.spinning import spinning
 from ros_matching.nodes.mapping.clouds import cloud_from_msg
 from ros_matching.nodes.vo.vo_node import VoNode
 from ros_matching.slam import SlamResult, SlamStatus
-from ros_matching.srv import LoadMap, SaveMap
+from ros_matching.srv import LoadMap, MergeMap, SaveMap
 
 pytestmark = pytest.mark.ros
 
@@ -241,6 +242,32 @@ def test_a_map_that_cannot_be_used_changes_nothing(start_slam, tmp_path):
     assert "is a file" in call(peer, SaveMap, "save_map", folder=str(tmp_path / "file")).message
     assert "cannot save" in call(peer, SaveMap, "save_map", folder="/proc/none").message
     assert len(slams) == 1
+
+
+def test_a_saved_map_is_merged_where_a_common_place_is_recognised(start_slam, tmp_path, monkeypatch):
+    """The recognition itself is tested in test_saved_map_merging.py."""
+    _, slams, peer = start_slam()
+    saved = made_map(5, camera=CAMERA, seed=1)
+    save_map(tmp_path / "map", saved)
+    asked = []
+
+    def merge(slam_map, other, matcher, config):
+        asked.append((slam_map, other))
+        return united(slam_map, other)[0] if len(asked) > 1 else None
+
+    monkeypatch.setattr("ros_matching.nodes.vo.map_services.merge_saved_map", merge)
+    assert "no map yet" in call(peer, MergeMap, "merge_map", folder=str(tmp_path / "map")).message
+    for number in range(2):
+        peer.send_frame(number)
+    assert "no folder is named" in call(peer, MergeMap, "merge_map").message
+    answer = call(peer, MergeMap, "merge_map", folder=str(tmp_path / "map"))
+    assert not answer.success
+    assert "no place of" in answer.message
+    answer = call(peer, MergeMap, "merge_map", folder=str(tmp_path / "map"))
+    assert (answer.success, answer.keyframes) == (True, 9 + 5)
+    assert_same(asked[1][1], saved)
+    peer.send_frame(2)
+    assert len(slams[1].given) == 14
 
 
 def test_a_reset_of_the_odometry_keeps_the_map_and_the_service_drops_it(start_slam):
