@@ -107,7 +107,8 @@ class Atlas:
             if keyframe.id not in update.snapshot_ids:
                 updated.append(_transferred(keyframe, updated, correction))
         updated.next_keyframe_id = max(updated.next_keyframe_id, current.next_keyframe_id)
-        updated.changes = MapChanges()
+        # The next update of the same snapshot repeats the same similarities
+        updated.changes = MapChanges() if update.is_last else MapChanges(current.changes.similarities)
         self.active = updated
         return correction
 

@@ -70,9 +70,9 @@ class InactiveMap:
 class MapUpdate:
     """A map that the back end updated from a snapshot.
 
-    ``keyframe_ids`` are the new keyframes that were mapped, ``snapshot_ids`` all keyframes of the snapshot. If the map
-    was merged into an inactive one, ``merged`` is that one, ``place`` its recognised keyframe, and ``scale_change`` the
-    factor on all lengths.
+    A partial update (not ``is_last``) is followed by others of the same snapshot. ``keyframe_ids`` are the new keyframes
+    that were mapped, ``snapshot_ids`` all keyframes of the snapshot. If the map was merged into an inactive one,
+    ``merged`` is that one, ``place`` its recognised keyframe, and ``scale_change`` the factor on all lengths.
     """
 
     map_number: int
@@ -84,6 +84,7 @@ class MapUpdate:
     place: MapKeyframe | None = None
     scale_change: float = 1.0
     stage_ms: dict[str, float] = field(default_factory=dict)
+    is_last: bool = True
 
 
 class MapBackEnd(Protocol):
@@ -101,7 +102,7 @@ class MapBackEnd(Protocol):
         """Start to map new keyframes of a snapshot."""
 
     def take(self, *, wait: bool = False) -> MapUpdate | None:
-        """Return the update if it is finished, else ``None``; ``wait`` waits for it."""
+        """Return the next update if there is one, else ``None``; ``wait`` waits for it."""
 
     def cancel(self) -> None:
         """Discard the running job."""

@@ -6,7 +6,7 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.atlas.map_update import InactiveMap, MapUpdate, NewKeyframe
 from ros_matching.backend.local_mapping import LocalMapper
 from ros_matching.backend.map_merging import Relocalize, merge_into
-from ros_matching.backend.scheduler import Scheduler
+from ros_matching.backend.scheduler import Emit, Scheduler
 from ros_matching.stages import StageTimer
 
 
@@ -34,11 +34,11 @@ class BackEnd:
         self, map_number: int, snapshot: LocalMap, new: tuple[NewKeyframe, ...], inactive: InactiveMap | None
     ) -> None:
         """Start to map ``new`` keyframes of a snapshot, which the caller must not use afterwards."""
-        snapshot_ids = frozenset(keyframe.id for keyframe in snapshot.keyframes)
-        self._scheduler.submit(lambda: self._update(map_number, snapshot, snapshot_ids, new, inactive))
+        job = _MappingJob(self._mapper, self._relocalize, self._stages, map_number, snapshot, new, inactive)
+        self._scheduler.submit(job.run)
 
     def take(self, *, wait: bool = False) -> MapUpdate | None:
-        """Return the update if it is finished; raises the exception of the job."""
+        """Return the next update if there is one; raises the exception of the job."""
         return self._scheduler.take(wait=wait)
 
     def cancel(self) -> None:
@@ -49,38 +49,74 @@ class BackEnd:
         """Discard the running job and wait for its end."""
         self._scheduler.close()
 
-    def _update(
+
+class _MappingJob:
+    """Maps ``new`` keyframes of a snapshot; emits the map after its first new landmarks, and after its adjustment."""
+
+    def __init__(
         self,
+        mapper: LocalMapper,
+        relocalize: Relocalize,
+        stages: StageTimer,
         map_number: int,
-        local_map: LocalMap,
-        snapshot_ids: frozenset[int],
+        snapshot: LocalMap,
         new: tuple[NewKeyframe, ...],
         inactive: InactiveMap | None,
-    ) -> MapUpdate:
+    ) -> None:
+        self._mapper, self._relocalize, self._stages = mapper, relocalize, stages
+        self._map_number = map_number
+        self._map = snapshot
+        self._snapshot_ids = frozenset(keyframe.id for keyframe in snapshot.keyframes)
+        self._new = new
+        self._inactive = inactive
+
+    def run(self, emit: Emit) -> MapUpdate:
+        """Return the last update."""
         merged = None
+        newest = self._map.keyframe(self._new[-1].id)
         with self._stages("map"):
             # Extend
-            for each in new:
-                self._mapper.extend(local_map, local_map.keyframe(each.id), each.known_matches)
-            newest = local_map.keyframe(new[-1].id)
+            self._extend(emit)
             # Adjust
-            self._mapper.adjust(local_map, newest)
+            self._mapper.adjust(self._map, newest)
+            emit(self._partial)
             # Merge
-            if inactive is not None:
-                merged = merge_into(local_map, newest, inactive.local_map, self._relocalize)
+            if self._inactive is not None:
+                merged = merge_into(self._map, newest, self._inactive.local_map, self._relocalize)
                 if merged is not None:
-                    self._mapper.adjust(local_map, newest)
+                    self._mapper.adjust(self._map, newest)
             # Covariance
-            adjusted = self._mapper.adjusted_window(local_map, newest)
+            adjusted = self._mapper.adjusted_window(self._map, newest)
         place, scale_change = merged or (None, 1.0)
         return MapUpdate(
-            map_number,
-            local_map,
-            snapshot_ids,
-            tuple(each.id for each in new),
+            self._map_number,
+            self._map,
+            self._snapshot_ids,
+            tuple(each.id for each in self._new),
             adjusted,
-            inactive if merged else None,
+            self._inactive if merged else None,
             place,
             scale_change,
             self._stages.take(),
         )
+
+    def _extend(self, emit: Emit) -> None:
+        """Connect the new keyframes with their neighbours; of each the most similar first, for early landmarks."""
+        others = []
+        for new in self._new:
+            keyframe = self._map.keyframe(new.id)
+            first, *rest = self._mapper.neighbours(self._map, keyframe) or [None]
+            if first is not None:
+                self._mapper.connect(self._map, first, keyframe, new.known_matches.get(first.id))
+            others += [(neighbour, keyframe, new.known_matches.get(neighbour.id)) for neighbour in rest]
+        emit(self._partial)
+        for neighbour, keyframe, matches in others:
+            self._mapper.connect(self._map, neighbour, keyframe, matches)
+
+    def _partial(self) -> MapUpdate:
+        """Return the current state as an update, which is followed by others."""
+        changes = self._map.changes
+        local_map = self._map.snapshot()
+        local_map.changes = changes
+        local_map.remove_unsupported()
+        return MapUpdate(self._map_number, local_map, self._snapshot_ids, (), None, is_last=False)

@@ -46,28 +46,39 @@ class LocalMapper:
         self._config = config
         self._stages = stages
 
-    def extend(
-        self, local_map: LocalMap, keyframe: MapKeyframe, known_matches: dict[int, Matches] | None = None
-    ) -> None:
-        """Connect a new keyframe with its neighbours: new landmarks, observations of old ones, merged duplicates.
+    def extend(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
+        """Connect a new keyframe with its neighbours."""
+        for neighbour in self.neighbours(local_map, keyframe):
+            self.connect(local_map, neighbour, keyframe)
 
-        ``known_matches`` are existing ones of the feature matcher (neighbour, keyframe), by keyframe id. The other
-        stages of the matcher run here, since a wrong match becomes a landmark; pose estimation rejects outliers.
+    def neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
+        """Return the keyframes with which a new one is connected: the one before it and the most covisible."""
+        neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)
+        row = local_map.keyframes.index(keyframe)
+        if row == 0 or local_map.keyframes[row - 1] in neighbours:
+            return neighbours
+        return [local_map.keyframes[row - 1], *neighbours[: self._config.neighbour_keyframes - 1]]
+
+    def connect(
+        self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches | None = None
+    ) -> None:
+        """Connect a new keyframe with a neighbour: new landmarks, observations of old ones, merged duplicates.
+
+        ``matches`` are existing ones of the feature matcher (neighbour, keyframe). The other stages of the matcher run
+        here, since a wrong match becomes a landmark; pose estimation rejects outliers.
         """
         camera = local_map.camera
-        for neighbour in self._neighbours(local_map, keyframe):
-            matches = (known_matches or {}).get(neighbour.id)
-            with self._stages(self._matcher.consensus.stage):
-                if matches is None:
-                    matches = self._matcher.feature_matcher.match(neighbour.features, keyframe.features)
-                matches = self._matcher.consensus.filter(matches, neighbour.features, keyframe.features)
-            with self._stages(self._matcher.pruner.stage):
-                matches = self._matcher.pruner.prune(matches, camera, camera)
-            matches = matches.select(self._informative(local_map, neighbour, keyframe, matches))
-            with self._stages("refine"):
-                matches = self._matcher.refiner.refine(matches, neighbour.features, keyframe.features)
-            self._triangulate(local_map, neighbour, keyframe, matches)
-            self._share_landmarks(local_map, neighbour, keyframe, matches)
+        with self._stages(self._matcher.consensus.stage):
+            if matches is None:
+                matches = self._matcher.feature_matcher.match(neighbour.features, keyframe.features)
+            matches = self._matcher.consensus.filter(matches, neighbour.features, keyframe.features)
+        with self._stages(self._matcher.pruner.stage):
+            matches = self._matcher.pruner.prune(matches, camera, camera)
+        matches = matches.select(self._informative(local_map, neighbour, keyframe, matches))
+        with self._stages("refine"):
+            matches = self._matcher.refiner.refine(matches, neighbour.features, keyframe.features)
+        self._triangulate(local_map, neighbour, keyframe, matches)
+        self._share_landmarks(local_map, neighbour, keyframe, matches)
 
     def adjust(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
         """Adjust the newest keyframes; older ones that observe the same landmarks fix the gauge."""
@@ -130,13 +141,6 @@ class LocalMapper:
         low, high = np.multiply(_LOSS_RANGE, self._config.threshold_px(problem.camera))
         scale_px = float(np.clip(_LOSS_STDS * np.median(error_px) / 1.1774, low, high))
         return BundleConfig(loss_scale_px=scale_px, convergence=1e-3)
-
-    def _neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
-        neighbours = local_map.covisible(keyframe, self._config.neighbour_keyframes)
-        row = local_map.keyframes.index(keyframe)
-        if row == 0 or local_map.keyframes[row - 1] in neighbours:
-            return neighbours
-        return [local_map.keyframes[row - 1], *neighbours[: self._config.neighbour_keyframes - 1]]
 
     def _informative(
         self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches

@@ -1,4 +1,7 @@
-"""Schedulers of the jobs of the back end: inline, or in a separate thread."""
+"""Schedulers of the jobs of the back end: inline, or in a separate thread.
+
+A job returns its result, and may emit earlier ones on the way, for a tracker that does not wait for its end.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 Result = TypeVar("Result")
+Emit = Callable[[Callable[[], Result]], None]
+"""Emits an early result: its argument makes it, and is called only if the scheduler delivers early results."""
+Job = Callable[[Emit], Result]
 
 # On one CPU the tracker has priority: its time is the latency of a pose
 _NICENESS = 5
@@ -27,13 +34,13 @@ class Scheduler(Protocol[Result]):
     def is_idle(self) -> bool:
         """True if a job can be submitted: none is running, and no result waits to be taken."""
 
-    def submit(self, job: Callable[[], Result]) -> None:
+    def submit(self, job: Job) -> None:
         """Run a job; only when idle."""
 
     def take(self, *, wait: bool = False) -> Result | None:
-        """Return the result of the job if it is finished, else ``None``; raises the exception of the job.
+        """Return the next result of the job if there is one, else ``None``; raises the exception of the job.
 
-        ``wait`` waits for a running job.
+        ``wait`` waits for it.
         """
 
     def cancel(self) -> None:
@@ -56,9 +63,9 @@ class InlineScheduler(Generic[Result]):
         """True unless a result waits to be taken."""
         return self._result is None
 
-    def submit(self, job: Callable[[], Result]) -> None:
-        """Run the job now."""
-        self._result = job()
+    def submit(self, job: Job) -> None:
+        """Run the job now; nothing can be taken before its end."""
+        self._result = job(lambda _: None)
 
     def take(self, *, wait: bool = False) -> Result | None:
         """Return the result of the last job."""
@@ -78,18 +85,18 @@ class ThreadScheduler(Generic[Result]):
     runs_in_frame = False
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], Result] | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[Callable[[], Result]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[_Outcome[Result]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._running = 0  # jobs whose outcome was not taken
-        self._cancelled = 0  # of these, the first ones, whose outcome is discarded
+        self._running = 0  # jobs whose last outcome was not taken
+        self._cancelled = 0  # of these, the first ones, whose outcomes are discarded
 
     @property
     def is_idle(self) -> bool:
         """True unless a job that was not cancelled runs or its result waits to be taken."""
         return self._running == self._cancelled
 
-    def submit(self, job: Callable[[], Result]) -> None:
+    def submit(self, job: Job) -> None:
         """Run the job in the thread; after a cancelled one, which cannot be interrupted."""
         if self._thread is None:
             sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
@@ -99,16 +106,18 @@ class ThreadScheduler(Generic[Result]):
         self._jobs.put(job)
 
     def take(self, *, wait: bool = False) -> Result | None:
-        """Return the result of the job if it is finished; raises the exception of the job."""
+        """Return the next result of the job if there is one; raises the exception of the job."""
         while self._running:
             try:
                 outcome = self._outcomes.get(block=wait and not self.is_idle)
             except queue.Empty:
                 return None
-            self._running -= 1
-            if not self._cancelled:
-                return outcome()
-            self._cancelled -= 1
+            is_cancelled = self._cancelled > 0
+            if outcome.is_last:
+                self._running -= 1
+                self._cancelled -= is_cancelled
+            if not is_cancelled:
+                return outcome.result()
         return None
 
     def cancel(self) -> None:
@@ -127,21 +136,33 @@ class ThreadScheduler(Generic[Result]):
     def _work(self) -> None:
         _lower_priority()
         for job in iter(self._jobs.get, None):
-            self._outcomes.put(_outcome(job))
+            self._outcomes.put(_last_outcome(job, self._emit))
+
+    def _emit(self, make: Callable[[], Result]) -> None:
+        result = make()
+        self._outcomes.put(_Outcome(lambda: result, is_last=False))
 
 
-def _outcome(job: Callable[[], Result]) -> Callable[[], Result]:
-    """Run a job; returns a function that returns its result or raises its exception."""
+@dataclass(frozen=True)
+class _Outcome(Generic[Result]):
+    """``result`` returns a result of a job or raises its exception; ``is_last`` at its end."""
+
+    result: Callable[[], Result]
+    is_last: bool
+
+
+def _last_outcome(job: Job, emit: Emit) -> _Outcome[Result]:
+    """Run a job to its end."""
     try:
-        result = job()
+        result = job(emit)
     except BaseException as error:
         failure = error  # the name of an exception ends with its block
 
         def raise_failure() -> Result:
             raise failure
 
-        return raise_failure
-    return lambda: result
+        return _Outcome(raise_failure, is_last=True)
+    return _Outcome(lambda: result, is_last=True)
 
 
 def _lower_priority() -> None:

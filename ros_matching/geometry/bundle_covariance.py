@@ -153,7 +153,7 @@ def _observed_inverse(information: np.ndarray, gauge: np.ndarray) -> np.ndarray:
     diagonal = np.diagonal(information)
     known = diagonal > _FLAT * diagonal.max()
     scale = np.where(known, 1.0 / np.sqrt(np.where(known, diagonal, 1.0)), 0.0)
-    across = _without(gauge * np.where(known, np.sqrt(diagonal), 0.0))
+    across = _without(gauge * np.sqrt(np.where(known, diagonal, 0.0)))
     values, vectors = np.linalg.eigh(across @ (information * np.outer(scale, scale)) @ across)
     observed = values > _FLAT * values[-1]
     half = _without(gauge) @ (scale[:, None] * vectors[:, observed] / np.sqrt(values[observed]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ros_matching.datatypes import Camera, RelativePose, ScaleState
@@ -41,6 +43,57 @@ def refine_relative_pose(
     weights = as_weights(weights, len(points0))
     if len(points0) < MIN_POINTS:
         return None
+    minimum = _minimise(camera1_from_camera0, points0, points1, camera0, camera1, threshold_px, weights, iterations)
+    inliers = two_view_geometry(minimum.pose, points0, points1, camera0, camera1, threshold_px).inliers
+    if np.count_nonzero(inliers & (minimum.weights > 0)) < MIN_POINTS:
+        return None
+    return RelativePose(minimum.pose, inliers, _covariance(minimum, 2.0 * threshold_px), ScaleState.UP_TO_SCALE)
+
+
+def refine_motion(
+    camera1_from_camera0: np.ndarray,
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera0: Camera,
+    camera1: Camera,
+    threshold_px: float = 1.0,
+    weights: np.ndarray | None = None,
+    iterations: int = 15,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """As ``refine_relative_pose``, without triangulation and covariance.
+
+    Returns the pose (4, 4) and the signed Sampson distances (M,) in pixels; ``None`` if fewer than five are within the
+    threshold.
+    """
+    points0, points1 = as_correspondences(points0, points1)
+    weights = as_weights(weights, len(points0))
+    if len(points0) < MIN_POINTS:
+        return None
+    minimum = _minimise(camera1_from_camera0, points0, points1, camera0, camera1, threshold_px, weights, iterations)
+    near = (np.abs(minimum.residual) <= threshold_px) & (minimum.weights > 0)
+    return (minimum.pose, minimum.residual) if np.count_nonzero(near) >= MIN_POINTS else None
+
+
+@dataclass(frozen=True)
+class _Minimum:
+    """A minimum of the robust error: residuals (M,) and their derivatives (5, M) at the pose, effective weights."""
+
+    pose: np.ndarray
+    residual: np.ndarray
+    jacobian: np.ndarray
+    weights: np.ndarray
+
+
+def _minimise(
+    camera1_from_camera0: np.ndarray,
+    points0: np.ndarray,
+    points1: np.ndarray,
+    camera0: Camera,
+    camera1: Camera,
+    threshold_px: float,
+    weights: np.ndarray,
+    iterations: int,
+) -> _Minimum:
     cutoff_px = 2.0 * threshold_px
     rays = camera0.unproject(points0), camera1.unproject(points1)
     pose = as_pose("camera1_from_camera0", camera1_from_camera0)
@@ -66,11 +119,7 @@ def refine_relative_pose(
         damping *= 0.1
         if converged:
             break
-    inliers = two_view_geometry(pose, points0, points1, camera0, camera1, threshold_px).inliers
-    if np.count_nonzero(inliers & (weights > 0)) < MIN_POINTS:
-        return None
-    covariance = _covariance(pose, residual, jacobian, weights, cutoff_px)
-    return RelativePose(pose, inliers, covariance, ScaleState.UP_TO_SCALE)
+    return _Minimum(pose, residual, jacobian, weights)
 
 
 def sampson_residuals_and_jacobian(
@@ -146,16 +195,14 @@ def _bounded_leverage(by_direction: np.ndarray, near: np.ndarray) -> np.ndarray:
     return np.minimum(limit / np.maximum(leverage, limit + 1e-300), 1.0) ** 2
 
 
-def _covariance(
-    pose: np.ndarray, residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray, cutoff_px: float
-) -> np.ndarray:
+def _covariance(minimum: _Minimum, cutoff_px: float) -> np.ndarray:
     """The covariance (6, 6) over ``(dt, dr)``; along ``t``, whose length is fixed, there is none."""
-    near = (np.abs(residual) < cutoff_px) & (weight > 0)
-    residual, jacobian, weight = residual[near], jacobian[:, near], weight[near]
+    near = (np.abs(minimum.residual) < cutoff_px) & (minimum.weights > 0)
+    residual, jacobian, weight = minimum.residual[near], minimum.jacobian[:, near], minimum.weights[near]
     weight = weight * (len(weight) / weight.sum())
     variance = tukey_variance(np.abs(residual), cutoff_px, weight, 1, 5, _PRIOR_NOISE_PX)
     information = (jacobian * weight) @ jacobian.T / variance + np.eye(5) / _PRIOR_STD_RAD**2
     spread = np.zeros((6, 5))
-    spread[:3, :2] = tangent_basis(pose[:3, 3])
+    spread[:3, :2] = tangent_basis(minimum.pose[:3, 3])
     spread[3:, 2:] = np.eye(3)
     return spread @ np.linalg.inv(information) @ spread.T

@@ -22,6 +22,7 @@ from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
 from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.pipeline import MatchingPipeline
+from ros_matching.odometry.contradiction import is_contradicted
 from ros_matching.stages import StageTimer
 
 # A pure rotation is accepted if it explains this fraction of at least so many matches with the reference keyframe, and
@@ -85,10 +86,24 @@ class Localizer:
         return self._localize_by_matches(query, matches)
 
     def _localize_by_matches(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
-        found = self._by_pnp(query, matches)
+        found = self._uncontradicted(query, matches, self._by_pnp(query, matches))
         if found is None and query.prediction is not None:
-            found = self._by_pure_rotation(query, matches) or self._by_two_views(query, matches)
+            found = self._by_pure_rotation(query, matches)
+            found = found or self._uncontradicted(query, matches, self._by_two_views(query, matches))
         return found
+
+    def _uncontradicted(
+        self, query: LocalizationQuery, matches: Matches, found: Localization | None
+    ) -> Localization | None:
+        """Return the pose unless the matches with the keyframe, most of them without landmarks, tell another motion."""
+        if found is None:
+            return None
+        current_from_reference = found.camera_from_world @ invert(query.reference.camera_from_world)
+        with self._stages("pose"):
+            contradicted = is_contradicted(
+                matches, query.camera, current_from_reference, self._config.threshold_px(query.camera)
+            )
+        return None if contradicted else found
 
     def _by_pnp(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
         """Estimate the pose from the landmarks of the matched keypoints, and refine it on the whole map."""

@@ -25,13 +25,18 @@ from ros_matching.geometry.homography import (
     rotation_homography,
     transfer_errors_px,
 )
-from ros_matching.geometry.pose_refinement import refine_relative_pose
+from ros_matching.geometry.pose_refinement import refine_motion
 from ros_matching.geometry.se3 import angle_between_deg, rotation_angle_deg
 from ros_matching.geometry.two_view import TwoViewGeometry, two_view_geometry
 
 # Largest difference of direction and rotation between two estimates of the same motion
 _SAME_DIRECTION_DEG = 10.0
 _SAME_ROTATION_DEG = 1.0
+# Refinement: first roughly on so many matches, then on all
+_ROUGH_MATCHES, _ROUGH_ITERATIONS = 300, 6
+_ITERATIONS = 15
+# Largest difference of two refinements that reached the same minimum
+_SAME_MINIMUM_DEG = 0.05
 # Smallest cost difference to any other motion, in standard deviations of the sum over matches
 _MIN_ADVANTAGE = 3.0
 # A motion with less than this fraction of the parallax is the simpler explanation, as blur and a rolling shutter look
@@ -91,11 +96,13 @@ class CompetingMotions:
 def competing_motions(matches: Matches, camera: Camera, threshold_px: float) -> CompetingMotions | None:
     """Estimate all motions that explain matches with outliers; ``None`` if there is none."""
     poses = _candidates(matches, camera, threshold_px)
-    for _ in range(2):  # with the given threshold, then with one from the residual noise
-        poses = _refined(poses, matches, camera, threshold_px)
-        if not poses:
+    # With the given threshold, roughly, then with one from the residual noise
+    for subset, iterations in ((_subset(matches), _ROUGH_ITERATIONS), (matches, _ITERATIONS)):
+        refined = _refined(poses, subset, camera, threshold_px, iterations)
+        if not refined:
             return None
-        noise_px = min(_noise_px(pose, matches, camera, threshold_px) for pose in poses)
+        poses = _distinct([pose for pose, _ in refined])
+        noise_px = min(_noise_px(distance, threshold_px) for _, distance in refined)
         threshold_px = min(threshold_px, _NOISES * noise_px)
     motions = sorted(
         (_motion(pose, matches, camera, threshold_px) for pose in poses), key=lambda motion: motion.costs.sum()
@@ -122,16 +129,38 @@ def _candidates(matches: Matches, camera: Camera, threshold_px: float) -> list[n
     return [view.camera1_from_camera0 for view in views]
 
 
-def _refined(poses: list[np.ndarray], matches: Matches, camera: Camera, threshold_px: float) -> list[np.ndarray]:
+def _subset(matches: Matches) -> Matches:
+    """Return enough of the matches for a rough refinement."""
+    return matches.select(np.arange(0, len(matches), -(-len(matches) // _ROUGH_MATCHES)))
+
+
+def _refined(
+    poses: list[np.ndarray], matches: Matches, camera: Camera, threshold_px: float, iterations: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the refined poses that matches support, with the epipolar distances (M,) in pixels."""
     points = matches.points0, matches.points1
-    refined = (refine_relative_pose(pose, *points, camera, camera, threshold_px, matches.scores) for pose in poses)
-    return [pose.camera1_from_camera0 for pose in refined if pose is not None]
+    refined = (refine_motion(pose, *points, camera, camera, threshold_px, matches.scores, iterations) for pose in poses)
+    return [(found[0], np.abs(found[1])) for found in refined if found is not None]
 
 
-def _noise_px(camera1_from_camera0: np.ndarray, matches: Matches, camera: Camera, threshold_px: float) -> float:
-    """Return the standard deviation of the epipolar distances within twice the threshold."""
-    distance = _sampson_px(camera1_from_camera0, matches, camera)
-    near = distance[distance < 2 * threshold_px]
+def _distinct(poses: list[np.ndarray]) -> list[np.ndarray]:
+    """Return one of the poses (4, 4) that were refined to the same minimum."""
+    kept: list[np.ndarray] = []
+    for pose in poses:
+        if not any(_motion_difference_deg(pose, other) < _SAME_MINIMUM_DEG for other in kept):
+            kept.append(pose)
+    return kept
+
+
+def _motion_difference_deg(pose0: np.ndarray, pose1: np.ndarray) -> float:
+    """The larger of the differences of rotation and direction of translation."""
+    direction = float(angle_between_deg(pose0[:3, 3], pose1[:3, 3]))
+    return max(direction, rotation_angle_deg(pose0[:3, :3] @ pose1[:3, :3].T))
+
+
+def _noise_px(distance_px: np.ndarray, threshold_px: float) -> float:
+    """Return the standard deviation of the epipolar distances (M,) within twice the threshold."""
+    near = distance_px[distance_px < 2 * threshold_px]
     return max(float(np.median(near)) / 0.6745, _MIN_NOISE_PX) if len(near) else threshold_px
 
 

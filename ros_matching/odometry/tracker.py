@@ -36,8 +36,8 @@ _LOG = logging.getLogger(__name__)
 _TRIED_INACTIVE = 2  # keyframes of an inactive map that a lost frame is matched with
 # While so many keyframes wait for the back end, no other is inserted.
 _MAX_PENDING = 3
-# A frame waits for the back end if the last pose had fewer inliers than this multiple of the minimum, or the map has no
-# more keyframes than this: otherwise the next one could lose the track or the scale.
+# A frame waits for the back end to finish if the last pose had fewer inliers than this multiple of the minimum, and for
+# its first new landmarks if the map has no more keyframes than this: else the track or the scale could be lost.
 _WEAK_INLIERS = 4
 _YOUNG_KEYFRAMES = 4
 
@@ -125,7 +125,7 @@ class Tracker:
         with self._stages("extract"):
             self.features = features = self._matcher.extract(frame.image)
         # Apply what the back end finished since the last frame
-        self._exchange_with_back_end(wait=self._is_weak)
+        self._catch_up_with_back_end()
         # Localise in the map: motion model and reference keyframe, else relocalisation
         found = None if self._map is None else self._localize(frame, features)
         # Extend the map, or initialise one
@@ -177,7 +177,7 @@ class Tracker:
             found = self._relocalizer.relocalize(self._map, features) or self._return_to_inactive(features)
             return None if found is None else _Found(found, relocalized=True)
         found, prediction = self._localize_by_prediction(frame, features)
-        if found is None and not self._back_end.is_idle:
+        while found is None and not self._back_end.is_idle:
             # Wait for new landmarks before the track is lost
             self._exchange_with_back_end(wait=True)
             found, prediction = self._localize_by_prediction(frame, features)
@@ -221,10 +221,7 @@ class Tracker:
         estimate = self._estimate(localization)
         motion = None if found.relocalized else self._motion_to(estimate)
         observed_ids, keyframe_id = localization.landmark_ids, None
-        self._is_weak = (
-            localization.inliers < _WEAK_INLIERS * self._config.min_inliers
-            or len(self._map.keyframes) <= _YOUNG_KEYFRAMES
-        )
+        self._is_weak = localization.inliers < _WEAK_INLIERS * self._config.min_inliers
         # Decide on a keyframe
         if self._needs_keyframe(localization, features):
             with self._stages("map"):
@@ -306,9 +303,19 @@ class Tracker:
         """Return the keyframe with an id if the back end has mapped it within this frame."""
         return self._map.keyframe(id) if any(keyframe.id == id for keyframe in self._new_keyframes) else None
 
+    def _catch_up_with_back_end(self) -> None:
+        """Apply what the back end finished since the last frame, and wait where the next pose depends on it."""
+        is_young = self._map is not None and len(self._map.keyframes) <= _YOUNG_KEYFRAMES
+        self._exchange_with_back_end(wait=is_young)
+        while self._is_weak and not self._back_end.is_idle:
+            self._exchange_with_back_end(wait=True)
+
     def _exchange_with_back_end(self, *, wait: bool = False) -> None:
-        """Apply a finished update, and submit the keyframes that wait for it."""
-        self._apply(self._back_end.take(wait=wait))
+        """Apply the updates since the last frame, and submit the keyframes that wait; ``wait`` for one update."""
+        update = self._back_end.take(wait=wait)
+        while update is not None:
+            self._apply(update)
+            update = self._back_end.take()
         self._submit_pending()
 
     def _submit_pending(self) -> None:
@@ -328,7 +335,7 @@ class Tracker:
             return
         if self._back_end.runs_in_frame:
             self._stages.add(update.stage_ms)
-        else:
+        elif update.is_last:
             self._mapping_ms = update.stage_ms
         number = self._atlas.number
         correction = self._atlas.apply(update)

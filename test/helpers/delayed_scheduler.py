@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from ros_matching.backend.scheduler import Job
 from ros_matching.visual_odometry import VisualOdometry
 
 
 class DelayedScheduler:
-    """Runs a job at once, and returns its result only when it was asked for it ``delay`` times."""
+    """Runs a job at once, and returns its last result only when it was asked ``delay`` times; early ones evenly before.
+
+    With ``early`` false, early results are not delivered.
+    """
 
     runs_in_frame = False
 
-    def __init__(self, delay: int) -> None:
-        self._delay = delay
-        self._result: Any = None
-        self._left = 0
+    def __init__(self, delay: int, *, early: bool = True) -> None:
+        self._delay, self._early = delay, early
+        self._results: list[tuple[int, Any]] = []  # the number of the request from which it is returned
+        self._asked = 0
         self.waits = 0  # results that were waited for
 
     @property
     def is_idle(self) -> bool:
-        return self._result is None
+        return not self._results
 
-    def submit(self, job: Callable[[], Any]) -> None:
-        self._result, self._left = job(), self._delay
+    def submit(self, job: Job) -> None:
+        early: list[Any] = []
+        last = job(lambda make: early.append(make()) if self._early else None)
+        results = [*early, last]
+        self._results = [(-(-self._delay * (k + 1) // len(results)), each) for k, each in enumerate(results)]
+        self._asked = 0
 
     def take(self, *, wait: bool = False) -> Any:
-        self._left -= 1
-        if self._result is None or (self._left >= 0 and not wait):
+        self._asked += 1
+        if not self._results:
             return None
-        self.waits += self._left >= 0
-        result, self._result = self._result, None
+        due, result = self._results[0]
+        if self._asked <= due and not wait:
+            return None
+        self.waits += self._asked <= due
+        self._asked = max(self._asked, due)
+        self._results.pop(0)
         return result
 
     def cancel(self) -> None:
-        self._result = None
+        self._results = []
 
     close = cancel
 

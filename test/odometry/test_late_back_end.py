@@ -9,7 +9,9 @@ import pytest
 from delayed_scheduler import delay_back_end
 from point_world import PointWorld, cloud, pure_rotation, walk
 
+from ros_matching import load_matcher
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
+from ros_matching.io import open_source
 from ros_matching.odometry.result import TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
@@ -89,3 +91,19 @@ def test_a_thread_maps_and_closes():
     odometry.reset()
     assert odometry.current_keyframes() == ()
     odometry.close()
+
+
+def test_late_keyframes_of_a_fast_handheld_camera_keep_the_scale(data_dir):
+    if not (data_dir / "hololens_000").is_dir():
+        pytest.skip(f"no hololens_000 in {data_dir}")
+    odometry = delay_back_end(VisualOdometry(load_matcher("sift")), 2)
+    ratios, before = [], None
+    for frame in open_source(data_dir / "hololens_000", start=120, stop=172):
+        result = odometry.track(frame)
+        if result.previous_from_current is not None:
+            true = invert(before) @ frame.true_world_from_camera
+            ratios.append(np.linalg.norm(result.previous_from_current[:3, 3]) / np.linalg.norm(true[:3, 3]))
+        before = frame.true_world_from_camera
+    assert len(ratios) > 40
+    # Without the test of poses against the other matches, a fifth by then, and shrinking
+    assert 0.6 < np.median(ratios[-10:]) / np.median(ratios[:10]) < 1.7
