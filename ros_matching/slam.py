@@ -194,7 +194,7 @@ class Slam:
         if features is None or not self._scheduler.is_idle:
             return
         self._asked = {result.stamp_ns: (self._map_number, result.world_from_camera)}
-        self._scheduler.submit(lambda: self._back_end.localize_frame(features, result.stamp_ns))
+        self._scheduler.submit(lambda _: self._back_end.localize_frame(features, result.stamp_ns))
         if self._scheduler.runs_in_frame:
             self._apply(self._scheduler.take())
 
@@ -252,7 +252,7 @@ class Slam:
         odometry = OdometryState(
             state, self._map_number, self._map_from_odom, self._scale, self._scale_std, self._first_id
         )
-        self._scheduler.submit(lambda: self._back_end.process(odometry))
+        self._scheduler.submit(lambda _: self._back_end.process(odometry))
         if self._scheduler.runs_in_frame:
             self._apply(self._scheduler.take())
 
