@@ -218,6 +218,7 @@ def _run_report(
 def _loops(slam_map: SlamMap) -> list[LoopRecord]:
     """The loop edges, as rigid measurements in the unit of the map."""
     from ros_matching.atlas.stored_keyframes import EdgeKind
+    from ros_matching.backend.loop_closing import typical_depth
     from ros_matching.evaluation.trajectory.slam_report import LoopRecord
     from ros_matching.geometry.sim3 import rigid_part
 
@@ -227,7 +228,7 @@ def _loops(slam_map: SlamMap) -> list[LoopRecord]:
             first, second = slam_map.keyframe(edge.first), slam_map.keyframe(edge.second)
             measured = rigid_part(edge.first_from_second)
             measured[:3, 3] *= first.scale
-            loops.append(LoopRecord(first.stamp_ns, second.stamp_ns, measured))
+            loops.append(LoopRecord(first.stamp_ns, second.stamp_ns, measured, typical_depth(slam_map, first.id)))
     return loops
 
 

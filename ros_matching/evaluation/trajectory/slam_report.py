@@ -27,21 +27,22 @@ ODOMETRY_FILE = "odometry.tum"
 PLOT_FILE = "slam.png"
 _LOGGER = logging.getLogger(__name__)
 
-# A loop is wrong if it is this far from the ground truth: rotation, and translation relative to the path's length or
-# to the distance of the two cameras.
-_WRONG_DEG, _WRONG_OF_PATH, _WRONG_OF_DISTANCE = 15.0, 0.01, 0.3
+# A loop is wrong if it is this far from the ground truth: rotation, and translation relative to the depth of the scene
+_WRONG_DEG, _WRONG_OF_DEPTH = 15.0, 0.3
 
 
 @dataclass(frozen=True)
 class LoopRecord:
     """A closed loop: the measured pose of the camera ``second`` in that of ``first``, each by its stamp.
 
-    ``first_from_second`` (4, 4) is rigid, with its translation in the unit of the map.
+    ``first_from_second`` (4, 4) is rigid, with its translation in the unit of the map, as is ``depth``, the typical
+    depth of the scene there.
     """
 
     first_stamp_ns: int
     second_stamp_ns: int
     first_from_second: np.ndarray
+    depth: float
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,18 @@ class SlamReport:
         stamps = np.array([(loop.first_stamp_ns, loop.second_stamp_ns) for loop in self.loops], np.int64).reshape(-1, 2)
         first, second = truth.at(stamps[:, 0]), truth.at(stamps[:, 1])
         return [
-            _loop_error(loop, invert(one) @ other, evaluation.scale, evaluation.path_length)
+            _loop_error(loop, invert(one) @ other, evaluation.scale)
             for loop, one, other in zip(self.loops, first, second, strict=True)
             if np.isfinite(one).all() and np.isfinite(other).all()
         ]
 
 
-def _loop_error(loop: LoopRecord, true: np.ndarray, scale: float, path_length: float) -> LoopError:
+def _loop_error(loop: LoopRecord, true: np.ndarray, scale: float) -> LoopError:
     measured = loop.first_from_second
     translation = float(np.linalg.norm(scale * measured[:3, 3] - true[:3, 3]))
     rotation_deg = float(np.degrees(np.linalg.norm(log_so3(measured[:3, :3] @ true[:3, :3].T))))
-    allowed = max(_WRONG_OF_PATH * path_length, _WRONG_OF_DISTANCE * float(np.linalg.norm(true[:3, 3])))
-    return LoopError(translation, rotation_deg, translation > allowed or rotation_deg > _WRONG_DEG)
+    is_wrong = translation > _WRONG_OF_DEPTH * scale * loop.depth or rotation_deg > _WRONG_DEG
+    return LoopError(translation, rotation_deg, is_wrong)
 
 
 def corrected_records(

@@ -55,7 +55,7 @@ def loop(first: int, second: int, true_second: int | None = None) -> LoopRecord:
     """A loop between two frames, measured as that with ``true_second``."""
     measured = invert(true_pose(first)) @ true_pose(second if true_second is None else true_second)
     measured[:3, 3] *= SCALE
-    return LoopRecord(stamp(first), stamp(second), measured)
+    return LoopRecord(stamp(first), stamp(second), measured, depth=SCALE * 4.0)
 
 
 def test_loops_are_compared_with_ground_truth():
