@@ -22,6 +22,7 @@ from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.backend.slam_update import SlamEvent, SlamUpdate
 from ros_matching.datatypes import Frame, Keyframe, ScaleState
 from ros_matching.errors import ConfigError, TrackingError
+from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.se3 import invert, orthonormalized
 from ros_matching.geometry.sim3 import rigid_part
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -162,6 +163,13 @@ class Slam:
     def map_from_odom(self) -> np.ndarray | None:
         """The similarity (4, 4) of the map from the odometry's world; ``None`` if the place in the map is unknown."""
         return self._map_from_odom
+
+    def suggest_pose(self, map_from_camera: np.ndarray) -> None:
+        """Search for the camera near a pose (4, 4) of the map first, while its place in a map made before is unknown.
+
+        From any thread.
+        """
+        self._back_end.suggest(as_pose("the suggested pose", map_from_camera))
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """Return the adjusted ``world_from_camera`` of the keyframes in the odometry's active map, by its ids."""

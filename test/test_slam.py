@@ -8,10 +8,12 @@ from loop_world import SHORT_MEMORY, ate, hall, ring, ring_world
 from point_world import PointWorld, cloud, walk
 
 from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.backend.slam_update import EventKind
 from ros_matching.errors import ConfigError
-from ros_matching.geometry.se3 import invert
+from ros_matching.geometry.se3 import exp_so3, invert, pose_from
+from ros_matching.geometry.sim3 import rigid_part
 from ros_matching.slam import Slam, SlamStatus
 
 
@@ -135,6 +137,22 @@ def test_a_map_is_continued_once_a_place_is_recognised(saved):
     assert last.status is SlamStatus.TRACKING
     error = (true_from_map @ last.map_from_camera)[:3, 3] - world.poses[-1][:3, 3]
     assert np.linalg.norm(error) < 0.2
+
+
+def test_a_suggested_pose_is_tried_first(saved, monkeypatch):
+    slam_map, true_from_map = saved
+    world = other_walk(start=60)
+    slam = Slam(world, slam_map=slam_map, mode="localization")
+    monkeypatch.setattr(PlaceIndex, "search", lambda *arguments, **options: [])  # the place looks like no other
+    frames = world.frames()
+    assert slam.track(next(frames)).status is SlamStatus.INITIALIZING
+    true = rigid_part(np.linalg.inv(true_from_map) @ world.poses[1])
+    off = pose_from(exp_so3(np.array([0.0, 0.1, 0.0])), np.array([0.3, 0.0, -0.2]))
+    slam.suggest_pose(true @ off)
+    result = slam.track(next(frames))
+    assert result.status is SlamStatus.TRACKING
+    error = np.linalg.norm((true_from_map @ result.map_from_camera)[:3, 3] - world.poses[1][:3, 3])
+    assert error < 0.1
 
 
 def test_an_unknown_place_stays_unlocalized(saved):

@@ -26,23 +26,35 @@ _EXPECTED_DEG = 15.0
 
 
 class MapLocalizer:
-    """Finds the poses of single images in a map by place recognition and PnP."""
+    """Finds the poses of single images in a map by place recognition and PnP.
+
+    ``near`` (4, 4) is a suggested ``map_from_camera``: keyframes with similar views are tried first.
+    """
 
     def __init__(self, matcher: MatchingPipeline, config: SlamConfig) -> None:
         self._matcher = matcher
         self._verifier = PlaceVerifier(matcher)
         self._config = config
+        self.near: np.ndarray | None = None
 
     def localize(self, slam_map: SlamMap, index: PlaceIndex, features: Features) -> LocalizedFrame | None:
         """Return the pose that most landmarks support; ``None`` if there are too few."""
         if len(features) == 0:
             return None
+        near = self.near
+        if near is not None and len(slam_map):
+            found = self._best(slam_map, features, views_near(slam_map, near, slam_map.ids, _PLACES))
+            if found is not None:
+                return found
         descriptors = features.descriptors
         if not isinstance(descriptors, np.ndarray):
             descriptors = descriptors.detach().cpu().numpy()
         vector = self._matcher.place_describer.describe(descriptors)
+        return self._best(slam_map, features, [place for place, _ in index.search(vector, _PLACES)])
+
+    def _best(self, slam_map: SlamMap, features: Features, places: list[int]) -> LocalizedFrame | None:
         best: LocalizedFrame | None = None
-        for place, _ in index.search(vector, _PLACES):
+        for place in places:
             found = self._verifier.localize(slam_map, features, place)
             if found is not None and found[1] > (best.inliers if best else self._config.localization_inliers - 1):
                 best = LocalizedFrame(found[0], place, found[1])
@@ -86,6 +98,10 @@ class LocalizationBackEnd:
     def snapshot(self) -> SlamMap:
         """Return a copy of the map."""
         return self.slam_map.snapshot()
+
+    def suggest(self, map_from_camera: np.ndarray) -> None:
+        """Search for the place of images near a pose (4, 4) first, from any thread."""
+        self._localizer.near = map_from_camera
 
     def localize_frame(self, features: Features, stamp_ns: int) -> SlamUpdate:
         """Localise one image."""
@@ -148,8 +164,16 @@ class LocalizationBackEnd:
 
 def nearest_views(slam_map: SlamMap, id: int, among: list[int], count: int) -> list[int]:
     """Return the keyframes, by id, whose views are nearest to one: least distance in typical depths plus rotation."""
-    pose = slam_map.keyframe(id).map_from_camera
+    return views_near(slam_map, slam_map.keyframe(id).map_from_camera, among, count, typical_depth(slam_map, id))
+
+
+def views_near(
+    slam_map: SlamMap, map_from_camera: np.ndarray, among: list[int], count: int, depth: float | None = None
+) -> list[int]:
+    """Return the keyframes, by id, whose views are nearest to a pose (4, 4); ``depth`` is that of the nearest one."""
     poses = np.stack([slam_map.keyframe(other).map_from_camera for other in among])
-    distance = np.linalg.norm(poses[:, :3, 3] - pose[:3, 3], axis=1) / typical_depth(slam_map, id)
-    angle = np.radians(rotation_angle_deg(np.swapaxes(poses[:, :3, :3], 1, 2) @ rigid_part(pose)[:3, :3]))
-    return [among[row] for row in np.argsort(distance + angle, kind="stable")[:count]]
+    distance = np.linalg.norm(poses[:, :3, 3] - map_from_camera[:3, 3], axis=1)
+    depth = typical_depth(slam_map, among[int(distance.argmin())]) if depth is None else depth
+    turned = np.swapaxes(poses[:, :3, :3], 1, 2) @ rigid_part(map_from_camera)[:3, :3]
+    difference = distance / depth + np.radians(rotation_angle_deg(turned))
+    return [among[row] for row in np.argsort(difference, kind="stable")[:count]]

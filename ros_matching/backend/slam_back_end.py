@@ -110,6 +110,10 @@ class SlamBackEnd:
                 self._close(loop)
         return self._update()
 
+    def suggest(self, map_from_camera: np.ndarray) -> None:
+        """Search for the place of images near a pose (4, 4) first, from any thread."""
+        self._localizer.near = map_from_camera
+
     def localize_frame(self, features: Features, stamp_ns: int) -> SlamUpdate:
         """Localise one image in the map."""
         found = self._localizer.localize(self._slam_map, self._index, features)

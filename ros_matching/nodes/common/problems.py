@@ -33,6 +33,7 @@ class Problem(enum.Enum):
     CALLBACK = "callback"
     TRACKER = "tracker"
     KEYFRAME = "keyframe"
+    INITIAL_POSE = "initial pose"
     MAPPER = "mapper"
     OUTPUT = "output"
 

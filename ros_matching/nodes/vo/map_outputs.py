@@ -85,6 +85,11 @@ class MapOutputs:
             task_period_s=config.map_period_s,
         )
 
+    @property
+    def extrinsics(self) -> Extrinsics | None:
+        """Those of the camera of the last image."""
+        return None if self._newest is None else self._newest[1]
+
     def destroy(self) -> None:
         """End the thread and remove the publishers from the node."""
         self._worker.stop()

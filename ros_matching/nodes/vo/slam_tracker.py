@@ -13,7 +13,7 @@ from ros_matching.backend.slam_back_end import EventKind
 from ros_matching.datatypes import Frame
 from ros_matching.errors import MapError, NodeError
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
-from ros_matching.slam import Slam, SlamResult
+from ros_matching.slam import Slam, SlamResult, SlamStatus
 
 
 class SlamTracker:
@@ -50,6 +50,16 @@ class SlamTracker:
     def map_from_odom(self) -> np.ndarray | None:
         """The similarity (4, 4) of the map from the odometry's world; ``None`` if unknown."""
         return None if self.last is None or self.last.map_from_odom is None else self._slam.map_from_odom
+
+    @property
+    def is_localized(self) -> bool:
+        """True if the camera's place in the map is known, and not a guess."""
+        last = self.last
+        return last is not None and last.keyframes > 0 and last.status is SlamStatus.TRACKING
+
+    def suggest_pose(self, map_from_camera: np.ndarray) -> None:
+        """Search for the camera near a pose (4, 4) first, while it is not localised."""
+        self._slam.suggest_pose(map_from_camera)
 
     def snapshot(self) -> SlamMap:
         """Return a copy of the map. Raises ``NodeError`` while there is none."""

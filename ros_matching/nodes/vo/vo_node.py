@@ -34,6 +34,7 @@ from ros_matching.nodes.vo.calibration_input import CalibrationInput
 from ros_matching.nodes.vo.config import LIVE_SETTINGS, NodeSlamConfig, VoConfig
 from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
+from ros_matching.nodes.vo.initial_pose import InitialPoseInput
 from ros_matching.nodes.vo.map_outputs import MapOutputs
 from ros_matching.nodes.vo.map_services import MapServices, loaded_map
 from ros_matching.nodes.vo.outputs import VoOutputs
@@ -189,6 +190,10 @@ class VoNode(ManagedNode):
             return None
         outputs = MapOutputs(self, self._config, self._slam_tracker, self._on_worker_error)
         self._configured.callback(outputs.destroy)
+        initial_pose = InitialPoseInput(
+            self, self._config.map_frame, self._slam_tracker, self._problems, lambda: outputs.extrinsics
+        )
+        self._configured.callback(initial_pose.destroy)
         return outputs
 
     def _slam_parts(self) -> tuple[VoPipeline, SlamTracker, Any]:

@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.srv", reason="needs the built messages of this package (make build)")
 
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from made_maps import assert_same, made_map
 from nav_msgs.msg import Path
-from node_peer import TIMEOUT_S
+from node_peer import TIMEOUT_S, wait_until
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -27,7 +28,13 @@ from ros_matching.errors import ConfigError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.geometry.sim3 import rigid_part, similarity_from
 from ros_matching.msg import KeyframeCorrections, VoStatus
-from ros_matching.nodes.common.conversions import pose_from_msg, stamp_ns_from_msg, transform_from_msg
+from ros_matching.nodes.common.conversions import (
+    header_to_msg,
+    pose_from_msg,
+    pose_to_msg,
+    stamp_ns_from_msg,
+    transform_from_msg,
+)
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL
 from ros_matching.nodes.common.spinning import spinning
 from ros_matching.nodes.mapping.clouds import cloud_from_msg
@@ -80,6 +87,9 @@ class KnownSlam:
 
     def snapshot(self):
         return self.slam_map
+
+    def suggest_pose(self, pose: np.ndarray) -> None:
+        self.suggested = pose
 
     def close(self) -> None:
         self.is_closed = True
@@ -309,6 +319,32 @@ def test_images_of_another_camera_than_the_maps_are_refused_with_the_reason(star
     status = peer.send_frame(0)
     assert "the map was made with another camera: 640x480" in status.reason
     assert slam.tracker.frames == []
+
+
+def test_an_initial_pose_helps_until_the_camera_is_localised(start_slam, tmp_path):
+    save_map(tmp_path / "map", made_map(5, camera=CAMERA))
+    _, (slam,), peer = start_slam(map_file=str(tmp_path / "map"))
+    poses = peer.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
+    wait_until(poses.get_subscription_count)
+    robot = pose_from(exp_so3([0.0, 0.0, 0.3]), np.array([1.0, 2.0, 0.0]))
+
+    def send(frame_id: str = "map") -> None:
+        msg = PoseWithCovarianceStamped(header=header_to_msg(0, frame_id))
+        msg.pose.pose = pose_to_msg(robot)
+        poses.publish(msg)
+
+    send()
+    assert "send it again later" in peer.diagnosis("initialpose").message
+    assert peer.send_frame(0).map_state == VoStatus.UNLOCALIZED
+    send("odom")
+    assert "its frame must be map, got 'odom'" in peer.diagnosis("its frame").message
+    send()
+    wait_until(lambda: hasattr(slam, "suggested"))
+    expected = invert(BODY_FROM_OPTICAL) @ robot @ BODY_FROM_OPTICAL
+    np.testing.assert_allclose(slam.suggested, expected, atol=1e-9)
+    assert peer.send_frame(1).map_state == VoStatus.LOCALIZED
+    send()
+    assert "is localised already" in peer.diagnosis("localised already").message
 
 
 def test_a_mode_that_cannot_be_is_refused_at_the_start(context):
