@@ -142,16 +142,21 @@ class Slam:
         self._submit()
         if not self._is_placed and self._starts_in_map:
             self._submit_frame(result)
+        elif not self._scheduler.runs_in_frame:
+            self._submit_adjustment()
         # Report
         return self._reported(result)
 
     def finish(self) -> tuple[Keyframe, ...]:
-        """Wait for the keyframes that are being mapped and stored; return those of the odometry."""
+        """Wait for the keyframes that are being mapped and stored, and adjust the map; return those of the odometry."""
         keyframes = self._odometry.finish()
         self._apply(self._scheduler.take(wait=True))
         self._is_due |= bool(keyframes)
         self._submit()
         self._apply(self._scheduler.take(wait=True))
+        while self._back_end.is_adjustable:
+            self._submit_adjustment()
+            self._apply(self._scheduler.take(wait=True))
         return keyframes
 
     def close(self) -> None:
@@ -205,6 +210,11 @@ class Slam:
         self._scheduler.submit(lambda _: self._back_end.localize_frame(features, result.stamp_ns))
         if self._scheduler.runs_in_frame:
             self._apply(self._scheduler.take())
+
+    def _submit_adjustment(self) -> None:
+        """Continue the adjustment of the whole map if the back end has nothing else to do."""
+        if self._scheduler.is_idle and not self._is_due and self._back_end.is_adjustable:
+            self._scheduler.submit(self._back_end.adjust)
 
     def _reported(self, result: TrackingResult) -> SlamResult:
         """Make the result of a frame."""

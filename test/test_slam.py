@@ -63,9 +63,9 @@ def test_a_loop_corrects_the_trajectory():
     true = world.poses[[r.frame_index for r in posed]][:, :3, 3]
     of_odometry = ate(np.stack([r.world_from_camera[:3, 3] for r in posed]), true)
     of_map = ate(np.stack([pose[:3, 3] for _, pose in slam.trajectory()]), true)
-    assert of_map < 0.7 * of_odometry
+    assert of_map < 0.6 * of_odometry
     # The recognised places are true ones
-    stamps = {keyframe.id: keyframe.stamp_ns for keyframe in slam.slam_map.keyframes}
+    stamps = {k.id: k.frame.stamp_ns for result in results for k in result.tracking.new_keyframes}
     frames = {stamp: index for index, stamp in enumerate(frame.stamp_ns for frame in world.frames())}
     for event in events:
         pair = [world.poses[frames[stamps[id]]] for id in (event.keyframe, event.place)]
@@ -131,7 +131,7 @@ def test_a_map_is_continued_once_a_place_is_recognised(saved):
     slam.finish()
     merged = [event for result in results for event in result.events if event.kind is EventKind.MAPS_MERGED]
     assert len(merged) == 1
-    assert len(slam.slam_map) > len(slam_map)
+    assert max(slam.slam_map.ids) > max(slam_map.ids)
     assert len(slam.slam_map.components()) == 1
     last = results[-1]
     assert last.status is SlamStatus.TRACKING

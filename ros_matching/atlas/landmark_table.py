@@ -67,6 +67,10 @@ class LandmarkTable:
         order = np.argsort(ids[~known])
         self._insert(ids[~known][order], positions[~known][order], anchor)
 
+    def move(self, ids: np.ndarray, positions: np.ndarray) -> None:
+        """Set the positions (K, 3) of known landmarks (K,)."""
+        self.positions[self.rows(ids)] = positions
+
     def extend(self, ids: np.ndarray, positions: np.ndarray, anchors: np.ndarray) -> None:
         """Add landmarks (K,) with positions (K, 3) and anchors (K,); ids increasing and larger than all before."""
         self._insert(ids, positions, anchors)

@@ -25,6 +25,7 @@ from ros_matching.geometry.sim3 import (
 # A keyframe is redundant if this fraction of its landmarks is observed by so many others.
 _REDUNDANT_FRACTION = 0.9
 _REDUNDANT_OBSERVERS = 3
+_APART = 20
 
 
 class SlamMap:
@@ -246,13 +247,18 @@ class SlamMap:
             poses[id] = rigid_part(moved), float(scale_of(moved))
         self.correct(poses)
 
-    def is_redundant(self, id: int) -> bool:
-        """Return True if enough other keyframes observe nearly all landmarks of a keyframe."""
-        observed = self._keyframes[id].observed
-        if not len(observed):
+    def is_redundant(self, id: int, apart: int = _APART) -> bool:
+        """Return True if enough other keyframes observe nearly all landmarks of a keyframe.
+
+        Those less than ``apart`` ids away, its neighbours in time, do not count: they share its errors, and a chain
+        with fewer keyframes drifts more. So a place that is visited often has a bounded number of keyframes.
+        """
+        observed = np.unique(self._keyframes[id].observed)
+        others = [other for other in self._covisibility.get(id, ()) if abs(other - id) >= apart]
+        if not len(observed) or len(others) < _REDUNDANT_OBSERVERS:
             return False
-        others = self.landmarks.observers[self.landmarks.rows(observed)] - 1
-        return float(np.mean(others >= _REDUNDANT_OBSERVERS)) >= _REDUNDANT_FRACTION
+        counts = sum(np.isin(observed, self._keyframes[other].observed).astype(np.intp) for other in others)
+        return float(np.mean(counts >= _REDUNDANT_OBSERVERS)) >= _REDUNDANT_FRACTION
 
     def cull(self, id: int) -> bool:
         """Remove a keyframe; its edges and what follows it continue at its best connected neighbour.

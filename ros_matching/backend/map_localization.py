@@ -85,6 +85,8 @@ class LocalizationBackEnd:
         self._placed: set[int] = set()
         self._doubtful: VerifiedPlace | None = None  # far from the prediction
 
+    is_adjustable = False  # the map stays as it is
+
     @property
     def keyframes(self) -> int:
         """Number of keyframes in the map."""

@@ -37,7 +37,9 @@ class PlaceIndex:
         self._rows[id] = row
 
     def remove(self, id: int) -> None:
-        """Remove a keyframe."""
+        """Remove a keyframe, if it is there."""
+        if id not in self._rows:
+            return
         row, last = self._rows.pop(id), len(self._rows)
         if row != last:
             moved = int(self._ids[last])

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.backend.global_adjustment import GlobalAdjustment
 from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState, odom_from_local
 from ros_matching.backend.loop_closing import Loop, LoopDetector, fused_landmarks, loop_edge
 from ros_matching.backend.loop_verification import PlaceVerifier
@@ -26,6 +27,8 @@ from ros_matching.matching.pipeline import MatchingPipeline
 
 _LOG = logging.getLogger(__name__)
 
+_MAX_SLICES = 6  # of a bundle adjustment
+_COVISIBLE_CULLED = 10  # keyframes around a new one that may have become redundant
 _COVISIBLE_FUSED = 30  # keyframes around a loop whose observations are fused
 
 
@@ -50,6 +53,10 @@ class SlamBackEnd:
         self._frozen = -1  # keyframes up to this id were corrected: the tracker no longer moves them
         self._corrections: dict[int, np.ndarray] = {}
         self._events: list[SlamEvent] = []
+        self._last_local_ids: frozenset[int] = frozenset()
+        self._is_adjustable = False
+        self._adjustment: GlobalAdjustment | None = None
+        self._slices = 0
         self._joined: frozenset[int] = frozenset()  # keyframes of the part that the odometry merged with another
         self._placed: set[int] = set()  # odometry maps connected with the oldest keyframe
         self._localizer = MapLocalizer(self._matcher, self._config)
@@ -108,6 +115,7 @@ class SlamBackEnd:
             loop = self._detector.detect(self._slam_map, id, local_ids)
             if loop is not None:
                 self._close(loop)
+        self._cull(new, local_ids)
         return self._update()
 
     def suggest(self, map_from_camera: np.ndarray) -> None:
@@ -119,8 +127,64 @@ class SlamBackEnd:
         found = self._localizer.localize(self._slam_map, self._index, features)
         return SlamUpdate(frame=found, stamp_ns=stamp_ns)
 
+    @property
+    def is_adjustable(self) -> bool:
+        """True if loops were closed since the last bundle adjustment of the whole map."""
+        return self._is_adjustable
+
+    def adjust(self) -> SlamUpdate:
+        """Continue the bundle adjustment of the whole map by a few iterations, and apply it at its end."""
+        self._corrections, self._events = {}, []
+        slam_map = self._slam_map
+        if self._adjustment is None:
+            ids = sorted(slam_map.connected(min(slam_map.ids)))
+            if len(ids) <= self._config.adjusted_keyframes:
+                self._adjustment, self._slices = GlobalAdjustment.of(slam_map, ids), 0
+            if self._adjustment is None:
+                self._is_adjustable = False
+                return self._update()
+        self._adjustment, self._slices = self._adjustment.continued(), self._slices + 1
+        if self._adjustment.converged or self._slices >= _MAX_SLICES:
+            with self._lock:
+                self._apply_adjustment(self._adjustment)
+            self._adjustment, self._is_adjustable = None, False
+        return self._update()
+
+    def _apply_adjustment(self, adjustment: GlobalAdjustment) -> None:
+        """Move the map to the result; keyframes made since then follow the newest one that was adjusted."""
+        slam_map = self._slam_map
+        adjusted = [id for id in adjustment.keyframes if id in slam_map]
+        later = [id for id in slam_map.connected(adjusted[0]) if id > adjusted[-1]]
+        newest = {slam_map.keyframe(id).map_number: id for id in adjusted}
+        before = {number: slam_map.keyframe(id).map_from_camera for number, id in newest.items()}
+        edges = [edge for id in later for edge in slam_map.edges_of(id)]
+        adjustment.apply(slam_map)
+        moved = {n: slam_map.keyframe(id).map_from_camera @ invert(before[n]) for n, id in newest.items()}
+        last = slam_map.keyframe(adjusted[-1]).map_number
+        slam_map.transform(moved[last], later)
+        for edge in edges:
+            slam_map.put_edge(edge)
+        self._frozen = max(self._frozen, max(slam_map.ids))
+        for number, new_from_old in moved.items():
+            self._record(number, new_from_old)
+
     def _update(self) -> SlamUpdate:
         return SlamUpdate(self._corrections, tuple(self._events), frozenset(self._placed))
+
+    def _cull(self, new: list[int], local_ids: frozenset[int]) -> None:
+        """Remove redundant keyframes among those that left the local map and those around the new ones."""
+        slam_map = self._slam_map
+        around = {other for id in new for other, _ in slam_map.covisible(id, _COVISIBLE_CULLED)}
+        candidates = (around | self._last_local_ids) - local_ids - {min(slam_map.ids)}
+        self._last_local_ids = local_ids
+        if not self._config.cull_keyframes:
+            return
+        for id in sorted(candidates):
+            if id in slam_map and slam_map.is_redundant(id):
+                with self._lock:
+                    is_culled = slam_map.cull(id)
+                if is_culled:
+                    self._index.remove(id)
 
     def _describe(self, id: int) -> None:
         """Compute the place descriptor of a keyframe."""
@@ -144,6 +208,7 @@ class SlamBackEnd:
             self._correct(correction)
             for place in loop.places:
                 self._fuse(*fused_landmarks(slam_map, place), place.keyframe, place.place)
+        self._is_adjustable, self._adjustment = self._config.adjusted_keyframes > 0, None
         after = slam_map.keyframe(newest.keyframe)
         kind = EventKind.MAPS_MERGED if correction.joined else EventKind.LOOP_CLOSED
         self._note_placed(correction.joined)

@@ -25,6 +25,15 @@ class SlamConfig(Config):
     loop_keyframes: int = parameter(
         2, "keyframes that must agree about a recognised place before a loop is closed", minimum=1, maximum=10
     )
+    cull_keyframes: bool = parameter(
+        True, "remove keyframes of whose landmarks three others observe nine tenths, outside the local map"
+    )
+    adjusted_keyframes: int = parameter(
+        1000,
+        "keyframes up to which a bundle adjustment of the whole map follows a loop; 0 for none",
+        minimum=0,
+        maximum=100000,
+    )
     localization_inliers: int = parameter(
         30, "landmarks of the map that an image must observe to be localised", minimum=10, maximum=10000
     )

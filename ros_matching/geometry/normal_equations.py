@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ros_matching.geometry.bundle_adjustment import BundleProblem
 
 _MIN_DEPTH = 1e-9  # nearer than this, in the world's unit, counts as behind the camera
+_DENSE_CAMERAS = 60  # above it most points are observed by few of the cameras
 _FLOOR = 1e-12  # fraction of the largest diagonal that keeps points without observations regular
 
 
@@ -141,6 +142,8 @@ class Linearisation:
         lower_inverse = _lower_inverse(np.linalg.cholesky(_damped(self.point_blocks, damping)))
         half_gradient = np.einsum("ijn,nj->in", lower_inverse, self.point_gradient)
         free, count = observations.free_cameras, observations.point_count
+        if len(free) > _DENSE_CAMERAS:
+            return self._solve_sparse(damping, lower_inverse, half_gradient)
         camera_steps = np.zeros((len(observations.starts) - 1, 6))
         half_steps = -half_gradient.ravel()
         if len(free):
@@ -156,6 +159,33 @@ class Linearisation:
             steps = -np.linalg.solve(system, gradient)
             camera_steps[free] = steps.reshape(-1, 6)
             half_steps -= steps @ eliminated
+        return camera_steps, np.einsum("jin,jn->ni", lower_inverse, half_steps.reshape(3, count))
+
+    def _solve_sparse(
+        self, damping: float, lower_inverse: np.ndarray, half_gradient: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As ``solve``, for many cameras, each of which observes few of the points: G is a sparse matrix."""
+        from scipy.sparse import block_diag, csr_matrix
+        from scipy.sparse.linalg import spsolve
+
+        observations = self.observations
+        free, count = observations.free_cameras, observations.point_count
+        values, rows, columns = [], [], []
+        for slot, camera in enumerate(free):
+            seen = observations.point_index[observations.starts[camera] : observations.starts[camera + 1]]
+            values.append(_times_transposed(self.cross[slot], lower_inverse[:, :, seen]).ravel())
+            row, axis = 6 * slot + np.arange(6)[:, None, None], np.arange(3)[:, None] * count
+            rows.append(np.broadcast_to(row, (6, 3, len(seen))).ravel())
+            columns.append(np.broadcast_to(axis + seen, (6, 3, len(seen))).ravel())
+        size = 6 * len(free)
+        indices = np.concatenate(rows), np.concatenate(columns)
+        eliminated = csr_matrix((np.concatenate(values), indices), shape=(size, 3 * count))
+        system = block_diag(_damped(self.camera_blocks, damping)) - eliminated @ eliminated.T
+        gradient = self.camera_gradient.ravel() - eliminated @ half_gradient.ravel()
+        steps = -spsolve(system.tocsc(), gradient)
+        camera_steps = np.zeros((len(observations.starts) - 1, 6))
+        camera_steps[free] = steps.reshape(-1, 6)
+        half_steps = -half_gradient.ravel() - eliminated.T @ steps
         return camera_steps, np.einsum("jin,jn->ni", lower_inverse, half_steps.reshape(3, count))
 
 

@@ -96,11 +96,20 @@ def test_a_culled_keyframe_follows_the_one_that_is_kept(chain):
 
 
 def test_a_keyframe_is_redundant_if_three_others_observe_its_landmarks(chain):
-    assert not any(chain.is_redundant(id) for id in range(5))
-    for id in (10, 11, 12):
+    for id in (30, 31, 32):
+        assert not any(chain.is_redundant(other) for other in range(5))
         chain.put_keyframe(keyframe(id, list(range(20, 50))))
+        chain.count_covisibility(id, range(5))
     assert chain.is_redundant(2)
     assert not chain.is_redundant(0)
+
+
+def test_neighbours_in_time_do_not_make_a_keyframe_redundant(chain):
+    for id in (10, 11, 12):
+        chain.put_keyframe(keyframe(id, list(range(20, 50))))
+        chain.count_covisibility(id, range(5))
+    assert not chain.is_redundant(2)
+    assert chain.is_redundant(2, apart=5)
 
 
 def test_landmarks_without_observers_are_removed_with_a_keyframe(chain):

@@ -218,3 +218,15 @@ def test_a_problem_that_makes_no_sense_raises():
         replace(ground_truth, weights=ground_truth.weights[1:])
     with pytest.raises(ConfigError, match="huber, cauchy"):
         BundleConfig(loss="square")
+
+
+def test_many_cameras_are_solved_as_few_are(monkeypatch):
+    problem = perturbed(exact_bundle(3, cameras=12), 3)
+    observations = BundleObservations.of(problem)
+    residuals = observations.residuals(problem.camera_from_world, problem.points)
+    weight = np.ones(len(observations.weights))
+    linear = Linearisation.of(observations, residuals, problem.camera_from_world, weight)
+    dense = linear.solve(1e-3)
+    monkeypatch.setattr("ros_matching.geometry.normal_equations._DENSE_CAMERAS", 0)
+    for expected, found in zip(dense, linear.solve(1e-3), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)

@@ -1,0 +1,116 @@
+"""Bundle adjustment of the whole map after its loops were closed, in slices that can be interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import NO_LANDMARK
+from ros_matching.atlas.landmark_table import LandmarkTable
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.atlas.stored_keyframes import StoredKeyframe
+from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, BundleResult, bundle_adjust
+from ros_matching.geometry.se3 import invert
+from ros_matching.geometry.sim3 import invert_similarity
+
+_PER_KEYFRAME = 400  # landmarks of a keyframe that are adjusted, those of most observers first
+_MIN_OBSERVED = 15  # landmarks of a keyframe, below which it is not adjusted
+_LOSS_PX = 0.7  # scale of the robust loss, of a 640 wide image
+_OUTLIER_PX = 4.0
+_REFERENCE_WIDTH_PX = 640
+_FIRST_ITERATIONS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalAdjustment:
+    """A bundle adjustment of keyframes and landmarks of a map, by id, that can be continued."""
+
+    keyframes: tuple[int, ...]
+    landmarks: np.ndarray
+    problem: BundleProblem
+    converged: bool = False
+
+    @staticmethod
+    def of(slam_map: SlamMap, ids: list[int]) -> GlobalAdjustment | None:
+        """Build the adjustment of connected keyframes; ``None`` if they share too few landmarks.
+
+        The oldest keyframe stays. Of landmarks only those of most observers take part: the others follow.
+        """
+        chosen = _chosen_landmarks(slam_map, ids)
+        keyframes = [slam_map.keyframe(id) for id in sorted(ids)]
+        rows = [np.flatnonzero(np.isin(k.landmark_ids, chosen)) for k in keyframes]
+        usable = [(k, r) for k, r in zip(keyframes, rows, strict=True) if len(r) >= _MIN_OBSERVED]
+        if len(usable) < 3:
+            return None
+        observed = np.concatenate([k.landmark_ids[r] for k, r in usable])
+        landmarks, point_index, counts = np.unique(observed, return_inverse=True, return_counts=True)
+        camera_index = np.repeat(np.arange(len(usable)), [len(r) for _, r in usable])
+        kept = counts[point_index] >= 2
+        fixed = np.zeros(len(usable), dtype=bool)
+        fixed[0] = True
+        problem = BundleProblem(
+            camera_from_world=np.stack([k.camera_from_map for k, _ in usable]),
+            points=slam_map.landmarks.positions_of(landmarks),
+            camera_index=camera_index[kept],
+            point_index=point_index[kept],
+            points_px=np.concatenate([k.keypoints_px[r] for k, r in usable]).astype(np.float64)[kept],
+            weights=np.concatenate([k.weights[r] for k, r in usable]).astype(np.float64)[kept],
+            fixed_cameras=fixed,
+            camera=slam_map.camera,
+        )
+        return GlobalAdjustment(tuple(k.id for k, _ in usable), landmarks, problem)
+
+    def continued(self, iterations: int = _FIRST_ITERATIONS) -> GlobalAdjustment:
+        """Return the adjustment after some more iterations."""
+        scale = self.problem.camera.width / _REFERENCE_WIDTH_PX
+        result = bundle_adjust(self.problem, BundleConfig(iterations=iterations, loss_scale_px=_LOSS_PX * scale))
+        return replace(self, problem=self._without_outliers(result, _OUTLIER_PX * scale), converged=result.converged)
+
+    def _without_outliers(self, result: BundleResult, threshold_px: float) -> BundleProblem:
+        """Return the adjusted problem without observations whose error is large."""
+        good = result.errors_px < threshold_px
+        problem = self.problem
+        return replace(
+            problem,
+            camera_from_world=result.camera_from_world,
+            points=result.points,
+            camera_index=problem.camera_index[good],
+            point_index=problem.point_index[good],
+            points_px=problem.points_px[good],
+            weights=problem.weights[good],
+        )
+
+    def apply(self, slam_map: SlamMap) -> None:
+        """Move keyframes and landmarks of the map to the result, and measure the constraints between them again.
+
+        Otherwise the next optimisation of the pose graph would return to the measurements of before.
+        """
+        poses = {
+            id: (invert(pose), slam_map.keyframe(id).scale)
+            for id, pose in zip(self.keyframes, self.problem.camera_from_world, strict=True)
+            if id in slam_map
+        }
+        slam_map.correct(poses)
+        seen = np.bincount(self.problem.point_index, minlength=len(self.landmarks)) >= 2
+        known = slam_map.landmarks.known(self.landmarks) & seen
+        slam_map.landmarks.move(self.landmarks[known], self.problem.points[known])
+        for edge in slam_map.edges:
+            if edge.first in poses and edge.second in poses:
+                first, second = slam_map.keyframe(edge.first), slam_map.keyframe(edge.second)
+                measured = invert_similarity(first.map_from_local) @ second.map_from_local
+                slam_map.put_edge(replace(edge, first_from_second=measured))
+
+
+def _chosen_landmarks(slam_map: SlamMap, ids: list[int]) -> np.ndarray:
+    """Landmarks that take part: of each keyframe those of most observers."""
+    landmarks = slam_map.landmarks
+    chosen = [_best_of(keyframe, landmarks) for keyframe in map(slam_map.keyframe, ids)]
+    return np.unique(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+
+
+def _best_of(keyframe: StoredKeyframe, landmarks: LandmarkTable) -> np.ndarray:
+    observed = keyframe.landmark_ids[keyframe.landmark_ids != NO_LANDMARK]
+    observers = landmarks.observers[landmarks.rows(observed)]
+    order = np.argsort(-observers, kind="stable")
+    return observed[order][:_PER_KEYFRAME]

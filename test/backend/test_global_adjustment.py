@@ -1,0 +1,91 @@
+"""Bundle adjustment of a whole map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from loop_world import hall, ring
+from point_world import CAMERA
+
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.atlas.stored_keyframes import Edge, EdgeKind, StoredKeyframe
+from ros_matching.backend.global_adjustment import GlobalAdjustment
+from ros_matching.geometry.se3 import invert, retract, transform
+from ros_matching.geometry.sim3 import invert_similarity, rigid_part
+
+COUNT = 24
+
+
+@pytest.fixture
+def true_poses() -> np.ndarray:
+    poses = ring(COUNT, turns=1.0)
+    return invert(poses[0]) @ poses
+
+
+def perturbed_map(true_poses: np.ndarray, noise_px: float = 0.3) -> SlamMap:
+    """A ring of keyframes whose landmarks are fused all round; poses and landmarks are displaced smoothly."""
+    rng = np.random.default_rng(0)
+    points = transform(invert(ring(COUNT, turns=1.0)[0]), hall(2500))
+    slam_map = SlamMap(CAMERA, "points", "points")
+    drift = np.linspace(0, 1, COUNT)[:, None] * np.array([0.15, -0.1, 0.1, 0.01, 0.02, -0.01])
+    poses = retract(true_poses, drift)
+    landmark_drift = rng.normal(0, 0.05, points.shape)
+    for id, (true, pose) in enumerate(zip(true_poses, poses, strict=True)):
+        pixels = CAMERA.project(transform(invert(true), points))
+        with np.errstate(invalid="ignore"):
+            seen = np.flatnonzero(((pixels > 0) & (pixels < (CAMERA.width, CAMERA.height))).all(axis=1))
+        new = seen[~slam_map.landmarks.known(seen)]
+        local = transform(invert(true), points[new] + landmark_drift[new])
+        slam_map.landmarks.put(new, transform(pose, local), id)
+        observed = pixels[seen] + rng.normal(0, noise_px, (len(seen), 2))
+        slam_map.put_keyframe(
+            StoredKeyframe(
+                id, id, pose, 1.0, observed.astype(np.float32), np.zeros((len(seen), 4), np.float16),
+                seen.astype(np.int64), np.ones(len(seen), np.float32), b"", np.zeros(0, np.float32), 1,
+            )
+        )  # fmt: skip
+        if id:
+            measured = invert_similarity(slam_map.keyframe(id - 1).map_from_local) @ pose
+            slam_map.put_edge(Edge(EdgeKind.ODOMETRY, id - 1, id, measured, 1e-4 * np.eye(7)))
+    return slam_map
+
+
+def relative_errors(slam_map: SlamMap, true_poses: np.ndarray) -> np.ndarray:
+    """Distances (N - 1,) of the poses relative to the first one to the true ones, for the best scale."""
+    found = np.stack([invert(slam_map.keyframe(0).map_from_camera) @ k.map_from_camera for k in slam_map.keyframes])
+    a, b = found[1:, :3, 3], true_poses[1:, :3, 3]
+    return np.linalg.norm(a * (np.sum(a * b) / np.sum(a * a)) - b, axis=1)
+
+
+def test_the_whole_map_is_adjusted(true_poses):
+    slam_map = perturbed_map(true_poses)
+    before = relative_errors(slam_map, true_poses)
+    adjustment = GlobalAdjustment.of(slam_map, slam_map.ids)
+    for _ in range(4):
+        adjustment = adjustment.continued()
+    adjustment.apply(slam_map)
+    after = relative_errors(slam_map, true_poses)
+    assert np.sqrt(np.mean(after**2)) < 0.2 * np.sqrt(np.mean(before**2))
+    np.testing.assert_allclose(slam_map.keyframe(0).map_from_camera, np.eye(4), atol=1e-9)
+
+
+def test_the_constraints_are_measured_again(true_poses):
+    slam_map = perturbed_map(true_poses)
+    GlobalAdjustment.of(slam_map, slam_map.ids).continued().apply(slam_map)
+    for edge in slam_map.edges:
+        first, second = slam_map.keyframe(edge.first), slam_map.keyframe(edge.second)
+        expected = rigid_part(invert_similarity(first.map_from_local) @ second.map_from_local)
+        np.testing.assert_allclose(rigid_part(edge.first_from_second), expected, atol=1e-9)
+
+
+def test_the_map_is_not_changed_before_the_result_is_applied(true_poses):
+    slam_map = perturbed_map(true_poses)
+    poses, positions = [k.map_from_camera for k in slam_map.keyframes], slam_map.landmarks.positions.copy()
+    GlobalAdjustment.of(slam_map, slam_map.ids).continued()
+    np.testing.assert_array_equal([k.map_from_camera for k in slam_map.keyframes], poses)
+    np.testing.assert_array_equal(slam_map.landmarks.positions, positions)
+
+
+def test_keyframes_without_common_landmarks_are_not_adjusted(true_poses):
+    slam_map = perturbed_map(true_poses)
+    assert GlobalAdjustment.of(slam_map, [0, 12]) is None
