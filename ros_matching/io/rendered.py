@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
@@ -48,6 +48,9 @@ class RenderedConfig(PathConfig):
     textures: str = parameter("", "folder of photos to take textures from; empty for generated ones")
     baseline_m: float = parameter(
         0.0, "distance of a second camera to the right of the first, in metres; 0 for none", minimum=0.0, maximum=10.0
+    )
+    noise: float = parameter(
+        0.0, "standard deviation of the noise of a pixel, in grey levels of 255; 0 for none", minimum=0.0, maximum=100.0
     )
     antialias: bool = parameter(True, "smooth the edges")
     device: str = parameter("cpu", "where to render", choices=("cpu", "cuda"))
@@ -110,12 +113,20 @@ class RenderedSource:
                 yield Frame(
                     index=row,
                     stamp_ns=_FIRST_STAMP_NS + round(row * 1e9 / self._config.fps),
-                    image=rgb.numpy(),
+                    image=self._noisy(rgb.numpy(), row, 0),
                     camera=self._camera,
                     true_world_from_camera=pose,
                     depth=depth.numpy(),
-                    right=right,
+                    right=right and replace(right, image=self._noisy(right.image, row, 1)),
                 )
+
+    def _noisy(self, image: np.ndarray, row: int, camera: int) -> np.ndarray:
+        """The image with the noise of this frame and camera, always the same."""
+        if self._config.noise == 0:
+            return image
+        rng = np.random.default_rng([self._config.seed, row, camera])
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        return np.clip(np.rint(image + self._config.noise * noise), 0, 255).astype(np.uint8)
 
     def _right_images(self, renderer: Renderer, poses: np.ndarray) -> list[RightImage] | list[None]:
         """The images of the right camera, if there is one."""

@@ -36,6 +36,20 @@ def test_every_iteration_yields_the_same_frames():
         np.testing.assert_array_equal(first.depth, second.depth)
 
 
+def test_noise_is_of_its_strength_and_repeats():
+    clean, noisy = (open_scene(f"scene:room?frames=2&baseline_m=0.1&noise={noise}&{SMALL}") for noise in (0, 6))
+    differences = []
+    for frame, other, again in zip(clean, noisy, noisy, strict=True):
+        np.testing.assert_array_equal(other.image, again.image)
+        np.testing.assert_array_equal(frame.depth, other.depth)
+        inside = (frame.image > 30) & (frame.image < 225)
+        differences.append(other.image.astype(float) - frame.image)
+        assert differences[-1][inside].std() == pytest.approx(6, rel=0.05)
+        right = other.right.image.astype(float) - frame.right.image
+        assert np.abs(np.corrcoef(right.ravel(), differences[-1].ravel())[0, 1]) < 0.05
+    assert np.abs(np.corrcoef(differences[0].ravel(), differences[1].ravel())[0, 1]) < 0.05
+
+
 def test_selected_frames_are_those_of_the_whole():
     source = open_scene(f"scene:room?frames=7&{SMALL}")
     selected = select_frames(source, 1, None, 3)

@@ -24,6 +24,9 @@ class VoConfig(MatcherConfig):
         "",
         "folder of a saved map: localization needs it, slam continues in it if it is there; ~/save_map saves into it",
     )
+    save_map_at_end: bool = parameter(
+        False, "save the map into map_file when the node is cleaned up or shut down, with the mode slam"
+    )
     autostart: bool = parameter(
         False, "configure and activate at the start, without a lifecycle manager (for ros2 run)"
     )
@@ -96,6 +99,8 @@ class VoConfig(MatcherConfig):
             raise ConfigError(f"odom_frame and base_frame must differ, got {self.odom_frame!r} for both")
         if self.map_frame in (self.odom_frame, self.base_frame):
             raise ConfigError(f"map_frame must differ from odom_frame and base_frame, got {self.map_frame!r}")
+        if self.save_map_at_end and not self.map_file:
+            raise ConfigError("save_map_at_end needs a folder to save the map in; set map_file")
         if self.mode == "localization" and not self.map_file:
             raise ConfigError("the mode localization needs a saved map; set map_file to its folder")
 
@@ -107,5 +112,5 @@ class NodeSlamConfig(SlamConfig):
     keep_trajectory: bool = parameter(False, "keep a relative pose for each tracked frame: memory grows with time")
 
 
-LIVE_SETTINGS = frozenset({"map_file", "trajectory_file", "trajectory_format"})
+LIVE_SETTINGS = frozenset({"map_file", "save_map_at_end", "trajectory_file", "trajectory_format"})
 """Settings that may change while the node is configured; all others are read by the configure transition."""

@@ -38,14 +38,8 @@ class MapServices:
 
     def _save(self, request: SaveMap.Request) -> dict[str, Any]:
         _, tracker, _ = self._parts()
-        folder = self._folder(request.folder)
         slam_map = tracker.snapshot()
-        try:
-            save_map(folder, slam_map)
-        except OSError as error:
-            raise NodeError(f"cannot save the map in {folder}: {error}; choose another folder") from error
-        words = f"{len(slam_map)} keyframes and {len(slam_map.landmarks)} landmarks: {folder}"
-        return {"message": words, "keyframes": len(slam_map)}
+        return {"message": saved(slam_map, self._folder(request.folder)), "keyframes": len(slam_map)}
 
     def _load(self, request: LoadMap.Request) -> dict[str, Any]:
         pipeline, tracker, matcher = self._parts()
@@ -76,6 +70,15 @@ class MapServices:
         if not folder:
             raise NodeError("no folder is named; give one in the request, or set the parameter map_file")
         return Path(folder).expanduser()
+
+
+def saved(slam_map: SlamMap, folder: Path) -> str:
+    """Save a map; return a summary. Raises ``MapError`` or ``NodeError`` with the remedy."""
+    try:
+        save_map(folder, slam_map)
+    except OSError as error:
+        raise NodeError(f"cannot save the map in {folder}: {error}; choose another folder") from error
+    return f"{len(slam_map)} keyframes and {len(slam_map.landmarks)} landmarks: {folder}"
 
 
 def loaded_map(folder: Path, matcher: Any) -> SlamMap:

@@ -22,7 +22,7 @@ from std_srvs.srv import SetBool, Trigger
 from ros_matching import load_matcher
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.slam_map import SlamMap
-from ros_matching.errors import NodeError
+from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.diagnostics import NodeReport
 from ros_matching.nodes.common.endpoints import create_service
@@ -36,7 +36,7 @@ from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
 from ros_matching.nodes.vo.initial_pose import InitialPoseInput
 from ros_matching.nodes.vo.map_outputs import MapOutputs
-from ros_matching.nodes.vo.map_services import MapServices, loaded_map
+from ros_matching.nodes.vo.map_services import MapServices, loaded_map, saved
 from ros_matching.nodes.vo.outputs import VoOutputs
 from ros_matching.nodes.vo.pipeline import FrameTracker, PipelineParts, ReceivedImage, VoPipeline, warm_up
 from ros_matching.nodes.vo.scale_input import ScaleInput
@@ -108,12 +108,14 @@ class VoNode(ManagedNode):
         self._matcher: Any = None
         self._pipeline: VoPipeline | None = None
         self._slam_tracker: SlamTracker | None = None
+        self._map_failure = ""
         self._worker: Worker[ReceivedImage] | None = None
         self._vo_services = VoServices(self, self._configured_pipeline, lambda: self._slam_tracker)
         self._map_services = MapServices(self, self._slam_parts)
 
     def _configure(self) -> None:
         config, tracking, scale, slam = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
+        self._map_failure = ""
         self._config = prefixed(config, "map_frame", "odom_frame", "base_frame", "camera_frame")
         self._configured.callback(self._release)
         self._matcher = self._load(self._config.matcher, device=self._config.device, **self._config.options())
@@ -135,6 +137,7 @@ class VoNode(ManagedNode):
         else:
             tracker = self._slam_tracker = self._slam(tracking, scale, slam)
         self._configured.callback(tracker.close)
+        self._configured.callback(self._save_map_at_end)
         self._pipeline = VoPipeline(
             PipelineParts(
                 tracker=tracker,
@@ -184,6 +187,26 @@ class VoNode(ManagedNode):
             )
 
         return SlamTracker(make, slam_map)
+
+    def close(self) -> str:
+        """Save the map if configured, and release everything; return the reason of a failure."""
+        super().close()
+        return self._map_failure
+
+    def close_at_once(self) -> str:
+        """Save the map if configured, from any thread; return the reason of a failure."""
+        self._save_map_at_end()
+        return self._map_failure
+
+    def _save_map_at_end(self) -> None:
+        tracker, config = self._slam_tracker, read_config(self, VoConfig)
+        if tracker is None or config.mode != "slam" or not config.save_map_at_end:
+            return
+        try:
+            self.get_logger().info(f"saved {saved(tracker.snapshot(), Path(config.map_file).expanduser())}")
+        except RosMatchingError as error:
+            self._map_failure = f"the map was not saved: {error}"
+            self.get_logger().error(self._map_failure)
 
     def _map_outputs(self) -> MapOutputs | None:
         if self._slam_tracker is None:

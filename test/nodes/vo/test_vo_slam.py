@@ -313,6 +313,25 @@ def test_slam_starts_a_new_map_where_none_was_saved_yet(start_slam, tmp_path):
     assert (tmp_path / "map" / "manifest.json").exists()
 
 
+def test_the_map_is_saved_at_the_end(start_slam, tmp_path):
+    node, (slam,), peer = start_slam(map_file=str(tmp_path / "map"), save_map_at_end=True)
+    for number in range(2):
+        peer.send_frame(number)
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    assert_same(load_map(tmp_path / "map"), slam.slam_map)
+
+
+def test_a_map_that_cannot_be_saved_at_the_end_is_a_failure(start_slam, tmp_path, capfd):
+    (tmp_path / "map").touch()
+    node, _, peer = start_slam(save_map_at_end=True, map_file=str(tmp_path / "new"))
+    for number in range(2):
+        peer.send_frame(number)
+    node.set_parameters([Parameter("map_file", value=str(tmp_path / "map"))])
+    assert "is a file" in node.close()
+    assert "the map was not saved" in capfd.readouterr().err
+
+
 def test_images_of_another_camera_than_the_maps_are_refused_with_the_reason(start_slam, tmp_path):
     save_map(tmp_path / "map", made_map(5))
     _, (slam,), peer = start_slam(map_file=str(tmp_path / "map"))
@@ -352,6 +371,7 @@ def test_a_mode_that_cannot_be_is_refused_at_the_start(context):
         ({"mode": "localization"}, "set map_file"),
         ({"mode": "mapping"}, "mode"),
         ({"map_frame": "odom"}, "map_frame must differ"),
+        ({"save_map_at_end": True}, "set map_file"),
     ):
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         with pytest.raises(ConfigError, match=words):
