@@ -214,7 +214,7 @@ class Slam:
     def _submit_adjustment(self) -> None:
         """Continue the adjustment of the whole map if the back end has nothing else to do."""
         if self._scheduler.is_idle and not self._is_due and self._back_end.is_adjustable:
-            self._scheduler.submit(self._back_end.adjust)
+            self._scheduler.submit(lambda _: self._back_end.adjust())
 
     def _reported(self, result: TrackingResult) -> SlamResult:
         """Make the result of a frame."""
