@@ -70,9 +70,9 @@ class InactiveMap:
 class MapUpdate:
     """A map that the back end updated from a snapshot.
 
-    A partial update (not ``is_last``) is followed by others of the same snapshot. ``keyframe_ids`` are the new ones that
-    were mapped, ``snapshot_ids`` all keyframes of the snapshot. If the map was merged into an inactive one, ``merged``
-    is that one, ``place`` its recognised keyframe, and ``scale_change`` the factor on all lengths.
+    A partial update (not ``is_last``) is followed by others of the same snapshot. ``keyframe_ids`` are the new ones
+    that were mapped, ``snapshot_ids`` all keyframes of the snapshot. If the map was merged into an inactive one,
+    ``merged`` is that one, ``place`` its recognised keyframe, and ``scale_change`` the factor on all lengths.
     """
 
     map_number: int
