@@ -71,7 +71,8 @@ class Localization:
     ``landmark_ids`` (K,) is the landmark that each keypoint of the image observes, ``points_px`` (K, 2) its refined
     pixel, and ``weights`` (K,) relative inverse variances. ``matches`` are those with ``reference``. ``rotation_only``
     marks a pose at the position of the reference: the matches have no parallax. ``covariance`` (6, 6) of
-    world_from_camera is given if the landmarks alone do not determine the pose.
+    world_from_camera is given if the landmarks alone do not determine the pose. ``rival`` is the camera_from_world that
+    explains many other landmarks, if part of the view moves by itself.
     """
 
     camera_from_world: np.ndarray
@@ -82,6 +83,7 @@ class Localization:
     reference: MapKeyframe
     matches: Matches
     rotation_only: bool = False
+    rival: np.ndarray | None = None
 
     @property
     def observed(self) -> np.ndarray:

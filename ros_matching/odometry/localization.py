@@ -8,7 +8,7 @@ two-view geometry with the keyframe.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,11 +18,11 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import Camera, Features, Matches
 from ros_matching.geometry.essential import estimate_relative_pose
 from ros_matching.geometry.homography import estimate_rotation
-from ros_matching.geometry.pnp import estimate_pnp, refine_pose
+from ros_matching.geometry.pnp import PnpEstimate, estimate_pnp, refine_pose
 from ros_matching.geometry.se3 import invert, invert_covariance, pose_from, transform
 from ros_matching.geometry.triangulation import reprojection_errors_px
 from ros_matching.matching.pipeline import MatchingPipeline
-from ros_matching.odometry.contradiction import is_contradicted
+from ros_matching.odometry.contradiction import is_contradicted, rival_pose
 from ros_matching.stages import StageTimer
 
 # A pure rotation is accepted if it explains this fraction of at least so many matches with the reference keyframe, and
@@ -30,6 +30,10 @@ from ros_matching.stages import StageTimer
 _ROTATION_FRACTION = 0.7
 _ROTATION_MIN_MATCHES = 30
 _ROTATION_MAX_DISTANCE = 0.05
+# A rival pose replaces the one of more landmarks if it has this fraction of its support, and its distance from the
+# prediction in the image is below this fraction.
+_COMPARABLE = 0.4
+_CLEARLY_NEARER = 0.6
 # Fewest landmarks of one keyframe for a refinement in its image
 _MIN_REFINED = 12
 # Two-view geometry replaces PnP with so many matches, of which so many have landmarks that determine its scale.
@@ -98,32 +102,31 @@ class Localizer:
         """Return the pose unless the matches with the keyframe, most of them without landmarks, tell another motion."""
         if found is None:
             return None
-        current_from_reference = found.camera_from_world @ invert(query.reference.camera_from_world)
+        poses = [found.camera_from_world, *([] if found.rival is None else [found.rival])]
+        motions = [pose @ invert(query.reference.camera_from_world) for pose in poses]
         with self._stages("pose"):
-            contradicted = is_contradicted(
-                matches, query.camera, current_from_reference, self._config.threshold_px(query.camera)
-            )
+            contradicted = is_contradicted(matches, query.camera, motions, self._config.threshold_px(query.camera))
         return None if contradicted else found
 
     def _by_pnp(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
         """Estimate the pose from the landmarks of the matched keypoints, and refine it on the whole map."""
         landmarks = query.reference.landmark_ids[matches.indices0]
         rows = np.flatnonzero(landmarks != NO_LANDMARK)
+        points, points_px = query.local_map.positions_of(landmarks[rows]), matches.points1[rows]
+        threshold_px = self._config.threshold_px(query.camera)
         with self._stages("pose"):
-            estimate = estimate_pnp(
-                query.local_map.positions_of(landmarks[rows]),
-                matches.points1[rows],
-                query.camera,
-                self._config.threshold_px(query.camera),
-                initial=query.prediction,
-                weights=observation_weights(matches)[rows],
-            )
-        if estimate is None or np.count_nonzero(estimate.inliers) < self._config.min_inliers:
-            return None
+            weights = observation_weights(matches)[rows]
+            estimate = estimate_pnp(points, points_px, query.camera, threshold_px, query.prediction, weights)
+            if estimate is None or np.count_nonzero(estimate.inliers) < self._config.min_inliers:
+                return None
+            rival = rival_pose(points, points_px, query.camera, threshold_px, estimate.inliers)
+            if rival is not None and query.prediction is not None and _is_better(rival, estimate, query, points):
+                estimate, rival = rival, estimate
         rows = rows[estimate.inliers]
         landmark_ids = _no_landmarks(query.features)
         landmark_ids[matches.indices1[rows]] = landmarks[rows]
-        return self._refine_on_map(query, matches, estimate.camera_from_world, landmark_ids)
+        found = self._refine_on_map(query, matches, estimate.camera_from_world, landmark_ids)
+        return found if found is None or rival is None else replace(found, rival=rival.camera_from_world)
 
     def _refine_on_map(
         self, query: LocalizationQuery, matches: Matches, start: np.ndarray, landmark_ids: np.ndarray
@@ -254,6 +257,22 @@ class Localizer:
         return Localization(
             pose, covariance, landmark_ids, points_px, weights, reference, matches.select(motion.inliers)
         )
+
+
+def _is_better(rival: PnpEstimate, estimate: PnpEstimate, query: LocalizationQuery, points: np.ndarray) -> bool:
+    """Return True if a rival pose with comparable support is clearly nearer to the prediction, seen at ``points``.
+
+    The camera goes on as before; a body that begins to move does not.
+    """
+    if np.count_nonzero(rival.inliers) < _COMPARABLE * np.count_nonzero(estimate.inliers):
+        return False
+    predicted_px = query.camera.project(transform(query.prediction, points))
+    poses = rival.camera_from_world, estimate.camera_from_world
+    moved_px = [
+        np.nanmedian(np.linalg.norm(query.camera.project(transform(pose, points)) - predicted_px, axis=1))
+        for pose in poses
+    ]
+    return bool(moved_px[0] < _CLEARLY_NEARER * moved_px[1])
 
 
 def _no_landmarks(features: Features) -> np.ndarray:

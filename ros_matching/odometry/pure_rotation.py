@@ -5,11 +5,12 @@ Without parallax nothing can be triangulated, but the rotation is observable, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ros_matching.datatypes import Camera, Matches
+from ros_matching.geometry.essential import estimate_essential
 from ros_matching.geometry.homography import rotation_homography, transfer_errors_px
 from ros_matching.geometry.se3 import invert, pose_from, rotation_angle_deg
 from ros_matching.geometry.two_view import TwoViewGeometry
@@ -20,6 +21,9 @@ _ABSORBED = 3.0
 _TYPICAL_ERROR = 0.5
 # Lower limit of the error, for identical images
 _MIN_ERROR_PX = 0.05
+# Fraction and number of matches that another motion needs to explain
+_RIVAL_FRACTION = 0.25
+_RIVAL_MIN_MATCHES = 40
 # Relative error of a translation of few pixels, too small for a map
 _UNCERTAIN_FRACTION = 0.3
 
@@ -29,13 +33,15 @@ class PureRotation:
     """A rotation between two images, ``camera1_from_camera0`` (4, 4), and the number of matches that agree.
 
     ``parallax_rad`` is the standard deviation of the translation, as a parallax at typical depth. Unless
-    ``rotation_only``, a small translation is estimated too, in typical depths.
+    ``rotation_only``, a small translation is estimated too, in typical depths. With ``has_rival``, many other matches
+    have another motion in common, so that ``parallax_rad`` includes it.
     """
 
     camera1_from_camera0: np.ndarray
     inliers: int
     parallax_rad: float
     rotation_only: bool = True
+    has_rival: bool = False
 
     @property
     def angle_deg(self) -> float:
@@ -56,6 +62,25 @@ def pure_rotation_from(
         return None
     parallax_rad = _ABSORBED * max(error_px, _MIN_ERROR_PX) / camera.fx
     return PureRotation(pose_from(rotation1_from_0, np.zeros(3)), len(matches), parallax_rad)
+
+
+def with_rival(
+    rotation: PureRotation, others: Matches, count: int, camera: Camera, threshold_px: float
+) -> PureRotation:
+    """Return the rotation, less certain if the ``others`` of ``count`` matches have another motion in common.
+
+    A part of the view that moves with the camera looks like standing still, and hides the motion of the rest.
+    """
+    needed = max(_RIVAL_MIN_MATCHES, _RIVAL_FRACTION * count)
+    if len(others) < needed:
+        return rotation
+    motion = estimate_essential(others.points0, others.points1, camera, camera, threshold_px)
+    if motion is None or np.count_nonzero(motion[1]) < needed:
+        return rotation
+    rotated = rotation_homography(rotation.camera1_from_camera0[:3, :3], camera, camera)
+    others = others.select(motion[1])
+    moved_px = float(np.median(transfer_errors_px(rotated, others.points0, others.points1)))
+    return replace(rotation, parallax_rad=max(rotation.parallax_rad, moved_px / camera.fx), has_rival=True)
 
 
 def typical_depth(view: TwoViewGeometry) -> float:

@@ -216,6 +216,8 @@ class Tracker:
         counts = self._counts(features, localization)
         parallax = median_parallax_deg(self._map, localization)
         reason = self._relocalization_reason() if found.relocalized else ""
+        if localization.rival is not None:
+            reason = reason or "two motions in the view: a large body moves by itself, or a part moves with the camera"
         if found.relocalized:
             self._initializer.reset_reference()
         estimate = self._estimate(localization)
@@ -476,18 +478,22 @@ class Tracker:
         pose = localization.camera_from_world
         if localization.covariance is not None:
             return self._uncertainty.estimate_with_covariance(pose, localization.covariance)
-        return self._estimate_by_landmarks(
+        estimate = self._estimate_by_landmarks(
             pose, localization.landmark_ids, localization.points_px, localization.weights
         )
+        return estimate if localization.rival is None else self._uncertainty.with_rival(estimate, localization.rival)
 
     def _keyframe_estimate(self, keyframe: MapKeyframe, before: Localization | None = None) -> PoseEstimate:
         """Return the estimate of a mapped keyframe; ``before`` is its localisation before the mapping."""
         covariance = None if before is None else before.covariance
         if covariance is not None:
             return self._uncertainty.estimate_with_covariance(keyframe.camera_from_world, covariance)
-        return self._estimate_by_landmarks(
+        estimate = self._estimate_by_landmarks(
             keyframe.camera_from_world, keyframe.landmark_ids, keyframe.features.keypoints_px, keyframe.weights
         )
+        if before is None or before.rival is None:
+            return estimate
+        return self._uncertainty.with_rival(estimate, before.rival)
 
     def _estimate_by_landmarks(
         self, camera_from_world: np.ndarray, landmark_ids: np.ndarray, points_px: np.ndarray, weights: np.ndarray

@@ -20,7 +20,13 @@ from ros_matching.geometry.homography import estimate_rotation
 from ros_matching.geometry.two_view import TwoViewGeometry
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.motion_selection import CompetingMotions, competing_motions
-from ros_matching.odometry.pure_rotation import PureRotation, pure_rotation_from, small_motion_from, typical_depth
+from ros_matching.odometry.pure_rotation import (
+    PureRotation,
+    pure_rotation_from,
+    small_motion_from,
+    typical_depth,
+    with_rival,
+)
 from ros_matching.stages import StageTimer
 
 # The parallax that an initial map needs, in standard deviations of its noise: depths within 10 %.
@@ -90,13 +96,15 @@ class TwoViewInitializer:
         self._stages = stages
         self._reference: tuple[Frame, Features] | None = None
         self._unconfirmed: InitialReconstruction | None = None  # the last one from that reference
+        self._rival_rad = 0.0  # parallax of a second motion since that reference, if there was one
 
     def reset(self) -> None:
         """Take the next image as the reference."""
         self._reference = self._unconfirmed = None
+        self._rival_rad = 0.0
 
     def _refer_to(self, frame: Frame, features: Features) -> None:
-        self._reference, self._unconfirmed = (frame, features), None
+        self._reference, self._unconfirmed, self._rival_rad = (frame, features), None, 0.0
 
     def add(self, frame: Frame, features: Features) -> InitialReconstruction | InitializationPending:
         """Try with this frame as the second view; it becomes the reference where the old one is out of view."""
@@ -144,6 +152,8 @@ class TwoViewInitializer:
             return InitializationPending("no motion explains the matches", count)
         if motions is None or not motions.beats_rotation or _is_noise(motions):
             reason = "no parallax: the camera stands still, only rotates, or the scene is far"
+            if rotation is not None and rotation.has_rival:
+                reason = "two motions in the view: a large body moves by itself, or a part moves with the camera"
             return InitializationPending(reason, count, rotation=rotation)
         best, parallax = motions.best, motions.best.parallax_deg
         if not motions.beats_rivals:
@@ -163,7 +173,15 @@ class TwoViewInitializer:
         rotation = estimate_rotation(matches.points0, matches.points1, camera, camera, threshold_px)
         if rotation is None or np.count_nonzero(rotation[1]) < self._config.init_min_matches / 2:
             return None
-        return pure_rotation_from(rotation[0], matches.select(rotation[1]), camera, threshold_px)
+        found = pure_rotation_from(rotation[0], matches.select(rotation[1]), camera, threshold_px)
+        if found is None:
+            return None
+        found = with_rival(found, matches.select(~rotation[1]), len(matches), camera, threshold_px)
+        if found.has_rival:
+            self._rival_rad = max(self._rival_rad, found.parallax_rad)
+        if self._rival_rad > found.parallax_rad:  # the rest of the view may have left it since
+            found = replace(found, parallax_rad=self._rival_rad, has_rival=True)
+        return found
 
 
 def _is_noise(motions: CompetingMotions) -> bool:

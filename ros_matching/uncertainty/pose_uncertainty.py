@@ -25,7 +25,7 @@ inliers, and a window excludes older keyframes. docs/benchmarks.md has their val
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -215,6 +215,12 @@ class PoseUncertainty:
             np.zeros((6, 0 if self._map is None else len(self._map.cameras))),
             rotation @ covariance @ rotation.T,
         )
+
+    def with_rival(self, estimate: PoseEstimate, rival_camera_from_world: np.ndarray) -> PoseEstimate:
+        """Return the estimate with the difference to another possible pose (4, 4) as an error of one deviation."""
+        difference = local(invert(estimate.camera_from_world), invert(rival_camera_from_world))
+        step = _step_from_world(estimate.camera_from_world) @ difference
+        return replace(estimate, own=estimate.own + np.outer(step, step))
 
     def world_covariance(self, estimate: PoseEstimate) -> np.ndarray:
         """Return the covariance (6, 6) of ``world_from_camera``, including drift."""
