@@ -85,6 +85,7 @@ class Slam:
         if mode == "localization" and (slam_map is None or not len(slam_map)):
             raise ConfigError("the mode localization needs a map with keyframes; give slam_map, or use the mode slam")
         self._config = slam_config or SlamConfig()
+        self._max_keyframes = (tracking_config or TrackingConfig()).max_keyframes
         self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded)
         self._scheduler = ThreadScheduler() if threaded else InlineScheduler()
         self._back_end: SlamBackEnd | LocalizationBackEnd
@@ -100,6 +101,7 @@ class Slam:
         self._localized: list[tuple[int, np.ndarray]] = []  # of the mode localization, as they were
         self._maps: dict[int, np.ndarray] = {}  # map_from_odom similarities by odometry map
         self._is_due = False
+        self._submitted_id = -1  # newest keyframe of the odometry that the back end has
         self._map_number = 0
         self._first_id, self._first_number = self._back_end.next_ids
         self._events: list[SlamEvent] = []
@@ -260,13 +262,23 @@ class Slam:
         self._maps[self._map_number] = self._map_from_odom @ before_from_after
 
     def _submit(self) -> None:
-        """Hand the local map to the back end if it has new keyframes and the back end is idle."""
-        if not self._is_due or not self._scheduler.is_idle:
+        """Hand the local map to the back end if it has new keyframes and the back end is idle.
+
+        The back end is waited for only if a keyframe would leave the local map before it is stored: when it is behind
+        by as many keyframes as that holds.
+        """
+        if not self._is_due:
+            return
+        ids = self._odometry.keyframe_ids()
+        if not self._scheduler.is_idle and len(ids) >= self._max_keyframes and ids[1] > self._submitted_id:
+            self._apply(self._scheduler.take(wait=True))
+        if not self._scheduler.is_idle:
             return
         state = self._odometry.map_state()
         if state is None:
             return
         self._is_due = False
+        self._submitted_id = ids[-1]
         odometry = OdometryState(
             state, self._map_number, self._map_from_odom, self._scale, self._scale_std, self._first_id
         )

@@ -77,6 +77,10 @@ class VisualOdometry:
         """The features of the last frame."""
         return self._tracker.features
 
+    def keyframe_ids(self) -> list[int]:
+        """Return the ids of the keyframes in the active map, in the order of time."""
+        return self._tracker.keyframe_ids()
+
     def newest_keyframe(self) -> MapKeyframe | None:
         """Return the newest keyframe of the active map, which the caller must not change; ``None`` before the first."""
         return self._tracker.newest_keyframe()

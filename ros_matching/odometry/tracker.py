@@ -156,6 +156,10 @@ class Tracker:
         """Return a copy of the active map for reading; ``None`` before the first."""
         return None if self._map is None else self._map.state()
 
+    def keyframe_ids(self) -> list[int]:
+        """Return the ids of the keyframes in the active map, in the order of time."""
+        return [] if self._map is None else [keyframe.id for keyframe in self._map.keyframes]
+
     def newest_keyframe(self) -> MapKeyframe | None:
         """Return the newest keyframe of the active map, which the caller must not change; ``None`` before the first."""
         return None if self._map is None else self._map.keyframes[-1]

@@ -10,7 +10,7 @@ from ros_matching.geometry.se3 import exp_so3, pose_from, transform
 from ros_matching.geometry.sim3 import align_points
 
 # The tracker forgets the beginning of a ring of this many frames
-SHORT_MEMORY = TrackingConfig(max_keyframes=8)
+SHORT_MEMORY = TrackingConfig(max_keyframes=8, window_keyframes=5)
 
 
 def ring(frames: int, turns: float = 1.2, radius: float = 4.0) -> np.ndarray:
