@@ -38,3 +38,16 @@ def ate(estimated: np.ndarray, true: np.ndarray) -> float:
     """Absolute trajectory error: the RMSE of positions (N, 3) after alignment by a similarity."""
     aligned = transform(align_points(true, estimated), estimated)
     return float(np.sqrt(np.mean(np.sum((aligned - true) ** 2, axis=1))))
+
+
+def equal_facades(frames: int = 100, period: float = 12.0, noise_px: float = 0.5) -> PointWorld:
+    """A camera passes two equal facades, point by point: every place that it recognises is a wrong one."""
+    rng = np.random.default_rng(0)
+    facade = rng.uniform([0, -3, 4], [period, 3, 6], (1200, 3))
+    shifts = period * np.arange(-1, 4)[:, None] * np.array([1.0, 0.0, 0.0])
+    points = (facade + shifts[:, None]).reshape(-1, 3)
+    centers = np.column_stack([np.linspace(0, 2.0 * period, frames), 0.2 * np.sin(np.arange(frames) / 9.0)])
+    poses = pose_from(np.eye(3), np.column_stack([centers, np.zeros(frames)]))
+    world = PointWorld(points, poses, noise_px=noise_px)
+    world._descriptors = np.tile(world._descriptors[: len(facade)], (len(shifts), 1))
+    return world
