@@ -181,3 +181,22 @@ def test_an_unknown_place_stays_unlocalized(saved):
 def test_localization_needs_a_map():
     with pytest.raises(ConfigError, match="slam_map"):
         Slam(PointWorld(cloud(), walk(2)), mode="localization")
+
+
+def test_a_camera_that_was_carried_off_is_placed_in_the_same_map_again():
+    pytest.importorskip("gtsam")
+    there = ring(70, turns=0.5)
+    back = ring(70, turns=0.5, radius=3.7)[2:42]
+    world = PointWorld(hall(4000), np.concatenate([there, back]), noise_px=0.3)
+    slam = Slam(world, SHORT_MEMORY)
+    results = [slam.track(frame) for frame in world.frames()]
+    slam.finish()
+    assert results[75].status is not SlamStatus.TRACKING
+    merged = [event for result in results for event in result.events if event.kind is EventKind.MAPS_MERGED]
+    assert len(merged) == 1
+    assert results[-1].status is SlamStatus.TRACKING
+    assert len(slam.slam_map.components()) == 1
+    stamps, poses = zip(*slam.trajectory(), strict=True)
+    true = {frame.stamp_ns: frame.true_world_from_camera[:3, 3] for frame in world.frames()}
+    estimated, expected = np.stack([pose[:3, 3] for pose in poses]), np.stack([true[stamp] for stamp in stamps])
+    assert ate(estimated, expected) < 0.1

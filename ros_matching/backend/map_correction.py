@@ -10,7 +10,7 @@ import numpy as np
 
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
-from ros_matching.backend.pose_graph import OptimizedGraph, PoseGraph, optimize
+from ros_matching.backend.pose_graph import OptimizedGraph, PoseGraph, edge_errors, optimize
 from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.sim3 import invert_similarity, rigid_part, scale_of
 
@@ -19,6 +19,7 @@ _LOG = logging.getLogger(__name__)
 # A loop is false if it increases the squared errors of the graph by more: the odometry would have drifted much more
 # than its edges allow.
 _MAX_INCREASE = 150.0
+_MAX_SMALL_ERROR = 7.0  # squared error of a loop, of 7 degrees of freedom, up to which the map fits it already
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,14 @@ def correct_by_loops(
     return MapCorrection(
         {id: (rigid_part(pose), float(scale_of(pose))) for id, pose in found.poses.items()}, tuple(new), joined
     )
+
+
+def fits(slam_map: SlamMap, loops: Sequence[Edge]) -> bool:
+    """Return True if loops agree with the map as it is, whose parts they do not join."""
+    poses = {id: slam_map.keyframe(id).map_from_local for edge in loops for id in (edge.first, edge.second)}
+    if edge_errors(loops, poses).max() > _MAX_SMALL_ERROR:
+        return False
+    return loops[-1].first in slam_map.connected(loops[-1].second)
 
 
 def is_contradicted(found: OptimizedGraph, new: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 from ros_matching.atlas.stored_keyframes import Edge
 from ros_matching.errors import MissingDependencyError
 from ros_matching.geometry.se3 import pose_from
-from ros_matching.geometry.sim3 import scale_of
+from ros_matching.geometry.sim3 import invert_similarity, local_similarity, scale_of
 
 if TYPE_CHECKING:
     import gtsam
@@ -65,9 +65,8 @@ def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False)
     factors, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
     for id, pose in graph.poses.items():
         values.insert(id, _similarity3(gtsam, pose))
-    measured = [_edge_factor(gtsam, edge, number in graph.robust) for number, edge in enumerate(graph.edges)]
-    for factor in measured:
-        factors.add(factor)
+    for number, edge in enumerate(graph.edges):
+        factors.add(_edge_factor(gtsam, edge, number in graph.robust))
     for id in graph.fixed:
         factors.add(_prior(gtsam, id, graph.poses[id], np.full(7, _GAUGE_STD)))
     for id, (scale, std) in graph.scales.items():
@@ -85,10 +84,11 @@ def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False)
         if before - error <= _CONVERGED * before:
             break
     found = optimizer.values()
+    poses = {id: _matrix(found.atSimilarity3(id)) for id in graph.poses}
     return OptimizedGraph(
-        {id: _matrix(found.atSimilarity3(id)) for id in graph.poses},
-        np.array([_squared_error(factor, values) for factor in measured]),
-        np.array([_squared_error(factor, found) for factor in measured]),
+        poses,
+        edge_errors(graph.edges, graph.poses),
+        edge_errors(graph.edges, poses),
         iterations,
     )
 
@@ -132,12 +132,17 @@ def _tangent_covariance(edge: Edge) -> np.ndarray:
     return jacobian @ edge.covariance @ jacobian.T + _MIN_STD**2 * np.eye(7)
 
 
-def _squared_error(factor: gtsam.BetweenFactorSimilarity3, values: gtsam.Values) -> float:
-    """The squared Mahalanobis error of an edge, without the robust loss."""
-    noise = factor.noiseModel()
-    if hasattr(noise, "noise"):
-        noise = noise.noise()
-    return float(np.sum(noise.whiten(factor.unwhitenedError(values)) ** 2))
+def edge_errors(edges: Sequence[Edge], poses: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Squared Mahalanobis errors (E,) of edges at poses ``map_from_local`` (4, 4) by id."""
+    if not edges:
+        return np.zeros(0)
+    first, second = (
+        np.stack([poses[id] for id in ids]) for ids in zip(*((e.first, e.second) for e in edges), strict=True)
+    )
+    measured = np.stack([edge.first_from_second for edge in edges])
+    covariance = np.stack([edge.covariance for edge in edges]) + _MIN_STD**2 * np.eye(7)
+    error = local_similarity(measured, invert_similarity(first) @ second)
+    return np.einsum("ei,ei->e", error, np.linalg.solve(covariance, error[..., None])[..., 0])
 
 
 def _similarity3(gtsam: ModuleType, similarity: np.ndarray) -> gtsam.Similarity3:

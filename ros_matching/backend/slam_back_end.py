@@ -14,7 +14,7 @@ from ros_matching.backend.global_adjustment import GlobalAdjustment
 from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState, odom_from_local
 from ros_matching.backend.loop_closing import Loop, LoopDetector, fused_landmarks, loop_edge
 from ros_matching.backend.loop_verification import PlaceVerifier
-from ros_matching.backend.map_correction import MapCorrection, correct_by_loops
+from ros_matching.backend.map_correction import MapCorrection, correct_by_loops, fits
 from ros_matching.backend.map_localization import MapLocalizer
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.pose_graph import require_gtsam
@@ -197,7 +197,12 @@ class SlamBackEnd:
     def _close(self, loop: Loop) -> None:
         """Correct the map by a loop, and fuse the landmarks on both sides."""
         slam_map, newest = self._slam_map, loop.newest
-        correction = correct_by_loops(slam_map, [loop_edge(slam_map, place) for place in loop.places])
+        edges = [loop_edge(slam_map, place) for place in loop.places]
+        if fits(slam_map, edges):
+            # The map is right already: what remains is to share the landmarks
+            correction = MapCorrection({}, tuple(edges), frozenset())
+        else:
+            correction = correct_by_loops(slam_map, edges)
         if correction is None:
             _LOG.info("a loop at keyframe %d to keyframe %d contradicts the map", newest.keyframe, newest.place)
             return
@@ -220,6 +225,8 @@ class SlamBackEnd:
     def _correct(self, correction: MapCorrection) -> None:
         """Apply a correction, and record that of each odometry map at its newest keyframe."""
         slam_map = self._slam_map
+        if not correction.poses:
+            return
         newest = {slam_map.keyframe(id).map_number: id for id in sorted(correction.poses)}
         before = {number: slam_map.keyframe(id) for number, id in newest.items()}
         slam_map.correct(correction.poses)

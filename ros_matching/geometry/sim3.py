@@ -41,10 +41,12 @@ def retract_similarity(similarity: np.ndarray, delta: np.ndarray) -> np.ndarray:
 
 
 def local_similarity(similarity_hat: np.ndarray, similarity: np.ndarray) -> np.ndarray:
-    """The ``delta`` (7,) with ``retract_similarity(similarity_hat, delta) == similarity``."""
-    scale_hat, scale = scale_of(similarity_hat), scale_of(similarity)
-    rotation = similarity[:3, :3] @ similarity_hat[:3, :3].T / (scale * scale_hat)
-    return np.concatenate([similarity[:3, 3] - similarity_hat[:3, 3], log_so3(rotation), [np.log(scale / scale_hat)]])
+    """The ``delta`` (..., 7) with ``retract_similarity(similarity_hat, delta) == similarity``."""
+    scale_hat, scale = scale_of(similarity_hat)[..., None], scale_of(similarity)[..., None]
+    rotation = similarity[..., :3, :3] @ np.swapaxes(similarity_hat[..., :3, :3], -1, -2)
+    rotation = rotation / (scale * scale_hat)[..., None]
+    translation = similarity[..., :3, 3] - similarity_hat[..., :3, 3]
+    return np.concatenate([translation, log_so3(rotation), np.log(scale / scale_hat)], axis=-1)
 
 
 def compose_similarity_covariance(
