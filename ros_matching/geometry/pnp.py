@@ -49,6 +49,7 @@ def estimate_pnp(
     threshold_px: float = 2.0,
     initial: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    ransac_iterations: int = _RANSAC_ITERATIONS,
 ) -> PnpEstimate | None:
     """Estimate the pose of a camera from world points (N, 3) observed at pixels (N, 2), some of them wrong.
 
@@ -64,7 +65,7 @@ def estimate_pnp(
         predicted = refine_pose(initial, points_world, points_px, camera, threshold_px, weights)
         if predicted is not None and predicted.inliers.mean() >= _MIN_EXPLAINED:
             return predicted
-    sampled = _ransac(points_world, points_px, camera, threshold_px)
+    sampled = _ransac(points_world, points_px, camera, threshold_px, ransac_iterations)
     found = [predicted]
     for start, draw_in in ((initial, False), (sampled, False), (sampled, True)):
         if start is not None:
@@ -230,7 +231,9 @@ def _evaluate(
     return PnpEstimate(pose, inliers, variance * (to_world @ covariance @ to_world.T), rmse_px)
 
 
-def _ransac(points_world: np.ndarray, points_px: np.ndarray, camera: Camera, threshold_px: float) -> np.ndarray | None:
+def _ransac(
+    points_world: np.ndarray, points_px: np.ndarray, camera: Camera, threshold_px: float, iterations: int
+) -> np.ndarray | None:
     """A ``camera_from_world`` (4, 4) from minimal samples; OpenCV uses a fixed seed."""
     if len(points_world) < MIN_POINTS:
         return None
@@ -239,7 +242,7 @@ def _ransac(points_world: np.ndarray, points_px: np.ndarray, camera: Camera, thr
         points_px,
         camera.matrix,
         None,
-        iterationsCount=_RANSAC_ITERATIONS,
+        iterationsCount=iterations,
         reprojectionError=threshold_px,
         confidence=_RANSAC_CONFIDENCE,
         flags=cv2.SOLVEPNP_AP3P,

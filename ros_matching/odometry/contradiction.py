@@ -28,6 +28,7 @@ _MIN_DIFFERENCE = 20
 # A second pose is a rival if it explains this fraction of the landmarks, and at least this number
 _RIVAL_FRACTION = 0.2
 _RIVAL_MIN_LANDMARKS = 20
+_RIVAL_ITERATIONS = 80  # enough, with 0.99, if half of the landmarks that are not explained share it
 
 
 def is_contradicted(matches: Matches, camera: Camera, motions: Sequence[np.ndarray], threshold_px: float) -> bool:
@@ -70,7 +71,7 @@ def rival_pose(
     rest = np.flatnonzero(~explained)
     if len(rest) < needed:
         return None
-    found = estimate_pnp(points_world[rest], points_px[rest], camera, threshold_px)
+    found = estimate_pnp(points_world[rest], points_px[rest], camera, threshold_px, ransac_iterations=_RIVAL_ITERATIONS)
     if found is None or np.count_nonzero(found.inliers) < needed:
         return None
     inliers = np.zeros(len(points_px), dtype=bool)
