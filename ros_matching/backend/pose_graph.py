@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -63,10 +63,11 @@ def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False)
     """
     gtsam = require_gtsam()
     factors, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
-    for id, pose in graph.poses.items():
-        values.insert(id, _similarity3(gtsam, pose))
-    for number, edge in enumerate(graph.edges):
-        factors.add(_edge_factor(gtsam, edge, number in graph.robust))
+    starts = _similarities3(gtsam, np.stack(list(graph.poses.values())))
+    for id, start in zip(graph.poses, starts, strict=True):
+        values.insert(id, start)
+    for factor in _edge_factors(gtsam, graph.edges, graph.robust):
+        factors.add(factor)
     for id in graph.fixed:
         factors.add(_prior(gtsam, id, graph.poses[id], np.full(7, _GAUGE_STD)))
     for id, (scale, std) in graph.scales.items():
@@ -105,31 +106,43 @@ def require_gtsam() -> ModuleType:
     return gtsam
 
 
-def _edge_factor(gtsam: ModuleType, edge: Edge, is_robust: bool) -> gtsam.BetweenFactorSimilarity3:
-    noise = gtsam.noiseModel.Gaussian.Covariance(_tangent_covariance(edge))
-    if is_robust:
-        loss = gtsam.noiseModel.mEstimator.Cauchy.Create(_CAUCHY)
-        noise = gtsam.noiseModel.Robust.Create(loss, noise)
-    return gtsam.BetweenFactorSimilarity3(edge.first, edge.second, _similarity3(gtsam, edge.first_from_second), noise)
+def _edge_factors(
+    gtsam: ModuleType, edges: Sequence[Edge], robust: frozenset[int]
+) -> Iterator[gtsam.BetweenFactorSimilarity3]:
+    """Make the factors of the edges; the arithmetic is that of all at once."""
+    if not edges:
+        return
+    covariances = _tangent_covariances(edges)
+    measured = _similarities3(gtsam, np.stack([edge.first_from_second for edge in edges]))
+    loss = gtsam.noiseModel.mEstimator.Cauchy.Create(_CAUCHY)
+    for number, (edge, covariance, similarity) in enumerate(zip(edges, covariances, measured, strict=True)):
+        noise = gtsam.noiseModel.Gaussian.Covariance(covariance)
+        if number in robust:
+            noise = gtsam.noiseModel.Robust.Create(loss, noise)
+        yield gtsam.BetweenFactorSimilarity3(edge.first, edge.second, similarity, noise)
 
 
 def _prior(gtsam: ModuleType, id: int, pose: np.ndarray, stds: np.ndarray) -> gtsam.PriorFactorSimilarity3:
     """Constrain a keyframe with standard deviations (7,) of its rotation, translation and scale."""
-    return gtsam.PriorFactorSimilarity3(id, _similarity3(gtsam, pose), gtsam.noiseModel.Diagonal.Sigmas(stds))
+    return gtsam.PriorFactorSimilarity3(
+        id, _similarities3(gtsam, pose[None])[0], gtsam.noiseModel.Diagonal.Sigmas(stds)
+    )
 
 
-def _tangent_covariance(edge: Edge) -> np.ndarray:
-    """The covariance (7, 7) of an edge in the tangent space of GTSAM: rotation, translation, scale, to first order.
+def _tangent_covariances(edges: Sequence[Edge]) -> np.ndarray:
+    """Covariances (E, 7, 7) of edges in the tangent space of GTSAM, to first order: rotation, translation, scale.
 
     There T = T_hat Exp(w, u, l): t = t_hat + s R u, R = R_hat Exp(w), s = s_hat exp(l).
     """
-    scale = scale_of(edge.first_from_second)
-    back = edge.first_from_second[:3, :3].T / scale
-    jacobian = np.zeros((7, 7))
-    jacobian[:3, 3:6] = back
-    jacobian[3:6, :3] = back / scale
-    jacobian[6, 6] = 1.0
-    return jacobian @ edge.covariance @ jacobian.T + _MIN_STD**2 * np.eye(7)
+    measured = np.stack([edge.first_from_second for edge in edges])
+    scale = scale_of(measured)[:, None, None]
+    back = np.swapaxes(measured[:, :3, :3], 1, 2) / scale
+    jacobian = np.zeros((len(edges), 7, 7))
+    jacobian[:, :3, 3:6] = back
+    jacobian[:, 3:6, :3] = back / scale
+    jacobian[:, 6, 6] = 1.0
+    covariance = np.stack([edge.covariance for edge in edges])
+    return jacobian @ covariance @ np.swapaxes(jacobian, 1, 2) + _MIN_STD**2 * np.eye(7)
 
 
 def edge_errors(edges: Sequence[Edge], poses: Mapping[int, np.ndarray]) -> np.ndarray:
@@ -145,10 +158,15 @@ def edge_errors(edges: Sequence[Edge], poses: Mapping[int, np.ndarray]) -> np.nd
     return np.einsum("ei,ei->e", error, np.linalg.solve(covariance, error[..., None])[..., 0])
 
 
-def _similarity3(gtsam: ModuleType, similarity: np.ndarray) -> gtsam.Similarity3:
-    """GTSAM's applies the scale last: x -> s (R x + t)."""
-    scale = float(scale_of(similarity))
-    return gtsam.Similarity3(gtsam.Rot3(similarity[:3, :3] / scale), similarity[:3, 3] / scale, scale)
+def _similarities3(gtsam: ModuleType, similarities: np.ndarray) -> list[gtsam.Similarity3]:
+    """Similarities (N, 4, 4) for GTSAM, which applies the scale last: x -> s (R x + t)."""
+    scales = scale_of(similarities)
+    rotations = similarities[:, :3, :3] / scales[:, None, None]
+    translations = similarities[:, :3, 3] / scales[:, None]
+    return [
+        gtsam.Similarity3(gtsam.Rot3(rotation), translation, scale)
+        for rotation, translation, scale in zip(rotations, translations, scales.tolist(), strict=True)
+    ]
 
 
 def _matrix(similarity: gtsam.Similarity3) -> np.ndarray:
