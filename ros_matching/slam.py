@@ -149,14 +149,17 @@ class Slam:
         # Report
         return self._reported(result)
 
-    def finish(self) -> tuple[Keyframe, ...]:
-        """Wait for the keyframes that are being mapped and stored, and adjust the map; return those of the odometry."""
+    def finish(self, *, adjust: bool = True) -> tuple[Keyframe, ...]:
+        """Wait for the keyframes that are being mapped and stored, and return those of the odometry.
+
+        ``adjust`` finishes the bundle adjustment of the whole map, which may take long.
+        """
         keyframes = self._odometry.finish()
         self._apply(self._scheduler.take(wait=True))
         self._is_due |= bool(keyframes)
         self._submit()
         self._apply(self._scheduler.take(wait=True))
-        while self._back_end.is_adjustable:
+        while adjust and self._back_end.is_adjustable:
             self._submit_adjustment()
             self._apply(self._scheduler.take(wait=True))
         return keyframes

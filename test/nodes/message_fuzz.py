@@ -237,6 +237,9 @@ class CheckingTracker:
     def close(self) -> None:
         pass
 
+    def finish(self) -> tuple:
+        return ()
+
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         return {}
 

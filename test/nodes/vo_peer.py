@@ -71,6 +71,7 @@ class KnownTracker:
         self._pose: np.ndarray | None = None
         self._first: Frame | None = None
         self._keyframe_poses: dict[int, np.ndarray] = {}
+        self.is_late = False  # the newest keyframe is still being mapped
 
     def reset(self) -> None:
         self.resets += 1
@@ -79,6 +80,9 @@ class KnownTracker:
 
     def close(self) -> None:
         pass
+
+    def finish(self) -> tuple[Keyframe, ...]:
+        return (self._late,) if self.is_late else ()
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """Those of the last two keyframes; the older one has been corrected."""
@@ -105,6 +109,8 @@ class KnownTracker:
         if self._first is not None:  # as a map begins
             keyframes.insert(0, self._keyframe(self._first, np.eye(4), points))
             self._first = None
+        if self.is_late:
+            self._late = keyframes.pop()
         return TrackingResult(
             frame.index,
             frame.stamp_ns,

@@ -86,7 +86,7 @@ class VoOutputs:
             self._relative_pose.publish(messages.relative_pose_to_msg(result, header))
         if extrinsics is not None:
             if result.new_keyframes and self._has_keyframes:
-                self._publish_keyframes(result.new_keyframes, keyframe_poses, header, extrinsics)
+                self.publish_keyframes(result.new_keyframes, keyframe_poses, header, extrinsics)
             self._publish_in_odom(result, extrinsics)
         if frame is not None:
             self._last_stamp_ns = result.stamp_ns
@@ -97,7 +97,7 @@ class VoOutputs:
         """Publish the status, the last message of an image: a subscriber that waits for it has been sent the others."""
         self._status.publish(status)
 
-    def _publish_keyframes(
+    def publish_keyframes(
         self, keyframes: Sequence[Keyframe], poses: Mapping[int, np.ndarray], header: Header, extrinsics: Extrinsics
     ) -> None:
         """Publish corrected poses before the keyframes, so that a receiver of keyframes can know them."""

@@ -13,7 +13,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ros_matching.datatypes import Camera, Frame
+from ros_matching.datatypes import Camera, Frame, Keyframe
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics
@@ -37,6 +37,9 @@ class FrameTracker(Protocol):
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """Return the current poses of recent keyframes by id."""
+
+    def finish(self) -> tuple[Keyframe, ...]:
+        """Wait for the keyframes that are being mapped, and return them."""
 
     def reset(self) -> None:
         """Drop the map."""
@@ -85,6 +88,7 @@ class VoPipeline:
         self._parts = parts
         self._camera: Camera | None = None
         self._frame_id = ""
+        self._last_header: Header | None = None
         self._has_tracked = False
         self._reset_requests: SimpleQueue[tuple[Callable[[], str], Callable[[], object] | None]] = SimpleQueue()
         self.paused = False
@@ -96,6 +100,7 @@ class VoPipeline:
         frame, result = self._result(image)
         # Publish pose, odometry, TF and keyframes
         header = Header(stamp=msg.header.stamp, frame_id=parts.camera_frame or msg.header.frame_id)
+        self._last_header = header
         parts.statistics.count_result(result, was_tried=frame is not None)
         poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
         extrinsics = parts.extrinsics(header.frame_id)
@@ -111,6 +116,24 @@ class VoPipeline:
         if parts.map_outputs is not None and frame is not None:
             parts.map_outputs.fill(status)
         parts.outputs.publish_status(status)
+
+    def finish(self) -> None:
+        """Publish the keyframes that were still being mapped, after the last image."""
+        parts, header = self._parts, self._last_header
+        if header is None:
+            return
+        try:
+            keyframes = parts.tracker.finish()
+        except Exception as error:
+            text = shortened(f"the last keyframes are lost ({type(error).__name__}: {error}); please report this")
+            parts.problems.report(Problem.TRACKER, text, traceback.format_exc())
+            return
+        extrinsics = parts.extrinsics(header.frame_id)
+        if not keyframes or extrinsics is None:
+            return
+        parts.outputs.publish_keyframes(keyframes, parts.tracker.keyframe_poses(), header, extrinsics)
+        if parts.map_outputs is not None:
+            parts.map_outputs.publish(keyframes, header, extrinsics)
 
     def reset(self, why: str, restart: Callable[[], object] | None = None) -> None:
         """Reset tracker and time before the next image; does not wait for the image in progress.

@@ -10,7 +10,7 @@ import numpy as np
 from ros_matching.atlas.map_storage import require_same_camera
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.slam_back_end import EventKind
-from ros_matching.datatypes import Frame
+from ros_matching.datatypes import Frame, Keyframe
 from ros_matching.errors import MapError, NodeError
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 from ros_matching.slam import Slam, SlamResult, SlamStatus
@@ -79,6 +79,10 @@ class SlamTracker:
             self._slam.close()
             self._slam = self._make(slam_map)
         self.last, self.loops = None, 0
+
+    def finish(self) -> tuple[Keyframe, ...]:
+        """Wait for the keyframes that are being mapped and stored, and return them; the map is not adjusted again."""
+        return self._slam.finish(adjust=False)
 
     def close(self) -> None:
         """End the threads."""

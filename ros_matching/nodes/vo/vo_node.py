@@ -247,6 +247,7 @@ class VoNode(ManagedNode):
     def _stop_worker(self) -> None:
         self._worker.stop()
         self._worker = None
+        self._pipeline.finish()
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
         worker = self._worker

@@ -110,6 +110,17 @@ def test_both_views_that_a_map_begins_with_are_keyframes(start_vo):
     np.testing.assert_array_equal(image_from_msg(keyframes[0].image), noise_image(0))
 
 
+def test_keyframes_that_are_still_mapped_are_published_at_the_end(start_vo):
+    node, tracker, peer = start_vo()
+    peer.send_frame(0)
+    peer.send_frame(1)
+    tracker.is_late = True
+    peer.send_frame(2)
+    peer.last("keyframe", count=2)
+    node.trigger_deactivate()
+    assert peer.last("keyframe", count=3).id == 2
+
+
 def test_the_corrected_poses_of_keyframes(start_vo):
     _, _, peer = start_vo()
     for number in range(4):

@@ -91,6 +91,9 @@ class KnownSlam:
     def suggest_pose(self, pose: np.ndarray) -> None:
         self.suggested = pose
 
+    def finish(self, *, adjust: bool = True) -> tuple:
+        return ()
+
     def close(self) -> None:
         self.is_closed = True
 
