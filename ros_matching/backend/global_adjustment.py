@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,13 +10,14 @@ import numpy as np
 from ros_matching.atlas.keyframes import NO_LANDMARK
 from ros_matching.atlas.landmark_table import LandmarkTable
 from ros_matching.atlas.slam_map import SlamMap
-from ros_matching.atlas.stored_keyframes import StoredKeyframe
+from ros_matching.atlas.stored_keyframes import EdgeKind, StoredKeyframe
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, BundleResult, bundle_adjust
 from ros_matching.geometry.se3 import invert
 from ros_matching.geometry.sim3 import invert_similarity
 
 _PER_KEYFRAME = 400  # landmarks of a keyframe that are adjusted, those of most observers first
 _MIN_OBSERVED = 15  # landmarks of a keyframe, below which it is not adjusted
+_MIN_EDGES = 2  # around a keyframe, for its scale
 _LOSS_PX = 0.7  # scale of the robust loss, of a 640 wide image
 _OUTLIER_PX = 4.0
 _REFERENCE_WIDTH_PX = 640
@@ -86,11 +88,13 @@ class GlobalAdjustment:
 
         Otherwise the next optimisation of the pose graph would return to the measurements of before.
         """
-        poses = {
-            id: (invert(pose), slam_map.keyframe(id).scale)
+        adjusted = {
+            id: invert(pose)
             for id, pose in zip(self.keyframes, self.problem.camera_from_world, strict=True)
             if id in slam_map
         }
+        scales = adjusted_scales(slam_map, adjusted)
+        poses = {id: (pose, scales[id]) for id, pose in adjusted.items()}
         slam_map.correct(poses)
         seen = np.bincount(self.problem.point_index, minlength=len(self.landmarks)) >= 2
         known = slam_map.landmarks.known(self.landmarks) & seen
@@ -100,6 +104,36 @@ class GlobalAdjustment:
                 first, second = slam_map.keyframe(edge.first), slam_map.keyframe(edge.second)
                 measured = invert_similarity(first.map_from_local) @ second.map_from_local
                 slam_map.put_edge(replace(edge, first_from_second=measured))
+
+
+def adjusted_scales(slam_map: SlamMap, adjusted: Mapping[int, np.ndarray]) -> dict[int, float]:
+    """Scales of keyframes by id, for their adjusted poses map_from_camera (4, 4).
+
+    The adjustment does not know the unit of the odometry. Its edges do: a scale is the median ratio of the distances of
+    keyframes in the map and as measured by the odometry, over the edges around, the longer ones with more weight.
+    """
+    ratios: dict[int, list[tuple[float, float]]] = {id: [] for id in adjusted}
+    for edge in slam_map.edges:
+        if edge.kind is EdgeKind.LOOP or edge.first not in adjusted or edge.second not in adjusted:
+            continue
+        distance = float(np.linalg.norm(adjusted[edge.second][:3, 3] - adjusted[edge.first][:3, 3]))
+        measured = float(np.linalg.norm(edge.first_from_second[:3, 3]))
+        if min(distance, measured) > 0:
+            for id in (edge.first, edge.second):
+                ratios[id].append((distance / measured, distance))
+    scales = {}
+    for id in adjusted:
+        near = {id} | {other for edge in slam_map.edges_of(id) for other in (edge.first, edge.second)}
+        around = [ratio for other in near for ratio in ratios.get(other, [])]
+        scales[id] = _weighted_median(np.array(around)) if len(around) >= _MIN_EDGES else slam_map.keyframe(id).scale
+    return scales
+
+
+def _weighted_median(values: np.ndarray) -> float:
+    """Weighted median of rows (N, 2): value, weight."""
+    values = values[np.argsort(values[:, 0])]
+    weights = values[:, 1].cumsum()
+    return float(values[np.searchsorted(weights, 0.5 * weights[-1]), 0])
 
 
 def _chosen_landmarks(slam_map: SlamMap, ids: list[int]) -> np.ndarray:

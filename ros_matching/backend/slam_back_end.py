@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.atlas.stored_keyframes import StoredKeyframe
 from ros_matching.backend.global_adjustment import GlobalAdjustment
 from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState, odom_from_local
 from ros_matching.backend.loop_closing import Loop, LoopDetector, fused_landmarks, loop_edge
@@ -156,10 +157,10 @@ class SlamBackEnd:
         adjusted = [id for id in adjustment.keyframes if id in slam_map]
         later = [id for id in slam_map.connected(adjusted[0]) if id > adjusted[-1]]
         newest = {slam_map.keyframe(id).map_number: id for id in adjusted}
-        before = {number: slam_map.keyframe(id).map_from_camera for number, id in newest.items()}
+        before = {number: slam_map.keyframe(id) for number, id in newest.items()}
         edges = [edge for id in later for edge in slam_map.edges_of(id)]
         adjustment.apply(slam_map)
-        moved = {n: slam_map.keyframe(id).map_from_camera @ invert(before[n]) for n, id in newest.items()}
+        moved = {number: self._moved(old) for number, old in before.items()}
         last = slam_map.keyframe(adjusted[-1]).map_number
         slam_map.transform(moved[last], later)
         for edge in edges:
@@ -232,12 +233,14 @@ class SlamBackEnd:
         slam_map.correct(correction.poses)
         self._frozen = max(self._frozen, max(correction.poses))
         for number, old in before.items():
-            new = slam_map.keyframe(old.id)
-            if slam_map.unit is ScaleState.UP_TO_SCALE:
-                moved = new.map_from_local @ invert_similarity(old.map_from_local)
-            else:
-                moved = new.map_from_camera @ invert(old.map_from_camera)
-            self._record(number, moved)
+            self._record(number, self._moved(old))
+
+    def _moved(self, old: StoredKeyframe) -> np.ndarray:
+        """Return the similarity (4, 4), new from old, that moved a keyframe; rigid in a map of known unit."""
+        new = self._slam_map.keyframe(old.id)
+        if self._slam_map.unit is ScaleState.UP_TO_SCALE:
+            return new.map_from_local @ invert_similarity(old.map_from_local)
+        return new.map_from_camera @ invert(old.map_from_camera)
 
     def _note_placed(self, joined: Iterable[int]) -> None:
         """Note that keyframes, by id, were connected with another part of the map, which may be the oldest one."""

@@ -69,6 +69,22 @@ def test_the_whole_map_is_adjusted(true_poses):
     np.testing.assert_allclose(slam_map.keyframe(0).map_from_camera, np.eye(4), atol=1e-9)
 
 
+def test_lengths_of_keyframes_follow_the_size_of_what_they_observe(true_poses):
+    """Frames between keyframes, and dense points, have lengths in the unit of the keyframe's odometry map."""
+    slam_map = perturbed_map(true_poses)
+    shrunk = 0.8 ** np.linspace(0, 1, COUNT)  # as a loop may: positions and landmarks shrink with the scale
+    slam_map.correct({id: (slam_map.keyframe(id).map_from_camera, shrunk[id]) for id in slam_map.ids})
+    adjustment = GlobalAdjustment.of(slam_map, slam_map.ids)
+    for _ in range(6):
+        adjustment = adjustment.continued()
+    adjustment.apply(slam_map)
+    centers = np.array([keyframe.center for keyframe in slam_map.keyframes])
+    size = np.linalg.norm(centers[1:] - centers[0], axis=1).sum()
+    true_size = np.linalg.norm(true_poses[1:, :3, 3] - true_poses[0, :3, 3], axis=1).sum()
+    scales = np.array([keyframe.scale for keyframe in slam_map.keyframes])
+    np.testing.assert_allclose(scales, size / true_size, rtol=0.05)
+
+
 def test_the_constraints_are_measured_again(true_poses):
     slam_map = perturbed_map(true_poses)
     GlobalAdjustment.of(slam_map, slam_map.ids).continued().apply(slam_map)
