@@ -125,7 +125,7 @@ class Slam:
 
     def reset(self) -> None:
         """Start a new odometry and a new map with the next frame."""
-        self._scheduler.cancel()
+        self._scheduler.close()  # a running job must not change the new map
         self._odometry.reset()
         self._back_end.reset()
         self._start()

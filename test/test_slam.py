@@ -7,12 +7,13 @@ import pytest
 from loop_world import SHORT_MEMORY, ate, hall, ring, ring_world
 from point_world import PointWorld, cloud, walk
 
+from ros_matching import load_matcher
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import EdgeKind
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.backend.slam_update import EventKind
-from ros_matching.errors import ConfigError
+from ros_matching.errors import ConfigError, MatchingError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.geometry.sim3 import rigid_part
 from ros_matching.slam import Slam, SlamStatus
@@ -200,3 +201,10 @@ def test_a_camera_that_was_carried_off_is_placed_in_the_same_map_again():
     true = {frame.stamp_ns: frame.true_world_from_camera[:3, 3] for frame in world.frames()}
     estimated, expected = np.stack([pose[:3, 3] for pose in poses]), np.stack([true[stamp] for stamp in stamps])
     assert ate(estimated, expected) < 0.1
+
+
+def test_a_matcher_without_place_descriptors_is_refused_at_once():
+    pytest.importorskip("gtsam")
+    with pytest.raises(MatchingError, match="close_loops"):
+        Slam(load_matcher("orb"))
+    Slam(load_matcher("orb"), slam_config=SlamConfig(close_loops=False)).close()

@@ -12,7 +12,14 @@ from ros_matching.backend.loop_closing import LoopDetector, agree, correction_by
 from ros_matching.backend.loop_verification import PlaceVerifier, VerifiedPlace
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.slam_config import SlamConfig
-from ros_matching.backend.slam_update import EventKind, LocalizedFrame, SlamEvent, SlamUpdate, require_same_extractor
+from ros_matching.backend.slam_update import (
+    EventKind,
+    LocalizedFrame,
+    SlamEvent,
+    SlamUpdate,
+    require_place_descriptor,
+    require_same_extractor,
+)
 from ros_matching.datatypes import Features
 from ros_matching.geometry.se3 import rotation_angle_deg
 from ros_matching.geometry.sim3 import rigid_part
@@ -69,6 +76,7 @@ class LocalizationBackEnd:
 
     def __init__(self, matcher: MatchingPipeline, config: SlamConfig, slam_map: SlamMap) -> None:
         require_same_extractor(slam_map, matcher)
+        require_place_descriptor(matcher)
         self.slam_map = slam_map
         self._matcher = matcher
         self._config = config

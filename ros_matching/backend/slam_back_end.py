@@ -20,7 +20,13 @@ from ros_matching.backend.map_localization import MapLocalizer
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.pose_graph import require_gtsam
 from ros_matching.backend.slam_config import SlamConfig
-from ros_matching.backend.slam_update import EventKind, SlamEvent, SlamUpdate, require_same_extractor
+from ros_matching.backend.slam_update import (
+    EventKind,
+    SlamEvent,
+    SlamUpdate,
+    require_place_descriptor,
+    require_same_extractor,
+)
 from ros_matching.datatypes import Features, ScaleState
 from ros_matching.geometry.se3 import invert
 from ros_matching.geometry.sim3 import invert_similarity, scale_of
@@ -41,6 +47,7 @@ class SlamBackEnd:
             require_same_extractor(slam_map, matcher)
         if config.close_loops:
             require_gtsam()
+            require_place_descriptor(matcher)
         self._matcher = matcher
         self._config = config
         self._lock = threading.RLock()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ros_matching.atlas.slam_map import SlamMap
-from ros_matching.errors import TrackingError
+from ros_matching.errors import MatchingError, TrackingError
 from ros_matching.matching.pipeline import MatchingPipeline
 
 
@@ -73,4 +73,13 @@ def require_same_extractor(slam_map: SlamMap, matcher: MatchingPipeline) -> None
         raise TrackingError(
             f"the map has features of {slam_map.extractor!r} (weights {slam_map.fingerprint[:12]}), the matcher "
             f"{extractor.name!r} (weights {extractor.fingerprint[:12]}); use the matcher and weights of the map"
+        )
+
+
+def require_place_descriptor(matcher: MatchingPipeline) -> None:
+    """Raise ``MatchingError`` unless the matcher can describe places."""
+    if not matcher.place_describer.is_available:
+        raise MatchingError(
+            f"matcher {matcher.name!r} has no place descriptor, which SLAM needs to recognise places; use the matcher "
+            "default or sift, or switch close_loops off"
         )

@@ -109,6 +109,8 @@ class OverlapEstimator:
 class PlaceDescriber:
     """Describes a whole image by one vector, to recognise a place; this base class cannot."""
 
+    is_available = False
+
     def describe(self, descriptors: np.ndarray) -> np.ndarray:
         """Return a unit vector (P,) float32 of the descriptors (N, D) of an image, in host memory."""
         raise MatchingError(

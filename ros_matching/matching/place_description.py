@@ -18,6 +18,8 @@ VLAD_OF = {"posfeat_lite": "vlad_posfeat_lite", "sift": "vlad_sift"}  # network 
 class VladDescriber(PlaceDescriber):
     """Aggregates the descriptors of an image on the CPU; the weights are loaded when the first one is described."""
 
+    is_available = True
+
     def __init__(self, name: str, folder: Path | None = None) -> None:
         """``name`` is the network's, ``folder`` that of its weights; by default those of the package."""
         self._name = name

@@ -40,6 +40,7 @@ class PointWorld(MatchingPipeline):
 
     fingerprint = "points"
     restored = FeatureExtractor.restored
+    is_available = True
 
     def describe(self, descriptors: np.ndarray) -> np.ndarray:
         """Place descriptor: the sum of the descriptors, as each point has its own."""
