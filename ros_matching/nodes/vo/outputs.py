@@ -85,7 +85,7 @@ class VoOutputs:
         if result.previous_from_current is not None:
             self._relative_pose.publish(messages.relative_pose_to_msg(result, header))
         if extrinsics is not None:
-            if result.new_keyframes and self._has_keyframes:
+            if result.new_keyframes:
                 self.publish_keyframes(result.new_keyframes, keyframe_poses, header, extrinsics)
             self._publish_in_odom(result, extrinsics)
         if frame is not None:
@@ -100,7 +100,12 @@ class VoOutputs:
     def publish_keyframes(
         self, keyframes: Sequence[Keyframe], poses: Mapping[int, np.ndarray], header: Header, extrinsics: Extrinsics
     ) -> None:
-        """Publish corrected poses before the keyframes, so that a receiver of keyframes can know them."""
+        """Publish corrected poses before the keyframes, so that a receiver of keyframes can know them.
+
+        With SLAM, ``MapOutputs`` publishes keyframes.
+        """
+        if not self._has_keyframes:
+            return
         stamps_ns = self._keyframe_stamps_ns | {keyframe.id: keyframe.frame.stamp_ns for keyframe in keyframes}
         self._keyframe_stamps_ns = {id: stamps_ns[id] for id in poses if id in stamps_ns}
         odom_frame = self._config.odom_frame

@@ -59,6 +59,7 @@ class KnownSlam:
     """``KnownTracker`` in a map of ten keyframes; the third frame closes a loop."""
 
     made: list[KnownSlam]
+    unfinished = ()
 
     def __init__(self, matcher, tracking, slam, scale, *, threaded, slam_map, mode) -> None:
         self.tracker = KnownTracker(matcher, tracking, scale)
@@ -92,7 +93,7 @@ class KnownSlam:
         self.suggested = pose
 
     def finish(self, *, adjust: bool = True) -> tuple:
-        return ()
+        return self.unfinished
 
     def close(self) -> None:
         self.is_closed = True
@@ -184,6 +185,16 @@ def test_keyframes_for_mapping_are_in_the_map_and_its_unit(start_slam):
     np.testing.assert_allclose(pose_from_msg(second.pose), BODY_FROM_OPTICAL @ rigid_part(similarity), atol=1e-9)
     np.testing.assert_allclose(second.sparse_points[2::3], [4.0, 6.0])  # depths of 2 and 3 in odom
     assert peer.count_publishers("keyframe_path") == 0  # of the odometry
+
+
+def test_keyframes_that_are_still_mapped_follow_when_the_node_stops(start_slam):
+    node, (slam,), peer = start_slam()
+    for number in range(2):
+        peer.send_frame(number)
+    slam.unfinished = slam.tracker._tracked(slam.tracker.frames[-1], slam.tracker._pose).new_keyframes
+    peer.last("keyframe", count=2)
+    node.trigger_deactivate()
+    assert peer.last("keyframe", count=3).header.frame_id == "map"
 
 
 def test_corrected_keyframes_are_sent_once(start_slam):
