@@ -99,8 +99,8 @@ def corrected_records(
         pose = poses.get(record.stamp_ns)
         # the covariances are those of the odometry
         unknown = {"covariance": None, "previous_from_current": None, "relative_covariance": None}
-        if pose is not None and record.status == TRACKING:
-            corrected.append(replace(record, world_from_camera=pose, map_id=0, **unknown))
+        if pose is not None:  # also before the odometry has one: the image was localised in a saved map
+            corrected.append(replace(record, status=TRACKING, world_from_camera=pose, map_id=0, reason="", **unknown))
         elif record.status == TRACKING:
             reason = "tracked, but its place in the map is unknown"
             corrected.append(replace(record, status=LOST, world_from_camera=None, reason=reason, **unknown))

@@ -81,9 +81,17 @@ def test_figures_of_both_trajectories(tmp_path):
 
 def test_frames_without_a_place_in_the_map_count_as_lost():
     records = [FrameRecord(index, stamp(index), "tracking", in_map(index)) for index in range(3)]
+    records.append(FrameRecord(3, stamp(3), "initializing", reason="parallax"))
     corrected = corrected_records(records, [(stamp(1), in_map(1))])
-    assert [record.status for record in corrected] == ["lost", "tracking", "lost"]
+    assert [record.status for record in corrected] == ["lost", "tracking", "lost", "initializing"]
     assert "unknown" in corrected[0].reason
+
+
+def test_an_image_may_have_a_place_in_the_map_before_the_odometry_has_one():
+    record = FrameRecord(0, stamp(0), "initializing", reason="parallax")
+    (corrected,) = corrected_records([record], [(stamp(0), in_map(0))])
+    assert (corrected.status, corrected.reason) == ("tracking", "")
+    np.testing.assert_array_equal(corrected.world_from_camera, in_map(0))
 
 
 def test_a_run_without_truth_and_without_map():
