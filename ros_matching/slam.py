@@ -159,7 +159,7 @@ class Slam:
         self._is_due |= bool(keyframes)
         self._submit()
         self._apply(self._scheduler.take(wait=True))
-        while adjust and self._back_end.is_adjustable:
+        while adjust and self._back_end.is_adjustable and not self._is_due:
             self._submit_adjustment()
             self._apply(self._scheduler.take(wait=True))
         return keyframes
