@@ -279,7 +279,8 @@ class PoseUncertainty:
         chain = np.zeros((7, len(self._map.cameras)))
         mine = slice(6 * slot, 6 * slot + 6)
         chain[:6, mine] = _step_from_world(keyframe.camera_from_world).T
-        observed = keyframe.observed
+        # A keyframe that left the map since its adjustment may observe landmarks that left it too
+        observed = keyframe.observed[local_map.known(keyframe.observed)]
         rows = self._rows(observed)
         observed, rows = observed[rows >= 0], rows[rows >= 0]
         if len(rows):

@@ -10,6 +10,7 @@ from delayed_scheduler import delay_back_end
 from point_world import PointWorld, cloud, pure_rotation, walk
 
 from ros_matching import load_matcher
+from ros_matching.atlas.config import TrackingConfig
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.io import open_source
 from ros_matching.odometry.result import TrackingStatus
@@ -66,6 +67,14 @@ def test_keyframes_are_delivered_once_mapped_and_none_is_lost():
         assert delivered == list(range(len(delivered)))
     latest = max(r.frame_index - k.frame.index for r in late[0] for k in r.new_keyframes)
     assert latest >= 1
+
+
+def test_a_map_that_is_smaller_than_the_adjusted_window():
+    world = PointWorld(cloud(), walk(90, speed=0.15))
+    odometry = delay_back_end(VisualOdometry(world, TrackingConfig(max_keyframes=8, window_keyframes=12)), 5)
+    results = [odometry.track(frame) for frame in world.frames()]
+    assert all(r.status is TrackingStatus.TRACKING for r in results[30:])
+    assert position_error(world, results) < 0.03
 
 
 def test_a_rotation_into_an_unmapped_area_waits_for_landmarks():
