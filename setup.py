@@ -54,7 +54,7 @@ setup(
         "protobuf": ["protobuf"],
         "rerun": ["rerun-sdk"],
         "cpu": ["numba>=0.61", "openvino>=2025.0"],
-        "slam": ["gtsam>=4.3"],
+        "slam": ["gtsam>=4.3; python_version >= '3.11'"],
     },
     entry_points={"console_scripts": ["ros-matching = ros_matching.cli.main:main"]},
 )

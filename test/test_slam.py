@@ -20,6 +20,7 @@ from ros_matching.slam import Slam, SlamStatus
 
 
 def test_without_loops_the_map_is_that_of_the_odometry():
+    pytest.importorskip("gtsam")
     world = PointWorld(cloud(), walk(120))
     slam = Slam(world)
     results = [slam.track(frame) for frame in world.frames()]
@@ -34,6 +35,7 @@ def test_without_loops_the_map_is_that_of_the_odometry():
 
 
 def test_the_trajectory_has_every_tracked_frame():
+    pytest.importorskip("gtsam")
     world = PointWorld(cloud(), walk(120))
     slam = Slam(world)
     results = [slam.track(frame) for frame in world.frames()]

@@ -101,7 +101,7 @@ def require_gtsam() -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             "closing loops needs GTSAM, which is not installed: pip install 'ros_matching[slam]' "
-            "(or gtsam; it has wheels for Linux and macOS, none for Windows)"
+            "(or gtsam; it has wheels for Python 3.11 or newer on Linux and macOS, none for Windows)"
         ) from error
     return gtsam
 

@@ -14,6 +14,8 @@ from ros_matching.io.colmap_model import read_model
 from ros_matching.io.rendered import open_scene
 from ros_matching.io.trajectory import read_tum
 
+pytest.importorskip("gtsam", reason="needs GTSAM (extra slam)")
+
 SCENE = "scene:room?frames=45&fps=10&width=256&height=192&antialias=false"
 RUN = (SCENE, "--matcher", "sift", "--keypoints", "500", "--quiet")
 

@@ -159,7 +159,10 @@ def test_points_are_moved_and_rescaled_when_a_loop_closes(start_mapping):
     close = lambda: np.allclose(  # noqa: E731
         cloud_from_msg(peer.received["map_cloud"][-1]).points, np.concatenate(points), atol=1e-5
     )
-    peer.wait(lambda: peer.received["map_cloud"][-1].width == 10 and close(), "the corrected map")
+    peer.wait(
+        lambda: peer.received["map_cloud"] and peer.received["map_cloud"][-1].width == 10 and close(),
+        "the corrected map",
+    )
     assert mapper.scales == {0: 1.5, 1: 1.0}
 
 
