@@ -20,6 +20,8 @@ from ros_matching.geometry.essential import estimate_essential
 from ros_matching.geometry.homography import rotation_homography, transfer_errors_px
 from ros_matching.geometry.pnp import PnpEstimate, estimate_pnp
 
+# A pose explains matches within this multiple of the threshold: one by few landmarks is inaccurate, but not wrong
+_TOLERANCE = 2.0
 # A pose that explains this fraction of the matches is not tested
 _ENOUGH = 0.8
 # A pose is contradicted if another motion explains more of the matches by this factor, and by at least this number
@@ -35,11 +37,12 @@ def is_contradicted(matches: Matches, camera: Camera, motions: Sequence[np.ndarr
     """Return True if another motion explains clearly more matches of two images than all of the ``motions`` together.
 
     These are camera1_from_camera0 (4, 4): of the camera, and of a rival if there is one. A match is explained if it is
-    within ``threshold_px`` of its epipolar line or of its place after the rotation alone.
+    within ``threshold_px``, by the motions within twice as much, of its epipolar line or of its place after the
+    rotation alone.
     """
     count = len(matches)
     explained = np.count_nonzero(
-        np.any([_explained(matches, camera, motion, threshold_px) for motion in motions], axis=0)
+        np.any([_explained(matches, camera, motion, _TOLERANCE * threshold_px) for motion in motions], axis=0)
     )
     if explained > _ENOUGH * count or _FACTOR * explained > count or explained + _MIN_DIFFERENCE > count:
         return False
