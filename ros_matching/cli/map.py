@@ -14,9 +14,9 @@ from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
     SOURCE_KINDS,
     add_former_name,
-    add_list_settings,
     add_run_options,
     add_scale_options,
+    add_settings_options,
     hides_progress,
     make_odometry,
     matcher_config,
@@ -72,17 +72,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="FROM",
         help=f"{TRACKER}, {GROUND_TRUTH} or a trajectory file: TUM, EuRoC or KITTI (default: %(default)s)",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change a setting of the mapper, the tracker or the scale; may be repeated. See --list-settings",
-    )
     add_scale_options(parser)
     add_export_option(parser)
-    add_list_settings(parser, _sections)
+    add_settings_options(parser, "the mapper, the tracker or the scale", _sections)
     images = parser.add_argument(
         "--images", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
     )

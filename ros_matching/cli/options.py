@@ -111,8 +111,18 @@ def add_part_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop", type=int, metavar="N", help="frame to stop before (default: the end)")
 
 
-def add_list_settings(parser: argparse.ArgumentParser, sections: Callable[[], Mapping[str, type[Config]]]) -> None:
-    """Add ``--list-settings``, which prints the settings of ``sections`` and exits; they are imported only then."""
+def add_settings_options(
+    parser: argparse.ArgumentParser, what: str, sections: Callable[[], Mapping[str, type[Config]]]
+) -> None:
+    """Add ``--set``, which changes a setting of ``what``, and ``--list-settings``; sections are imported only then."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help=f"change a setting of {what}; may be repeated. See --list-settings",
+    )
     parser.add_argument("--list-settings", action=_ListSettings, sections=sections, help="show the settings and exit")
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.options import (
     SOURCE_KINDS,
-    add_list_settings,
     add_mapping_thread_option,
     add_run_options,
     add_scale_options,
+    add_settings_options,
     configs_from,
     hides_progress,
     make_scale,
@@ -74,17 +74,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         default="sim3",
         help="alignment of the estimates to the ground truth before the ATE (default: %(default)s)",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change a setting of SLAM, the tracker or the scale; may be repeated. See --list-settings",
-    )
     add_mapping_thread_option(parser)
     add_scale_options(parser)
-    add_list_settings(parser, _sections)
+    add_settings_options(parser, "SLAM, the tracker or the scale", _sections)
     return parser
 
 

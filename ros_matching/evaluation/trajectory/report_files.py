@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ros_matching.errors import EvaluationError, MissingDependencyError
 from ros_matching.evaluation.trajectory.consistency import run_consistency
 from ros_matching.evaluation.trajectory.run_report import INITIALIZING, LOST, TRACKING, RunReport
 from ros_matching.io.faults import fault_summary, fault_values
-from ros_matching.io.trajectory import write_tum
+from ros_matching.io.trajectory import Trajectory, write_tum
 
 TRAJECTORY_FILE = "trajectory.tum"
 GROUND_TRUTH_FILE = "ground_truth.tum"
@@ -40,23 +41,31 @@ def write_report(report: RunReport, out_dir: str | Path) -> list[Path]:
     folder = Path(out_dir)
     written = []
     for name, trajectory in ((TRAJECTORY_FILE, report.trajectory), (GROUND_TRUTH_FILE, report.truth)):
-        path = folder / name
-        if trajectory is None:
-            path.unlink(missing_ok=True)  # an earlier run's
-        else:
-            write_tum(path, trajectory)
-            written.append(path)
+        written += write_trajectory(folder / name, trajectory)
     path = folder / REPORT_FILE
     write_atomic(path, json.dumps(report_values(report), indent=2) + "\n")
     written.append(path)
-    path = folder / PLOT_FILE
+    return written + draw(folder / PLOT_FILE, lambda path: plot_run(report, path))
+
+
+def write_trajectory(path: Path, trajectory: Trajectory | None) -> list[Path]:
+    """Write a trajectory, if there is one, else remove that of an earlier run; return the paths written."""
+    if trajectory is None:
+        path.unlink(missing_ok=True)
+        return []
+    write_tum(path, trajectory)
+    return [path]
+
+
+def draw(path: Path, plot: Callable[[Path], object]) -> list[Path]:
+    """Draw a plot, or warn and remove that of an earlier run without Matplotlib; return the paths written."""
     try:
-        plot_run(report, path)
+        plot(path)
     except MissingDependencyError as error:
-        path.unlink(missing_ok=True)  # an earlier run's
-        _LOGGER.warning("%s is not drawn: %s", PLOT_FILE, error)
-        return written
-    return [*written, path]
+        path.unlink(missing_ok=True)
+        _LOGGER.warning("%s is not drawn: %s", path.name, error)
+        return []
+    return [path]
 
 
 def report_values(report: RunReport) -> dict[str, Any]:

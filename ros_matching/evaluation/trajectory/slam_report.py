@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,20 +11,19 @@ from typing import Any
 import numpy as np
 
 from ros_matching.atomic_file import write_atomic
-from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.trajectory.report_files import (
     REPORT_FILE,
+    draw,
     report_values,
     summary_table,
     write_report,
+    write_trajectory,
 )
 from ros_matching.evaluation.trajectory.run_report import LOST, TRACKING, FrameRecord, RunReport
 from ros_matching.geometry.se3 import invert, log_so3
-from ros_matching.io.trajectory import write_tum
 
 ODOMETRY_FILE = "odometry.tum"
 PLOT_FILE = "slam.png"
-_LOGGER = logging.getLogger(__name__)
 
 # A loop is wrong if it is this far from the ground truth: rotation, and translation relative to the depth of the scene
 _WRONG_DEG, _WRONG_OF_DEPTH = 15.0, 0.3
@@ -116,20 +114,8 @@ def write_slam_report(report: SlamReport, out_dir: str | Path) -> list[Path]:
     folder = Path(out_dir)
     written = write_report(report.corrected, folder)
     write_atomic(folder / REPORT_FILE, json.dumps(slam_report_values(report), indent=2) + "\n")
-    path = folder / ODOMETRY_FILE
-    if report.odometry.trajectory is None:
-        path.unlink(missing_ok=True)  # an earlier run's
-    else:
-        write_tum(path, report.odometry.trajectory)
-        written.append(path)
-    path = folder / PLOT_FILE
-    try:
-        plot_slam(report, path)
-    except MissingDependencyError as error:
-        path.unlink(missing_ok=True)  # an earlier run's
-        _LOGGER.warning("%s is not drawn: %s", PLOT_FILE, error)
-        return written
-    return [*written, path]
+    written += write_trajectory(folder / ODOMETRY_FILE, report.odometry.trajectory)
+    return written + draw(folder / PLOT_FILE, lambda path: plot_slam(report, path))
 
 
 def slam_report_values(report: SlamReport) -> dict[str, Any]:
