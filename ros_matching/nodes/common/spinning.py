@@ -112,13 +112,21 @@ def _spin(executor: Executor, stopping: threading.Event, failures: list[Exceptio
 # Above 101 the ports of DDS collide with the ephemeral ports of Linux.
 _DOMAINS = range(1, 102)
 
-# RTPS 2.5, 9.6.2.3: the port of the first participant's discovery is 7400 + 250 domain + 10.
+# RTPS 2.5, 9.6.2.3: the port of the first participant's discovery is 7400 + 250 domain + 10; 2 to 9 are not used.
 _FIRST_PORT = 7410
+_RESERVATION_PORT = 7405
+_reservations: list[socket.socket] = []
 
 
 def isolate(domain_id: int | None = None) -> int:
-    """Limit ROS contexts created from now on, here and in child processes, to this machine and this domain."""
-    domain_id = _free_domain() if domain_id is None else domain_id
+    """Limit ROS contexts created from now on, here and in child processes, to this machine and this domain.
+
+    Without ``domain_id``, a free domain is taken. It is reserved until this process ends or calls this again: no other
+    process gets it from this function, also before the first ROS context in it.
+    """
+    while _reservations:
+        _reservations.pop().close()
+    domain_id = _reserve_domain() if domain_id is None else domain_id
     os.environ["ROS_DOMAIN_ID"] = str(domain_id)
     if os.environ.get("ROS_DISTRO") == "humble":
         os.environ["ROS_LOCALHOST_ONLY"] = "1"
@@ -129,12 +137,27 @@ def isolate(domain_id: int | None = None) -> int:
     return domain_id
 
 
-def _free_domain() -> int:
+def _reserve_domain() -> int:
     for domain_id in random.sample(_DOMAINS, len(_DOMAINS)):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", _FIRST_PORT + _PORTS_PER_DOMAIN * domain_id))
-            except OSError:
-                continue  # the domain is in use on this machine
-            return domain_id
+        reservation = _bound(_RESERVATION_PORT, domain_id)
+        if reservation is None:
+            continue
+        probe = _bound(_FIRST_PORT, domain_id)
+        if probe is None:  # the domain is in use on this machine
+            reservation.close()
+            continue
+        probe.close()
+        _reservations.append(reservation)
+        return domain_id
     raise NodeError(f"no ROS domain from {_DOMAINS[0]} to {_DOMAINS[-1]} is free on this machine; choose one yourself")
+
+
+def _bound(port: int, domain_id: int) -> socket.socket | None:
+    """Return a UDP socket on this port of the domain, or ``None`` if another has it."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        bound.bind(("", port + _PORTS_PER_DOMAIN * domain_id))
+    except OSError:
+        bound.close()
+        return None
+    return bound

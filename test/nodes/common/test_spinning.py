@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -13,7 +16,8 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
-from ros_matching.nodes.common.spinning import spinning
+from ros_matching.errors import NodeError
+from ros_matching.nodes.common.spinning import isolate, spinning
 
 
 class Failing:
@@ -68,3 +72,24 @@ def test_callbacks_under_way_end_before_their_node_is_destroyed(context):
         assert began.wait(30)
         threading.Timer(0.3, may_end.set).start()
     assert published.is_set()
+
+
+ISOLATED_PROCESS = """
+import sys
+from ros_matching.nodes.common.spinning import isolate
+print(isolate(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_domain_is_reserved_before_any_ros_context_is_in_it(monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    command = [sys.executable, "-c", ISOLATED_PROCESS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        taken = int(other.stdout.readline())
+        monkeypatch.setattr("ros_matching.nodes.common.spinning._DOMAINS", [taken])
+        with pytest.raises(NodeError, match="no ROS domain"):
+            isolate()
+        other.stdin.close()
+    assert isolate() == taken
+    assert isolate() == taken  # its own reservation is given up first
