@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +12,14 @@ import numpy as np
 from ros_matching.atlas.keyframes import NO_LANDMARK
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
+from ros_matching.backend.loop_plausibility import LoopJudge, correction_by, typical_depth, view_difference
 from ros_matching.backend.loop_verification import PlaceVerifier, VerifiedPlace
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.slam_config import SlamConfig
-from ros_matching.geometry.se3 import rotation_angle_deg, transform
+from ros_matching.geometry.se3 import rotation_angle_deg
 from ros_matching.geometry.sim3 import rigid_part, scale_of, similarity_from
+
+_LOG = logging.getLogger(__name__)
 
 _CANDIDATES = 3  # places verified for a keyframe
 _SEARCHED = 100  # places of the index, of which the best different ones are candidates
@@ -56,6 +60,7 @@ class LoopDetector:
         self._config = config
         self._waiting: deque[VerifiedPlace] = deque(maxlen=_REMEMBERED)
         self._travelled: dict[int, float] = {}  # way to each keyframe in its odometry map
+        self._judge = LoopJudge(self._strong_places)
 
     def detect(
         self,
@@ -84,19 +89,34 @@ class LoopDetector:
             agreeing = [other for other in self._waiting if agree(slam_map, other, found)]
             agreeing += self._confirmed_by_neighbours(slam_map, found, local_ids, agreeing)
             self._waiting.append(found)
-            if len(agreeing) + 1 >= self._config.loop_keyframes:
+            if len(agreeing) + 1 < self._config.loop_keyframes:
+                return None
+            refusal = self._judge.refusal(slam_map, found)
+            if not refusal:
                 self._waiting.clear()
                 return Loop((*agreeing, found))
-            return None
+            _LOG.info("keyframe %d is not at keyframe %d: %s", id, found.place, refusal)
         return None
 
     def _candidates(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> list[int]:
+        """Return the most similar keyframes that the camera came back to, not neighbours of this one or each other."""
+        return self._similar(slam_map, id, set(local_ids), lambda other: self._is_return(slam_map, id, other))
+
+    def _strong_places(self, slam_map: SlamMap, id: int, near: Iterable[int]) -> Iterator[VerifiedPlace]:
+        """Verify the keyframes most similar to one that are not around others, ``near``."""
+        excluded = {other for center in near for other, _ in slam_map.covisible(center)} | set(near)
+        for place in self._similar(slam_map, id, excluded, lambda _: True):
+            found = self._verifier.verify(slam_map, id, place)
+            if found is not None and self._is_strong(found):
+                yield found
+
+    def _similar(self, slam_map: SlamMap, id: int, excluded: set[int], is_possible: Callable[[int], bool]) -> list[int]:
         """Return the most similar keyframes that are not neighbours of this one or of each other."""
         keyframe = slam_map.keyframe(id)
-        excluded = set(local_ids) | {other for other, _ in slam_map.covisible(id)} | {id}
+        excluded = excluded | {other for other, _ in slam_map.covisible(id)} | {id}
         found: list[int] = []
         for other, _ in self._index.search(keyframe.place_descriptor, _SEARCHED, excluded):
-            if other not in slam_map or not self._is_return(slam_map, id, other):
+            if other not in slam_map or not is_possible(other):
                 continue
             near = {near for near, _ in slam_map.covisible(other)}
             if not near.intersection(found):
@@ -144,12 +164,6 @@ class LoopDetector:
         return confirmed
 
 
-def correction_by(slam_map: SlamMap, found: VerifiedPlace) -> np.ndarray:
-    """The similarity (4, 4) of the map, new from old, that moves the keyframe of a verified place there."""
-    place, keyframe = slam_map.keyframe(found.place), slam_map.keyframe(found.keyframe)
-    return place.map_from_camera @ found.place_from_keyframe @ keyframe.camera_from_map
-
-
 def agree(slam_map: SlamMap, first: VerifiedPlace, second: VerifiedPlace) -> bool:
     """Return True if two verified places imply the same correction of the second's keyframe."""
     if first.keyframe == second.keyframe:
@@ -165,13 +179,6 @@ def agree(slam_map: SlamMap, first: VerifiedPlace, second: VerifiedPlace) -> boo
         and float(rotation_angle_deg(rotation)) < _AGREE_DEG
         and abs(np.log(ratio)) < _AGREE_SCALE
     )
-
-
-def typical_depth(slam_map: SlamMap, id: int) -> float:
-    """Median depth of the landmarks of a keyframe, in the unit of the map."""
-    keyframe = slam_map.keyframe(id)
-    points = transform(keyframe.camera_from_map, slam_map.landmarks.positions_of(keyframe.observed))
-    return float(np.median(np.abs(points[:, 2]))) if len(points) else 1.0
 
 
 def loop_edge(slam_map: SlamMap, found: VerifiedPlace) -> Edge:
@@ -194,18 +201,9 @@ def _nearest_view(slam_map: SlamMap, place: int, map_from_camera: np.ndarray) ->
     pose = rigid_part(map_from_camera)
 
     def difference(id: int) -> float:
-        other = slam_map.keyframe(id).map_from_camera
-        angle = rotation_angle_deg(other[:3, :3].T @ pose[:3, :3])
-        return float(np.linalg.norm(other[:3, 3] - pose[:3, 3]) / depth + np.radians(angle))
+        return view_difference(slam_map.keyframe(id).map_from_camera, pose, depth)
 
     return min([place, *(id for id, _ in slam_map.covisible(place, 10))], key=difference)
-
-
-def _way(slam_map: SlamMap, first: int, second: int) -> float:
-    """Distance between two keyframes in typical depths of the second, plus their rotation in radians."""
-    pose0, pose1 = slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera
-    distance = np.linalg.norm(pose0[:3, 3] - pose1[:3, 3]) / typical_depth(slam_map, second)
-    return float(distance + np.radians(rotation_angle_deg(pose0[:3, :3].T @ pose1[:3, :3])))
 
 
 def fused_landmarks(slam_map: SlamMap, found: VerifiedPlace) -> tuple[np.ndarray, np.ndarray]:
@@ -213,3 +211,9 @@ def fused_landmarks(slam_map: SlamMap, found: VerifiedPlace) -> tuple[np.ndarray
     kept, replaced = found.place_landmarks, found.keyframe_landmarks
     usable = slam_map.landmarks.known(kept) & slam_map.landmarks.known(replaced) & (kept != NO_LANDMARK)
     return kept[usable], replaced[usable]
+
+
+def _way(slam_map: SlamMap, first: int, second: int) -> float:
+    """Distance between two keyframes in typical depths of the second, plus their rotation in radians."""
+    poses = slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera
+    return view_difference(*poses, typical_depth(slam_map, second))

@@ -8,7 +8,8 @@ import numpy as np
 
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState
-from ros_matching.backend.loop_closing import LoopDetector, agree, correction_by, typical_depth
+from ros_matching.backend.loop_closing import LoopDetector, agree
+from ros_matching.backend.loop_plausibility import correction_by, typical_depth, view_difference
 from ros_matching.backend.loop_verification import PlaceVerifier, VerifiedPlace
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.slam_config import SlamConfig
@@ -26,6 +27,11 @@ from ros_matching.geometry.sim3 import rigid_part
 from ros_matching.matching.pipeline import MatchingPipeline
 
 _PLACES = 5  # verified for an image without a prediction
+# Places elsewhere that are verified to see whether one looks alike: with so much of the inliers, at so different a pose
+# (distance in typical depths plus rotation in radians)
+_ALTERNATIVES = 2
+_LOOK_ALIKE = 0.5
+_DIFFERENT = 0.5
 _PREDICTED = 2  # nearest keyframes verified for a predicted pose
 # A localisation within this distance of the prediction, in typical depths, and rotation is not an event.
 _EXPECTED_DISTANCE = 0.5
@@ -45,7 +51,10 @@ class MapLocalizer:
         self.near: np.ndarray | None = None
 
     def localize(self, slam_map: SlamMap, index: PlaceIndex, features: Features) -> LocalizedFrame | None:
-        """Return the pose that most landmarks support; ``None`` if there are too few."""
+        """Return the pose that most landmarks support; ``None`` if there are too few, or places that look alike.
+
+        Near a suggested pose, look-alikes elsewhere do not count.
+        """
         if len(features) == 0:
             return None
         near = self.near
@@ -57,7 +66,25 @@ class MapLocalizer:
         if not isinstance(descriptors, np.ndarray):
             descriptors = descriptors.detach().cpu().numpy()
         vector = self._matcher.place_describer.describe(descriptors)
-        return self._best(slam_map, features, [place for place, _ in index.search(vector, _PLACES)])
+        found = self._best(slam_map, features, [place for place, _ in index.search(vector, _PLACES)])
+        if found is None or self._has_look_alike(slam_map, index, features, vector, found):
+            return None
+        return found
+
+    def _has_look_alike(
+        self, slam_map: SlamMap, index: PlaceIndex, features: Features, vector: np.ndarray, found: LocalizedFrame
+    ) -> bool:
+        """Return True if about as many landmarks support another pose, elsewhere in the map."""
+        around = {found.place, *(id for id, _ in slam_map.covisible(found.place))}
+        others = [place for place, _ in index.search(vector, _ALTERNATIVES, around)]
+        depth = typical_depth(slam_map, found.place)
+        for place in others:
+            other = self._verifier.localize(slam_map, features, place)
+            if other is None or other[1] < _LOOK_ALIKE * found.inliers:
+                continue
+            if view_difference(other[0], found.map_from_camera, depth) > _DIFFERENT:
+                return True
+        return False
 
     def _best(self, slam_map: SlamMap, features: Features, places: list[int]) -> LocalizedFrame | None:
         best: LocalizedFrame | None = None

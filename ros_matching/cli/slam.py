@@ -210,7 +210,7 @@ def _run_report(
 def _loops(slam_map: SlamMap) -> list[LoopRecord]:
     """The loop edges, as rigid measurements in the unit of the map."""
     from ros_matching.atlas.stored_keyframes import EdgeKind
-    from ros_matching.backend.loop_closing import typical_depth
+    from ros_matching.backend.loop_plausibility import typical_depth
     from ros_matching.evaluation.trajectory.slam_report import LoopRecord
     from ros_matching.geometry.sim3 import rigid_part
 

@@ -1,0 +1,133 @@
+"""Refusal of loops between places that look alike: implausible drift, and other places that fit as well."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros_matching.atlas.slam_map import SlamMap
+from ros_matching.atlas.stored_keyframes import EdgeKind
+from ros_matching.backend.loop_verification import VerifiedPlace
+from ros_matching.geometry.se3 import rotation_angle_deg, transform
+from ros_matching.geometry.sim3 import rigid_part, scale_of
+
+# Largest drift of the odometry as a fraction of the way, which is distance in typical depths plus rotation in radians:
+# position in typical depths, rotation in radians, logarithm of the scale. Measured: 0.001 to 0.01 of the first; a
+# monocular camera loses the scale faster in turns. A loop may imply as much and a little more.
+_MAX_DRIFT = 0.06, 0.02, 0.04
+_MAX_DRIFT_START = 0.15, 0.07, 0.12
+# A correction is plausible if it is smaller by this factor than those by which look-alikes of the place are wrong.
+_LOOK_ALIKE_RATIO = 3.0
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """What a verified place implies for its keyframe: distance in typical depths, rotation in radians, log scale."""
+
+    distance: float
+    rotation: float
+    log_scale: float
+
+    @classmethod
+    def of(cls, slam_map: SlamMap, found: VerifiedPlace) -> Displacement:
+        """Compare a verified place with the map."""
+        pose = slam_map.keyframe(found.keyframe).map_from_camera
+        corrected = correction_by(slam_map, found) @ pose
+        rotation = rigid_part(corrected)[:3, :3].T @ pose[:3, :3]
+        distance = np.linalg.norm(corrected[:3, 3] - pose[:3, 3]) / typical_depth(slam_map, found.keyframe)
+        return cls(
+            float(distance), float(np.radians(rotation_angle_deg(rotation))), abs(float(np.log(scale_of(corrected))))
+        )
+
+    @property
+    def size(self) -> float:
+        """Distance plus rotation."""
+        return self.distance + self.rotation
+
+    def exceeds(self, way: float) -> bool:
+        """Return True if the odometry does not drift so much on a way."""
+        bounds = np.array(_MAX_DRIFT_START) + np.array(_MAX_DRIFT) * way
+        return bool((np.array([self.distance, self.rotation, self.log_scale]) > bounds).any())
+
+
+class LoopJudge:
+    """Refuses loops that only look right.
+
+    ``alternatives`` returns the strong places (``VerifiedPlace``) of a keyframe that are not around the ids given.
+    """
+
+    def __init__(self, alternatives: Callable[[SlamMap, int, Iterable[int]], Iterable[VerifiedPlace]]) -> None:
+        self._alternatives = alternatives
+        self._depths: dict[int, float] = {}  # typical depths by keyframe id
+
+    def refusal(self, slam_map: SlamMap, found: VerifiedPlace) -> str:
+        """Return why a verified place must not be used, empty if it may.
+
+        Its correction must not exceed what the odometry can have drifted on the way between both. If its keyframe or
+        its place also fits places where they cannot be, there are look-alikes: then the correction must be much smaller
+        than the distances to those.
+        """
+        moved = Displacement.of(slam_map, found)
+        way = self.way(slam_map, found.place, found.keyframe)
+        if way is not None and not moved.exceeds(0.0):
+            return ""  # the map is nearly right
+        if way is not None and moved.exceeds(way):
+            return f"the odometry does not drift by {moved.distance:.1f} typical depths on a way of {way:.0f}"
+        for id, near in ((found.keyframe, found.place), (found.place, found.keyframe)):
+            for other in self._alternatives(slam_map, id, (near, id)):
+                wrong = Displacement.of(slam_map, other)
+                way_there = self.way(slam_map, other.place, other.keyframe)
+                is_wrong = way_there is not None and wrong.exceeds(way_there)
+                if is_wrong and (way is None or moved.size * _LOOK_ALIKE_RATIO > wrong.size):
+                    return f"keyframe {other.keyframe} looks like keyframe {other.place}, at another place"
+        return ""
+
+    def way(self, slam_map: SlamMap, first: int, second: int) -> float | None:
+        """Length of the shortest way between keyframes through the graph, distances in typical depths plus rotation.
+
+        Loops that are closed are no way: there the drift is corrected. ``None`` if no edges connect them.
+        """
+        lengths, border = {first: 0.0}, [(0.0, first)]
+        while border:
+            length, id = heapq.heappop(border)
+            if id == second:
+                return length
+            if length > lengths[id]:
+                continue
+            for edge in slam_map.edges_of(id):
+                other = edge.second if edge.first == id else edge.first
+                step = 0.0 if edge.kind is EdgeKind.LOOP else self._step(slam_map, id, other)
+                if length + step < lengths.get(other, np.inf):
+                    lengths[other] = length + step
+                    heapq.heappush(border, (length + step, other))
+        return None
+
+    def _step(self, slam_map: SlamMap, first: int, second: int) -> float:
+        depth = self._depths.get(max(first, second))
+        if depth is None:
+            depth = self._depths[max(first, second)] = typical_depth(slam_map, max(first, second))
+        return view_difference(
+            slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera, depth
+        )
+
+
+def correction_by(slam_map: SlamMap, found: VerifiedPlace) -> np.ndarray:
+    """The similarity (4, 4) of the map, new from old, that moves the keyframe of a verified place there."""
+    place, keyframe = slam_map.keyframe(found.place), slam_map.keyframe(found.keyframe)
+    return place.map_from_camera @ found.place_from_keyframe @ keyframe.camera_from_map
+
+
+def typical_depth(slam_map: SlamMap, id: int) -> float:
+    """Median depth of the landmarks of a keyframe, in the unit of the map."""
+    keyframe = slam_map.keyframe(id)
+    points = transform(keyframe.camera_from_map, slam_map.landmarks.positions_of(keyframe.observed))
+    return float(np.median(np.abs(points[:, 2]))) if len(points) else 1.0
+
+
+def view_difference(pose0: np.ndarray, pose1: np.ndarray, depth: float) -> float:
+    """Distance of two poses (4, 4) in units of ``depth`` plus their rotation in radians."""
+    distance = np.linalg.norm(pose0[:3, 3] - pose1[:3, 3]) / depth
+    return float(distance + np.radians(rotation_angle_deg(pose0[:3, :3].T @ pose1[:3, :3])))
