@@ -55,6 +55,7 @@ setup(
         "rerun": ["rerun-sdk"],
         "cpu": ["numba>=0.61", "openvino>=2025.0"],
         "slam": ["gtsam>=4.3; python_version >= '3.11'"],
+        "imu": ["gtsam>=4.3; python_version >= '3.11'"],
     },
     entry_points={"console_scripts": ["ros-matching = ros_matching.cli.main:main"]},
 )

@@ -41,6 +41,10 @@ class TrackingError(RosMatchingError):
     """The tracker was given a frame that does not fit the ones before it."""
 
 
+class ImuError(RosMatchingError, ValueError):
+    """Samples, calibration or settings of an IMU cannot be used."""
+
+
 class MapError(RosMatchingError):
     """A saved map is missing, damaged, too large, or does not fit the camera or the features; nothing was loaded."""
 

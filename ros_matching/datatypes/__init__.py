@@ -22,6 +22,7 @@ from ros_matching.datatypes.arrays import concatenated
 from ros_matching.datatypes.camera import Camera, DistortionModel
 from ros_matching.datatypes.features import Features, ImageTransform, Matches, RelativePose, ScaleState
 from ros_matching.datatypes.frame import Frame, RightImage
+from ros_matching.datatypes.imu import ImuNoise, ImuRecording, ImuSamples
 from ros_matching.datatypes.keyframe import DepthMap, Keyframe, PointCloud
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ __all__ = [
     "Features",
     "Frame",
     "ImageTransform",
+    "ImuNoise",
+    "ImuRecording",
+    "ImuSamples",
     "Keyframe",
     "Matches",
     "PointCloud",

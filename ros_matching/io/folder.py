@@ -5,7 +5,8 @@ line; without it stamps are the names of the images where those can be (``name_s
 from 1 s on. ``depth/`` holds 16-bit PNG in millimetres by the names of the images,
 registered to them; a ``K_depth.txt`` means that they are of a separate camera, and they are ignored unless
 ``register_depth`` is set: then that camera is assumed to have the pose of the colour camera,
-with images of the same size, and the depth is brought into the image.
+with images of the same size, and the depth is brought into the image. ``imu.csv``, with ``T_imu_cam.txt`` and
+``imu.yaml``, is the IMU (see ``imu``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.io.calibration import Calibration, CalibrationChoice, read_calibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.io.images import list_images
+from ros_matching.io.imu import read_imu_folder
 from ros_matching.io.listing import read_stamps, stamps_of_names
 from ros_matching.io.poses import pose_or_none, read_matrices
 from ros_matching.io.sequence import ImageRecord, ImageSequence
@@ -71,6 +73,7 @@ def open_folder(
         find_calibration(path, calibration),
         depth_calibration=depth_calibration,
         faults=without_stamp(images, stamps_ns),
+        imu=lambda: read_imu_folder(path),
     )
 
 

@@ -34,6 +34,7 @@ _OPTIONS = {
     "topic": str,
     "camera_info_topic": str,
     "ground_truth_topic": str,
+    "imu_topic": str,
     "stereo": true_or_false,
     "register_depth": true_or_false,
 }
@@ -55,6 +56,7 @@ def open_source(
     topic: str | None = None,
     camera_info_topic: str | None = None,
     ground_truth_topic: str | None = None,
+    imu_topic: str | None = None,
     stereo: bool | None = None,
     register_depth: bool | None = None,
     format: str | None = None,
@@ -70,9 +72,10 @@ def open_source(
     ``calibration`` replaces the recording's own; ``cam`` names one of several cameras in that file, and ``off_center``
     permits a principal point far from the centre where the file states no image size. ``depth_scale`` is the value of a
     metre in the depth images (1000 for millimetres). ``fps`` sets the rate where a format has no stamps, ``topic``
-    chooses the images of a bag, ``camera_info_topic`` their calibration, and ``ground_truth_topic`` the poses of the
-    camera in it. ``stereo`` adds the right camera's images to the frames of KITTI and EuRoC. ``register_depth`` uses an
-    image folder's depth of a separate camera, assuming the pose of the colour camera.
+    chooses the images of a bag, ``camera_info_topic`` their calibration, ``ground_truth_topic`` the poses of the
+    camera in it, and ``imu_topic`` its IMU. ``stereo`` adds the right camera's images to the frames of
+    KITTI and EuRoC. ``register_depth`` uses an image folder's depth of a separate camera, assuming the pose of the
+    colour camera.
 
     Raises ``SourceError`` when there is no such recording, it is broken, or it does not take an argument, and
     ``CalibrationError`` (a ``SourceError``) when its calibration is missing or does not fit.
@@ -86,6 +89,7 @@ def open_source(
         "topic": topic,
         "camera_info_topic": camera_info_topic,
         "ground_truth_topic": ground_truth_topic,
+        "imu_topic": imu_topic,
         "stereo": stereo,
         "register_depth": register_depth,
         _FORMAT: format,

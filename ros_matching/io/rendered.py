@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from ros_matching.config import fields_of, parameter
-from ros_matching.datatypes import Camera, Frame, RightImage
+from ros_matching.datatypes import Camera, Frame, ImuRecording, RightImage
 from ros_matching.errors import ConfigError, SourceError
 from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import UsedCalibration
@@ -29,6 +29,8 @@ from ros_matching.scenes import (
     camera_path,
 )
 from ros_matching.scenes.hard_views import CAMERA, HARD_LINES, view_pair
+from ros_matching.scenes.paths import camera_motion
+from ros_matching.scenes.simulated_imu import IMU_FROM_CAMERA, IMU_GRADES, simulate_imu
 
 PREFIX = "scene:"
 _BATCH_PX = {
@@ -53,6 +55,8 @@ class RenderedConfig(PathConfig):
         0.0, "standard deviation of the noise of a pixel, in grey levels of 255; 0 for none", minimum=0.0, maximum=100.0
     )
     antialias: bool = parameter(True, "smooth the edges")
+    imu: float = parameter(0.0, "samples of an IMU a second, on the camera; 0 for none", minimum=0.0, maximum=4000.0)
+    imu_noise: str = parameter("none", "grade of the IMU: its noise and biases", choices=tuple(IMU_GRADES))
     device: str = parameter("cpu", "where to render", choices=("cpu", "cuda"))
 
 
@@ -136,6 +140,23 @@ class RenderedSource:
         camera_from_right[0, 3] = self._config.baseline_m
         views = renderer.render(poses @ camera_from_right)
         return [RightImage(rgb.numpy(), self._camera, invert(camera_from_right)) for rgb in views.rgb.cpu()]
+
+    @property
+    def imu(self) -> ImuRecording | None:
+        """The IMU on the camera; ``None`` without one."""
+        config = self._config
+        if config.imu == 0:
+            return None
+        samples = simulate_imu(
+            camera_motion(self.scene, config),
+            (config.frames - 1) / config.fps,
+            config.imu,
+            config.imu_noise,
+            config.seed,
+            _FIRST_STAMP_NS,
+        )
+        noise = IMU_GRADES[config.imu_noise].noise if config.imu_noise != "none" else None
+        return ImuRecording(samples, f"the IMU in {self.name}", IMU_FROM_CAMERA, noise, 0.0)
 
     @cached_property
     def scene(self) -> Scene:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ros_matching.datatypes import Camera, Frame, RightImage
+from ros_matching.datatypes import Camera, Frame, ImuRecording, RightImage
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.calibration import Calibration, UsedCalibration
@@ -68,13 +68,16 @@ class ImageSequence:
         depth_calibration: Calibration | None = None,
         right: RightCamera | None = None,
         faults: Sequence[FrameFault] = (),
+        imu: Callable[[], ImuRecording | None] | None = None,
     ) -> None:
         """``depth_calibration`` is that of depth images that are not registered to the images yet; see ``folder``.
 
         They have the size that it states, or else that of the images. ``faults`` are those of frames that have no
         record, known before any image is read. A calibration that states the depth units goes before
-        ``depth_units_per_metre``; one with its y axis up mirrors the true poses.
+        ``depth_units_per_metre``; one with its y axis up mirrors the true poses. ``imu`` reads the IMU of the
+        recording, if there is one.
         """
+        self._imu = imu
         if not records:
             raise SourceError(f"{name} holds no images")
         self._name = name
@@ -110,6 +113,11 @@ class ImageSequence:
         """The calibration of the images as they are stored, and the unit of the depth images."""
         units = self._depth_units_per_metre if self._depth_files else None
         return UsedCalibration(self._calibration_origin, self._undistorter.source, units, self._depth_doubt)
+
+    @property
+    def imu(self) -> ImuRecording | None:
+        """The IMU of the recording, read now; ``None`` without one."""
+        return None if self._imu is None else self._imu()
 
     def with_depth_scale(self, units_per_metre: float) -> ImageSequence:
         """The same sequence with another unit of its depth images; raises ``SourceError`` if it has none."""

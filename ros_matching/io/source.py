@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from ros_matching.datatypes import Camera, Frame
+from ros_matching.datatypes import Camera, Frame, ImuRecording
 from ros_matching.errors import SourceError
 from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.faults import FrameFault, Loaded, deliver
@@ -138,6 +138,10 @@ class _Selection:
     @property
     def calibration(self) -> UsedCalibration:
         return self._source.calibration
+
+    @property
+    def imu(self) -> ImuRecording | None:
+        return getattr(self._source, "imu", None)
 
     def __len__(self) -> int:
         return len(self._rows)

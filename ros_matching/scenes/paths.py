@@ -25,6 +25,10 @@ _TRIES = 200
 _OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])  # body: x ahead, y left, z up
 
 
+Motion = Callable[[np.ndarray], np.ndarray]
+"""A function of times (T,) in seconds."""
+
+
 @dataclass(frozen=True)
 class PathConfig(Config):
     """Settings of the motion of a camera."""
@@ -44,9 +48,15 @@ class PathConfig(Config):
 
 def camera_path(scene: Scene, config: PathConfig) -> np.ndarray:
     """Poses world_from_camera (N, 4, 4) float64, one per frame; ``SceneError`` if the scene leaves no room."""
+    return camera_motion(scene, config)(np.arange(config.frames) / config.fps)
+
+
+def camera_motion(scene: Scene, config: PathConfig) -> Motion:
+    """The same path as a function: of times (T,) in seconds, from the first frame to the last, to poses (T, 4, 4)."""
     if scene.free_space is None:
         raise SceneError("camera_path needs a scene with a free_space for the camera")
-    return _PathMaker(scene, scene.free_space, config).poses()
+    states = _PathMaker(scene, scene.free_space, config).states()
+    return lambda times_s: _poses(states(times_s))
 
 
 class _PathMaker:
@@ -60,8 +70,9 @@ class _PathMaker:
         self._step_rad = np.radians(config.turn_deg_s) * _KEY_S
         self._lower, self._upper = np.array(space.lower), np.array(space.upper)
 
-    def poses(self) -> np.ndarray:
-        make: dict[str, Callable[[], np.ndarray]] = {
+    def states(self) -> Motion:
+        """The function from times (T,) to states (T, 6)."""
+        make: dict[str, Callable[[], Motion]] = {
             "handheld": self._handheld,
             "loop": self._loop,
             "forward": self._forward,
@@ -72,40 +83,53 @@ class _PathMaker:
         path = self._config.path
         if path == "auto":
             path = "route" if self._scene.route else "handheld"
-        return _poses(make[path]())
+        return make[path]()
 
-    def _still(self) -> np.ndarray:
-        return np.tile(self._start(), (self._config.frames, 1))
+    def _still(self) -> Motion:
+        start = self._start()
+        return lambda times_s: np.tile(start, (len(times_s), 1))
 
-    def _rotation(self) -> np.ndarray:
-        states = self._still()
+    def _rotation(self) -> Motion:
+        start = self._start()
         sense = self._rng.choice([-1.0, 1.0])
-        states[:, 3] += sense * np.radians(self._config.turn_deg_s) * self._times()
+
+        def states(times_s: np.ndarray) -> np.ndarray:
+            turned = np.tile(start, (len(times_s), 1))
+            turned[:, 3] += sense * np.radians(self._config.turn_deg_s) * times_s
+            return turned
+
         return states
 
-    def _route(self) -> np.ndarray:
+    def _route(self) -> Motion:
         """Along the scene's route, which is checked to be free."""
         if self._scene.route is None:
             raise SceneError("path=route needs a scene with a route, such as house; give another path or scene")
         speed = self._step_m / _KEY_S
-        states = self._scene.route.states(self._times(), speed, self._step_rad / _KEY_S, self._config.seed)
-        if self._scene.distance(states[:, :3]).min() < self._space.clearance_m:
+        times_s = self._times()
+        motion = self._scene.route.motion(times_s[-1], speed, self._step_rad / _KEY_S, self._config.seed)
+        if self._scene.distance(motion(times_s)[:, :3]).min() < self._space.clearance_m:
             raise SceneError("the route of this scene is too near to something; give another seed")
-        return states
+        return motion
 
-    def _forward(self) -> np.ndarray:
+    def _forward(self) -> Motion:
         """Straight and level ahead; slower if the longest free line is too short."""
         wanted = self._duration_s * self._step_m / _KEY_S
         starts = [self._start() for _ in range(_TRIES // 4)]
         start, length = max(((state, self._free_ahead(state, wanted)) for state in starts), key=lambda pair: pair[1])
         start[4:] = 0.0
-        states = np.tile(start, (self._config.frames, 1))
-        along = np.linspace(0.0, min(wanted, length), self._config.frames)
-        states[:, :2] += along[:, None] * [np.cos(start[3]), np.sin(start[3])]
-        states[:, 2] = start[2]
+        frames = np.arange(self._config.frames)
+        reached = np.linspace(0.0, min(wanted, length), self._config.frames)
+
+        def states(times_s: np.ndarray) -> np.ndarray:
+            moved = np.tile(start, (len(times_s), 1))
+            along = np.interp(times_s, frames / self._config.fps, reached)
+            moved[:, :2] += along[:, None] * [np.cos(start[3]), np.sin(start[3])]
+            moved[:, 2] = start[2]
+            return moved
+
         return states
 
-    def _handheld(self) -> np.ndarray:
+    def _handheld(self) -> Motion:
         keys = [self._start()] * 3
         goal, target = self._above_ground(self._place()), self._target()
         while (len(keys) - 3) * _KEY_S < self._duration_s + 1e-9:
@@ -118,17 +142,18 @@ class _PathMaker:
             if position is None:
                 goal, position = self._above_ground(self._place()), keys[-1][:3]
             keys.append(np.array([*position, *attitude]))
-        return _spline(np.array(keys))(self._times() / _KEY_S)
+        spline = _spline(np.array(keys))
+        return lambda times_s: spline(times_s / _KEY_S)
 
-    def _loop(self) -> np.ndarray:
+    def _loop(self) -> Motion:
         """A closed curve around a place, looking at one point; a full circle if the rate of rotation permits."""
         count = max(round(self._duration_s / _KEY_S), 4)
         angles = 2 * np.pi * np.arange(count) / count
         for attempt in range(_TRIES):
             keys = self._ring(angles, shrink=0.97**attempt)
-            states = _closed_spline(keys)(np.linspace(0, count, self._config.frames))
-            if self._is_free(states[:, :3]):
-                return states
+            spline, frames = _closed_spline(keys), self._config.frames
+            if self._is_free(spline(np.linspace(0, count, frames))[:, :3]):
+                return lambda times_s: spline(np.interp(times_s, self._times(), np.linspace(0, count, frames)))
         raise SceneError("found no free loop for the camera in this scene; give it more free_space or another seed")
 
     def _ring(self, angles: np.ndarray, shrink: float) -> np.ndarray:

@@ -6,6 +6,7 @@ heading changes faster than it may turn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,16 +46,22 @@ class Route:
 
     def states(self, times_s: np.ndarray, speed_m_s: float, turn_rad_s: float, seed: int) -> np.ndarray:
         """Rows x, y, z, heading, pitch, roll (N, 6) at times (N,), at most that fast; ``SceneError`` past the end."""
+        return self.motion(times_s[-1], speed_m_s, turn_rad_s, seed)(times_s)
+
+    def motion(
+        self, duration_s: float, speed_m_s: float, turn_rad_s: float, seed: int
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from times (N,) up to ``duration_s`` to states; see ``states``."""
         rounds = 2
         while True:
             along, elapsed_s, spline = self._timed(rounds, speed_m_s, turn_rad_s, seed)
             usable_s = elapsed_s[-_UNSETTLED_KEYS * _PER_KEY if self.closed else -1]
-            if times_s[-1] <= usable_s:
-                return spline(PchipInterpolator(elapsed_s, along)(times_s))
+            if duration_s <= usable_s:
+                return _timed_motion(spline, PchipInterpolator(elapsed_s, along))
             if not self.closed:
                 raise SceneError(
                     f"the route of this scene ends after {self.length_m:.0f} m, {usable_s:.0f} s at "
-                    f"{speed_m_s:g} m/s, and {times_s[-1]:.0f} s are asked for; give fewer frames, more fps or a "
+                    f"{speed_m_s:g} m/s, and {duration_s:.0f} s are asked for; give fewer frames, more fps or a "
                     "lower speed_m_s"
                 )
             rounds *= 2
@@ -110,6 +117,10 @@ class Route:
         at = np.linspace(0, reached[-1], count + 1)
         points = np.column_stack([np.interp(at, reached, line[:, axis]) for axis in range(3)])
         return points[:-1] if self.closed else points
+
+
+def _timed_motion(spline: BSpline, along: PchipInterpolator) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda times_s: spline(along(times_s))
 
 
 def _spline(keys: np.ndarray) -> BSpline:

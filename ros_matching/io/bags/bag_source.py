@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ros_matching.datatypes import Frame
+from ros_matching.datatypes import Frame, ImuRecording
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.distortion import Undistorter
 from ros_matching.io.bags.bag import Bag, Record, frame_of, stamp_of
 from ros_matching.io.bags.files import is_bag
 from ros_matching.io.bags.ground_truth import read_ground_truth
 from ros_matching.io.bags.image_topics import choose_images, codec_of, read_camera_info, still_of
+from ros_matching.io.bags.imu_topic import read_imu
 from ros_matching.io.calibration import CalibrationChoice, read_calibration
 from ros_matching.io.faults import FrameFault, Loaded
 from ros_matching.io.poses import pose_or_none
@@ -44,11 +45,12 @@ def open_bag_source(
     topic: str | None = None,
     camera_info_topic: str | None = None,
     ground_truth_topic: str | None = None,
+    imu_topic: str | None = None,
 ) -> BagSource:
     """Open the images of a bag: those of ``topic``, or of the only image topic; else ``SourceError`` lists the topics.
 
     ``camera_info_topic`` names the topic of the calibration, ``ground_truth_topic`` that of the true poses
-    (``ground_truth.read_ground_truth``).
+    (``ground_truth.read_ground_truth``), ``imu_topic`` that of the IMU.
     """
     if calibration is not None and camera_info_topic is not None:
         raise SourceError(f"{path}: calibration and camera_info_topic exclude each other; give one of them")
@@ -63,7 +65,9 @@ def open_bag_source(
             f"{known.origin}: a negative fy (y axis up) does not fit the poses of a bag; make it positive"
         )
     ground_truth = None if ground_truth_topic is None else read_ground_truth(bag, ground_truth_topic, camera_frame)
-    return BagSource(bag, topic, Undistorter(known.camera(width, height)), known.origin, ground_truth)
+    return BagSource(
+        bag, topic, Undistorter(known.camera(width, height)), known.origin, ground_truth, imu_topic, camera_frame
+    )
 
 
 class BagSource(StreamedSource):
@@ -76,12 +80,20 @@ class BagSource(StreamedSource):
         undistorter: Undistorter,
         calibration_origin: str,
         ground_truth: Trajectory | None = None,
+        imu_topic: str | None = None,
+        camera_frame: str = "",
     ) -> None:
         name, description = bag.path.resolve().stem, f"{topic} in {bag.path}"
         super().__init__(name, description, undistorter, calibration_origin, bag.count(topic))
         self._bag = bag
         self._topic = topic
         self._ground_truth = ground_truth
+        self._imu_topic, self._camera_frame = imu_topic, camera_frame
+
+    @property
+    def imu(self) -> ImuRecording | None:
+        """The IMU of the bag, read now: of ``imu_topic``, or the only one; ``None`` without one."""
+        return read_imu(self._bag, self._imu_topic, self._camera_frame)
 
     def _loaded(self) -> Iterator[Loaded]:
         images = _Images(self._bag, self._topic, self._rows)

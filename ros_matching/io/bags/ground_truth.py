@@ -62,9 +62,9 @@ def _mounting(bag: Bag, topic: str, moving_frame: str, camera_frame: str) -> np.
     moving_frame, camera_frame = moving_frame.strip("/"), camera_frame.strip("/")
     if moving_frame in ("", camera_frame):
         return np.eye(4)
-    links = _static_links(bag)
-    root, root_from_moving = _root(links, moving_frame)
-    other_root, root_from_camera = _root(links, camera_frame)
+    links = static_links(bag)
+    root, root_from_moving = root_of(links, moving_frame)
+    other_root, root_from_camera = root_of(links, camera_frame)
     if root != other_root:
         _log.warning(
             "%s is of the frame %s, which /tf_static does not tie to the camera's (%s): taken as the camera's pose",
@@ -76,7 +76,7 @@ def _mounting(bag: Bag, topic: str, moving_frame: str, camera_frame: str) -> np.
     return invert(root_from_moving) @ root_from_camera
 
 
-def _static_links(bag: Bag) -> dict[str, tuple[str, np.ndarray]]:
+def static_links(bag: Bag) -> dict[str, tuple[str, np.ndarray]]:
     """Frame -> its parent, and its pose in it."""
     links = {}
     if "/tf_static" in bag.topics():
@@ -88,7 +88,7 @@ def _static_links(bag: Bag) -> dict[str, tuple[str, np.ndarray]]:
     return links
 
 
-def _root(links: dict[str, tuple[str, np.ndarray]], frame: str) -> tuple[str, np.ndarray]:
+def root_of(links: dict[str, tuple[str, np.ndarray]], frame: str) -> tuple[str, np.ndarray]:
     """The root above a frame, and the frame's pose in it."""
     root_from_frame = np.eye(4)
     for _ in range(len(links)):  # a loop in a broken tree ends here

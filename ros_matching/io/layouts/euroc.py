@@ -15,17 +15,19 @@ the end of most sequences only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ros_matching.datatypes import ImuRecording
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import invert
 from ros_matching.io.calibration import Calibration, CalibrationChoice, read_calibration
 from ros_matching.io.calibration.documents import parse_yaml
 from ros_matching.io.calibration.fields import numbers
+from ros_matching.io.imu import read_imu_files, read_imu_noise, read_imu_samples
 from ros_matching.io.listing import Listing, read_listing
 from ros_matching.io.poses import pose_or_none, rigid_transforms
 from ros_matching.io.sequence import ImageRecord, ImageSequence, RightCamera
@@ -35,6 +37,7 @@ from ros_matching.io.trajectory import read_euroc
 
 OTHER_CAMERAS = {"cam0": "cam1", "cam1": "cam0"}
 CAMERAS = ("cam0", "cam1")
+IMU = Path("imu0", "data.csv")
 GROUND_TRUTH = Path("state_groundtruth_estimate0", "data.csv")
 
 
@@ -68,7 +71,25 @@ def open_euroc(path: Path, *, calibration: Path | None = None, stereo: bool = Fa
         right_folder = folder.parent / OTHER_CAMERAS[folder.name]
         right = _right_camera(folder, sensor, right_folder)
         records = with_right_images(records, right_folder)
-    return ImageSequence(name, records, known, right=right, faults=listing.faults)
+    imu = _imu_reader(folder, sensor.body_from_camera)
+    return ImageSequence(name, records, known, right=right, faults=listing.faults, imu=imu)
+
+
+def _imu_reader(folder: Path, body_from_camera: np.ndarray | None) -> Callable[[], ImuRecording | None]:
+    """Return the reader of ``imu0`` next to a camera's folder: its axes are those of the body."""
+    path = folder.parent / IMU
+
+    def read() -> ImuRecording | None:
+        if not path.is_file():
+            return None
+        sensor = path.parent / "sensor.yaml"
+        noise = read_imu_noise(sensor) if sensor.is_file() else None
+        extrinsics = body_from_camera
+        if extrinsics is not None:
+            extrinsics = rigid_transforms(extrinsics[None], lambda _: f"{folder / 'sensor.yaml'}, T_BS")[0]
+        return ImuRecording(read_imu_samples(path), str(path), extrinsics, noise, 0.0)
+
+    return read
 
 
 def read_images(folder: Path) -> Listing:
@@ -125,6 +146,7 @@ EUROC = SourceFormat(
 
 
 CHAIN = Path("dso", "camchain.yaml")
+NOISE = Path("dso", "imu_config.yaml")
 TUM_VI_GROUND_TRUTH = Path("mocap0", "data.csv")
 
 
@@ -158,7 +180,21 @@ def open_tum_vi(
         right = RightCamera(other_known, _camera_from_imu(root / CHAIN, other) @ invert(camera_from_imu))
     choice = CalibrationChoice(root / CHAIN, cam=folder.name)
     known = read_calibration(choice if calibration is None else calibration)
-    return ImageSequence(f"{root.name}_{folder.name}", records, known, right=right, faults=listing.faults)
+    return ImageSequence(
+        f"{root.name}_{folder.name}",
+        records,
+        known,
+        right=right,
+        faults=listing.faults,
+        imu=lambda: _tum_vi_imu(folder, root),
+    )
+
+
+def _tum_vi_imu(folder: Path, root: Path) -> ImuRecording | None:
+    path, noise = folder.parent / IMU, root / NOISE
+    if not path.is_file():
+        return None
+    return read_imu_files(path, root / CHAIN, noise if noise.is_file() else None, folder.name)
 
 
 def _camera_from_imu(path: Path, camera: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ros_matching.datatypes import ImuRecording, ImuSamples
 from ros_matching.errors import CalibrationError, SourceError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.io.calibration import Calibration, calibration_from_values, read_calibration
@@ -63,7 +64,20 @@ def open_kitti_raw(path: Path, *, calibration: Path | None = None, stereo: bool 
         right = RightCamera(
             rig.calibration(other), rig.camera_from_camera0(other) @ invert(rig.camera_from_camera0(camera))
         )
-    return ImageSequence(drive.name, records, known, right=right)
+    return ImageSequence(drive.name, records, known, right=right, imu=lambda: _imu(drive, rig, camera))
+
+
+def _imu(drive: Path, rig: _Rig, camera: str) -> ImuRecording | None:
+    """Read the rates and accelerations of ``oxts``: 10 Hz in ``_sync`` drives, 100 Hz in ``_extract`` ones."""
+    packets = sorted((drive / "oxts" / "data").glob("*.txt"))
+    if not packets or not rig.has_imu():
+        return None
+    tables = [read_table(packet, 20, "lat lon alt ... wx wy wz ...", is_ragged=True) for packet in packets]
+    values = np.array([table.numbers(last=20)[0] for table in tables])
+    stamps_ns = np.array(_stamps(drive / "oxts" / "timestamps.txt", packets), dtype=np.int64)
+    samples = ImuSamples(stamps_ns, values[:, 17:20], values[:, 11:14])
+    imu_from_camera = invert(rig.camera_from_camera0(camera) @ rig.camera0_from_imu())
+    return ImuRecording(samples, str(drive / "oxts"), imu_from_camera, None, 0.0)
 
 
 def _drive_and_camera(path: Path) -> tuple[Path, str | None]:

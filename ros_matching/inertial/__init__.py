@@ -1,0 +1,1 @@
+"""The inertial measurement unit (IMU): samples between images, gyroscope, preintegration, initialisation, checks."""
