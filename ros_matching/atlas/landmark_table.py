@@ -60,12 +60,16 @@ class LandmarkTable:
         """Positions (K, 3) of known landmarks (K,)."""
         return self.positions[self.rows(ids)]
 
-    def put(self, ids: np.ndarray, positions: np.ndarray, anchor: int) -> None:
-        """Set the positions (K, 3) of different landmarks (K,); new ones follow ``anchor`` and have no observers."""
+    def put(self, ids: np.ndarray, positions: np.ndarray, anchors: np.ndarray | int) -> None:
+        """Set the positions (K, 3) of different landmarks (K,); new ones follow ``anchors``, (K,) or one for all.
+
+        New ones have no observers.
+        """
         known = self.known(ids)
         self.positions[self.rows(ids[known])] = positions[known]
         order = np.argsort(ids[~known])
-        self._insert(ids[~known][order], positions[~known][order], anchor)
+        anchors = np.broadcast_to(anchors, len(ids))
+        self._insert(ids[~known][order], positions[~known][order], anchors[~known][order])
 
     def move(self, ids: np.ndarray, positions: np.ndarray) -> None:
         """Set the positions (K, 3) of known landmarks (K,)."""
@@ -98,11 +102,11 @@ class LandmarkTable:
         copy._anchors, copy._observers = self.anchors.copy(), self.observers.copy()
         return copy
 
-    def _insert(self, ids: np.ndarray, positions: np.ndarray, anchors: np.ndarray | int) -> None:
+    def _insert(self, ids: np.ndarray, positions: np.ndarray, anchors: np.ndarray) -> None:
         count, size = len(ids), self._size
         if not count:
             return
-        values = ids, positions, np.broadcast_to(anchors, count), np.zeros(count, np.int32)
+        values = ids, positions, anchors, np.zeros(count, np.int32)
         names = ("_ids", "_positions", "_anchors", "_observers")
         if size and ids[0] < self._ids[size - 1]:
             places = np.searchsorted(self.ids, ids)

@@ -186,11 +186,14 @@ class SlamMap:
 
     def count_covisibility(self, id: int, others: Iterable[int]) -> None:
         """Count the landmarks that a keyframe shares with others."""
-        mine = self._keyframes[id].observed
-        for other in others:
-            if other == id or other not in self._keyframes:
-                continue
-            shared = int(np.count_nonzero(np.isin(mine, self._keyframes[other].observed)))
+        others = [other for other in others if other != id and other in self._keyframes]
+        if not others:
+            return
+        observed = [self._keyframes[other].observed for other in others]
+        is_shared = np.isin(np.concatenate(observed), self._keyframes[id].observed)
+        ends = np.cumsum([len(ids) for ids in observed])
+        counts = np.diff(np.concatenate([[0], np.cumsum(is_shared)])[np.concatenate([[0], ends])])
+        for other, shared in zip(others, counts.tolist(), strict=True):
             for a, b in ((id, other), (other, id)):
                 if shared:
                     self._covisibility.setdefault(a, {})[b] = shared

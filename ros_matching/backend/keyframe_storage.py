@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -32,9 +33,11 @@ class LandmarkAliases:
     def __init__(self) -> None:
         self._replaced = np.zeros(0, np.int64)  # increasing
         self._kept = np.zeros(0, np.int64)
+        self.version = 0  # number of changes
 
     def add(self, kept: np.ndarray, replaced: np.ndarray) -> None:
         """Use landmarks ``kept`` (M,) instead of ``replaced`` (M,)."""
+        self.version += 1
         kept = self.resolved(kept)
         new = (kept != replaced) & ~np.isin(replaced, self._replaced)
         ids = np.concatenate([self._replaced, replaced[new]])
@@ -80,6 +83,7 @@ class KeyframeStorage:
     def __init__(self, config: SlamConfig) -> None:
         self._config = config
         self.aliases = LandmarkAliases()
+        self._stored: dict[int, _StoredFrom] = {}
 
     def store(self, slam_map: SlamMap, state: OdometryState, frozen: int = -1) -> list[int]:
         """Store the state; returns the ids of the new keyframes.
@@ -89,8 +93,12 @@ class KeyframeStorage:
         keyframes = [k for k in state.local_map.keyframes if state.stored_id(k) not in slam_map.culled]
         new = [state.stored_id(k) for k in keyframes if state.stored_id(k) not in slam_map]
         self._store_landmarks(slam_map, state, keyframes, frozen)
+        before, self._stored = self._stored, {}
         for keyframe in keyframes:
-            self._store_keyframe(slam_map, state, keyframe, frozen)
+            id = state.stored_id(keyframe)
+            source = self._stored[id] = _StoredFrom(keyframe, state, self.aliases.version)
+            if id not in before or not source.equals(before[id]):
+                self._store_keyframe(slam_map, state, keyframe, frozen)
         ids = {state.stored_id(k) for k in keyframes}
         # Where a loop was closed, the last keyframes share landmarks with others outside the local map
         near = {other for id in sorted(ids)[-_REMEASURED:] for other, _ in slam_map.covisible(id, _COVISIBLE)}
@@ -103,20 +111,23 @@ class KeyframeStorage:
         self, slam_map: SlamMap, state: OdometryState, keyframes: list[MapKeyframe], frozen: int
     ) -> None:
         """Store the observed landmarks; each is anchored in the oldest keyframe that observes it."""
+        if not keyframes:
+            return
         local_map, landmarks = state.local_map, slam_map.landmarks
-        positions = transform(state.map_from_odom, local_map.positions)
-        left = np.ones(len(local_map.ids), dtype=bool)
-        for keyframe in keyframes:
-            rows = np.unique(np.searchsorted(local_map.ids, keyframe.observed))
-            rows = rows[left[rows]]
-            left[rows] = False
-            ids = self.aliases.resolved(local_map.ids[rows] + (state.first_id << _ID_BITS))
-            ids, first = np.unique(ids, return_index=True)
-            rows = rows[first]
-            known = landmarks.known(ids)
-            moving = ~known
-            moving[known] = landmarks.anchors[landmarks.rows(ids[known])] > frozen
-            landmarks.put(ids[moving], positions[rows[moving]], state.stored_id(keyframe))
+        observed = [keyframe.observed for keyframe in keyframes]  # the oldest keyframe first
+        observer = np.repeat([state.stored_id(keyframe) for keyframe in keyframes], [len(ids) for ids in observed])
+        local_ids, first = np.unique(np.concatenate(observed), return_index=True)
+        ids = self.aliases.resolved(local_ids.astype(np.int64) + (state.first_id << _ID_BITS))
+        # Of two that were fused, the one in the older keyframe
+        order = np.argsort(first, kind="stable")
+        ids, unique = np.unique(ids[order], return_index=True)
+        rows = order[unique]
+        known = landmarks.known(ids)
+        moving = ~known
+        moving[known] = landmarks.anchors[landmarks.rows(ids[known])] > frozen
+        ids, rows = ids[moving], rows[moving]
+        places = local_map.positions[np.searchsorted(local_map.ids, local_ids[rows])]
+        landmarks.put(ids, transform(state.map_from_odom, places), observer[first[rows]])
 
     def _store_keyframe(self, slam_map: SlamMap, state: OdometryState, keyframe: MapKeyframe, frozen: int) -> None:
         id = state.stored_id(keyframe)
@@ -179,6 +190,7 @@ class KeyframeStorage:
         """Measure the newest keyframes against the last one and those that share most landmarks with them."""
         by_id = {state.stored_id(k): k for k in state.local_map.keyframes if state.stored_id(k) in slam_map}
         ids = sorted(by_id)
+        wanted: list[tuple[EdgeKind, int, int]] = []
         for keyframe in newest:
             id = state.stored_id(keyframe)
             before = [other for other in ids if other < id]
@@ -187,7 +199,31 @@ class KeyframeStorage:
             others += [other for other in covisible if other not in others][: self._config.covisible_edges]
             for other in others:
                 kind = EdgeKind.ODOMETRY if other == before[-1] else EdgeKind.COVISIBILITY
-                slam_map.put_edge(_edge(kind, other, by_id[other], id, keyframe, state.local_map))
+                wanted.append((kind, other, id))
+        for edge in _measured(wanted, by_id, state.local_map):
+            slam_map.put_edge(edge)
+
+
+@dataclass(frozen=True, eq=False)
+class _StoredFrom:
+    """What a stored keyframe was made from, to see whether it has changed."""
+
+    keyframe: MapKeyframe
+    state: OdometryState
+    aliases: int
+
+    def equals(self, other: _StoredFrom) -> bool:
+        mine, before = self.keyframe, other.keyframe
+        return (
+            mine.features is before.features
+            and mine.unit == before.unit
+            and self.aliases == other.aliases
+            and (self.state.scale, self.state.scale_std) == (other.state.scale, other.state.scale_std)
+            and np.array_equal(self.state.map_from_odom, other.state.map_from_odom)
+            and np.array_equal(mine.camera_from_world, before.camera_from_world)
+            and np.array_equal(mine.landmark_ids, before.landmark_ids)
+            and np.array_equal(mine.weights, before.weights)
+        )
 
 
 def odom_from_local(keyframe: MapKeyframe) -> np.ndarray:
@@ -195,14 +231,22 @@ def odom_from_local(keyframe: MapKeyframe) -> np.ndarray:
     return similarity_from(invert(keyframe.camera_from_world), keyframe.unit)
 
 
-def _edge(
-    kind: EdgeKind, first: int, keyframe0: MapKeyframe, second: int, keyframe1: MapKeyframe, local_map: LocalMapState
-) -> Edge:
-    """Measure an edge in the local map."""
-    first_from_second = invert_similarity(odom_from_local(keyframe0)) @ odom_from_local(keyframe1)
-    depth = _typical_depth(keyframe0, local_map) / keyframe0.unit
-    stds = np.repeat([_TRANSLATION_STD * depth, _ROTATION_STD, _SCALE_STD], [3, 3, 1])
-    return Edge(kind, first, second, first_from_second, np.diag(stds**2))
+def _measured(
+    wanted: list[tuple[EdgeKind, int, int]], keyframes: Mapping[int, MapKeyframe], local_map: LocalMapState
+) -> Iterator[Edge]:
+    """Measure edges between keyframes, by id, in the local map."""
+    if not wanted:
+        return
+    used = sorted({id for _, first, second in wanted for id in (first, second)})
+    row = {id: row for row, id in enumerate(used)}
+    odom_from_camera = np.stack([odom_from_local(keyframes[id]) for id in used])
+    camera_from_odom = invert_similarity(odom_from_camera)
+    firsts, seconds = ([row[pair[place]] for pair in wanted] for place in (1, 2))
+    relative = camera_from_odom[firsts] @ odom_from_camera[seconds]
+    depths = {id: _typical_depth(keyframes[id], local_map) / keyframes[id].unit for id in {pair[1] for pair in wanted}}
+    for (kind, first, second), first_from_second in zip(wanted, relative, strict=True):
+        stds = np.repeat([_TRANSLATION_STD * depths[first], _ROTATION_STD, _SCALE_STD], [3, 3, 1])
+        yield Edge(kind, first, second, first_from_second, np.diag(stds**2))
 
 
 def _typical_depth(keyframe: MapKeyframe, local_map: LocalMapState) -> float:

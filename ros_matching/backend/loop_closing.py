@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,30 +100,22 @@ class LoopDetector:
 
     def _candidates(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> list[int]:
         """Return the most similar keyframes that the camera came back to, not neighbours of this one or each other."""
-        return self._similar(slam_map, id, set(local_ids), lambda other: self._is_return(slam_map, id, other))
+        similar = self._similar(slam_map, id, set(local_ids))
+        return _apart(slam_map, [similar[row] for row in np.flatnonzero(self._are_returns(slam_map, id, similar))])
 
     def _strong_places(self, slam_map: SlamMap, id: int, near: Iterable[int]) -> Iterator[VerifiedPlace]:
         """Verify the keyframes most similar to one that are not around others, ``near``."""
         excluded = {other for center in near for other, _ in slam_map.covisible(center)} | set(near)
-        for place in self._similar(slam_map, id, excluded, lambda _: True):
+        for place in _apart(slam_map, self._similar(slam_map, id, excluded)):
             found = self._verifier.verify(slam_map, id, place)
             if found is not None and self._is_strong(found):
                 yield found
 
-    def _similar(self, slam_map: SlamMap, id: int, excluded: set[int], is_possible: Callable[[int], bool]) -> list[int]:
-        """Return the most similar keyframes that are not neighbours of this one or of each other."""
-        keyframe = slam_map.keyframe(id)
+    def _similar(self, slam_map: SlamMap, id: int, excluded: set[int]) -> list[int]:
+        """Return the most similar keyframes that are not excluded or neighbours of this one."""
         excluded = excluded | {other for other, _ in slam_map.covisible(id)} | {id}
-        found: list[int] = []
-        for other, _ in self._index.search(keyframe.place_descriptor, _SEARCHED, excluded):
-            if other not in slam_map or not is_possible(other):
-                continue
-            near = {near for near, _ in slam_map.covisible(other)}
-            if not near.intersection(found):
-                found.append(other)
-            if len(found) == _CANDIDATES:
-                break
-        return found
+        found = self._index.search(slam_map.keyframe(id).place_descriptor, _SEARCHED, excluded)
+        return [other for other, _ in found if other in slam_map]
 
     def _travel(self, slam_map: SlamMap, id: int) -> None:
         """Add up the way to a new keyframe."""
@@ -134,12 +126,18 @@ class LoopDetector:
             return
         self._travelled[id] = self._travelled[before] + _way(slam_map, before, id)
 
-    def _is_return(self, slam_map: SlamMap, id: int, place: int) -> bool:
-        """Return True if the camera went a longer way from a place to a keyframe than the direct one."""
-        if slam_map.keyframe(place).map_number != slam_map.keyframe(id).map_number or place not in self._travelled:
-            return True
-        travelled = self._travelled[id] - self._travelled[place]
-        return travelled > _RETURN_FACTOR * _way(slam_map, place, id) + _RETURN_LENGTH
+    def _are_returns(self, slam_map: SlamMap, id: int, places: list[int]) -> np.ndarray:
+        """Return where (N,) the camera went a longer way from a place to a keyframe than the direct one."""
+        number = slam_map.keyframe(id).map_number
+        comparable = [place in self._travelled and slam_map.keyframe(place).map_number == number for place in places]
+        returns = np.ones(len(places), dtype=bool)
+        rows = np.flatnonzero(comparable)
+        if len(rows):
+            poses = np.stack([slam_map.keyframe(places[row]).map_from_camera for row in rows])
+            direct = view_difference(poses, slam_map.keyframe(id).map_from_camera, typical_depth(slam_map, id))
+            travelled = self._travelled[id] - np.array([self._travelled[places[row]] for row in rows])
+            returns[rows] = travelled > _RETURN_FACTOR * direct + _RETURN_LENGTH
+        return returns
 
     def _is_strong(self, found: VerifiedPlace) -> bool:
         return found.inliers >= self._config.loop_inliers and found.coverage >= _MIN_COVERAGE
@@ -162,6 +160,17 @@ class LoopDetector:
             if verified is not None and self._is_strong(verified) and agree(slam_map, verified, found):
                 confirmed.append(verified)
         return confirmed
+
+
+def _apart(slam_map: SlamMap, places: Iterable[int]) -> list[int]:
+    """Return the first places that are no neighbours of each other."""
+    found: list[int] = []
+    for place in places:
+        if not {near for near, _ in slam_map.covisible(place)}.intersection(found):
+            found.append(place)
+        if len(found) == _CANDIDATES:
+            break
+    return found
 
 
 def agree(slam_map: SlamMap, first: VerifiedPlace, second: VerifiedPlace) -> bool:
@@ -201,7 +210,7 @@ def _nearest_view(slam_map: SlamMap, place: int, map_from_camera: np.ndarray) ->
     pose = rigid_part(map_from_camera)
 
     def difference(id: int) -> float:
-        return view_difference(slam_map.keyframe(id).map_from_camera, pose, depth)
+        return float(view_difference(slam_map.keyframe(id).map_from_camera, pose, depth))
 
     return min([place, *(id for id, _ in slam_map.covisible(place, 10))], key=difference)
 
@@ -216,4 +225,4 @@ def fused_landmarks(slam_map: SlamMap, found: VerifiedPlace) -> tuple[np.ndarray
 def _way(slam_map: SlamMap, first: int, second: int) -> float:
     """Distance between two keyframes in typical depths of the second, plus their rotation in radians."""
     poses = slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera
-    return view_difference(*poses, typical_depth(slam_map, second))
+    return float(view_difference(*poses, typical_depth(slam_map, second)))

@@ -109,9 +109,8 @@ class LoopJudge:
         depth = self._depths.get(max(first, second))
         if depth is None:
             depth = self._depths[max(first, second)] = typical_depth(slam_map, max(first, second))
-        return view_difference(
-            slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera, depth
-        )
+        poses = slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera
+        return float(view_difference(*poses, depth))
 
 
 def correction_by(slam_map: SlamMap, found: VerifiedPlace) -> np.ndarray:
@@ -127,7 +126,7 @@ def typical_depth(slam_map: SlamMap, id: int) -> float:
     return float(np.median(np.abs(points[:, 2]))) if len(points) else 1.0
 
 
-def view_difference(pose0: np.ndarray, pose1: np.ndarray, depth: float) -> float:
-    """Distance of two poses (4, 4) in units of ``depth`` plus their rotation in radians."""
-    distance = np.linalg.norm(pose0[:3, 3] - pose1[:3, 3]) / depth
-    return float(distance + np.radians(rotation_angle_deg(pose0[:3, :3].T @ pose1[:3, :3])))
+def view_difference(pose0: np.ndarray, pose1: np.ndarray, depth: float) -> np.ndarray:
+    """Distances (...) of poses (..., 4, 4) in units of ``depth`` plus their rotations in radians."""
+    distance = np.linalg.norm(pose0[..., :3, 3] - pose1[..., :3, 3], axis=-1) / depth
+    return distance + np.radians(rotation_angle_deg(np.swapaxes(pose0[..., :3, :3], -1, -2) @ pose1[..., :3, :3]))
