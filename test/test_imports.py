@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "succession": set(),
     "mapping": {"networks", "geometry"},
     "evaluation": {"geometry", "io"},
+    "batch": {"evaluation", "io"},
     "training": {"networks", "geometry", "io", "scenes", "evaluation", "matching"},
 }
 MAY_IMPORT["nodes"] = MAY_IMPORT.keys() - {"training"} | {"msg", "srv"}
@@ -44,7 +45,7 @@ MAY_IMPORT["cli"] = MAY_IMPORT.keys() | {"msg"}
 
 ROS = {"ament_index_python", "cv_bridge", "launch", "launch_ros", "message_filters", "rclpy", "sensor_msgs_py"}
 ROS |= {"rosgraph_msgs", "std_srvs", "tf2_ros", "tf_transformations", "ros_matching.msg"}
-HEAVY = {"av", "cv2", "evo", "gtsam", "matplotlib", "pandas", "rclpy", "rosbags", "scipy", "torch"}
+HEAVY = {"av", "cv2", "distributed", "evo", "gtsam", "matplotlib", "pandas", "rclpy", "rosbags", "scipy", "torch"}
 
 
 def imports(file: Path) -> Iterator[tuple[str, bool]]:

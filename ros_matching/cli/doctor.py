@@ -149,6 +149,7 @@ _OPTIONAL = (
     ("numba", "numba", "cpu", "matches are refined in a quarter of the time on a CPU, neighbours found in half"),
     ("evo", "evo", "viz", "errors against ground truth"),
     ("matplotlib", "matplotlib", "viz", "plots"),
+    ("distributed", "distributed", "batch", "ros-matching batch"),
     ("rerun", "rerun-sdk", "rerun", "ros-matching map --rerun"),
 )
 

@@ -30,6 +30,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "benchmark",
+    "batch",
     "speed",
     "doctor",
 )
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``sys.argv`` without it) and return its exit code."""
     set_thread_defaults()
     try:
-        exit_code = _run(make_parser().parse_args(argv))
+        exit_code = _run(_parsed(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return exit_code
     except KeyboardInterrupt:
@@ -49,6 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of the output has exited (`ros-matching ... | head`); Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments; what follows ``--`` are options of the commands that ``batch`` starts."""
+    own, options = list(argv), []
+    if own[:1] == ["batch"] and "--" in own:
+        mark = own.index("--")
+        own, options = own[:mark], own[mark + 1 :]
+    args = make_parser().parse_args(own)
+    if options:
+        args.options = options
+    return args
 
 
 def _run(args: argparse.Namespace) -> int:
