@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -73,29 +73,34 @@ def _absolute(path: Path) -> str:
 
 
 def _names(sources: Sequence[str]) -> list[str]:
-    """Return short names that are unique: as many last parts of a path as necessary, then its options."""
-    parts = [_parts(source) for source in sources]
-    lengths = [min(1, len(each)) for each in parts]
-    while True:
-        names = [_as_file_name("_".join(each[-length:])) for each, length in zip(parts, lengths, strict=True)]
-        rows = defaultdict(list)
-        for row, name in enumerate(names):
-            rows[name.lower()].append(row)
-        ambiguous = [row for same in rows.values() if len(same) > 1 for row in same]
-        longer = [row for row in ambiguous if lengths[row] < len(parts[row])]
-        if not longer:
-            break
-        for row in longer:
-            lengths[row] += 1
-    for row in ambiguous:
-        names[row] = _as_file_name(f"{names[row]}_{_split(sources[row])[1]}")
+    """Return short names that are unique: as many last parts of a path as necessary, and its options if it repeats."""
+    paths = [source if source.startswith(_SCENE) else _split(source)[0] for source in sources]
+    short = _short_names(list(dict.fromkeys(paths)))
+    names = [
+        short[path] if paths.count(path) == 1 else _as_file_name(short[path] + source[len(path) :])
+        for path, source in zip(paths, sources, strict=True)
+    ]
     return _numbered(names)
+
+
+def _short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Return a name for each of different paths, longer where the last parts of several are equal."""
+    parts = {path: _parts(path) for path in paths}
+    lengths = dict.fromkeys(paths, 1)
+    while True:
+        names = {path: _as_file_name("_".join(parts[path][-lengths[path] :])) for path in paths}
+        same = Counter(name.lower() for name in names.values())
+        longer = [path for path in paths if same[names[path].lower()] > 1 and lengths[path] < len(parts[path])]
+        if not longer:
+            return names
+        for path in longer:
+            lengths[path] += 1
 
 
 def _parts(source: str) -> list[str]:
     if source.startswith(_SCENE):
         return [source]
-    path = Path(_split(source)[0])
+    path = Path(source)
     last = path.name if path.is_dir() else path.stem
     return [part for part in [*path.parent.parts[1:], last] if part]
 
