@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ros_matching.datatypes import DepthMap, Keyframe, PointCloud
+from ros_matching.datatypes import DepthMap, Keyframe, PointCloud, ScaleState
 from ros_matching.errors import GeometryError
 from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.sim3 import similarity_from
@@ -20,7 +20,7 @@ from ros_matching.mapping.depth_consistency import depth_points, filter_depth
 from ros_matching.mapping.depth_pyramid import merge_levels
 from ros_matching.mapping.result import MappingCounts, MappingResult, MappingStatus
 from ros_matching.mapping.view_selection import choose_views, depth_range, sparse_points
-from ros_matching.mapping.voxel_map import VoxelMap
+from ros_matching.mapping.voxel_map import VoxelArrays, VoxelMap
 from ros_matching.networks import DEPTH_NETWORKS
 from ros_matching.networks.pbs_mvsnet.estimator import DepthEstimator, DepthPyramid
 from ros_matching.stages import StageTimer
@@ -76,6 +76,7 @@ class DenseMapper:
         self._views: deque[_View] = deque(maxlen=config.window)
         self._map: VoxelMap | None = None
         self._map_lock = threading.Lock()
+        self._unit: ScaleState | None = None  # of the map
 
     def add(self, keyframe: Keyframe) -> MappingResult:
         """Add a keyframe, and map the one that now has enough later keyframes.
@@ -85,11 +86,14 @@ class DenseMapper:
         another unit of length (``ScaleState.shares_unit``) clear the map and all keyframes first.
         """
         reason = _defect(keyframe, self.config)
+        if not reason and not self._views and self._unit is not None and not self._unit.shares_unit(keyframe.scale):
+            reason = f"the map that was loaded is {self._unit.value}, and this keyframe {keyframe.scale.value}"
         if reason:
             return self._result(_View(keyframe), MappingStatus.REFUSED, reason)
         if self._views and not _continues(self._views[-1].keyframe, keyframe):
             self.clear()
         self._views.append(_View(keyframe))
+        self._unit = keyframe.scale
         result = self._step(len(self._views) - 1 - self.config.delay)
         later = 2 * self.config.delay
         return result or self._result(self._views[-1], MappingStatus.WAITING, f"for {later} later keyframes")
@@ -127,7 +131,21 @@ class DenseMapper:
     def clear(self) -> None:
         """Remove the map and all keyframes."""
         self._views.clear()
-        self._map = None
+        self._map = self._unit = None
+
+    def arrays(self) -> tuple[VoxelArrays, ScaleState] | None:
+        """Return the contents of the map and its unit, to go on later with ``restore``; ``None`` if it is empty."""
+        with self._map_lock:
+            return None if not self._map or self._unit is None else (self._map.arrays(), self._unit)
+
+    def restore(self, arrays: VoxelArrays, unit: ScaleState) -> None:
+        """Continue a map: its keyframes can be moved by their ids, new ones are added to it.
+
+        Until the first keyframe in its unit, all are refused.
+        """
+        self.clear()
+        self._map = VoxelMap.restored(arrays, self.config.max_points, self.config.radius)
+        self._unit = unit
 
     @property
     def nbytes(self) -> int:

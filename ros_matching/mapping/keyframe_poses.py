@@ -11,7 +11,7 @@ import numpy as np
 
 from ros_matching.geometry.sim3 import invert_similarity
 
-_FREE = -1
+_FREE = np.iinfo(np.int64).min
 
 
 class KeyframePoses:
@@ -28,6 +28,7 @@ class KeyframePoses:
 
     def add(self, id: int, world_from_camera: np.ndarray, map_id: int) -> int:
         """Add or update a keyframe; return its slot."""
+        id = int(id)
         slot = self._slots.get(id)
         if slot is None:
             slot = self._slots[id] = self._free_slot()
@@ -48,6 +49,10 @@ class KeyframePoses:
         used = np.bincount(slots, minlength=len(self._ids)) > 0
         self._slots = {id: slot for id, slot in self._slots.items() if used[slot]}
         self._ids[~used] = _FREE
+
+    def rows(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids (K,), poses (K, 4, 4) and map numbers (K,) of the keyframes in slots (K,)."""
+        return self._ids[slots], self._poses[slots], self._maps[slots]
 
     def maps(self, slots: np.ndarray) -> np.ndarray:
         """Return the map numbers (N,) of the keyframes in slots (N,)."""

@@ -8,6 +8,7 @@ tracker's map: points of two maps, whose relative pose is unknown, are never mer
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,26 @@ _MAX_COUNT = 20  # observations from which on the weight of a new one is constan
 _KEPT_FRACTION = 0.9  # of the limit, when points exceed it
 
 
+@dataclass(frozen=True, eq=False)
+class VoxelArrays:
+    """The contents of a map: of N points, in the cameras of their keyframes, and of the K keyframes.
+
+    ``keyframe`` (N,) are rows of the keyframes, ``observed`` (N,) numbers of insertions, ``poses`` (K, 4, 4)
+    similarities ``world_from_camera``, and ``maps`` (K,) numbers of the odometry's maps.
+    """
+
+    voxel_size: float
+    points: np.ndarray
+    colors: np.ndarray
+    confidence: np.ndarray
+    keyframe: np.ndarray
+    observed: np.ndarray
+    count: np.ndarray
+    ids: np.ndarray
+    poses: np.ndarray
+    maps: np.ndarray
+
+
 class VoxelMap:
     """``insert`` a keyframe's points, ``move`` keyframes, ``cloud`` for all points in the world."""
 
@@ -41,6 +62,36 @@ class VoxelMap:
         self._table = np.zeros(0, _ROW)
         self._keyframes = KeyframePoses()
         self._insertions = 0
+
+    @classmethod
+    def restored(cls, arrays: VoxelArrays, max_points: int, radius: float = 0.0) -> VoxelMap:
+        """Make the map that ``arrays`` were taken from."""
+        restored = cls(arrays.voxel_size, max_points, radius)
+        slots = [restored._keyframes.add(*row) for row in zip(arrays.ids, arrays.poses, arrays.maps, strict=True)]
+        rows = np.zeros(len(arrays.points), _ROW)
+        rows["point"], rows["color"], rows["confidence"] = arrays.points, arrays.colors, arrays.confidence
+        rows["keyframe"] = np.asarray(slots, np.int32)[arrays.keyframe]
+        rows["observed"], rows["count"] = arrays.observed, arrays.count
+        rows["voxel"] = restored._voxels(rows)
+        rows = rows[rows["voxel"] >= 0]
+        restored._table = _first_of_each_voxel(rows[np.lexsort((-rows["count"], rows["voxel"]))])
+        restored._insertions = int(rows["observed"].max(initial=0))
+        return restored
+
+    def arrays(self) -> VoxelArrays:
+        """Return the contents, for ``restored``."""
+        table = self._table
+        slots, keyframe = np.unique(table["keyframe"], return_inverse=True)
+        return VoxelArrays(
+            self.voxel_size,
+            table["point"].copy(),
+            table["color"].copy(),
+            table["confidence"].copy(),
+            keyframe.astype(np.int32),
+            table["observed"].copy(),
+            table["count"].copy(),
+            *self._keyframes.rows(slots),
+        )
 
     def __len__(self) -> int:
         return len(self._table)

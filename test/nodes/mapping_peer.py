@@ -20,7 +20,9 @@ from vo_peer import CAMERA, CAMERA_FRAME, MAP_NUMBER, noise_image, stamp_ns
 
 from ros_matching.datatypes import DepthMap, Frame, Keyframe, PointCloud, ScaleState
 from ros_matching.geometry.se3 import exp_so3, pose_from, transform
+from ros_matching.geometry.sim3 import rigid_part, scale_of, similarity_from
 from ros_matching.mapping import MappingConfig, MappingCounts, MappingResult, MappingStatus
+from ros_matching.mapping.voxel_map import VoxelArrays
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.conversions import header_to_msg
@@ -79,6 +81,7 @@ class KnownMapper:
         self.device, self.config, self.options = device, config, options
         self.keyframes: dict[int, Keyframe] = {}
         self.poses: dict[int, np.ndarray] = {}
+        self.points: dict[int, np.ndarray] = {}
         self.scales: dict[int, float] = {}
         self.seen: list[int] = []
         self.clears = 0
@@ -97,6 +100,7 @@ class KnownMapper:
             return MappingResult(keyframe, MappingStatus.REFUSED, f"{self.refusal} {keyframe.id}")
         self.keyframes[keyframe.id] = keyframe
         self.poses[keyframe.id] = keyframe.world_from_camera
+        self.points[keyframe.id] = camera_points(keyframe.id)
         cloud = self._cloud([keyframe.id])
         counts = MappingCounts(sources=4, points=len(cloud), map_points=5 * len(self.keyframes))
         return MappingResult(
@@ -118,15 +122,39 @@ class KnownMapper:
         return []
 
     def cloud(self) -> PointCloud:
-        return self._cloud(list(self.keyframes))
+        return self._cloud(list(self.poses))
 
     def clear(self) -> None:
         self.clears += 1
         self.keyframes.clear()
         self.poses.clear()
 
+    def arrays(self) -> tuple[VoxelArrays, ScaleState] | None:
+        if not self.poses:
+            return None
+        ids, count = list(self.poses), 5 * len(self.poses)
+        poses = np.stack([similarity_from(self.poses[id], self.scales.get(id, 1.0)) for id in ids])
+        arrays = VoxelArrays(
+            voxel_size=0.1,
+            points=np.concatenate([self.points[id] for id in ids]).astype(np.float32),
+            colors=np.full((count, 3), 7, np.uint8),
+            confidence=np.ones(count, np.float32),
+            keyframe=np.repeat(np.arange(len(ids), dtype=np.int32), 5),
+            observed=np.ones(count, np.int32),
+            count=np.ones(count, np.int32),
+            ids=np.array(ids),
+            poses=poses,
+            maps=np.zeros(len(ids), np.int64),
+        )
+        return arrays, ScaleState.UP_TO_SCALE
+
+    def restore(self, arrays: VoxelArrays, unit: ScaleState) -> None:
+        for row, id in enumerate(arrays.ids.tolist()):
+            self.poses[id], self.scales[id] = rigid_part(arrays.poses[row]), float(scale_of(arrays.poses[row]))
+            self.points[id] = arrays.points[arrays.keyframe == row]
+
     def _cloud(self, ids: list[int]) -> PointCloud:
-        points = [transform(self.poses[id], self.scales.get(id, 1.0) * camera_points(id)) for id in ids]
+        points = [transform(self.poses[id], self.scales.get(id, 1.0) * self.points[id]) for id in ids]
         points = np.concatenate(points) if points else np.zeros((0, 3))
         return PointCloud(points, np.full((len(points), 3), (10, 20, 30), np.uint8), np.full(len(points), 0.75))
 

@@ -59,6 +59,7 @@ def test_services_of_mapping_node(start_mapping, monkeypatch, fault):
     _, _, peer = start_mapping()
     for service, target in {
         "save_cloud": "mapping.mapping_node.save_cloud",
+        "save_map": "mapping.mapping_node.save_map",
         "clear": "mapping.pipeline.MappingPipeline.clear",
     }.items():
         with monkeypatch.context() as patch:
@@ -86,6 +87,7 @@ VO_PARTS = [
 MAPPING_PARTS = [
     "mapping.mapping_node.MappingOutputs",
     "mapping.mapping_node.Worker",
+    "mapping.mapping_node.load_map",
     "mapping.mapping_node.KeyframeInput",
     "mapping.keyframe_input.KeyframeInput.destroy",
     "mapping.pipeline.MappingPipeline.finish",

@@ -104,6 +104,9 @@ ARGUMENTS = (
     Argument("mapping_network", f"Depth network: pbs_mvsnet_lite or pbs_mvsnet; {_AS_FILE}."),
     Argument("mapping_weights", f"File with the weights of the depth network; {_AS_FILE}."),
     Argument("cloud", "File for the map, PLY or PCD, written at the end; implies mapping:=true."),
+    Argument(
+        "dense_map", "File of the dense map, .safetensors, continued if it exists and written at the end; with mapping."
+    ),
     Argument("source", "Source to replay: a folder, video, bag or scene:NAME; empty for a live camera."),
     Argument(
         "use_sim_time",
@@ -153,6 +156,7 @@ _MAPPING_TEXTS = {
     "mapping_network": "network",
     "mapping_weights": "weights",
     "cloud": "cloud_file",
+    "dense_map": "map_file",
 }
 _VO_INTEGERS = {"max_keypoints": "max_keypoints"}
 _VO_FLAGS = {"publish_tf": "publish_tf", "publish_map_tf": "publish_map_tf"}
@@ -226,7 +230,7 @@ class _Planner:
 
     def _mapping_node(self) -> NodePlan:
         parameters = self._lifecycle_parameters() | self._texts(_MAPPING_TEXTS)
-        if "cloud_file" in parameters:
+        if "cloud_file" in parameters or "map_file" in parameters:
             parameters["save_at_end"] = True
         return NodePlan("mapping_node", self._files("mapping_params_file"), parameters, self._remappings({}))
 

@@ -8,22 +8,16 @@ read (padded rows, foreign byte order, fields of several values), our equivalent
 from __future__ import annotations
 
 import sys
-import threading
 from array import array
-from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
 import numpy as np
-from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from ros_matching.atomic_file import output_path
 from ros_matching.datatypes import PointCloud
-from ros_matching.errors import NodeError, SourceError
-from ros_matching.io.point_clouds import check_cloud_path, write_cloud
-from ros_matching.nodes.common.problems import Problem, ProblemLog
+from ros_matching.errors import NodeError
 
 _NAMES = ("x", "y", "z", "rgb", "confidence")
 _FIELDS = [PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate(_NAMES)]
@@ -150,58 +144,3 @@ def _sensor_msgs_py() -> ModuleType | None:
     except ImportError:
         return None
     return point_cloud2
-
-
-def check_cloud_file(file: str) -> None:
-    """Raise ``NodeError`` with the remedy for a file name that no cloud can be written to."""
-    if not file:
-        raise NodeError("no file is named; set the parameter cloud_file first (ros2 param set)")
-    try:
-        check_cloud_path(output_path(file))
-    except (SourceError, OSError) as error:
-        raise NodeError(f"cannot write {file}: {error}; choose another cloud_file") from error
-
-
-def save_cloud(cloud: PointCloud, file: str) -> str:
-    """Write a cloud as PLY or PCD, by the suffix; return a summary. Raises ``NodeError`` with the remedy."""
-    check_cloud_file(file)
-    if len(cloud) == 0:
-        raise NodeError("nothing has been mapped since the last restart; there is nothing to save")
-    try:
-        path = output_path(file)
-        write_cloud(path, cloud)
-    except (SourceError, OSError) as error:
-        raise NodeError(f"cannot write {file}: {error}; choose another cloud_file") from error
-    return f"{len(cloud)} points: {path}"
-
-
-class MapFile:
-    """File of the map at the end of a run: written once, by whichever thread comes first."""
-
-    def __init__(self, logger: RcutilsLogger, problems: ProblemLog) -> None:
-        self._logger = logger
-        self._problems = problems
-        self._lock = threading.Lock()
-        self._is_saved = False
-        self.failure = ""
-
-    def reset(self) -> None:
-        """Expect another map."""
-        self._is_saved = False
-        self.failure = ""
-
-    def save(self, cloud: Callable[[], PointCloud], file: str) -> None:
-        """Write the map once, unless it is empty; ``failure`` is the reason if that fails."""
-        with self._lock:
-            if self._is_saved:
-                return
-            self._is_saved = True
-            try:
-                points = cloud()
-                if file and len(points) == 0:
-                    self._logger.warning(f"nothing has been mapped, so {file} is not written")
-                else:
-                    self._logger.info(f"saved {save_cloud(points, file)}")
-            except Exception as error:
-                self.failure = f"the map was not saved: {error}"
-                self._problems.report(Problem.OUTPUT, self.failure)

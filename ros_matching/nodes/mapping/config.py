@@ -34,10 +34,15 @@ class MappingNodeConfig(Config):
         500_000, "most points of a map_cloud; larger clouds are subsampled evenly", minimum=1, maximum=100_000_000
     )
     cloud_file: str = parameter("", "file for ~/save_cloud, PLY or PCD by the suffix; ~ is the home folder")
+    map_file: str = parameter(
+        "",
+        "file of the map itself, .safetensors, for ~/save_map: one that exists is continued; ~ is the home folder",
+    )
     save_at_end: bool = parameter(
-        False, "when the node is deactivated or shut down, map the waiting keyframes and write the map to cloud_file"
+        False,
+        "when the node is deactivated or shut down, map the waiting keyframes and write cloud_file and map_file",
     )
 
 
-LIVE_SETTINGS = frozenset({"cloud_file", "save_at_end"})
+LIVE_SETTINGS = frozenset({"cloud_file", "map_file", "save_at_end"})
 """Settings that may change while the node is configured; all others are read by the configure transition."""

@@ -20,7 +20,6 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from ros_matching.datatypes import PointCloud
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
@@ -32,9 +31,9 @@ from ros_matching.nodes.common.managed_node import ManagedNode
 from ros_matching.nodes.common.parameters import read_config
 from ros_matching.nodes.common.problems import Problem
 from ros_matching.nodes.common.worker import Worker
-from ros_matching.nodes.mapping.clouds import MapFile, check_cloud_file, save_cloud
 from ros_matching.nodes.mapping.config import LIVE_SETTINGS, MappingNodeConfig
 from ros_matching.nodes.mapping.keyframe_input import KeyframeInput
+from ros_matching.nodes.mapping.map_files import FilesAtEnd, load_map, save_cloud, save_map
 from ros_matching.nodes.mapping.outputs import MappingOutputs
 from ros_matching.nodes.mapping.pipeline import Mapper, MappingParts, MappingPipeline, PoseCorrections, ReceivedKeyframe
 from ros_matching.nodes.mapping.statistics import MappingStatistics, mapping_report
@@ -56,6 +55,7 @@ class MappingServices:
         self._in_worker = in_worker
         group = MutuallyExclusiveCallbackGroup()
         create_service(node, Trigger, "~/save_cloud", lambda _: self._save_cloud(), group)
+        create_service(node, Trigger, "~/save_map", lambda _: self._save_map(), group)
         create_service(node, Trigger, "~/clear", lambda _: self._clear(), group)
 
     def _clear(self) -> str:
@@ -65,6 +65,10 @@ class MappingServices:
     def _save_cloud(self) -> str:
         file = read_config(self._node, MappingNodeConfig).cloud_file
         return save_cloud(self._in_worker(lambda pipeline: pipeline.cloud()), file)
+
+    def _save_map(self) -> str:
+        file = read_config(self._node, MappingNodeConfig).map_file
+        return save_map(self._in_worker(lambda pipeline: pipeline.stored()), file)
 
 
 class MappingNode(ManagedNode):
@@ -85,7 +89,7 @@ class MappingNode(ManagedNode):
         self._parts_kept = 0
         self._pipeline: MappingPipeline | None = None
         self._worker: Worker[ReceivedKeyframe] | None = None
-        self._map_file = MapFile(self.get_logger(), self._problems)
+        self._files_at_end = FilesAtEnd(self.get_logger(), self._problems)
         self._mapping_services = MappingServices(self, self._in_worker)
 
     def _configure(self) -> None:
@@ -109,6 +113,13 @@ class MappingNode(ManagedNode):
                 save_before_restart=self._save_before_restart,
             )
         )
+        stored = load_map(self._config.map_file)
+        if stored is not None:
+            self._pipeline.restore(stored)
+            points, keyframes = len(stored.arrays.points), len(stored.stamps_ns)
+            self.get_logger().info(
+                f"continuing {self._config.map_file}: {points} points of {keyframes} keyframes, {stored.unit.value}"
+            )
         self._worker = Worker(
             self._pipeline.process,
             self._on_worker_error,
@@ -122,7 +133,7 @@ class MappingNode(ManagedNode):
         self.get_logger().info(f"configured with the network {self._config.network}")
 
     def _activate(self) -> None:
-        self._map_file.reset()
+        self._files_at_end.reset()
         self._active.callback(self._finish)
         self._input = KeyframeInput(
             self, self._config.queue_length, self._problems, self._on_keyframe, self._on_corrections
@@ -133,14 +144,14 @@ class MappingNode(ManagedNode):
     def close(self) -> str:
         """Map waiting keyframes if the map is to be saved, and release everything; return the reason of a failure."""
         super().close()
-        return self._map_file.failure
+        return self._files_at_end.failure
 
     def close_at_once(self) -> str:
         """Save the map without the waiting keyframes; return the reason of a failure, or an empty text."""
-        pipeline = self._pipeline
-        if pipeline is not None and self.state == "active" and read_config(self, MappingNodeConfig).save_at_end:
-            self._map_file.save(pipeline.cloud, read_config(self, MappingNodeConfig).cloud_file)
-        return self._map_file.failure
+        pipeline, config = self._pipeline, read_config(self, MappingNodeConfig)
+        if pipeline is not None and self.state == "active" and config.save_at_end:
+            self._files_at_end.save(pipeline.cloud, pipeline.stored, config)
+        return self._files_at_end.failure
 
     def _finish(self) -> None:
         """Map the keyframes that wait for later ones, while the publishers are open, and save the map if configured."""
@@ -152,7 +163,11 @@ class MappingNode(ManagedNode):
         if self.context.ok():
             self._guarded(lambda: self._in_worker(lambda pipeline: pipeline.publish_map()), "publishing the map")()
         if config.save_at_end:
-            self._map_file.save(lambda: self._in_worker(lambda pipeline: pipeline.cloud()), config.cloud_file)
+            self._files_at_end.save(
+                lambda: self._in_worker(lambda pipeline: pipeline.cloud()),
+                lambda: self._in_worker(lambda pipeline: pipeline.stored()),
+                config,
+            )
 
     def _drain(self) -> None:
         """Map the waiting keyframes, and log every few seconds how many are left."""
@@ -162,15 +177,20 @@ class MappingNode(ManagedNode):
         while not self._worker.drain(_REPORT_PERIOD_S):
             self.get_logger().info(f"keyframes left to map: {self._worker.waiting + 1}")
 
-    def _save_before_restart(self, cloud: PointCloud) -> None:
-        """Save the map before a restart to a file of its own."""
+    def _save_before_restart(self) -> None:
+        """Save the map before a restart to files of its own."""
         config = read_config(self, MappingNodeConfig)
+        cloud = self._pipeline.cloud()
         if config.save_at_end and len(cloud) > 0:
             if self._parts_kept >= _MOST_PARTS:
                 raise NodeError(f"{_MOST_PARTS} maps have been saved; find out why the odometry restarts repeatedly")
             self._parts_kept += 1
-            file = str(part_path(Path(config.cloud_file), self._parts_kept)) if config.cloud_file else ""
-            self.get_logger().info(f"saved {save_cloud(cloud, file)}")
+            if config.cloud_file or not config.map_file:
+                file = str(part_path(Path(config.cloud_file), self._parts_kept)) if config.cloud_file else ""
+                self.get_logger().info(f"saved {save_cloud(cloud, file)}")
+            if config.map_file:
+                file = str(part_path(Path(config.map_file), self._parts_kept))
+                self.get_logger().info(f"saved {save_map(self._pipeline.stored(), file)}")
 
     def _release(self) -> None:
         self._worker.stop()
@@ -207,7 +227,7 @@ class MappingNode(ManagedNode):
         config = read_config(self, MappingNodeConfig)
         try:
             if config.save_at_end:
-                check_cloud_file(config.cloud_file)
+                FilesAtEnd.check(config)
             self._problems.clear(Problem.FILE)
         except NodeError as error:
             self._problems.report(Problem.FILE, f"the map cannot be saved at the end: {error}")

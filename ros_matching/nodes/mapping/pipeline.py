@@ -12,9 +12,11 @@ from typing import Protocol
 import numpy as np
 from nav_msgs.msg import Path
 
-from ros_matching.datatypes import Keyframe, PointCloud
+from ros_matching.datatypes import Keyframe, PointCloud, ScaleState
 from ros_matching.errors import NodeError
 from ros_matching.mapping import MappingResult, MappingStatus
+from ros_matching.mapping.dense_map_file import StoredDenseMap
+from ros_matching.mapping.voxel_map import VoxelArrays
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.conversions import pose_from_msg, stamp_ns_from_msg
@@ -26,6 +28,7 @@ from ros_matching.nodes.mapping.statistics import MappingStatistics
 
 _MOST_WAITING = 100_000
 _MOST_CORRECTED = 100_000
+_UNKNOWN_STAMP = -1  # of a keyframe that is no longer corrected
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,12 @@ class Mapper(Protocol):
     def clear(self) -> None:
         """Empty the map."""
 
+    def arrays(self) -> tuple[VoxelArrays, ScaleState] | None:
+        """Return the contents of the map and its unit."""
+
+    def restore(self, arrays: VoxelArrays, unit: ScaleState) -> None:
+        """Continue a map."""
+
 
 @dataclass(frozen=True)
 class ReceivedKeyframe:
@@ -113,7 +122,7 @@ class MappingParts:
     problems: ProblemLog
     corrections: PoseCorrections
     log: Callable[[str], object]  # for events, such as a restart
-    save_before_restart: Callable[[PointCloud], object] = lambda cloud: None
+    save_before_restart: Callable[[], object] = lambda: None
 
 
 class MappingPipeline:
@@ -167,6 +176,23 @@ class MappingPipeline:
         """Return the whole map; from any thread."""
         return self._parts.mapper.cloud()
 
+    def stored(self) -> StoredDenseMap | None:
+        """Return the map with its keyframes, to go on later; ``None`` if it is empty. From any thread."""
+        contents = self._parts.mapper.arrays()
+        if contents is None:
+            return None
+        by_id = {id: (stamp_ns, scale) for stamp_ns, (id, scale) in list(self._known.items())}
+        rows = [by_id.get(id, (_UNKNOWN_STAMP, 0.0)) for id in contents[0].ids.tolist()]
+        stamps_ns, scales = np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
+        return StoredDenseMap(*contents, stamps_ns, scales)
+
+    def restore(self, stored: StoredDenseMap) -> None:
+        """Continue a stored map; its keyframes follow corrections of their stamps."""
+        self._parts.mapper.restore(stored.arrays, stored.unit)
+        keyframes = zip(stored.arrays.ids.tolist(), stored.stamps_ns.tolist(), stored.scales.tolist(), strict=True)
+        self._known = {stamp_ns: (id, scale) for id, stamp_ns, scale in keyframes if stamp_ns != _UNKNOWN_STAMP}
+        self._parts.outputs.mark_map_changed()
+
     def clear(self, why: str) -> None:
         """Empty the map, and accept any keyframe next."""
         self._order.restart()
@@ -175,7 +201,7 @@ class MappingPipeline:
     def restart(self, why: str) -> None:
         """Empty the map, after it was saved if it is to be saved at the end."""
         try:
-            self._parts.save_before_restart(self._parts.mapper.cloud())
+            self._parts.save_before_restart()
         except Exception as error:
             text = f"the map before a restart was not saved ({type(error).__name__}: {error})"
             self._parts.problems.report(Problem.OUTPUT, text, traceback.format_exc())

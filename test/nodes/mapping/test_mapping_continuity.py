@@ -98,7 +98,7 @@ def test_a_part_of_the_map_that_cannot_be_saved_is_reported(start_mapping):
     for number in (0, 1, 0, 1):
         peer.send(number)
     assert "cloud_file" in peer.diagnosis("not saved").message
-    assert mapper.clears == 1
+    wait_until(lambda: mapper.clears == 1)
 
 
 def _as_id(msg, number):

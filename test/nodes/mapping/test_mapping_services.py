@@ -10,16 +10,16 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
 
-from mapping_peer import (
-    points_in_odom,
-)
+from mapping_peer import camera_points, keyframe, points_in_odom
 from node_peer import wait_until
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from vo_peer import stamp_ns
 
+from ros_matching.geometry.se3 import transform
 from ros_matching.io.point_clouds import read_cloud
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
+from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL
 
 pytestmark = pytest.mark.ros
 
@@ -86,3 +86,42 @@ def test_a_map_that_cannot_be_saved_at_the_end_is_reported(start_mapping, capfd)
     node, _, _ = start_mapping(save_at_end=True)
     assert node.trigger_deactivate() == SUCCESS
     assert "not saved" in capfd.readouterr().err
+
+
+def test_a_saved_map_is_continued_and_follows_its_corrections(start_mapping, tmp_path):
+    file = tmp_path / "map.safetensors"
+    node, _, peer = start_mapping(map_file=str(file))
+    assert "nothing has been mapped" in peer.call("save_map").message
+    for number in range(2):
+        peer.send(number, map_scale=1.0)
+    peer.last("dense_cloud", count=2)
+    answer = peer.call("save_map")
+    assert answer.success
+    assert answer.message == f"10 points of 2 keyframes: {file}"
+
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    peer.settle()
+    peer.send(2, map_scale=1.0)
+    peer.last("dense_cloud", count=3)
+    assert peer.save(node, tmp_path / "all.ply").message.startswith("15 points")
+    np.testing.assert_allclose(read_cloud(tmp_path / "all.ply").points, points_in_odom(0, 1, 2), atol=1e-5)
+
+    # The map of SLAM moves keyframe 1 of the earlier run to the place of keyframe 4
+    peer.correct(k1=keyframe(4).world_from_camera)
+    peer.send(3, map_scale=1.0)
+    peer.last("dense_cloud", count=4)
+    peer.save(node, tmp_path / "moved.ply")
+    moved = read_cloud(tmp_path / "moved.ply").points[5:10]
+    expected = transform(BODY_FROM_OPTICAL @ keyframe(4).world_from_camera, camera_points(1))
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+
+
+def test_a_damaged_map_is_not_overwritten(start_mapping, tmp_path):
+    file = tmp_path / "map.safetensors"
+    file.write_bytes(b"not a map")
+    with pytest.raises(AssertionError):
+        start_mapping(map_file=str(file), save_at_end=True)
+    assert file.read_bytes() == b"not a map"
