@@ -25,6 +25,7 @@ from ros_matching.errors import ConfigError, TrackingError
 from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.se3 import invert, orthonormalized
 from ros_matching.geometry.sim3 import rigid_part
+from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
 from ros_matching.scale.scale_estimator import ScaleEstimator
@@ -79,6 +80,7 @@ class Slam:
         threaded: bool = False,
         slam_map: SlamMap | None = None,
         mode: str = "slam",
+        imu: Imu | None = None,
     ) -> None:
         if mode not in MODES:
             raise ConfigError(f"the mode of Slam must be one of {', '.join(MODES)}, got {mode!r}")
@@ -86,7 +88,7 @@ class Slam:
             raise ConfigError("the mode localization needs a map with keyframes; give slam_map, or use the mode slam")
         self._config = slam_config or SlamConfig()
         self._max_keyframes = (tracking_config or TrackingConfig()).max_keyframes
-        self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded)
+        self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded, imu=imu)
         self._scheduler = ThreadScheduler() if threaded else InlineScheduler()
         self._back_end: SlamBackEnd | LocalizationBackEnd
         if mode == "localization":

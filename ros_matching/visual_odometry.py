@@ -11,6 +11,7 @@ from ros_matching.backend.back_end import BackEnd
 from ros_matching.backend.local_mapping import LocalMapper
 from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
 from ros_matching.datatypes import Features, Frame, Keyframe
+from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.localization import Localizer
 from ros_matching.odometry.relocalization import Relocalizer
@@ -39,11 +40,13 @@ class VisualOdometry:
         scale: ScaleEstimator | None = None,
         *,
         threaded: bool = False,
+        imu: Imu | None = None,
     ) -> None:
+        """``imu`` predicts the rotation between images; give it to the scale too to measure metres by it."""
         config, stages = config or TrackingConfig(), StageTimer()
         self._back_end = _back_end(matcher, config, threaded)
         adjuster = LocalMapper(matcher, config, stages)
-        self._tracker = Tracker(matcher, config, scale or ScaleEstimator(), self._back_end, adjuster, stages)
+        self._tracker = Tracker(matcher, config, scale or ScaleEstimator(), self._back_end, adjuster, stages, imu)
 
     def reset(self) -> None:
         """Start a new world with the next frame."""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.options import (
     SOURCE_KINDS,
+    add_imu_options,
     add_mapping_thread_option,
     add_run_options,
     add_scale_options,
     add_settings_options,
     configs_from,
     hides_progress,
+    make_imu,
     make_scale,
     matcher_config,
     scaled_overrides,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ros_matching.config import Config
     from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunReport
     from ros_matching.evaluation.trajectory.slam_report import LoopRecord, SlamReport
+    from ros_matching.inertial.imu import Imu
     from ros_matching.io.source import FrameSource
     from ros_matching.matching.pipeline import MatchingPipeline
     from ros_matching.slam import Slam
@@ -76,16 +79,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     add_mapping_thread_option(parser)
     add_scale_options(parser)
-    add_settings_options(parser, "SLAM, the tracker or the scale", _sections)
+    add_imu_options(parser)
+    add_settings_options(parser, "SLAM, the tracker, the scale or the IMU", _sections)
     return parser
 
 
 def _sections() -> dict[str, type[Config]]:
     from ros_matching.atlas.config import TrackingConfig
     from ros_matching.backend.slam_config import SlamConfig
+    from ros_matching.inertial.config import ImuConfig
     from ros_matching.scale import ScaleConfig
 
-    return {"slam": SlamConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
+    return {"slam": SlamConfig, "tracking": TrackingConfig, "scale": ScaleConfig, "imu": ImuConfig}
 
 
 @dataclass
@@ -106,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = _loaded_map(args)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = matcher_config(args).load()
-    slam = _make_slam(args, configs, matcher, loaded)
+    slam = _make_slam(args, configs, matcher, loaded, make_imu(args, configs, source))
     collected, interrupted = _Run(matcher.name), None
     with contextlib.closing(slam):
         try:
@@ -138,11 +143,15 @@ def _loaded_map(args: argparse.Namespace) -> SlamMap | None:
 
 
 def _make_slam(
-    args: argparse.Namespace, configs: dict[str, Config], matcher: MatchingPipeline, loaded: SlamMap | None
+    args: argparse.Namespace,
+    configs: dict[str, Config],
+    matcher: MatchingPipeline,
+    loaded: SlamMap | None,
+    imu: Imu | None,
 ) -> Slam:
     from ros_matching.slam import Slam
 
-    scale = make_scale(configs, matcher, args.wheel_odometry)
+    scale = make_scale(configs, matcher, args.wheel_odometry, imu)
     return Slam(
         matcher,
         configs["tracking"],
@@ -151,6 +160,7 @@ def _make_slam(
         threaded=args.mapping_thread,
         slam_map=loaded,
         mode=args.mode,
+        imu=imu,
     )
 
 

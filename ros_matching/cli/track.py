@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
     SOURCE_KINDS,
+    add_imu_options,
     add_mapping_thread_option,
     add_run_options,
     add_scale_options,
     add_settings_options,
     hides_progress,
+    make_imu,
     make_odometry,
     matcher_config,
     scaled_overrides,
@@ -61,16 +63,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     add_mapping_thread_option(parser)
     add_scale_options(parser)
+    add_imu_options(parser)
     add_export_option(parser)
-    add_settings_options(parser, "the tracker or of the scale", _sections)
+    add_settings_options(parser, "the tracker, the scale or the IMU", _sections)
     return parser
 
 
 def _sections() -> dict[str, type[Config]]:
     from ros_matching.atlas.config import TrackingConfig
+    from ros_matching.inertial.config import ImuConfig
     from ros_matching.scale import ScaleConfig
 
-    return {"tracking": TrackingConfig, "scale": ScaleConfig}
+    return {"tracking": TrackingConfig, "scale": ScaleConfig, "imu": ImuConfig}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = matcher_config(args).load()
-    odometry = make_odometry(configs, matcher, args.wheel_odometry, threaded=args.mapping_thread)
+    imu = make_imu(args, configs, source)
+    odometry = make_odometry(configs, matcher, args.wheel_odometry, threaded=args.mapping_thread, imu=imu)
     recorder = RunRecorder(source.name, matcher.name, alignment=args.alignment)
     recorder.set_calibration(source.calibration)
     out_dir = args.out or Path("results") / source.name

@@ -82,22 +82,7 @@ def _stamp_findings(samples: ImuSamples, config: ImuConfig) -> list[ImuFinding]:
     steps_s = np.diff(samples.stamps_ns) * 1e-9
     found = []
     repeated, earlier = np.count_nonzero(steps_s == 0), np.count_nonzero(steps_s < 0)
-    if repeated:
-        found.append(
-            ImuFinding(
-                ImuFault.REPEATED,
-                f"{repeated} of {len(samples)} samples of the IMU have the stamp of the one before and are dropped; "
-                "stamp each sample when it is measured",
-            )
-        )
-    if earlier:
-        found.append(
-            ImuFinding(
-                ImuFault.UNORDERED,
-                f"{earlier} of {len(samples)} samples of the IMU have a stamp before the last one and are dropped; "
-                "publish them in the order of time, from one driver",
-            )
-        )
+    found += dropped_findings(repeated, earlier, len(samples) - repeated - earlier)
     positive = steps_s[steps_s > 0]
     gaps = positive[positive > config.max_gap_s]
     if len(gaps):
@@ -114,6 +99,28 @@ def _stamp_findings(samples: ImuSamples, config: ImuConfig) -> list[ImuFinding]:
                 ImuFault.SLOW,
                 f"the IMU has {1 / np.median(positive):.0f} samples a second; at least {_SLOWEST_HZ:.0f} are needed "
                 "and 200 are usual: raise the rate of its driver",
+            )
+        )
+    return found
+
+
+def dropped_findings(repeated: int, earlier: int, count: int) -> list[ImuFinding]:
+    """Return the findings for samples that were dropped for their stamps, beside ``count`` others."""
+    found = []
+    if repeated:
+        found.append(
+            ImuFinding(
+                ImuFault.REPEATED,
+                f"{repeated} of {count + repeated} samples of the IMU have the stamp of the one before and are "
+                "dropped; stamp each sample when it is measured",
+            )
+        )
+    if earlier:
+        found.append(
+            ImuFinding(
+                ImuFault.UNORDERED,
+                f"{earlier} of {count + earlier} samples of the IMU have a stamp before the last one and are dropped; "
+                "publish them in the order of time, from one driver",
             )
         )
     return found

@@ -47,8 +47,8 @@ _TWO_VIEW_TOLERANCE = 2.5
 class LocalizationQuery:
     """An image to localise in a map with a reference keyframe.
 
-    ``prediction`` is the predicted camera_from_world (4, 4). Without one (a lost camera) only PnP is tried, as the
-    camera may be far from the keyframe.
+    ``prediction`` is the predicted camera_from_world (4, 4), with ``is_rotation_measured`` by a gyroscope. Without one
+    (a lost camera) only PnP is tried, as the camera may be far from the keyframe.
     """
 
     local_map: LocalMap
@@ -56,6 +56,7 @@ class LocalizationQuery:
     reference: MapKeyframe
     prediction: np.ndarray | None = None
     min_inliers: int = 15
+    is_rotation_measured: bool = False
 
     @property
     def camera(self) -> Camera:
@@ -91,10 +92,17 @@ class Localizer:
 
     def _localize_by_matches(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
         found = self._uncontradicted(query, matches, self._by_pnp(query, matches))
+        if found is None and query.is_rotation_measured:
+            found = self._by_projection(query, matches)
         if found is None and query.prediction is not None:
             found = self._by_pure_rotation(query, matches)
             found = found or self._uncontradicted(query, matches, self._by_two_views(query, matches))
         return found
+
+    def _by_projection(self, query: LocalizationQuery, matches: Matches) -> Localization | None:
+        """Match the map around its projections by a prediction with measured rotation, as in blurred images."""
+        found = self._refine_on_map(query, matches, query.prediction, _no_landmarks(query.features))
+        return self._uncontradicted(query, matches, found)
 
     def _uncontradicted(
         self, query: LocalizationQuery, matches: Matches, found: Localization | None

@@ -15,13 +15,14 @@ from ros_matching.atlas.local_map import LocalMap, LocalMapState
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe
 from ros_matching.geometry.se3 import invert
+from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.failure_reason import failure_reason, unusable_image
 from ros_matching.odometry.input_checks import InputChecks
 from ros_matching.odometry.keyframe_policy import median_parallax_deg, needs_keyframe
 from ros_matching.odometry.localization import LocalizationQuery, Localizer
 from ros_matching.odometry.map_initializer import InitialMap, InitialPose, MapInitializer
-from ros_matching.odometry.motion_model import ConstantVelocityModel, is_jump
+from ros_matching.odometry.motion_model import ConstantVelocityModel, Prediction, is_jump
 from ros_matching.odometry.relocalization import Relocalizer
 from ros_matching.odometry.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.odometry.two_view_initializer import InitializationPending
@@ -84,7 +85,9 @@ class Tracker:
         back_end: MapBackEnd,
         adjuster: MapAdjuster,
         stages: StageTimer,
+        imu: Imu | None = None,
     ) -> None:
+        self._imu = imu
         self._matcher = matcher
         self._config = config
         self._scale = scale
@@ -117,6 +120,8 @@ class Tracker:
         self._input_checks.reset()
         self._initializer.reset()
         self._scale.reset()
+        if self._imu is not None:
+            self._imu.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
         """Track the next frame; see ``VisualOdometry.track``."""
@@ -191,14 +196,26 @@ class Tracker:
         # A jump from the prediction means that the motion since the last pose is unknown
         return None if found is None else _Found(found, relocalized=not self._is_plausible(found, prediction))
 
-    def _localize_by_prediction(self, frame: Frame, features: Features) -> tuple[Localization | None, np.ndarray]:
+    def _localize_by_prediction(self, frame: Frame, features: Features) -> tuple[Localization | None, Prediction]:
         """Localise near the prediction of the motion model; returns the pose or ``None``, and the prediction."""
-        prediction = self._motion_model.predict(frame.stamp_ns)
-        query = LocalizationQuery(self._map, features, self._reference, prediction, self._config.min_inliers)
+        rotation = self._measured_rotation(frame.stamp_ns)
+        prediction = self._motion_model.predict_with_rotation(frame.stamp_ns, rotation)
+        query = LocalizationQuery(
+            self._map,
+            features,
+            self._reference,
+            prediction.camera_from_world,
+            self._config.min_inliers,
+            is_rotation_measured=rotation is not None,
+        )
         found = self._localizer.localize(query)
         return found if self._is_plausible(found, prediction) else None, prediction
 
-    def _is_plausible(self, found: Localization | None, prediction: np.ndarray) -> bool:
+    def _measured_rotation(self, stamp_ns: int) -> np.ndarray | None:
+        """Return current_from_last (3, 3) of the camera by the gyroscope since the last pose; ``None`` if unknown."""
+        return None if self._imu is None else self._imu.camera_rotation(self._motion_model.stamp_ns, stamp_ns)
+
+    def _is_plausible(self, found: Localization | None, prediction: Prediction) -> bool:
         return found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth)
 
     def _return_to_inactive(self, features: Features) -> Localization | None:
@@ -526,6 +543,8 @@ class Tracker:
             relative = invert(previous.world_from_camera) @ world_from_camera
             relative_cov = motion[1] + jump_covariance(motion[0], relative)
             elapsed_ns = frame.stamp_ns - previous.stamp_ns
+            if self._imu is not None:
+                self._imu.add_rotation(previous.stamp_ns, frame.stamp_ns, motion[0][:3, :3])
         covariance = self._uncertainty.world_covariance(estimate)
         current_from_previous = None if relative is None else invert(relative)
         self._previous = TrackedFrame(frame.stamp_ns, world_from_camera, estimate)

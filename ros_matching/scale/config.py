@@ -14,8 +14,8 @@ class ScaleConfig(Config):
     source: str = parameter(
         "none",
         "scale source: depth (images registered to the camera), stereo (a right camera), wheel (odometry), height "
-        "(of the camera above the ground), or none",
-        choices=("none", "depth", "stereo", "wheel", "height"),
+        "(of the camera above the ground), imu, or none",
+        choices=("none", "depth", "stereo", "wheel", "height", "imu"),
         former_name="anchor",
     )
     metric_sigma: float = parameter(
@@ -54,6 +54,9 @@ class ScaleConfig(Config):
     )
     height_sigma: float = parameter(
         0.02, "height: relative error of camera_height_m (suspension, tyres)", minimum=0.001, maximum=0.2
+    )
+    imu_sigma: float = parameter(
+        0.005, "IMU: common relative error of all accelerations, as of its scale factor", minimum=0.0, maximum=0.2
     )
     ground_tilt_deg: float = parameter(
         15.0, "height: largest angle between the ground and the horizontal plane of the camera", minimum=1, maximum=45

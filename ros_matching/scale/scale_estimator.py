@@ -111,6 +111,9 @@ class ScaleEstimator:
 
     def observe(self, local_map: LocalMap, view: LocalizedView, is_keyframe: bool) -> float:
         """Process a localised image; returns the factor by which to scale the map, 1 for no change."""
+        follow = getattr(self._source, "follow", None)
+        if follow is not None:
+            follow(local_map, view)
         if is_keyframe:
             self._is_due = True
             self._variance += self._config.drift_sigma**2

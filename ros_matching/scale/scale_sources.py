@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ros_matching.errors import ConfigError
+from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.depth_scale import DepthScaleSource
 from ros_matching.scale.ground_scale import GroundScaleSource
+from ros_matching.scale.imu_scale import ImuScaleSource
 from ros_matching.scale.scale_estimator import ScaleEstimator
 from ros_matching.scale.scale_measurement import ScaleSource
 from ros_matching.scale.stereo_scale import StereoScaleSource
@@ -28,6 +30,7 @@ def make_scale_estimator(
     *,
     wheel_odometry: WheelOdometry | None = None,
     base_from_camera: Extrinsics | None = None,
+    imu: Imu | None = None,
 ) -> ScaleEstimator:
     """Make the estimator for ``VisualOdometry`` with the scale source ``config.source``.
 
@@ -35,7 +38,7 @@ def make_scale_estimator(
     ``base_from_camera`` wheel positions are those of the camera, and the camera is pitched ``camera_pitch_deg`` below
     the horizon. Raises ``ConfigError`` where an input of the source is missing.
     """
-    return ScaleEstimator(config, _source(config, matcher, wheel_odometry, base_from_camera))
+    return ScaleEstimator(config, _source(config, matcher, wheel_odometry, base_from_camera, imu))
 
 
 def _source(
@@ -43,6 +46,7 @@ def _source(
     matcher: MatchingPipeline,
     wheel_odometry: WheelOdometry | None,
     base_from_camera: Extrinsics | None,
+    imu: Imu | None,
 ) -> ScaleSource | None:
     if config.source == "depth":
         return DepthScaleSource(config)
@@ -58,6 +62,10 @@ def _source(
                 "scale.source=height needs scale.camera_height_m, the height of the camera above the ground"
             )
         return GroundScaleSource(config, _down(config, base_from_camera))
+    if config.source == "imu":
+        if imu is None:
+            raise ConfigError("scale.source=imu needs an IMU: its samples, and its extrinsics to the camera")
+        return ImuScaleSource(config, imu)
     return None
 
 

@@ -64,7 +64,7 @@ def simulate_imu(
             f"an IMU needs a rate of at least 10 Hz over at least {10 * _HALF_STEP_S:g} s, "
             f"got {rate_hz:g} Hz over {duration_s:g} s"
         )
-    times_s = np.arange(int(duration_s * rate_hz) + 1) / rate_hz
+    times_s = np.arange(int(np.ceil(duration_s * rate_hz - 1e-6)) + 1) / rate_hz  # none ends before the last frame
     rates, forces = _exact(world_from_camera, times_s, duration_s, imu_from_camera)
     rates, forces = _with_errors(rates, forces, rate_hz, IMU_GRADES[grade], np.random.default_rng([seed, 7]))
     return ImuSamples(first_stamp_ns + np.round(times_s * 1e9).astype(np.int64), rates, forces)

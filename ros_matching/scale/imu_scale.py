@@ -1,0 +1,158 @@
+"""Map scale from an IMU: the motion of the keyframes against the accelerometer (see ``inertial.alignment``)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import MapKeyframe
+from ros_matching.atlas.local_map import LocalMap
+from ros_matching.geometry.se3 import invert
+from ros_matching.inertial.alignment import Alignment, AlignmentInput, align
+from ros_matching.inertial.imu import Imu
+from ros_matching.inertial.preintegration import Preintegration, preintegrate, require_gtsam
+from ros_matching.scale.config import ScaleConfig
+from ros_matching.scale.pose_history import PoseHistory
+from ros_matching.scale.scale_measurement import LocalizedView, NoMeasurement, ScaleMeasurement
+
+_MOST_POSES = 40  # keyframes, and frames between them
+_FRAME_STEP_S = 0.3  # between keyframes farther apart than this, frames are used too
+_MIN_POSES = 6
+_MIN_SPAN_S = 2.0
+_MAX_STEP_S = 5.0  # between two keyframes: longer, the noise of the IMU exceeds what it measures
+_MAX_STD = 0.1  # relative, of a measurement; more is no evidence of a scale
+_MAX_NOISE = 6.0  # factor on the noise of images by which images and IMU disagree
+_STALE_BIAS = 0.02  # rad/s, change of the gyroscope's bias after which samples are integrated again
+
+_StampedPose = tuple[int, np.ndarray]  # stamp in nanoseconds, camera_from_world (4, 4)
+
+
+class ImuScaleSource:
+    """Aligns the newest keyframes of the map, and frames between them, with the IMU.
+
+    Its result is also the state of motion of the IMU.
+    """
+
+    name = "imu"
+
+    def __init__(self, config: ScaleConfig, imu: Imu) -> None:
+        """Raises ``MissingDependencyError`` without GTSAM."""
+        require_gtsam()
+        self._config = config
+        self._imu = imu
+        self.shared_std = config.imu_sigma
+        self._bias = np.zeros(6)
+        self._bias_std = self._first_bias_std()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start with a new map; the biases are those of the same IMU."""
+        self._parts: dict[tuple[int, int], Preintegration] = {}
+        self._history = PoseHistory()
+        self._noise = 1.0
+        self._imu.state = None
+
+    def follow(self, local_map: LocalMap, view: LocalizedView) -> None:
+        """Keep the pose of a frame for later measurements."""
+        self._history.add(local_map, view.frame.stamp_ns, view.camera_from_world)
+
+    def measure(self, local_map: LocalMap, view: LocalizedView) -> ScaleMeasurement | NoMeasurement:
+        """Measure the scale by the newest keyframes."""
+        extrinsics = self._imu.imu_from_camera
+        if extrinsics is None:
+            return NoMeasurement("the extrinsics of camera and IMU are unknown", pending=True)
+        if not local_map.typical_depth > 0:
+            return NoMeasurement("the map has no landmarks", pending=True)
+        poses = self._connected(self._poses(local_map.keyframes))
+        if len(poses) < _MIN_POSES or (poses[-1][0] - poses[0][0]) * 1e-9 < _MIN_SPAN_S:
+            return NoMeasurement(self._too_few(local_map.keyframes, len(poses)))
+        aligned = align(self._input(local_map, poses, extrinsics), self._imu.config, self._noise)
+        if aligned is None or aligned.noise * max(aligned.fit, 1.0) > _MAX_NOISE:
+            findings = self._imu.findings()
+            return NoMeasurement(
+                findings[0].message
+                if findings
+                else "images and IMU do not agree on any scale; check extrinsics, time offset and noise of the IMU"
+            )
+        return self._measurement(aligned)
+
+    def _measurement(self, aligned: Alignment) -> ScaleMeasurement | NoMeasurement:
+        state = aligned.state
+        self._noise = aligned.noise
+        if not state.log_scale_std < _MAX_STD:
+            return NoMeasurement(
+                "the motion so far does not show the scale (its uncertainty is "
+                f"{min(state.log_scale_std, 9.99):.0%}); change speed and direction: at constant velocity no IMU can "
+                "measure it"
+            )
+        self._imu.state = state
+        self._bias = state.bias
+        walk = np.repeat([self._imu.config.accelerometer_walk, self._imu.config.gyroscope_walk], 3)
+        known = np.sqrt(np.diag(state.covariance)[3:9])
+        # The next alignment shares most of its data with this one: the biases are known, but not twice
+        self._bias_std = np.minimum(np.hypot(3 * known, 5 * walk), self._first_bias_std())
+        log_std = float(np.hypot(state.log_scale_std, self._config.imu_sigma))
+        self.shared_std = log_std  # the next measurement is no independent one
+        return ScaleMeasurement(state.log_scale, log_std)
+
+    def _poses(self, keyframes: list[MapKeyframe]) -> list[_StampedPose]:
+        """Return the keyframes and frames between them, in the order of time."""
+        poses: list[_StampedPose] = []
+        for before, after in pairwise(keyframes):
+            poses.append((before.frame.stamp_ns, before.camera_from_world))
+            poses += self._history.between(before, after, _FRAME_STEP_S)
+        return [*poses, (keyframes[-1].frame.stamp_ns, keyframes[-1].camera_from_world)][-_MOST_POSES:]
+
+    def _connected(self, poses: list[_StampedPose]) -> list[_StampedPose]:
+        """Return the newest poses with samples between all of them."""
+        connected = poses[-1:]
+        for pose in poses[-2::-1]:
+            if self._part(pose[0], connected[0][0]) is None:
+                break
+            connected.insert(0, pose)
+        used = {(a[0], b[0]) for a, b in pairwise(connected)}
+        self._parts = {key: part for key, part in self._parts.items() if key in used}
+        return connected
+
+    def _part(self, start_ns: int, end_ns: int) -> Preintegration | None:
+        """Return the samples between two stamps, integrated; ``None`` without them."""
+        known = self._parts.get((start_ns, end_ns))
+        if known is not None and np.abs(known.bias[3:] - self._imu.gyroscope_bias).max() < _STALE_BIAS:
+            return known
+        if not 0 < end_ns - start_ns <= _MAX_STEP_S * 1e9:
+            return None
+        samples = self._imu.between(start_ns, end_ns)
+        if samples is None:
+            return None
+        bias = np.concatenate([self._bias[:3], self._imu.gyroscope_bias])
+        part = preintegrate(samples, bias, self._imu.config.noise)
+        self._parts[start_ns, end_ns] = part
+        return part
+
+    def _input(self, local_map: LocalMap, poses: list[_StampedPose], extrinsics: np.ndarray) -> AlignmentInput:
+        world_from_camera = np.stack([invert(pose) for _, pose in poses])
+        return AlignmentInput(
+            [stamp_ns for stamp_ns, _ in poses],
+            world_from_camera[:, :3, :3] @ extrinsics[:3, :3].T,
+            world_from_camera[:, :3, 3],
+            [self._part(a[0], b[0]) for a, b in pairwise(poses)],
+            local_map.typical_depth,
+            extrinsics[:3, 3],
+            self._bias,
+            self._bias_std,
+        )
+
+    def _first_bias_std(self) -> np.ndarray:
+        config = self._imu.config
+        return np.repeat([config.accelerometer_bias, config.gyroscope_bias], 3)
+
+    def _too_few(self, keyframes: list[MapKeyframe], connected: int) -> str:
+        """Return the reason why there are too few poses with samples between them."""
+        stamps = [keyframe.frame.stamp_ns for keyframe in keyframes[-2:]]
+        if connected > 1 or len(stamps) < 2 or self._imu.between(*stamps) is not None:
+            return f"the scale needs {_MIN_SPAN_S:g} s of motion with {_MIN_POSES} poses; keep moving"
+        findings = self._imu.findings()
+        if findings:
+            return findings[0].message
+        return "no samples of the IMU between the images; check that both have stamps of one clock"
