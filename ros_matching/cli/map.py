@@ -74,11 +74,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     add_scale_options(parser)
     add_export_option(parser)
-    add_settings_options(parser, "the mapper, the tracker or the scale", _sections)
+    add_settings_options(parser, "the mapper, the grid, the tracker or the scale", _sections)
     images = parser.add_argument(
         "--images", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
     )
     add_former_name(parser, "--pictures", images)
+    parser.add_argument(
+        "--grid",
+        metavar="DIR",
+        type=Path,
+        help="write an occupancy grid for nav2_map_server: map.yaml and map.pgm. --list-settings shows its settings",
+    )
     parser.add_argument("--pcd", action="store_true", help="also write cloud.pcd")
     parser.add_argument(
         "--rerun",
@@ -92,14 +98,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def _sections() -> dict[str, type[Config]]:
     from ros_matching.atlas.config import TrackingConfig
-    from ros_matching.mapping import MappingConfig
+    from ros_matching.mapping import GridConfig, MappingConfig
     from ros_matching.scale import ScaleConfig
 
-    return {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
+    return {"mapping": MappingConfig, "grid": GridConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
 
 
 def run(args: argparse.Namespace) -> int:
     """Map the source and report. Returns 1 when the cloud is empty, 130 when stopped by Ctrl-C."""
+    from ros_matching.cli.grid_output import GridOutput
     from ros_matching.cli.map_output import MapOutput
     from ros_matching.cli.options import configs_from
     from ros_matching.io import open_source
@@ -112,12 +119,14 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
     matcher = matcher_config(args).load()
     mapper = load_dense_mapper(args.device, configs["mapping"], weights=args.network_weights, network=args.network)
+    grid = None if args.grid is None else GridOutput(args.grid, configs["grid"])
     output = MapOutput(
         args.out or Path("results") / f"{source.name}_map",
         source.name,
         images=args.images,
         has_true_poses=args.poses == GROUND_TRUTH,
         viewer=None if args.rerun is None else _viewer(source.name, args.rerun),
+        grid=grid,
     )
     keyframes = partial(
         deliveries,
@@ -137,10 +146,11 @@ def run(args: argparse.Namespace) -> int:
     exports.finish()
     cloud = mapper.cloud()
     output.write(cloud, vars(args), source, pcd=args.pcd, quiet=args.quiet)
-    if len(cloud):
-        return 0
-    print(f"ros-matching map: no point was mapped; {output.last_reason}", file=sys.stderr)
-    return 1
+    if not len(cloud):
+        print(f"ros-matching map: no point was mapped; {output.last_reason}", file=sys.stderr)
+    elif grid is not None and grid.reason:
+        print(f"ros-matching map: no grid was written; {grid.reason}", file=sys.stderr)
+    return 0 if len(cloud) and not (grid is not None and grid.reason) else 1
 
 
 def _map_all(

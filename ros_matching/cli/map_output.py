@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from ros_matching.cli.grid_output import GridOutput
 from ros_matching.datatypes import PointCloud, ScaleState
 from ros_matching.errors import MissingDependencyError
 from ros_matching.evaluation.mapping.mapping_report import MappingRecorder, MappingReport, mapping_measurement
@@ -44,8 +46,16 @@ class MapOutput:
     """Collects the results of a run and writes them."""
 
     def __init__(
-        self, folder: Path, source: str, *, images: int, has_true_poses: bool, viewer: ResultViewer | None = None
+        self,
+        folder: Path,
+        source: str,
+        *,
+        images: int,
+        has_true_poses: bool,
+        viewer: ResultViewer | None = None,
+        grid: GridOutput | None = None,
     ) -> None:
+        self._grid = grid
         self.last_reason = "there was no keyframe"
         self._folder, self._source, self._images, self._viewer = folder, source, images, viewer
         self._has_true_poses = has_true_poses
@@ -58,10 +68,14 @@ class MapOutput:
         self._stamps: dict[int, int] = {}
         self._poses: dict[int, np.ndarray] = {}
         self._footprint: list[float] = []  # of a pixel of the depth maps, in the world
+        if self._grid is not None:
+            self._grid.clear()
 
     def correct(self, poses: Mapping[int, np.ndarray]) -> None:
         """Correct poses of keyframes."""
         self._poses |= {id: pose for id, pose in poses.items() if id in self._poses}
+        if self._grid is not None:
+            self._grid.move(poses)
         if self._viewer is not None:
             self._viewer.move(poses)
 
@@ -87,6 +101,8 @@ class MapOutput:
         if self._images and self._mapped % self._images == 0:
             self._write_image(f"depth/{keyframe.frame.index:06d}.png", draw_depth(depth_map, keyframe.frame.image))
         self._mapped += 1
+        if self._grid is not None:
+            self._grid.take(result)
         if self._viewer is not None:
             self._viewer.show(result)
 
@@ -115,6 +131,11 @@ class MapOutput:
         known |= remarks
         reports = {"pbs_mvsnet_lite": report}
         measurement = mapping_measurement(reports, self._source, known, "report")
+        if self._grid is not None:
+            similarity, _ = self._recorder.similarity()
+            names, tables = self._grid.write(source, similarity)
+            written += names
+            measurement = replace(measurement, tables=[*measurement.tables, *tables])
         written += [path.name for path in write_measurement(measurement, self._folder)]
         if not quiet:
             print(measurement.markdown())

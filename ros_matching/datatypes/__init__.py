@@ -22,6 +22,7 @@ from ros_matching.datatypes.arrays import concatenated
 from ros_matching.datatypes.camera import Camera, DistortionModel
 from ros_matching.datatypes.features import Features, ImageTransform, Matches, RelativePose, ScaleState
 from ros_matching.datatypes.frame import Frame, RightImage
+from ros_matching.datatypes.grid import OccupancyGrid
 from ros_matching.datatypes.imu import ImuNoise, ImuRecording, ImuSamples
 from ros_matching.datatypes.keyframe import DepthMap, Keyframe, PointCloud
 
@@ -40,6 +41,7 @@ __all__ = [
     "ImuSamples",
     "Keyframe",
     "Matches",
+    "OccupancyGrid",
     "PointCloud",
     "RelativePose",
     "RightImage",

@@ -1,4 +1,4 @@
-"""Settings of dense mapping.
+"""Settings of dense mapping and of occupancy grids.
 
 ``MappingConfig`` is composed of the settings of its parts: depth estimation and depth consistency. Each default is
 defined once, in the part that it belongs to.
@@ -93,3 +93,39 @@ class MappingConfig(DepthConfig, ConsistencyConfig):
                 f"MappingConfig.window must exceed twice the delay {self.delay}, got {self.window}: a keyframe has to "
                 "be mapped before it leaves"
             )
+
+
+GROUNDS = ("plane", "height", "known")
+
+
+@dataclass(frozen=True)
+class GridConfig(Config):
+    """Settings of ``OccupancyMapper``. Lengths are in the unit of the map: metres if its scale is metric."""
+
+    resolution: float = parameter(0.05, "edge length of the cells", minimum=0.001, maximum=10)
+    min_height: float = parameter(
+        0.1, "height above the ground below which points are part of it, not obstacles", minimum=0, maximum=10
+    )
+    max_height: float = parameter(
+        1.0, "height of the robot: what is higher above the ground is no obstacle", minimum=0.01, maximum=100
+    )
+    max_range: float = parameter(5.0, "largest distance of points from the camera", minimum=0.1, maximum=1000)
+    ground: str = parameter(
+        "plane",
+        "ground: plane (a plane is fitted to the points below the cameras), height (level, its height is estimated) or "
+        "known (level, at floor_height)",
+        choices=GROUNDS,
+    )
+    floor_height: float = parameter(0.0, "height of the ground in the fixed frame, with ground known")
+    min_hits: int = parameter(
+        2, "keyframes that have to observe a surface in a cell before it is occupied", minimum=1, maximum=100
+    )
+    max_keyframes: int = parameter(
+        1000, "keyframes whose cells move with corrected poses; earlier ones stay where they are", minimum=1
+    )
+    max_side: int = parameter(4000, "most cells along a side of the grid, around the newest keyframe", minimum=10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_height <= self.min_height:
+            raise ConfigError(f"GridConfig.max_height must exceed min_height {self.min_height}, got {self.max_height}")

@@ -101,7 +101,7 @@ class MappingRecorder:
 
     def report(self, cloud: PointCloud) -> MappingReport:
         """Return the report of all keyframes and their cloud."""
-        similarity, note = self._similarity()
+        similarity, note = self.similarity()
         depth = cloud_report = None
         if similarity is not None:
             depth, note = self._depth_report(similarity.scale)
@@ -130,7 +130,7 @@ class MappingRecorder:
         known = ratios[np.isfinite(ratios)]
         return similarity.scale * float(np.median(known)) if similarity is not None and known.size else float("nan")
 
-    def _similarity(self) -> tuple[Similarity | None, str]:
+    def similarity(self) -> tuple[Similarity | None, str]:
         """Return the similarity from the estimate to the true world, or the reason why it is unknown."""
         if self._is_aligned:
             return Similarity(1.0, np.eye(4)), ""

@@ -35,6 +35,7 @@ class Problem(enum.Enum):
     KEYFRAME = "keyframe"
     INITIAL_POSE = "initial pose"
     MAPPER = "mapper"
+    GRID = "occupancy grid"
     OUTPUT = "output"
 
 

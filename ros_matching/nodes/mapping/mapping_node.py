@@ -21,7 +21,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from ros_matching.errors import NodeError
-from ros_matching.mapping import MappingConfig, load_dense_mapper
+from ros_matching.mapping import GridConfig, MappingConfig, load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.diagnostics import NodeReport
@@ -32,6 +32,7 @@ from ros_matching.nodes.common.parameters import read_config
 from ros_matching.nodes.common.problems import Problem
 from ros_matching.nodes.common.worker import Worker
 from ros_matching.nodes.mapping.config import LIVE_SETTINGS, MappingNodeConfig
+from ros_matching.nodes.mapping.grid_output import GridOutput
 from ros_matching.nodes.mapping.keyframe_input import KeyframeInput
 from ros_matching.nodes.mapping.map_files import FilesAtEnd, load_map, save_cloud, save_map
 from ros_matching.nodes.mapping.outputs import MappingOutputs
@@ -76,7 +77,7 @@ class MappingNode(ManagedNode):
 
     NAME = "mapping_node"
     TITLE = "dense mapping"
-    CONFIGS = (("", MappingNodeConfig), ("mapping.", MappingConfig))
+    CONFIGS = (("", MappingNodeConfig), ("mapping.", MappingConfig), ("grid.", GridConfig))
     LIVE_SETTINGS = LIVE_SETTINGS
     LIBRARY = "ros_matching.mapping"
 
@@ -94,18 +95,21 @@ class MappingNode(ManagedNode):
 
     def _configure(self) -> None:
         self._parts_kept = 0
-        self._config, mapping = (read_config(self, config_class, prefix) for prefix, config_class in self.CONFIGS)
+        self._config, mapping, grid = (read_config(self, config_class, prefix) for prefix, config_class in self.CONFIGS)
         mapper = self._load(
             self._config.device, mapping, weights=self._config.weights or None, network=self._config.network
         )
         self._statistics = MappingStatistics()
         outputs = MappingOutputs(self, self._config)
         self._configured.callback(outputs.destroy)
+        grid_output = GridOutput(self, grid, self._problems)
+        self._configured.callback(grid_output.destroy)
         self._corrections = PoseCorrections()
         self._pipeline = MappingPipeline(
             MappingParts(
                 mapper=mapper,
                 outputs=outputs,
+                grid=grid_output,
                 statistics=self._statistics,
                 problems=self._problems,
                 corrections=self._corrections,

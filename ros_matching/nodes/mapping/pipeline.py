@@ -21,6 +21,7 @@ from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.conversions import pose_from_msg, stamp_ns_from_msg
 from ros_matching.nodes.common.problems import Problem, ProblemLog
+from ros_matching.nodes.mapping.grid_output import GridOutput
 from ros_matching.nodes.mapping.keyframe_input import KeyframeOrder, OrderedKeyframe
 from ros_matching.nodes.mapping.messages import keyframe_from_msg
 from ros_matching.nodes.mapping.outputs import FrameNames, MappingOutputs
@@ -118,6 +119,7 @@ class MappingParts:
 
     mapper: Mapper
     outputs: MappingOutputs
+    grid: GridOutput
     statistics: MappingStatistics
     problems: ProblemLog
     corrections: PoseCorrections
@@ -170,7 +172,9 @@ class MappingPipeline:
         if self._last is not None:
             self._run_mapper(self._correct)
         if self._last is not None:
-            self._parts.outputs.publish_map(self._parts.mapper.cloud, self._last.frame.stamp_ns, self._frames)
+            stamp_ns = self._last.frame.stamp_ns
+            self._parts.outputs.publish_map(self._parts.mapper.cloud, stamp_ns, self._frames)
+            self._parts.grid.publish(stamp_ns, self._frames.fixed)
 
     def cloud(self) -> PointCloud:
         """Return the whole map; from any thread."""
@@ -209,6 +213,7 @@ class MappingPipeline:
 
     def _clear_map(self, why: str) -> None:
         self._parts.mapper.clear()
+        self._parts.grid.clear()
         self._parts.corrections.clear()
         self._known = {}
         self._last = None
@@ -246,10 +251,10 @@ class MappingPipeline:
         corrections = self._parts.corrections.take(self._known, self._frames.fixed)
         if corrections:
             known = {stamp_ns: self._known[stamp_ns] for stamp_ns in corrections}
-            self._parts.mapper.move(
-                {id: corrections[stamp_ns].pose for stamp_ns, (id, _) in known.items()},
-                {id: _factor(corrections[stamp_ns], scale) for stamp_ns, (id, scale) in known.items()},
-            )
+            poses = {id: corrections[stamp_ns].pose for stamp_ns, (id, _) in known.items()}
+            scales = {id: _factor(corrections[stamp_ns], scale) for stamp_ns, (id, scale) in known.items()}
+            self._parts.mapper.move(poses, scales)
+            self._parts.grid.move(poses, scales)
             self._parts.outputs.mark_map_changed()
         return []
 
@@ -274,6 +279,7 @@ class MappingPipeline:
         elif result.status is MappingStatus.MAPPED:
             self._parts.problems.clear(Problem.KEYFRAME)
             self._parts.outputs.publish(result, self._frames)
+            self._parts.grid.take(result)
 
 
 def _factor(correction: Correction, added_scale: float) -> float:
