@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ros_matching.batch.engine import Engine
     from ros_matching.batch.job_store import Job, JobStore
 
-_COMMANDS = ("track", "slam", "map")
+_COMMANDS = ("track", "slam", "map", "mesh")
 _DESCRIPTION = """\
 Run a command on many recordings, and write into DIR:
   batch.md, batch.json, batch.png   summary: status, figures, time, memory

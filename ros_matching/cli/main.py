@@ -24,6 +24,7 @@ COMMANDS = (
     "map-info",
     "map-export",
     "map",
+    "mesh",
     "run",
     "demo",
     "weights",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
@@ -28,11 +28,11 @@ from ros_matching.networks import DEPTH_NETWORKS
 if TYPE_CHECKING:
     import numpy as np
 
-    from ros_matching.cli.map_output import MapOutput, Viewer
+    from ros_matching.cli.map_output import Viewer
     from ros_matching.config import Config
     from ros_matching.datatypes import Frame, Keyframe
     from ros_matching.io import FrameSource
-    from ros_matching.mapping import DenseMapper
+    from ros_matching.mapping import DenseMapper, MappingResult
     from ros_matching.matching.pipeline import MatchingPipeline
     from ros_matching.visual_odometry import VisualOdometry
 
@@ -62,16 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument("source", metavar="SOURCE", help=SOURCE_KINDS)
     add_run_options(parser, "results/<source>_map")
-    parser.add_argument(
-        "--network", choices=DEPTH_NETWORKS, default=DEPTH_NETWORKS[0], help="depth network (default: %(default)s)"
-    )
-    parser.add_argument("--network-weights", metavar="FILE", help="its weights (default: those of the package)")
-    parser.add_argument(
-        "--poses",
-        default=TRACKER,
-        metavar="FROM",
-        help=f"{TRACKER}, {GROUND_TRUTH} or a trajectory file: TUM, EuRoC or KITTI (default: %(default)s)",
-    )
+    add_network_and_pose_options(parser)
     add_scale_options(parser)
     add_export_option(parser)
     add_settings_options(parser, "the mapper, the grid, the tracker or the scale", _sections)
@@ -96,12 +87,39 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     return parser
 
 
-def _sections() -> dict[str, type[Config]]:
+def add_network_and_pose_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the depth network and of the poses."""
+    parser.add_argument(
+        "--network", choices=DEPTH_NETWORKS, default=DEPTH_NETWORKS[0], help="depth network (default: %(default)s)"
+    )
+    parser.add_argument("--network-weights", metavar="FILE", help="its weights (default: those of the package)")
+    parser.add_argument(
+        "--poses",
+        default=TRACKER,
+        metavar="FROM",
+        help=f"{TRACKER}, {GROUND_TRUTH} or a trajectory file: TUM, EuRoC or KITTI (default: %(default)s)",
+    )
+
+
+def check_pose_options(args: argparse.Namespace) -> None:
+    """Raise ``ConfigError`` for a scale source without poses of the tracker."""
+    if args.poses != TRACKER and (args.scale, args.wheel_odometry) != (None, None):
+        raise ConfigError(f"--scale and --wheel-odometry need poses of the tracker; got '--poses {args.poses}'")
+
+
+def mapping_sections() -> dict[str, type[Config]]:
+    """Return the settings of mapping, by section."""
     from ros_matching.atlas.config import TrackingConfig
-    from ros_matching.mapping import GridConfig, MappingConfig
+    from ros_matching.mapping import MappingConfig
     from ros_matching.scale import ScaleConfig
 
-    return {"mapping": MappingConfig, "grid": GridConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
+    return {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
+
+
+def _sections() -> dict[str, type[Config]]:
+    from ros_matching.mapping import GridConfig
+
+    return mapping_sections() | {"grid": GridConfig}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,8 +130,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.io import open_source
     from ros_matching.mapping import load_dense_mapper
 
-    if args.poses != TRACKER and (args.scale, args.wheel_odometry) != (None, None):
-        raise ConfigError(f"--scale and --wheel-odometry need poses of the tracker; got '--poses {args.poses}'")
+    check_pose_options(args)
     configs = configs_from(scaled_overrides(args), _sections())
     exports = KeyframeExports(args.exports)
     source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
@@ -138,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         exports=exports,
     )
     try:
-        _map_all(mapper, keyframes, source, output, quiet=args.quiet)
+        map_all(mapper, keyframes, source, output, quiet=args.quiet)
     except KeyboardInterrupt:
         exports.finish()
         output.write(mapper.cloud(), vars(args), source, pcd=args.pcd, quiet=args.quiet)
@@ -153,14 +170,15 @@ def run(args: argparse.Namespace) -> int:
     return 0 if len(cloud) and not (grid is not None and grid.reason) else 1
 
 
-def _map_all(
+def map_all(
     mapper: DenseMapper,
     keyframes: Callable[[Iterable[Frame]], Iterable[Delivery]],
     source: FrameSource,
-    output: MapOutput,
+    output: ResultOutput,
     *,
     quiet: bool,
 ) -> None:
+    """Map the keyframes of a source; ``output`` takes the results and the corrected poses."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -184,6 +202,16 @@ def _viewer(name: str, where: str) -> Viewer:
     from ros_matching.cli.map_output import Viewer
 
     return Viewer(name, None if where == _IN_VIEWER else Path(where))
+
+
+class ResultOutput(Protocol):
+    """Output of a mapping run."""
+
+    def take(self, result: MappingResult) -> None:
+        """Add the next result."""
+
+    def correct(self, poses: Mapping[int, np.ndarray]) -> None:
+        """Correct poses of keyframes."""
 
 
 @dataclass(frozen=True)

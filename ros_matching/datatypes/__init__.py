@@ -25,6 +25,7 @@ from ros_matching.datatypes.frame import Frame, RightImage
 from ros_matching.datatypes.grid import OccupancyGrid
 from ros_matching.datatypes.imu import ImuNoise, ImuRecording, ImuSamples
 from ros_matching.datatypes.keyframe import DepthMap, Keyframe, PointCloud
+from ros_matching.datatypes.mesh import Mesh
 
 if TYPE_CHECKING:
     from ros_matching.datatypes.arrays import Array as Array
@@ -41,6 +42,7 @@ __all__ = [
     "ImuSamples",
     "Keyframe",
     "Matches",
+    "Mesh",
     "OccupancyGrid",
     "PointCloud",
     "RelativePose",
