@@ -233,11 +233,12 @@ class Slam:
         if is_guess and self._frame_pose is not None and self._frame_pose[0] == result.stamp_ns:
             map_from_camera, is_guess = self._frame_pose[1], False
         status = SlamStatus.TRACKING
-        if map_from_camera is None or is_guess:
+        if map_from_camera is None or is_guess or result.status is TrackingStatus.BRIDGED:
             status = {
                 TrackingStatus.INITIALIZING: SlamStatus.INITIALIZING,
                 TrackingStatus.LOST: SlamStatus.LOST,
                 TrackingStatus.TRACKING: SlamStatus.UNLOCALIZED,
+                TrackingStatus.BRIDGED: SlamStatus.LOST,
             }[result.status]
         if status is SlamStatus.TRACKING and self._is_localization and self._config.keep_trajectory:
             self._localized.append((result.stamp_ns, map_from_camera))
@@ -315,7 +316,9 @@ class Slam:
 
     def _keep(self, result: TrackingResult) -> None:
         """Keep the pose of the frame relative to the newest keyframe."""
-        if not self._config.keep_trajectory or result.world_from_camera is None or self._is_localization:
+        if not self._config.keep_trajectory or self._is_localization:
+            return
+        if result.status is not TrackingStatus.TRACKING:
             return
         self._frames.add(result.stamp_ns, result.world_from_camera, self._odometry.newest_keyframe(), self._first_id)
 

@@ -155,20 +155,21 @@ def track_frame(odometry: VisualOdometry, frame: Frame) -> tuple[TrackingResult,
 def frame_record(result: TrackingResult, latency_ms: float) -> FrameRecord:
     """Return the record for the report of a result of the tracker."""
     from ros_matching.evaluation.trajectory.run_report import FrameRecord, ScaleRecord
+    from ros_matching.odometry.result import TrackingStatus
 
     scaled = result.with_scale_uncertainty(0.0)  # an unknown map scale adds nothing
     return FrameRecord(
         index=result.frame_index,
         stamp_ns=result.stamp_ns,
         status=result.status.value,
-        world_from_camera=result.world_from_camera,
+        world_from_camera=result.world_from_camera if result.status is TrackingStatus.TRACKING else None,
         reason=result.reason,
         latency_ms=latency_ms,
         stage_ms=result.stage_ms,
         maps=result.counts.maps,
         map_id=result.map_id,
         scale=ScaleRecord(result.scale.value, result.scale_source, result.scale_sigma, result.scale_reason),
-        covariance=scaled.covariance,
+        covariance=scaled.covariance if result.status is TrackingStatus.TRACKING else None,
         previous_from_current=result.previous_from_current,
         relative_covariance=scaled.relative_covariance,
     )

@@ -19,7 +19,13 @@ from ros_matching.inertial.motion_state import MotionState
 _CHECKED_S = 10.0  # newest samples that are checked
 _GRAVITY_S = 1.0  # over which the accelerometer is averaged for the direction of gravity
 _STILL_RATE, _STILL_FORCE = 0.03, 0.15  # spread of rates in rad/s and forces in m/s2 of an IMU at rest
-_STILL_S = 0.5
+_STILL_S, _STILL_SAMPLES = 0.5, 10
+
+
+def is_quiet(samples: ImuSamples, gyroscope_bias: np.ndarray) -> bool:
+    """Return True if samples do not vary and do not rotate: the IMU stands, or moves at constant velocity."""
+    rates = np.abs((samples.gyroscope - gyroscope_bias).mean(axis=0))
+    return bool(rates.max() < _STILL_RATE and samples.accelerometer.std(axis=0).max() < _STILL_FORCE)
 
 
 class Imu:
@@ -109,11 +115,7 @@ class Imu:
     def is_still(self, stamp_ns: int) -> bool:
         """Return True if the IMU did not move in the time before an image: its samples hardly vary."""
         samples = self.between(stamp_ns - round(_STILL_S * 1e9), stamp_ns)
-        if samples is None or len(samples) < 10:
-            return False
-        rates = np.abs(samples.gyroscope - self.gyroscope_bias).mean(axis=0)
-        forces = samples.accelerometer.std(axis=0)
-        return bool(rates.max() < _STILL_RATE and forces.max() < _STILL_FORCE)
+        return samples is not None and len(samples) >= _STILL_SAMPLES and is_quiet(samples, self.gyroscope_bias)
 
     def up_in_camera(self, stamp_ns: int) -> np.ndarray | None:
         """Return the direction (3,) that is up, along the axes of the camera at a stamp, by the mean specific force.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,16 +72,22 @@ class MapInitializer:
         return self._rotation.has_poses
 
     def add(
-        self, frame: Frame, features: Features, after_loss: InitialPose | None, first_keyframe_id: int
+        self,
+        frame: Frame,
+        features: Features,
+        after_loss: Callable[[Frame], InitialPose | None],
+        first_keyframe_id: int,
     ) -> InitialMap | InitializationPending:
-        """Try this frame as the second view of a map; ``after_loss`` is the pose of the first view after a loss."""
+        """Try this frame as the second view of a map; ``after_loss`` returns the pose of the first view after a loss.
+
+        It returns ``None`` for the first map.
+        """
         views = self._initializer.add(frame, features)
         if isinstance(views, InitializationPending):
             return views
         # The unit of poses before the map is the typical depth of the scene, not of the landmarks
-        start = after_loss or InitialPose(
-            self._rotation.world_from_reference, views.landmark_depth, self._rotation.drift
-        )
+        lost = after_loss(views.frame0)
+        start = lost or InitialPose(self._rotation.world_from_reference, views.landmark_depth, self._rotation.drift)
         local_map = LocalMap(views.frame1.camera, self._config.max_keyframes, first_keyframe_id)
         keyframe = self._fill(local_map, views, start)
         if keyframe is None:
@@ -91,7 +98,7 @@ class MapInitializer:
                 rotation=rotation,
             )
         self._initializer.reset()
-        return InitialMap(local_map, keyframe, views, start.drift, after_loss is None and self.has_poses)
+        return InitialMap(local_map, keyframe, views, start.drift, lost is None and self.has_poses)
 
     def _fill(self, local_map: LocalMap, views: InitialReconstruction, start: InitialPose) -> MapKeyframe | None:
         """Add two views to an empty map; returns the second, ``None`` if too few landmarks remain."""

@@ -41,6 +41,14 @@ class ConstantVelocityModel:
         steps = (stamp_ns - self.stamp_ns) / self.motion_ns
         return interpolate(np.eye(4), self.motion, min(steps, _MAX_EXTRAPOLATION)) @ camera_from_world
 
+    @property
+    def velocity(self) -> np.ndarray:
+        """Velocity (3,) of the camera along the world's axes, in map units a second; zero while unknown."""
+        if self.motion is None or self.motion_ns <= 0:
+            return np.zeros(3)
+        # The previous centre, in the axes of this camera, is the translation of the motion
+        return self.world_from_camera[:3, :3] @ -self.motion[:3, 3] / (1e-9 * self.motion_ns)
+
     def predict_with_rotation(self, stamp_ns: int, current_from_last: np.ndarray | None) -> Prediction:
         """Predict with the measured rotation (3, 3) since the last pose, if there is one.
 
@@ -48,10 +56,8 @@ class ConstantVelocityModel:
         """
         if current_from_last is None:
             return Prediction(self.predict(stamp_ns))
-        center = self.world_from_camera[:3, 3]
-        if self.motion is not None and self.motion_ns > 0:
-            steps = min((stamp_ns - self.stamp_ns) / self.motion_ns, _MAX_EXTRAPOLATION)
-            center = center + steps * self.world_from_camera[:3, :3] @ -self.motion[:3, 3]
+        seconds = min(stamp_ns - self.stamp_ns, _MAX_EXTRAPOLATION * self.motion_ns) * 1e-9
+        center = self.world_from_camera[:3, 3] + seconds * self.velocity
         rotation = current_from_last @ self.world_from_camera[:3, :3].T
         turned_deg = float(rotation_angle_deg(current_from_last))
         return Prediction(pose_from(rotation, -rotation @ center), _MEASURED_DEG + _MEASURED_FRACTION * turned_deg)

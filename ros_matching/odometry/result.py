@@ -13,11 +13,12 @@ from ros_matching.scale.scale_estimator import ScaleReport
 
 
 class TrackingStatus(enum.Enum):
-    """The state of the tracker; only TRACKING comes with a pose."""
+    """The state of the tracker; only TRACKING comes with a pose by images, and BRIDGED with one by the IMU."""
 
     INITIALIZING = "initializing"  # waiting for two views with enough parallax
     TRACKING = "tracking"
     LOST = "lost"  # relocalising in the maps
+    BRIDGED = "bridged"  # as LOST, with a pose that the IMU continues for a moment
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
 from ros_matching.atlas.local_map import LocalMap, LocalMapState
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
-from ros_matching.datatypes import Features, Frame, Keyframe
+from ros_matching.datatypes import Features, Frame, Keyframe, ScaleState
 from ros_matching.geometry.se3 import invert
+from ros_matching.inertial.bridging import BridgedPose, LastPose, bridge
 from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.failure_reason import failure_reason, unusable_image
@@ -41,6 +42,7 @@ _MAX_PENDING = 3
 # its first new landmarks if the map has no more keyframes than this: else the track or the scale could be lost.
 _WEAK_INLIERS = 4
 _YOUNG_KEYFRAMES = 4
+_BRIDGED_JUMP_DEG = 5.0  # a pose farther from the one that the IMU has continued is a jump
 
 
 class TrackerState(enum.Enum):
@@ -109,6 +111,7 @@ class Tracker:
         self._frames_lost = 0  # without a pose, while LOST
         self._previous: TrackedFrame | None = None
         self._motion_model: ConstantVelocityModel | None = None
+        self._last_covariance: np.ndarray | None = None  # of the last pose by images
         self._reference_id = -1
         self._pending: list[NewKeyframe] = []
         self._new_keyframes: list[Keyframe] = []
@@ -183,7 +186,8 @@ class Tracker:
     def _localize(self, frame: Frame, features: Features) -> _Found | None:
         """Localise in the active map, by the motion model or by relocalisation; else in an inactive map."""
         if self.state is TrackerState.LOST:
-            found = self._relocalizer.relocalize(self._map, features) or self._return_to_inactive(features)
+            found = self._localize_by_bridge(frame, features) or self._relocalizer.relocalize(self._map, features)
+            found = found or self._return_to_inactive(features)
             return None if found is None else _Found(found, relocalized=True)
         found, prediction = self._localize_by_prediction(frame, features)
         while found is None and not self._back_end.is_idle:
@@ -210,6 +214,32 @@ class Tracker:
         )
         found = self._localizer.localize(query)
         return found if self._is_plausible(found, prediction) else None, prediction
+
+    def _localize_by_bridge(self, frame: Frame, features: Features) -> Localization | None:
+        """Localise near the pose that the IMU has continued since the last image with a pose."""
+        bridged = self._bridged(frame.stamp_ns)
+        if bridged is None:
+            return None
+        predicted = invert(bridged.world_from_camera)
+        visible, _ = self._map.visible(predicted)
+        if len(visible) < self._config.recovery_min_inliers:
+            return None
+        reference = self._map.keyframes[int(np.argmax(self._map.shared_counts(visible)))]
+        query = LocalizationQuery(
+            self._map, features, reference, predicted, self._config.recovery_min_inliers, is_rotation_measured=True
+        )
+        found = self._localizer.localize(query)
+        jump_deg = _BRIDGED_JUMP_DEG + np.degrees(3 * np.sqrt(bridged.covariance[3:, 3:].diagonal().max()))
+        return found if self._is_plausible(found, Prediction(predicted, jump_deg)) else None
+
+    def _bridged(self, stamp_ns: int) -> BridgedPose | None:
+        """Return the pose at a stamp by the IMU since the last pose by images; ``None`` if it cannot be known."""
+        model, depth = self._motion_model, float("nan") if self._map is None else self._map.typical_depth
+        if self._imu is None or model is None or self._last_covariance is None or not depth > 0:
+            return None
+        is_metric = self._scale.report.state is ScaleState.METRIC
+        last = LastPose(model.stamp_ns, model.world_from_camera, self._last_covariance, model.velocity, depth)
+        return bridge(self._imu, last, stamp_ns, is_metric)
 
     def _measured_rotation(self, stamp_ns: int) -> np.ndarray | None:
         """Return current_from_last (3, 3) of the camera by the gyroscope since the last pose; ``None`` if unknown."""
@@ -410,12 +440,23 @@ class Tracker:
             started = self._initialize(frame, features)
             if started.status is TrackingStatus.TRACKING:
                 return started
-        return TrackingResult(
+        result = TrackingResult(
             frame.index,
             frame.stamp_ns,
             TrackingStatus.LOST,
             reason,
             counts=self._counts(features),
+        )
+        bridged = self._bridged(frame.stamp_ns)
+        if bridged is None:
+            return result
+        return replace(
+            result,
+            status=TrackingStatus.BRIDGED,
+            reason=f"continued by the IMU for {bridged.seconds:.2f} s: {reason}",
+            world_from_camera=bridged.world_from_camera,
+            covariance=bridged.covariance,
+            map_id=self._atlas.number,
         )
 
     def _initialize(self, frame: Frame, features: Features) -> TrackingResult:
@@ -424,7 +465,7 @@ class Tracker:
             self.state = TrackerState.INITIALIZING
         with self._stages("initialize"):
             outcome = self._initializer.add(
-                frame, features, self._initial_pose_after_loss(), self._atlas.next_keyframe_id
+                frame, features, self._initial_pose_after_loss, self._atlas.next_keyframe_id
             )
             if isinstance(outcome, InitialMap):
                 return self._start_map(outcome)
@@ -459,11 +500,16 @@ class Tracker:
             rotation_only=rotated.rotation_only,
         )
 
-    def _initial_pose_after_loss(self) -> InitialPose | None:
-        """Return the initial pose of a new map after a loss; ``None`` for the first map."""
+    def _initial_pose_after_loss(self, first: Frame) -> InitialPose | None:
+        """Return the pose of the first view of a new map after a loss; ``None`` for the first map."""
         if self._map is None:
             return None
-        world_from_camera, depth = self._motion_model.world_from_camera, self._map.typical_depth
+        depth, bridged = self._map.typical_depth, self._bridged(first.stamp_ns)
+        if bridged is not None:
+            position = bridged.world_from_camera[:3, 3]
+            drift = self._uncertainty.drift_after_loss(position, depth, bridged.covariance)
+            return InitialPose(bridged.world_from_camera, depth, drift)
+        world_from_camera = self._motion_model.world_from_camera
         drift = self._uncertainty.drift_after_loss(world_from_camera[:3, 3], depth)
         return InitialPose(world_from_camera, depth, drift)
 
@@ -545,7 +591,7 @@ class Tracker:
             elapsed_ns = frame.stamp_ns - previous.stamp_ns
             if self._imu is not None:
                 self._imu.add_rotation(previous.stamp_ns, frame.stamp_ns, motion[0][:3, :3])
-        covariance = self._uncertainty.world_covariance(estimate)
+        covariance = self._last_covariance = self._uncertainty.world_covariance(estimate)
         current_from_previous = None if relative is None else invert(relative)
         self._previous = TrackedFrame(frame.stamp_ns, world_from_camera, estimate)
         self._motion_model = ConstantVelocityModel(frame.stamp_ns, world_from_camera, current_from_previous, elapsed_ns)

@@ -246,9 +246,14 @@ class PoseUncertainty:
         """Variance of the scale at the anchor relative to the scale of the first map."""
         return float(self._drift[self._anchor.id][6, 6]) + self._free_scale
 
-    def drift_after_loss(self, position: np.ndarray, depth: float) -> np.ndarray:
-        """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a position (3,) after a loss."""
+    def drift_after_loss(self, position: np.ndarray, depth: float, bridged: np.ndarray | None = None) -> np.ndarray:
+        """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a position (3,) after a loss.
+
+        ``bridged`` (6, 6) is the covariance of the pose if an IMU has continued it.
+        """
         position_std, rotation_std, scale_std = _LOSS_STDS
+        if bridged is not None:
+            return np.block([[bridged, np.zeros((6, 1))], [np.zeros((1, 6)), scale_std**2]])
         variances = [(position_std * depth) ** 2] * 3 + [rotation_std**2] * 3 + [scale_std**2]
         return self._propagated(position) + np.diag(variances)
 

@@ -16,7 +16,7 @@ from ros_matching.atomic_file import write_atomic
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import EvaluationError, MissingDependencyError
 from ros_matching.evaluation.trajectory.consistency import run_consistency
-from ros_matching.evaluation.trajectory.run_report import INITIALIZING, LOST, TRACKING, RunReport
+from ros_matching.evaluation.trajectory.run_report import BRIDGED, INITIALIZING, LOST, TRACKING, RunReport
 from ros_matching.io.faults import fault_summary, fault_values
 from ros_matching.io.trajectory import Trajectory, write_tum
 
@@ -87,6 +87,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
         "tracked": report.count(TRACKING),
         "initializing": report.count(INITIALIZING),
         "lost": report.count(LOST),
+        "bridged": report.count(BRIDGED),
         "dropped": report.dropped,
         "faults": fault_values(report.faults),
         "interrupted": report.interrupted,
@@ -143,6 +144,10 @@ def summary_table(report: RunReport) -> str:
         ("initializing", _fraction(report.count(INITIALIZING), frames)),
         ("lost", _fraction(report.count(LOST), frames) + _ranges(report.index_ranges(LOST))),
     ]
+    if report.count(BRIDGED):
+        rows.append(
+            ("bridged by IMU", _fraction(report.count(BRIDGED), frames) + _ranges(report.index_ranges(BRIDGED)))
+        )
     if report.dropped:
         rows.append(("dropped", f"{report.dropped}"))
     if report.faults:

@@ -21,7 +21,7 @@ from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.faults import FrameFault
 from ros_matching.io.trajectory import Trajectory
 
-INITIALIZING, TRACKING, LOST = STATUSES = ("initializing", "tracking", "lost")
+INITIALIZING, TRACKING, LOST, BRIDGED = STATUSES = ("initializing", "tracking", "lost", "bridged")
 
 
 @dataclass(frozen=True)

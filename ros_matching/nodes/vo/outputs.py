@@ -152,6 +152,7 @@ _COLORS = {
     TrackingStatus.INITIALIZING: (255, 176, 0),
     TrackingStatus.TRACKING: (60, 210, 60),
     TrackingStatus.LOST: (230, 40, 40),
+    TrackingStatus.BRIDGED: (240, 120, 20),
 }
 
 

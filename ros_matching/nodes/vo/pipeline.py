@@ -196,7 +196,7 @@ class VoPipeline:
             self._reset("the tracker failed")
             return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.INITIALIZING, text)
         self._parts.problems.clear(Problem.TRACKER)
-        if result.world_from_camera is not None:
+        if result.status is TrackingStatus.TRACKING:
             self._has_tracked = True
             self._parts.trajectory.add(result.stamp_ns, result.world_from_camera)
         return result
