@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 _CANDIDATES = 3  # places verified for a keyframe
 _SEARCHED = 100  # places of the index, of which the best different ones are candidates
+_PAUSE = 2  # keyframes after a loop that are not searched for another: they would repeat it
 _REMEMBERED = 8  # keyframes for which a verified place waits for another that agrees
 # Largest disagreement of two keyframes about the correction, at the position of the newer: distance in typical depths,
 # rotation, and relative scale.
@@ -61,6 +62,7 @@ class LoopDetector:
         self._waiting: deque[VerifiedPlace] = deque(maxlen=_REMEMBERED)
         self._travelled: dict[int, float] = {}  # way to each keyframe in its odometry map
         self._judge = LoopJudge(self._strong_places)
+        self._pause = 0
 
     def detect(
         self,
@@ -77,6 +79,9 @@ class LoopDetector:
         verified before those of similar images. If ``single``, one keyframe is enough.
         """
         self._travel(slam_map, id)
+        if self._pause and not single:
+            self._pause -= 1
+            return None
         self._waiting = deque(
             (w for w in self._waiting if w.keyframe in slam_map and w.place in slam_map), maxlen=_REMEMBERED
         )
@@ -94,6 +99,7 @@ class LoopDetector:
             refusal = self._judge.refusal(slam_map, found)
             if not refusal:
                 self._waiting.clear()
+                self._pause = _PAUSE
                 return Loop((*agreeing, found))
             _LOG.info("keyframe %d is not at keyframe %d: %s", id, found.place, refusal)
         return None

@@ -54,6 +54,32 @@ class _Seen:
     keypoints: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Surroundings:
+    """Landmarks (N,) of a keyframe and of those that share most with it.
+
+    ``descriptors`` (N, D); ``points`` (N, 3) in its camera, in the unit of the map.
+    """
+
+    landmarks: np.ndarray
+    descriptors: np.ndarray
+    points: np.ndarray
+
+    @classmethod
+    def of(cls, slam_map: SlamMap, id: int) -> _Surroundings:
+        ids, descriptors = [], []
+        seen = np.zeros(0, np.int64)
+        for other in [id, *(other for other, _ in slam_map.covisible(id, _NEIGHBOURS))]:
+            keyframe = slam_map.keyframe(other)
+            rows = np.flatnonzero((keyframe.landmark_ids != NO_LANDMARK) & ~np.isin(keyframe.landmark_ids, seen))
+            rows = rows[np.unique(keyframe.landmark_ids[rows], return_index=True)[1]]
+            ids.append(keyframe.landmark_ids[rows])
+            descriptors.append(keyframe.descriptors[rows])
+            seen = np.concatenate([seen, ids[-1]])
+        landmarks = np.concatenate(ids)
+        return cls(landmarks, np.concatenate(descriptors), _in_camera(slam_map, slam_map.keyframe(id), landmarks))
+
+
 class PlaceVerifier:
     """Matches two keyframes, and refines their similarity on the landmarks around both."""
 
@@ -92,11 +118,12 @@ class PlaceVerifier:
         if features is None:
             features = self.features(place, camera), self.features(keyframe, camera)
         scale = camera.width / _REFERENCE_WIDTH_PX
+        around_place, around_keyframe = _Surroundings.of(slam_map, place_id), _Surroundings.of(slam_map, keyframe_id)
         similarity, found, sides = place_from_keyframe, None, None
         for radius in (_RADIUS_PX * scale, 0.7 * _RADIUS_PX * scale):
             sides = (
-                self._search(slam_map, place_id, invert_similarity(similarity), features[1], radius),
-                self._search(slam_map, keyframe_id, similarity, features[0], radius),
+                self._search(around_place, invert_similarity(similarity), features[1], camera, radius),
+                self._search(around_keyframe, similarity, features[0], camera, radius),
             )
             shared = (
                 SharedView(_in_camera(slam_map, place, sides[0].landmarks), keyframe.keypoints_px[sides[0].keypoints]),
@@ -122,7 +149,8 @@ class PlaceVerifier:
         found = estimate_pnp(points, matches.points1[rows], camera, _THRESHOLD_PX * scale, weights=weights)
         if found is None or np.count_nonzero(found.inliers) < _MIN_PNP:
             return None
-        seen = self._search(slam_map, place_id, found.camera_from_world, features, _RADIUS_PX * scale)
+        around = _Surroundings.of(slam_map, place_id)
+        seen = self._search(around, found.camera_from_world, features, camera, _RADIUS_PX * scale)
         points = _in_camera(slam_map, place, seen.landmarks)
         pixels = features.keypoints_px[seen.keypoints]
         refined = refine_pose(found.camera_from_world, points, pixels, camera, _THRESHOLD_PX * scale)
@@ -163,22 +191,20 @@ class PlaceVerifier:
         return invert_similarity(found.camera_from_world) @ similarity_from(np.eye(4), scale)
 
     def _search(
-        self, slam_map: SlamMap, id: int, view_from_camera: np.ndarray, features: Features, radius_px: float
+        self, around: _Surroundings, view_from_camera: np.ndarray, features: Features, camera: Camera, radius_px: float
     ) -> _Seen:
-        """Find the landmarks around a keyframe in a view, given by a similarity from the keyframe's camera."""
-        ids, descriptors = _surroundings(slam_map, id)
+        """Find the landmarks around a keyframe in a view, given by a similarity (4, 4) from the keyframe's camera."""
         nothing = np.zeros(0, np.intp)
-        if not len(ids):
+        if not len(around.landmarks):
             return _Seen(nothing, nothing)
-        camera = slam_map.camera
-        points = transform(view_from_camera, _in_camera(slam_map, slam_map.keyframe(id), ids))
-        pixels = camera.project(points)
+        pixels = camera.project(transform(view_from_camera, around.points))
         with np.errstate(invalid="ignore"):
             inside = ((pixels >= 0) & (pixels <= (camera.width - 1, camera.height - 1))).all(axis=1)
         rows = np.flatnonzero(inside)
-        restored = self._matcher.extractor.restored(pixels[rows], descriptors[rows], (camera.width, camera.height))
+        size = camera.width, camera.height
+        restored = self._matcher.extractor.restored(pixels[rows], around.descriptors[rows], size)
         found, keypoints = self._matcher.search_by_projection(restored.descriptors, pixels[rows], features, radius_px)
-        return _Seen(ids[rows[found]], keypoints)
+        return _Seen(around.landmarks[rows[found]], keypoints)
 
 
 def _verified(
@@ -221,20 +247,6 @@ def _verified(
 def _in_camera(slam_map: SlamMap, keyframe: StoredKeyframe, landmarks: np.ndarray) -> np.ndarray:
     """Landmarks (N, 3) in the camera of a keyframe, in the unit of the map."""
     return transform(keyframe.camera_from_map, slam_map.landmarks.positions_of(landmarks))
-
-
-def _surroundings(slam_map: SlamMap, id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (N,) and descriptors (N, D) of the landmarks of a keyframe and of those that share most with it."""
-    ids, descriptors = [], []
-    seen = np.zeros(0, np.int64)
-    for other in [id, *(other for other, _ in slam_map.covisible(id, _NEIGHBOURS))]:
-        keyframe = slam_map.keyframe(other)
-        rows = np.flatnonzero((keyframe.landmark_ids != NO_LANDMARK) & ~np.isin(keyframe.landmark_ids, seen))
-        rows = rows[np.unique(keyframe.landmark_ids[rows], return_index=True)[1]]
-        ids.append(keyframe.landmark_ids[rows])
-        descriptors.append(keyframe.descriptors[rows])
-        seen = np.concatenate([seen, ids[-1]])
-    return np.concatenate(ids), np.concatenate(descriptors)
 
 
 def _spanned(points_px: np.ndarray, camera: Camera) -> float:
