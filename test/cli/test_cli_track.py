@@ -59,7 +59,7 @@ class FakeOdometry:
     blind: frozenset[int] = frozenset()
     config = None
 
-    def __init__(self, matcher: object, config: object, scale: object, *, threaded: bool) -> None:
+    def __init__(self, matcher: object, config: object, scale: object, *, threaded: bool, imu: object) -> None:
         type(self).config = config
 
     def finish(self) -> tuple:

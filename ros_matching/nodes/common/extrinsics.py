@@ -7,20 +7,21 @@ here and composed along the chain between two frames.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 
 from ros_matching.errors import NodeError
-from ros_matching.geometry.se3 import compose_covariance, exp_so3, invert, log_so3
+from ros_matching.geometry.se3 import compose_covariance, exp_so3, invert, log_so3, pose_from
 from ros_matching.nodes.common.conversions import transform_from_msg
 
 BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
 """REP-103: body axes (x forward, y left, z up) from optical axes (x right, y down, z forward)."""
 
 _CERTAIN = np.zeros((6, 6))
+_UP = np.array([0.0, 0.0, 1.0])
 _MOST_FRAMES = 10_000
 
 
@@ -35,9 +36,13 @@ class Twist:
 
 @dataclass(frozen=True)
 class Extrinsics:
-    """``base_from_camera`` (4, 4): the pose of the camera's optical frame in the robot's base frame."""
+    """``base_from_camera`` (4, 4): the pose of the camera's optical frame in the robot's base frame.
+
+    ``level`` (3, 3) rotates odom so that its z axis is up, if an IMU has measured gravity.
+    """
 
     base_from_camera: np.ndarray
+    level: np.ndarray | None = None
 
     @cached_property
     def camera_from_base(self) -> np.ndarray:
@@ -46,7 +51,27 @@ class Extrinsics:
 
     def odom_from_camera(self, world_from_camera: np.ndarray) -> np.ndarray:
         """Return the camera in odom. Odom is the base frame at the first keyframe, the world is the camera there."""
-        return self.base_from_camera @ world_from_camera
+        return self._odom_from_world @ world_from_camera
+
+    @cached_property
+    def _odom_from_world(self) -> np.ndarray:
+        if self.level is None:
+            return self.base_from_camera
+        return pose_from(self.level, np.zeros(3)) @ self.base_from_camera
+
+    def leveled(self, up_in_world: np.ndarray) -> Extrinsics:
+        """Return the extrinsics with odom leveled by the direction (3,) that is up in the world; headings stay."""
+        up = self.base_from_camera[:3, :3] @ up_in_world
+        axis = np.cross(up, _UP)
+        sine, cosine = float(np.linalg.norm(axis)), float(up @ _UP)
+        angle = np.arctan2(sine, cosine)
+        level = exp_so3(angle * axis / sine) if sine > 1e-9 else np.eye(3) if cosine > 0 else np.diag([1.0, -1.0, -1.0])
+        return replace(self, level=level)
+
+    def odom_covariance(self, world_from_camera: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Return the covariance (6, 6) of the robot in odom, see ``base_covariance``."""
+        camera = compose_covariance(self._odom_from_world, _CERTAIN, world_from_camera, covariance)
+        return compose_covariance(self.odom_from_camera(world_from_camera), camera, self.camera_from_base, _CERTAIN)
 
     def odom_from_base(self, world_from_camera: np.ndarray) -> np.ndarray:
         """Return the robot in odom."""

@@ -75,8 +75,8 @@ ARGUMENTS = (
     ),
     Argument(
         "scale",
-        f"Scale source (parameter scale.source: none, depth, stereo, wheel or height); {_AS_FILE}.",
-        choices=("", "none", "depth", "stereo", "wheel", "height"),
+        f"Scale source (parameter scale.source: none, depth, stereo, wheel, height or imu); {_AS_FILE}.",
+        choices=("", "none", "depth", "stereo", "wheel", "height", "imu"),
     ),
     Argument("depth_topic", "Depth images, registered to the camera's, for scale:=depth.", "depth/image"),
     Argument("right_image_topic", "Images of the second camera, for scale:=stereo.", "right/image"),
@@ -85,6 +85,7 @@ ARGUMENTS = (
     Argument("wheel_odom_topic", "nav_msgs/Odometry of the wheels, for scale:=wheel.", "wheel_odom"),
     Argument("camera_height_m", f"Height of the camera over the ground for scale:=height, in metres; {_AS_FILE}."),
     Argument("camera_pitch_deg", f"Downward pitch of the camera for scale:=height, in degrees; {_AS_FILE}."),
+    Argument("imu_topic", "sensor_msgs/Imu; with it the IMU is used (use_imu); by scale:=imu it is on imu."),
     Argument("frame_prefix", f"Prefix of the names of all frames, such as robot1/; {_AS_FILE}."),
     Argument("map_frame", f"Frame of the map; {_AS_FILE}, or map."),
     Argument("odom_frame", f"Fixed frame; {_AS_FILE}, or odom."),
@@ -162,6 +163,7 @@ _VO_INTEGERS = {"max_keypoints": "max_keypoints"}
 _VO_FLAGS = {"publish_tf": "publish_tf", "publish_map_tf": "publish_map_tf"}
 _REPLAY_TEXTS = {name: name for name in ("source", "transport", "frame_prefix", "base_frame", "camera_frame")}
 _IMAGE_TOPICS = {"image_topic": "image", "camera_info_topic": "camera_info"}
+_IMU_TOPIC = {"imu_topic": "imu"}
 _SCALE_TOPICS = {
     "depth_topic": "depth/image",
     "right_image_topic": "right/image",
@@ -224,8 +226,9 @@ class _Planner:
             | self._texts(_VO_TEXTS)
             | {parameter: self._number(name) for name, parameter in _VO_NUMBERS.items() if self._values[name]}
             | {parameter: self._integer(name) for name, parameter in _VO_INTEGERS.items() if self._values[name]}
-            | {parameter: self.flag(name) for name, parameter in _VO_FLAGS.items() if self._values[name]},
-            self._remappings(_IMAGE_TOPICS | _SCALE_TOPICS),
+            | {parameter: self.flag(name) for name, parameter in _VO_FLAGS.items() if self._values[name]}
+            | ({"use_imu": True} if self._values["imu_topic"] else {}),
+            self._remappings(_IMAGE_TOPICS | _SCALE_TOPICS | (_IMU_TOPIC if self._values["imu_topic"] else {})),
         )
 
     def _mapping_node(self) -> NodePlan:

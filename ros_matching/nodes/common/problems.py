@@ -27,6 +27,7 @@ class Problem(enum.Enum):
     EXTRINSICS = "extrinsics"
     TF = "static transforms"
     SCALE = "scale"
+    IMU = "imu"
     QOS = "quality of service"
     PARAMETERS = "parameters"
     FILE = "file"

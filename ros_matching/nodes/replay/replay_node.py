@@ -25,7 +25,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from ros_matching.config import Config, check_frames, parameter
-from ros_matching.datatypes import Frame
+from ros_matching.datatypes import Frame, ImuRecording
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.io import open_source
 from ros_matching.io.faults import fault_summary
@@ -43,6 +43,7 @@ from ros_matching.nodes.common.parameters import (
 )
 from ros_matching.nodes.common.process import StopSignals, end_with_parent
 from ros_matching.nodes.common.spinning import ros_context, spinning
+from ros_matching.nodes.replay.imu_output import ImuOutput
 from ros_matching.nodes.replay.pacing import ConsumerPace, RealTimePace
 
 # Reliable works with any subscriber; the depth limits the queue of a slow one.
@@ -78,11 +79,12 @@ class ReplayConfig(Config):
         "base_link", "frame whose origin carries the camera, looking along x, for /tf_static; empty: publish none"
     )
     ground_truth_frame: str = parameter("ground_truth", "frame of the ground-truth poses", former_name="truth_frame")
-    frame_prefix: str = parameter("", "prefix of the three frames, as in robot1/base_link")
+    imu_frame: str = parameter("imu_link", "frame of the IMU, where the source has one")
+    frame_prefix: str = parameter("", "prefix of the four frames, as in robot1/base_link")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_frames(self, "camera_frame", "ground_truth_frame", may_be_empty=["base_frame"])
+        check_frames(self, "camera_frame", "ground_truth_frame", "imu_frame", may_be_empty=["base_frame"])
 
 
 class ReplayNode(Node):
@@ -101,7 +103,9 @@ class ReplayNode(Node):
         """
         super().__init__("replay_node", **node_options)
         declare_config(self, ReplayConfig)
-        self.config = prefixed(read_config(self, ReplayConfig), "camera_frame", "base_frame", "ground_truth_frame")
+        self.config = prefixed(
+            read_config(self, ReplayConfig), "camera_frame", "base_frame", "ground_truth_frame", "imu_frame"
+        )
         for text in unknown_parameters(self) + deprecated_parameters(self, [("", ReplayConfig)]):
             self.get_logger().warning(text)
         self._source = self._open_source() if source is None else source
@@ -152,15 +156,18 @@ class ReplayNode(Node):
         self._camera_infos = self.create_publisher(CameraInfo, "camera_info", _SENSOR_QOS)
         self._ground_truth_poses = self.create_publisher(PoseStamped, "ground_truth_pose", 10)
         self._clock_ticks = self.create_publisher(Clock, "/clock", _CLOCK_QOS)
+        recording = getattr(self._source, "imu", None)
+        self._imu = None if recording is None else ImuOutput(self, recording, self.config.imu_frame)
         if self.config.base_frame:
             self._static_transforms = self.create_publisher(TFMessage, "/tf_static", _LATCHED_QOS)
-            self._static_transforms.publish(self._extrinsics_msg())
+            self._static_transforms.publish(self._extrinsics_msg(recording))
 
-    def _extrinsics_msg(self) -> TFMessage:
+    def _extrinsics_msg(self, recording: ImuRecording | None) -> TFMessage:
         extrinsics = TransformStamped(child_frame_id=self.config.camera_frame)
         extrinsics.header.frame_id = self.config.base_frame
         extrinsics.transform = conversions.transform_to_msg(BODY_FROM_OPTICAL)
-        return TFMessage(transforms=[extrinsics])
+        imu = recording and ImuOutput.transform(recording, self.config.camera_frame, self.config.imu_frame)
+        return TFMessage(transforms=[extrinsics, *filter(None, [imu])])
 
     def _wait_for_start(self) -> bool:
         """Block until the images have a subscriber and the required nodes are active; False if stopped."""
@@ -199,12 +206,16 @@ class ReplayNode(Node):
     def _play_once(self) -> int:
         shift_ns = None
         count = 0
+        if self._imu is not None:
+            self._imu.restart()
         for frame in self._source:
             if shift_ns is None:
                 shift_ns = self._shift_ns(frame.stamp_ns)
             stamped = replace(frame, stamp_ns=frame.stamp_ns + shift_ns) if shift_ns else frame
             if not self._pace.wait(stamped.stamp_ns):
                 return count
+            if self._imu is not None:
+                self._imu.publish_until(frame.stamp_ns, shift_ns)
             self._publish(stamped)
             count += 1
         self._pace.wait(None)

@@ -54,6 +54,19 @@ class VoConfig(MatcherConfig):
         minimum=0,
         maximum=1,
     )
+    use_imu: bool = parameter(
+        False,
+        "use the IMU on the topic imu: rotation between images, and poses for a moment without usable images; "
+        "scale.source imu measures metres by it, and implies it",
+    )
+    imu_wait_s: float = parameter(
+        0.02, "longest time that an image waits for the samples up to its stamp, in seconds", minimum=0, maximum=1
+    )
+    imu_extrinsics: str = parameter(
+        "tf",
+        "pose of the camera along the axes of the IMU: tf takes it from /tf_static, by the frame_id of the messages; "
+        "else x y z qx qy qz qw in metres",
+    )
     stereo_baseline_m: float = parameter(
         0.0,
         "distance from the camera to the right camera, both rectified, in metres; 0 takes it from CameraInfo or "

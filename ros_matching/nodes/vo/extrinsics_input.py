@@ -19,14 +19,15 @@ _MOST_LISTED = 20
 class ExtrinsicsInput:
     """Extrinsics by the parameter ``camera_extrinsics``: from /tf_static, or the identity; no fallback."""
 
-    def __init__(self, node: Node, config: VoConfig, problems: ProblemLog) -> None:
+    def __init__(self, node: Node, config: VoConfig, problems: ProblemLog, *, always: bool = False) -> None:
+        """``always`` subscribes to /tf_static also for the identity: other sensors need it."""
         self._node = node
         self._config = config
         self._problems = problems
         self._transforms = StaticTransforms()
         self._known: dict[str, Extrinsics] = {}
         self._subscription = None
-        if config.camera_extrinsics == "tf":
+        if config.camera_extrinsics == "tf" or always:
             self._subscription = node.create_subscription(TFMessage, "/tf_static", self._on_transforms, _LATCHED)
 
     def destroy(self) -> None:

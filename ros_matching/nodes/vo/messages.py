@@ -82,7 +82,7 @@ def odometry_to_msg(
     """Return the robot in odom and its velocity along its own axes; unknown parts have ``UNKNOWN_VARIANCE``."""
     pose = result.world_from_camera
     in_metres = result.with_scale_uncertainty(UNKNOWN_VARIANCE).covariance
-    covariance = None if in_metres is None else extrinsics.base_covariance(pose, in_metres)
+    covariance = None if in_metres is None else extrinsics.odom_covariance(pose, in_metres)
     msg = Odometry(header=header, child_frame_id=base_frame)
     msg.pose.pose = pose_to_msg(extrinsics.odom_from_base(pose))
     msg.pose.covariance = covariance_to_msg(covariance)

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ros_matching.datatypes import Camera, Frame, Keyframe
+from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics
@@ -76,6 +77,7 @@ class PipelineParts:
     log: Callable[[str], object]  # for events, such as a reset
     camera_frame: str = ""
     map_outputs: MapOutputs | None = None  # with SLAM
+    imu: Imu | None = None  # levels odom
 
 
 class VoPipeline:
@@ -90,6 +92,7 @@ class VoPipeline:
         self._frame_id = ""
         self._last_header: Header | None = None
         self._has_tracked = False
+        self._up_in_world: np.ndarray | bool | None = None  # False if it was not known at the first pose
         self._reset_requests: SimpleQueue[tuple[Callable[[], str], Callable[[], object] | None]] = SimpleQueue()
         self.paused = False
 
@@ -103,7 +106,7 @@ class VoPipeline:
         self._last_header = header
         parts.statistics.count_result(result, was_tried=frame is not None)
         poses = parts.tracker.keyframe_poses() if result.new_keyframes else {}
-        extrinsics = parts.extrinsics(header.frame_id)
+        extrinsics = self._leveled(parts.extrinsics(header.frame_id), result)
         parts.outputs.publish(result, frame, header, extrinsics, poses)
         if parts.map_outputs is not None and frame is not None:
             parts.map_outputs.publish(result.new_keyframes, header, extrinsics)
@@ -128,7 +131,7 @@ class VoPipeline:
             text = shortened(f"the last keyframes are lost ({type(error).__name__}: {error}); please report this")
             parts.problems.report(Problem.TRACKER, text, traceback.format_exc())
             return
-        extrinsics = parts.extrinsics(header.frame_id)
+        extrinsics = self._leveled(parts.extrinsics(header.frame_id))
         if not keyframes or extrinsics is None:
             return
         parts.outputs.publish_keyframes(keyframes, parts.tracker.keyframe_poses(), header, extrinsics)
@@ -171,6 +174,16 @@ class VoPipeline:
         self._check_camera_change(frame.camera, msg.header.frame_id)
         result = self._track(frame)
         return frame, replace(result, stage_ms={"input": input_ms, **result.stage_ms})
+
+    def _leveled(self, extrinsics: Extrinsics | None, result: TrackingResult | None = None) -> Extrinsics | None:
+        """Return the extrinsics with odom leveled by gravity, as measured at the first pose of the run."""
+        imu = self._parts.imu
+        if imu is None or extrinsics is None:
+            return extrinsics
+        if self._up_in_world is None and result is not None and result.world_from_camera is not None:
+            up = imu.up_in_camera(result.stamp_ns)
+            self._up_in_world = False if up is None else result.world_from_camera[:3, :3] @ up
+        return extrinsics.leveled(self._up_in_world) if isinstance(self._up_in_world, np.ndarray) else extrinsics
 
     def _check_time(self, image: ReceivedImage) -> None:
         """Reset if requested, or if time jumped back; ``RefusedImageError`` for a single odd stamp."""
@@ -218,5 +231,5 @@ class VoPipeline:
         (restart or self._parts.tracker.reset)()
         self._parts.trajectory.begin_part()
         self._parts.outputs.restart()
-        self._has_tracked = False
+        self._has_tracked, self._up_in_world = False, None
         self._parts.log(f"{why}: the odometry was reset")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ros_matching import load_matcher
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.errors import NodeError, RosMatchingError
+from ros_matching.inertial.config import ImuConfig
+from ros_matching.inertial.imu import Imu
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.diagnostics import NodeReport
 from ros_matching.nodes.common.endpoints import create_service
@@ -34,6 +37,7 @@ from ros_matching.nodes.vo.calibration_input import CalibrationInput
 from ros_matching.nodes.vo.config import LIVE_SETTINGS, NodeSlamConfig, VoConfig
 from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
+from ros_matching.nodes.vo.imu_input import Auxiliaries, ImuInput
 from ros_matching.nodes.vo.initial_pose import InitialPoseInput
 from ros_matching.nodes.vo.map_outputs import MapOutputs
 from ros_matching.nodes.vo.map_services import MapServices, loaded_map, saved
@@ -88,7 +92,13 @@ class VoNode(ManagedNode):
 
     NAME = "vo_node"
     TITLE = "visual odometry"
-    CONFIGS = (("", VoConfig), ("tracking.", TrackingConfig), ("scale.", ScaleConfig), ("slam.", NodeSlamConfig))
+    CONFIGS = (
+        ("", VoConfig),
+        ("tracking.", TrackingConfig),
+        ("scale.", ScaleConfig),
+        ("slam.", NodeSlamConfig),
+        ("imu.", ImuConfig),
+    )
     LIVE_SETTINGS = LIVE_SETTINGS
     LIBRARY = "ros_matching"
 
@@ -105,6 +115,7 @@ class VoNode(ManagedNode):
         self._load = load
         self._make_tracker, self._make_slam = make_tracker or self._make_odometry, make_slam
         self._statistics = VoStatistics()
+        self._imu_input: ImuInput | None = None
         self._matcher: Any = None
         self._pipeline: VoPipeline | None = None
         self._slam_tracker: SlamTracker | None = None
@@ -114,16 +125,20 @@ class VoNode(ManagedNode):
         self._map_services = MapServices(self, self._slam_parts)
 
     def _configure(self) -> None:
-        config, tracking, scale, slam = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
+        config, tracking, scale, slam, imu = (read_config(self, kind, prefix) for prefix, kind in self.CONFIGS)
         self._map_failure = ""
         self._config = prefixed(config, "map_frame", "odom_frame", "base_frame", "camera_frame")
         self._configured.callback(self._release)
         self._matcher = self._load(self._config.matcher, device=self._config.device, **self._config.options())
         self._statistics = VoStatistics()
         self._calibration = CalibrationInput(self._config, self._problems)
-        extrinsics_input = ExtrinsicsInput(self, self._config, self._problems)
+        uses_imu = config.use_imu or scale.source == "imu"
+        extrinsics_input = ExtrinsicsInput(self, self._config, self._problems, always=uses_imu)
         self._configured.callback(extrinsics_input.destroy)
         self._scale_input = ScaleInput(self, self._config, scale.source, self._problems, extrinsics_input)
+        self._imu_input = None
+        if uses_imu:
+            self._imu_input = ImuInput(self, self._config, imu, self._problems, extrinsics_input)
         outputs = VoOutputs(self, self._config)
         self._configured.callback(outputs.destroy)
         self._before_leap_ns = _NEVER_NS  # the time before the last leap of the clock
@@ -142,7 +157,7 @@ class VoNode(ManagedNode):
             PipelineParts(
                 tracker=tracker,
                 frames=FrameInput(
-                    self._calibration, self._problems, self._scale_input, self._matcher.extractor.min_side_px
+                    self._calibration, self._problems, self._auxiliaries(), self._matcher.extractor.min_side_px
                 ),
                 outputs=outputs,
                 trajectory=TrajectoryRecord(self._config.trajectory_length),
@@ -152,6 +167,7 @@ class VoNode(ManagedNode):
                 log=self.get_logger().warning,
                 camera_frame=self._config.camera_frame,
                 map_outputs=self._map_outputs(),
+                imu=self._imu if self._config.mode == "odometry" else None,
             )
         )
         self.get_logger().info(f"configured with the matcher {self._matcher.name}")
@@ -166,6 +182,9 @@ class VoNode(ManagedNode):
         self._active.callback(self._input.destroy)
         self._active.callback(self._scale_input.destroy)
         self._scale_input.subscribe()
+        if self._imu_input is not None:
+            self._active.callback(self._imu_input.destroy)
+            self._imu_input.subscribe()
         self.get_logger().info(f"active, subscribed to {' and '.join(self._input.topics)}")
 
     def _slam(self, tracking: TrackingConfig, scale: ScaleConfig, slam: NodeSlamConfig) -> SlamTracker:
@@ -184,6 +203,7 @@ class VoNode(ManagedNode):
                 threaded=config.mapping_thread,
                 slam_map=slam_map,
                 mode=config.mode,
+                imu=self._imu,
             )
 
         return SlamTracker(make, slam_map)
@@ -226,7 +246,15 @@ class VoNode(ManagedNode):
         return pipeline, self._slam_tracker, self._matcher
 
     def _make_odometry(self, matcher: Any, tracking: TrackingConfig, scale: ScaleEstimator) -> VisualOdometry:
-        return VisualOdometry(matcher, tracking, scale, threaded=self._config.mapping_thread)
+        return VisualOdometry(matcher, tracking, scale, threaded=self._config.mapping_thread, imu=self._imu)
+
+    @property
+    def _imu(self) -> Imu | None:
+        return None if self._imu_input is None else self._imu_input.imu
+
+    def _auxiliaries(self) -> Auxiliaries:
+        imu = [] if self._imu_input is None else [self._imu_input.add_to]
+        return Auxiliaries(self._scale_input.add_to, *imu)
 
     def _scale_estimator(self, config: ScaleConfig) -> ScaleEstimator:
         return make_scale_estimator(
@@ -234,6 +262,7 @@ class VoNode(ManagedNode):
             self._matcher,
             wheel_odometry=self._scale_input.wheel_odometry,
             base_from_camera=self._scale_input.base_from_camera,
+            imu=self._imu,
         )
 
     def _configured_pipeline(self) -> VoPipeline:
@@ -270,13 +299,18 @@ class VoNode(ManagedNode):
             pipeline.reset_if(lambda: "the clock jumped back" if clock.now().nanoseconds < before_ns else "")
 
     def _report(self) -> tuple[str, NodeReport]:
-        return self.get_parameter("camera_frame").value or "camera", vo_report(self._statistics)
+        report = vo_report(self._statistics)
+        if self._imu_input is not None:
+            report = replace(report, values={**report.values, **self._imu_input.diagnostics()})
+        return self.get_parameter("camera_frame").value or "camera", report
 
     def _watch(self) -> None:
         last_s = max(self._statistics.last_activity_s, self._active_since_s)
         is_silent = self._worker.is_idle and time.monotonic() - last_s > _SILENCE_S
         self._input.watch(is_silent, self._statistics.recent_loss)
         self._scale_input.match_publishers()
+        if self._imu_input is not None:
+            self._imu_input.watch()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -20,7 +20,8 @@ from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.trajectory import Trajectory, read_tum
 
 KEYS = {
-    "source", "calibration", "depth_warning", "matcher", "frames", "tracked", "initializing", "lost", "dropped",
+    "source", "calibration", "depth_warning", "matcher", "frames", "tracked", "initializing", "lost", "bridged",
+    "dropped",
     "faults", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
     "alignment", "alignment_note", "scale", "unit", "evaluation_note",
@@ -258,7 +259,7 @@ def test_views_are_from_above_and_from_the_side():
 
 
 def test_records_are_checked():
-    with pytest.raises(DataTypeError, match="one of initializing, tracking, lost, got 'TRACKING'"):
+    with pytest.raises(DataTypeError, match="one of initializing, tracking, lost, bridged, got 'TRACKING'"):
         FrameRecord(0, 0, "TRACKING", np.eye(4))
     with pytest.raises(DataTypeError, match="a pose comes with status 'tracking' and no other"):
         FrameRecord(0, 0, "lost", np.eye(4))
