@@ -111,3 +111,26 @@ def test_a_rendered_scene_has_an_imu_where_asked() -> None:
     assert len(recording.samples) == 201
     assert recording.samples.rate_hz == 200
     assert recording.imu_from_camera is not None
+
+
+def test_euroc_has_its_imu_with_noise_and_extrinsics(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    camera, imu = tmp_path / "mav0" / "cam0", tmp_path / "mav0" / "imu0"
+    (camera / "data").mkdir(parents=True)
+    imu.mkdir()
+    stamps = [1403715273262142976, 1403715273312142976]
+    for stamp in stamps:
+        cv2.imwrite(str(camera / "data" / f"{stamp}.png"), np.zeros((480, 752), np.uint8))
+    (camera / "data.csv").write_text("#t,filename\n" + "".join(f"{stamp},{stamp}.png\n" for stamp in stamps))
+    numbers = ", ".join(f"{value:.12g}" for value in EXTRINSICS.ravel())
+    (camera / "sensor.yaml").write_text(
+        f"sensor_type: camera\nT_BS:\n  cols: 4\n  rows: 4\n  data: [{numbers}]\nresolution: [752, 480]\n"
+        "camera_model: pinhole\nintrinsics: [458.6, 457.3, 367.2, 248.4]\ndistortion_model: radial-tangential\n"
+        "distortion_coefficients: [-0.28, 0.07, 0.0002, 0.00002]\n"
+    )
+    (imu / "data.csv").write_text(csv([str(stamps[0]), str(stamps[0] + 5_000_000)], "#timestamp [ns],w,w,w,a,a,a"))
+    (imu / "sensor.yaml").write_text(KALIBR.replace("imu0:\n  ", "").replace("\n  ", "\n"))
+    found = imu_of(open_source(tmp_path))
+    assert np.allclose(found.imu_from_camera, EXTRINSICS)
+    assert found.noise.accelerometer_walk == 3e-3
+    assert len(found.samples) == 2

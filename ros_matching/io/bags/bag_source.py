@@ -206,5 +206,5 @@ FORMAT = SourceFormat(
     looks_for="a .mcap, .db3 (ROS 2) or .bag (ROS 1) file, or a folder with them and metadata.yaml",
     matches=is_bag,
     open=open_bag_source,
-    options=("calibration", "topic", "camera_info_topic", "ground_truth_topic"),
+    options=("calibration", "topic", "camera_info_topic", "ground_truth_topic", "imu_topic"),
 )

@@ -110,7 +110,7 @@ class ImuInput:
                 f"/tf_static does not connect the IMU ({self._imu_frame or 'without a frame_id'}) with the camera "
                 f"({self._camera_frame}), so the IMU is not used; publish it, or set imu_extrinsics"
             )
-        findings = self.imu.findings()
+        findings = self.imu.findings() if self.imu.buffer.counts.accepted else []
         return findings[0].message if findings else ""
 
     def _on_imu(self, msg: ImuMsg) -> None:
