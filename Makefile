@@ -62,7 +62,7 @@ clean:
 	$(pip) 'setuptools>=64,<80' wheel
 	$(pip) $(TORCH)
 ifdef from_pypi
-	$(pip) --no-build-isolation --editable '.[viz,dev,train,slam,batch,ros]'
+	$(pip) --no-build-isolation --editable '.[viz,dev,train,slam,batch,view,ros]'
 	# The ROS wheels' CMake files name the headers of the machine that built them.
 	python_include=$$($(python) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 	numpy_include=$$($(python) -c 'import numpy; print(numpy.get_include())')
@@ -72,7 +72,7 @@ ifdef from_pypi
 	touch .venv/local_setup.sh .venv/local_setup.bash
 else
 	numpy=$$($(PYTHON) -c 'import numpy; print("numpy<%d" % (int(numpy.__version__.split(".")[0]) + 1))')
-	$(pip) --no-build-isolation --editable '.[viz,dev,train,slam,batch]' "$$numpy"
+	$(pip) --no-build-isolation --editable '.[viz,dev,train,slam,batch,view]' "$$numpy"
 endif
 	touch $@
 

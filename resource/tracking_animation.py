@@ -14,8 +14,8 @@ from PIL import Image
 from ros_matching import load_matcher
 from ros_matching.io import open_source
 from ros_matching.mapping.view_selection import sparse_points
-from ros_matching.nodes.vo.outputs import draw_tracks
 from ros_matching.odometry.result import TrackingResult
+from ros_matching.viewer.tracks import draw_tracks
 from ros_matching.visual_odometry import VisualOdometry
 
 SOURCE = "scene:room?frames=150&fps=10&width=480&height=360"

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "slam": {"atlas", "matching", "odometry", "backend", "scale", "visual_odometry", "geometry", "inertial"},
     "succession": set(),
     "mapping": {"networks", "geometry"},
+    "viewer": {"geometry", "odometry"},
     "evaluation": {"geometry", "io"},
     "batch": {"evaluation", "io"},
     "training": {"networks", "geometry", "io", "scenes", "evaluation", "matching"},

@@ -44,6 +44,7 @@ DISTRIBUTIONS = {
     "scipy": ("scipy", "python3-scipy"),
     "torch": ("torch", "python3-torch"),
     "tqdm": ("tqdm", "python3-tqdm"),
+    "viser": ("viser", None),
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # ROS packages that are not on PyPI: each of them has a stand-in of ours.

@@ -150,6 +150,7 @@ _OPTIONAL = (
     ("evo", "evo", "viz", "errors against ground truth"),
     ("matplotlib", "matplotlib", "viz", "plots"),
     ("distributed", "distributed", "batch", "ros-matching batch"),
+    ("viser", "viser", "view", "ros-matching view"),
     ("rerun", "rerun-sdk", "rerun", "ros-matching map --rerun"),
 )
 

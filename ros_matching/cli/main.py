@@ -25,6 +25,7 @@ COMMANDS = (
     "map-export",
     "map",
     "mesh",
+    "view",
     "run",
     "demo",
     "weights",

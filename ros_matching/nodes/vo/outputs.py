@@ -1,4 +1,4 @@
-"""Publishers of ``vo_node``, and the debug image with the tracked points."""
+"""Publishers of ``vo_node``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
@@ -24,12 +23,12 @@ from ros_matching.nodes.common.conversions import header_to_msg, image_to_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics, Twist
 from ros_matching.nodes.vo import messages
 from ros_matching.nodes.vo.config import VoConfig
-from ros_matching.odometry.result import TrackingResult, TrackingStatus
+from ros_matching.odometry.result import TrackingResult
+from ros_matching.viewer.tracks import draw_tracks
 
 _LARGE = QoSProfile(depth=1)  # reliable works with any subscriber; no queue for a slow one
 _SMALL = QoSProfile(depth=10)
 _TF = QoSProfile(depth=100)  # as tf2_ros
-_SHIFT = 4  # sub-pixel drawing: coordinates are in 1/16 pixel
 
 
 class VoOutputs:
@@ -146,49 +145,3 @@ class VoOutputs:
         return self._node.create_lifecycle_publisher(
             message_type, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
         )
-
-
-_COLORS = {
-    TrackingStatus.INITIALIZING: (255, 176, 0),
-    TrackingStatus.TRACKING: (60, 210, 60),
-    TrackingStatus.LOST: (230, 40, 40),
-    TrackingStatus.BRIDGED: (240, 120, 20),
-}
-
-
-def draw_tracks(image: np.ndarray, result: TrackingResult) -> np.ndarray:
-    """Return a copy of ``image`` (H, W, 3) uint8 RGB with a line from each tracked point to its reference keypoint.
-
-    The colour of the points shows the status; the caption below states it as text.
-    """
-    canvas = image.copy()
-    color = _COLORS[result.status]
-    lines = np.stack([result.reference_points_px, result.tracked_points_px], axis=1)
-    radius = max(2, image.shape[1] // 320)
-    dimmed = tuple(value // 2 for value in color)
-    cv2.polylines(canvas, list(_fixed_point(lines)), False, dimmed, 1, cv2.LINE_AA, _SHIFT)
-    for u, v in _fixed_point(result.tracked_points_px).tolist():
-        cv2.circle(canvas, (u, v), radius << _SHIFT, color, -1, cv2.LINE_AA, _SHIFT)
-    text = f"{result.status.value}  {result.counts.inliers}/{result.counts.matches}  {result.reason}".rstrip()
-    _draw_caption(canvas, text, color)
-    return canvas
-
-
-def _draw_caption(canvas: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
-    height = max(16, canvas.shape[0] // 24)
-    canvas[-height:] //= 3
-    ascii_text = text.encode("ascii", "replace").decode()
-    cv2.putText(
-        canvas,
-        ascii_text,
-        (4, canvas.shape[0] - height // 3),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        height / 36,
-        color,
-        1,
-        cv2.LINE_AA,
-    )
-
-
-def _fixed_point(points_px: np.ndarray) -> np.ndarray:
-    return np.round(points_px * (1 << _SHIFT)).astype(np.int32)
