@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ros_matching.datatypes import ImuSamples
+from ros_matching.datatypes import ImuNoise, ImuSamples
 from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.inertial.alignment import tangents
 from ros_matching.inertial.gyroscope import integrated_rotation
@@ -61,23 +61,23 @@ def bridge(imu: Imu, last: LastPose, stamp_ns: int, is_metric: bool) -> BridgedP
     samples = imu.between(last.stamp_ns, stamp_ns)
     if samples is None:
         return None
-    lever = extrinsics[:3, 3]
+    lever, noise = extrinsics[:3, 3], imu.noise_at(last.stamp_ns, stamp_ns)
     world_from_imu = last.world_from_camera[:3, :3] @ extrinsics[:3, :3].T
     state = _at_last(imu, last, world_from_imu) if is_metric else None
     center = last.world_from_camera[:3, 3].copy()
     if _stands(imu, last, samples):
         rotation = world_from_imu
-        variances = _rotation_variance(imu, 0.0), (_STILL_STD * last.depth) ** 2
+        variances = _rotation_variance(imu, noise, 0.0), (_STILL_STD * last.depth) ** 2
     elif state is None:
         rotation = world_from_imu @ integrated_rotation(samples, imu.gyroscope_bias)
         center += last.velocity * min(seconds, _COAST_S)
         std = _SPEED_STD * np.linalg.norm(last.velocity) * seconds + 0.5 * _ACCELERATION_STD * last.depth * seconds**2
-        variances = _rotation_variance(imu, seconds), std**2
+        variances = _rotation_variance(imu, noise, seconds), std**2
     else:
         gravity = imu.config.gravity_m_s2 * state.down
         rotation, _, moved = propagated(samples, world_from_imu, state.velocity, state.bias, gravity)
         center += moved + world_from_imu @ -lever + rotation @ lever
-        variances = _rotation_variance(imu, seconds), _position_variance(imu, state, seconds)
+        variances = _rotation_variance(imu, noise, seconds), _position_variance(imu, noise, state, seconds)
     covariance = last.covariance + np.diag(np.repeat([variances[1], variances[0]], 3))
     return BridgedPose(seconds, pose_from(rotation @ extrinsics[:3, :3], center), covariance)
 
@@ -123,18 +123,18 @@ def _stands(imu: Imu, last: LastPose, samples: ImuSamples) -> bool:
     return bool(is_slow and is_quiet(samples, imu.gyroscope_bias))
 
 
-def _rotation_variance(imu: Imu, seconds: float) -> float:
+def _rotation_variance(imu: Imu, noise: ImuNoise, seconds: float) -> float:
     bias = _UNKNOWN_BIAS_STD**2 if imu.state is None else float(np.trace(imu.state.covariance[6:9, 6:9])) / 3
-    return imu.config.gyroscope_noise**2 * seconds + bias * seconds**2
+    return noise.gyroscope**2 * seconds + bias * seconds**2
 
 
-def _position_variance(imu: Imu, state: MotionState, seconds: float) -> float:
+def _position_variance(imu: Imu, noise: ImuNoise, state: MotionState, seconds: float) -> float:
     """Largest variance of a direction: by velocity, bias, gravity, rotation and noise."""
-    config, gravity = imu.config, imu.config.gravity_m_s2
+    gravity = imu.config.gravity_m_s2
     by_state = np.zeros((3, 11))
     by_state[:, :3] = seconds * np.eye(3)
     by_state[:, 3:6] = 0.5 * seconds**2 * np.eye(3)
     by_state[:, 9:] = 0.5 * seconds**2 * gravity * tangents(state.down)
     known = float(np.linalg.eigvalsh(by_state @ state.covariance @ by_state.T)[-1])
-    by_rotation = (gravity * seconds**2 / 6) ** 2 * _rotation_variance(imu, seconds)
-    return known + by_rotation + config.accelerometer_noise**2 * seconds**3 / 3
+    by_rotation = (gravity * seconds**2 / 6) ** 2 * _rotation_variance(imu, noise, seconds)
+    return known + by_rotation + noise.accelerometer**2 * seconds**3 / 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ros_matching.datatypes import ImuRecording, ImuSamples
+from ros_matching.datatypes import ImuNoise, ImuRecording, ImuSamples
 from ros_matching.errors import ImuError
 from ros_matching.geometry.se3 import exp_so3
 from ros_matching.inertial.buffer import ImuBuffer
@@ -15,8 +15,10 @@ from ros_matching.inertial.checks import ImuFinding, RotationCheck, check_sample
 from ros_matching.inertial.config import ImuConfig
 from ros_matching.inertial.gyroscope import GyroscopeBias, integrated_rotation
 from ros_matching.inertial.motion_state import MotionState
+from ros_matching.inertial.vibration import with_vibration
 
 _CHECKED_S = 10.0  # newest samples that are checked
+_VIBRATION_S = 1.0  # over which vibration is measured, at least
 _GRAVITY_S = 1.0  # over which the accelerometer is averaged for the direction of gravity
 _STILL_RATE, _STILL_FORCE = 0.03, 0.15  # spread of rates in rad/s and forces in m/s2 of an IMU at rest
 _STILL_S, _STILL_SAMPLES = 0.5, 10
@@ -116,6 +118,12 @@ class Imu:
         """Return True if the IMU did not move in the time before an image: its samples hardly vary."""
         samples = self.between(stamp_ns - round(_STILL_S * 1e9), stamp_ns)
         return samples is not None and len(samples) >= _STILL_SAMPLES and is_quiet(samples, self.gyroscope_bias)
+
+    def noise_at(self, start_ns: int, end_ns: int) -> ImuNoise:
+        """Return the noise of the samples between two stamps of images, with vibration."""
+        samples = self.between(min(start_ns, end_ns - round(_VIBRATION_S * 1e9)), end_ns)
+        samples = self.between(start_ns, end_ns) if samples is None else samples
+        return self.config.noise if samples is None else with_vibration(self.config.noise, samples)
 
     def up_in_camera(self, stamp_ns: int) -> np.ndarray | None:
         """Return the direction (3,) that is up, along the axes of the camera at a stamp, by the mean specific force.

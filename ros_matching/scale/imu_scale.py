@@ -126,7 +126,7 @@ class ImuScaleSource:
         if samples is None:
             return None
         bias = np.concatenate([self._bias[:3], self._imu.gyroscope_bias])
-        part = preintegrate(samples, bias, self._imu.config.noise)
+        part = preintegrate(samples, bias, self._imu.noise_at(start_ns, end_ns))
         self._parts[start_ns, end_ns] = part
         return part
 

@@ -101,3 +101,13 @@ def test_an_imu_is_needed_with_its_extrinsics() -> None:
         make_scale_estimator(ScaleConfig(source="imu"), None)
     with pytest.raises(ImuError, match="--imu-extrinsics"):
         Imu.of(ImuRecording(Motion().samples(), "imu.csv"))
+
+
+def test_vibration_widens_the_uncertainty() -> None:
+    motion = Motion(seed=1)
+    samples, rng, local_map = motion.samples("consumer"), np.random.default_rng(3), map_of(motion, 9.0)
+    shaken = samples.accelerometer + 1.0 * rng.standard_normal(samples.accelerometer.shape)
+    found = measured(imu_of_motion(motion, ImuSamples(samples.stamps_ns, samples.gyroscope, shaken)), local_map)
+    quiet = measured(imu_of_motion(motion), local_map)
+    assert found.log_std > 1.5 * quiet.log_std
+    assert abs(found.log_factor - np.log(METRES)) < 3 * found.log_std
