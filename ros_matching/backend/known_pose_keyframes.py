@@ -16,6 +16,7 @@ from ros_matching.datatypes import Frame, Keyframe, ScaleState
 from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
+from ros_matching.matching.masked_features import extract_features
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.stages import StageTimer
 
@@ -44,7 +45,7 @@ class KnownPoseKeyframes:
             self._map = LocalMap(frame.camera, self._config.max_keyframes)
         if self._map.keyframes and not self._is_far(frame, camera_from_world):
             return None
-        features = self._matcher.extract(frame.image)
+        features = extract_features(self._matcher, frame)
         nothing = np.full(len(features), NO_LANDMARK)
         keyframe = self._map.add_keyframe(frame, features, camera_from_world, nothing)
         if len(self._map.keyframes) < 2:
@@ -84,7 +85,7 @@ class KnownPoseKeyframes:
     def _triangulated(self, frame: Frame, camera_from_world: np.ndarray) -> np.ndarray:
         """Triangulate points (N, 3) from a frame and the last keyframe, before there are landmarks."""
         last, camera = self._map.keyframes[-1], self._map.camera
-        features = self._matcher.extract(frame.image)
+        features = extract_features(self._matcher, frame)
         matches = self._matcher.match(last.features, features, camera, camera)
         poses = last.camera_from_world, camera_from_world
         points = triangulate(camera, camera, *poses, matches.points0, matches.points1)

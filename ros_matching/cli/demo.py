@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         default=DEFAULT_SOURCE,
         help=f"{SOURCE_KINDS} (default: %(default)s)",
     )
-    add_run_options(parser, "results/demo-<source>")
+    add_run_options(parser, "results/demo-<source>", with_masks=False)
     parser.add_argument("--params", metavar="FILE", type=Path, help="YAML file with parameters of vo_node")
     parser.add_argument(
         "--against",

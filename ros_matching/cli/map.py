@@ -20,6 +20,7 @@ from ros_matching.cli.options import (
     hides_progress,
     make_odometry,
     matcher_config,
+    open_run_source,
     scaled_overrides,
 )
 from ros_matching.errors import ConfigError, SourceError
@@ -127,13 +128,12 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.cli.grid_output import GridOutput
     from ros_matching.cli.map_output import MapOutput
     from ros_matching.cli.options import configs_from
-    from ros_matching.io import open_source
     from ros_matching.mapping import load_dense_mapper
 
     check_pose_options(args)
     configs = configs_from(scaled_overrides(args), _sections())
     exports = KeyframeExports(args.exports)
-    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    source = open_run_source(args)
     matcher = matcher_config(args).load()
     mapper = load_dense_mapper(args.device, configs["mapping"], weights=args.network_weights, network=args.network)
     grid = None if args.grid is None else GridOutput(args.grid, configs["grid"])

@@ -24,6 +24,7 @@ from ros_matching.cli.options import (
     add_scale_options,
     add_settings_options,
     matcher_config,
+    open_run_source,
     scaled_overrides,
 )
 from ros_matching.errors import ConfigError
@@ -80,14 +81,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 def run(args: argparse.Namespace) -> int:
     """Map the source, fuse and write. Returns 1 when there is no surface, 130 when stopped by Ctrl-C."""
     from ros_matching.cli.options import configs_from
-    from ros_matching.io import open_source
     from ros_matching.mapping import load_dense_mapper
 
     if not (args.voxel_size >= 0 and args.min_weight >= 0):
         raise ConfigError(f"--voxel-size and --min-weight must be 0 or more, got {args.voxel_size}, {args.min_weight}")
     check_pose_options(args)
     configs = configs_from(scaled_overrides(args), mapping_sections())
-    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    source = open_run_source(args)
     matcher = matcher_config(args).load()
     mapper = load_dense_mapper(args.device, configs["mapping"], weights=args.network_weights, network=args.network)
     output = MeshOutput(has_true_poses=args.poses == GROUND_TRUTH)

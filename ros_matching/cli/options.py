@@ -29,8 +29,8 @@ SOURCE_KINDS = "image folder, video, dataset sequence, ROS bag or scene"
 _BOOLS = {"true": True, "false": False}
 
 
-def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
-    """Add the options of a subcommand that tracks a source: matcher, frames, output."""
+def add_run_options(parser: argparse.ArgumentParser, default_out: str, *, with_masks: bool = True) -> None:
+    """Add the options of a subcommand that tracks a source: matcher, frames, masks, output."""
     add_matcher_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument(
@@ -46,10 +46,22 @@ def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     add_network_options(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"folder for the results (default: {default_out})")
     add_part_options(parser)
+    if with_masks:
+        _add_mask_option(parser)
     parser.add_argument(
         "--stride", type=int, default=1, metavar="N", help="take every Nth frame (default: %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_mask_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--masks",
+        metavar="PATH",
+        type=Path,
+        help="mask of all images, or folder with NAME.png for an image NAME.jpg (000012.png for frame 12 of a video or "
+        "bag): black is not used",
+    )
 
 
 def add_matcher_option(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +117,18 @@ def matcher_config(args: argparse.Namespace, matcher: str | None = None) -> Matc
         return MatcherConfig(matcher, args.device, max_keypoints=args.keypoints)
     weights = os.pathsep.join(args.weights)
     return MatcherConfig(matcher, args.device, args.variant, weights, args.engine, args.precision, args.keypoints)
+
+
+def open_run_source(args: argparse.Namespace) -> FrameSource:
+    """Open the source of the options of ``add_run_options``, with its masks."""
+    from ros_matching.io import open_source
+
+    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    if args.masks is None:
+        return source
+    from ros_matching.io.masks import MaskedSource
+
+    return MaskedSource(source, args.masks)
 
 
 def add_part_options(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from ros_matching.cli.options import (
     make_imu,
     make_scale,
     matcher_config,
+    open_run_source,
     scaled_overrides,
 )
 from ros_matching.cli.track import frame_record
@@ -105,11 +106,10 @@ class _Run:
 
 def run(args: argparse.Namespace) -> int:
     """Run SLAM and report. Returns 1 when no frame has a pose in the map, 130 when stopped by Ctrl-C."""
-    from ros_matching.io import open_source
 
     configs = configs_from(scaled_overrides(args), _sections())
     loaded = _loaded_map(args)
-    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    source = open_run_source(args)
     matcher = matcher_config(args).load()
     slam = _make_slam(args, configs, matcher, loaded, make_imu(args, configs, source))
     collected, interrupted = _Run(matcher.name), None

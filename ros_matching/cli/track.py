@@ -21,6 +21,7 @@ from ros_matching.cli.options import (
     make_imu,
     make_odometry,
     matcher_config,
+    open_run_source,
     scaled_overrides,
 )
 from ros_matching.errors import RosMatchingError
@@ -81,11 +82,10 @@ def run(args: argparse.Namespace) -> int:
     """Track the source and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C."""
     from ros_matching.cli.options import configs_from
     from ros_matching.evaluation.trajectory.run_report import RunRecorder
-    from ros_matching.io import open_source
 
     configs = configs_from(scaled_overrides(args), _sections())
     exports = KeyframeExports(args.exports)
-    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    source = open_run_source(args)
     matcher = matcher_config(args).load()
     imu = make_imu(args, configs, source)
     odometry = make_odometry(configs, matcher, args.wheel_odometry, threaded=args.mapping_thread, imu=imu)

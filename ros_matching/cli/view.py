@@ -18,6 +18,7 @@ from ros_matching.cli.options import (
     make_odometry,
     make_scale,
     matcher_config,
+    open_run_source,
     scaled_overrides,
 )
 from ros_matching.errors import ConfigError
@@ -103,11 +104,10 @@ def _view_live(args: argparse.Namespace) -> int:
 
 
 def _view_source(args: argparse.Namespace) -> int:
-    from ros_matching.io import open_source
     from ros_matching.viewer.browser_viewer import BrowserViewer
 
     configs = configs_from(scaled_overrides(args), _sections())
-    source = open_source(args.source, start=args.start, stop=args.stop, stride=args.stride)
+    source = open_run_source(args)
     matcher = matcher_config(args).load()
     if args.slam:
         from ros_matching.slam import Slam

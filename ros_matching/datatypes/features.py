@@ -61,6 +61,21 @@ class Features:
 
         return replace(self, keypoints=torch.from_numpy(points_px).to(self.keypoints))
 
+    def select(self, rows: np.ndarray) -> Features:
+        """Return the features of row numbers (K,), with the maps of the whole image."""
+        if isinstance(self.keypoints, np.ndarray):
+            index: Any = rows
+        else:
+            import torch
+
+            index = torch.from_numpy(rows).to(self.keypoints.device)
+        return replace(
+            self,
+            keypoints=self.keypoints[index],
+            scores=self.scores[index],
+            descriptors=self.descriptors[index if not isinstance(self.descriptors, np.ndarray) else rows],
+        )
+
 
 @dataclass(frozen=True)
 class Matches:

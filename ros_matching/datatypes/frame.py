@@ -35,7 +35,8 @@ class Frame:
 
     ``image`` (H, W, 3) uint8 RGB. ``true_world_from_camera`` (4, 4), ``depth`` (H, W) float32 metres, NaN unknown and
     registered to the image, and the ``right`` image of a stereo camera are present if the source has them; the tracker
-    never reads the first, and the others for the scale alone (``tracking.scale``).
+    never reads the first, and the others for the scale alone (``tracking.scale``). ``mask`` (H, W) bool is False where
+    the image must not be used: no keypoints and no depth there.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Frame:
     true_world_from_camera: np.ndarray | None = None
     depth: np.ndarray | None = None
     right: RightImage | None = None
+    mask: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_image(f"Frame {self.index}", self.image, self.camera)
@@ -52,3 +54,7 @@ class Frame:
             check_pose("Frame.true_world_from_camera", self.true_world_from_camera)
         if self.depth is not None:
             check_shape("Frame.depth", self.depth, self.image.shape[:2])
+        if self.mask is not None:
+            check_shape("Frame.mask", self.mask, self.image.shape[:2])
+            if self.mask.dtype != bool:
+                raise DataTypeError(f"Frame.mask must be bool, got {self.mask.dtype}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from ros_matching.datatypes import DepthMap, Keyframe, PointCloud, ScaleState
@@ -25,6 +26,7 @@ from ros_matching.networks import DEPTH_NETWORKS
 from ros_matching.networks.pbs_mvsnet.estimator import DepthEstimator, DepthPyramid
 from ros_matching.stages import StageTimer
 
+_USABLE = 0.99  # of the pixels that a pixel of a depth map covers
 _VOXELS_IN_DEPTH = 100  # default voxel size as a fraction of the first depths
 
 
@@ -180,7 +182,8 @@ class DenseMapper:
         # Estimate depth
         view.sources = len(sources)
         with self._stages("depth"):
-            view.pyramid = self.estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
+            pyramid = self.estimator.estimate_pyramid(view.keyframe, sources, view.depth_range)
+            view.pyramid = _masked(pyramid, view.keyframe.frame.mask)
 
     def _neighbours(self, view: _View, others: Sequence[_View], count: int) -> tuple[list[_View], str]:
         """Return up to ``count`` of the others with enough overlap, best first, and the reason if there are none."""
@@ -277,6 +280,19 @@ def _as_scale(id: int, scale: float) -> float:
     if not (np.isfinite(scale) and scale > 0):
         raise GeometryError(f"the scale of keyframe {id} must be a positive number, got {scale}")
     return float(scale)
+
+
+def _masked(pyramid: DepthPyramid, mask: np.ndarray | None) -> DepthPyramid:
+    """Return the depth maps without depth where the mask (H, W) of the image excludes it."""
+    if mask is None:
+        return pyramid
+    levels = []
+    for level in pyramid.levels:
+        size = level.camera.width, level.camera.height
+        usable = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > _USABLE
+        depth = np.where(usable, level.depth, np.float32(np.nan))
+        levels.append(replace(level, depth=depth, confidence=np.where(usable, level.confidence, 0)))
+    return replace(pyramid, levels=tuple(levels))
 
 
 def _continues(last: Keyframe, keyframe: Keyframe) -> bool:

@@ -17,6 +17,7 @@ from ros_matching.datatypes import Features, Frame, Keyframe, ScaleState
 from ros_matching.geometry.se3 import invert
 from ros_matching.inertial.bridging import BridgedPose, LastPose, bridge
 from ros_matching.inertial.imu import Imu
+from ros_matching.matching.masked_features import extract_features
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.failure_reason import failure_reason, unusable_image
 from ros_matching.odometry.input_checks import InputChecks
@@ -131,7 +132,7 @@ class Tracker:
         self._input_checks.require(frame)
         # Extract features
         with self._stages("extract"):
-            self.features = features = self._matcher.extract(frame.image)
+            self.features = features = extract_features(self._matcher, frame)
         # Apply what the back end finished since the last frame
         self._catch_up_with_back_end()
         # Localise in the map: motion model and reference keyframe, else relocalisation

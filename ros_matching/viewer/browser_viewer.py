@@ -227,10 +227,13 @@ class BrowserViewer:
             "scale, standard deviation [%]": ["scale"],
         }
         for title, columns in groups.items():
-            is_known = any(np.isfinite(history.column(name)).any() for name in columns)
-            if len(seconds) < 2 or not is_known:
+            # Without NaN, for which uPlot has no axis: a stage that did not run took no time
+            values = np.array([history.column(name) for name in columns])
+            values = np.nan_to_num(values) if columns == groups["time of the stages [ms]"] else values
+            known = np.isfinite(values).all(axis=0)
+            if known.sum() < 2:
                 continue
-            data = (seconds, *(history.column(name) for name in columns))
+            data = (seconds[known], *values[:, known])
             if title in self._plots and (names == self._plot_names or title[:4] != "time"):
                 self._plots[title].data = data
                 continue

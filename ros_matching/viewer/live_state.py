@@ -39,7 +39,7 @@ class LiveFrame:
         """Return the view of a result of the tracker."""
         covariance = result.with_scale_uncertainty(0.0).covariance
         counts = result.counts
-        line = f"{result.status.value}, {counts.inliers} of {counts.matches} matches, {counts.landmarks} landmarks"
+        line = f"{result.status.value}, {counts.inliers} inliers, {counts.landmarks} landmarks"
         return cls(
             stamp_ns=result.stamp_ns,
             status=result.status.value,

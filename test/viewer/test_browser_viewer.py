@@ -85,6 +85,7 @@ def test_the_page_shows_image_status_plots_and_the_map(viewer: BrowserViewer) ->
     assert fraction(panel, (250, 200, 0)) > 0.05  # the image
     assert fraction(panel, (0, 60, 250)) > 0.05
     assert fraction(panel, (230, 40, 40)) > 0.0001  # the colour of a lost camera
+    assert fraction(panel[400:], (0, 114, 178), 40) > 0.0005  # a line in a plot
 
 
 def test_a_cleared_map_and_a_second_page(viewer: BrowserViewer) -> None:

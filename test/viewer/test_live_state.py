@@ -37,7 +37,7 @@ def test_points_have_the_colour_of_the_status(status: TrackingStatus) -> None:
     live = LiveFrame.of(FRAME, result(status=status, reason="too few matches", **pose))
     assert tuple(live.image[10, 20]) == COLORS[status]
     assert tuple(live.image[30, 40]) == COLORS[status]
-    assert live.status_line == f"{status.value}, 15 of 20 matches, 99 landmarks; too few matches"
+    assert live.status_line == f"{status.value}, 15 inliers, 99 landmarks; too few matches"
     assert not FRAME.image.any()
 
 

@@ -37,6 +37,7 @@ class Problem(enum.Enum):
     INITIAL_POSE = "initial pose"
     MAPPER = "mapper"
     GRID = "occupancy grid"
+    MASK = "mask"
     OUTPUT = "output"
 
 

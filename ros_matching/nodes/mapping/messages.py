@@ -40,7 +40,9 @@ def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
     try:
         return Keyframe(
             id=msg.id,
-            frame=Frame(msg.id, stamp_ns_from_msg(msg.header.stamp), image_from_msg(msg.image), camera),
+            frame=Frame(
+                msg.id, stamp_ns_from_msg(msg.header.stamp), image_from_msg(msg.image), camera, mask=_mask(msg.image)
+            ),
             world_from_camera=pose_from_msg(msg.pose),
             sparse_points_px=sparse[:, :2],
             sparse_depths=sparse[:, 2],
@@ -49,6 +51,14 @@ def keyframe_from_msg(msg: KeyframeMsg) -> Keyframe:
         )
     except DataTypeError as error:
         raise NodeError(str(error)) from error
+
+
+def _mask(msg: Image) -> np.ndarray | None:
+    """The mask (H, W) in the alpha channel of an image whose size was checked; ``None`` without one."""
+    if msg.encoding != "rgba8":
+        return None
+    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)[:, : 4 * msg.width]
+    return rows.reshape(msg.height, msg.width, 4)[..., 3] > 0
 
 
 def _sparse_points(msg: KeyframeMsg, most: int) -> np.ndarray:

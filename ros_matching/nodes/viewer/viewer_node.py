@@ -114,7 +114,7 @@ class ViewerNode(Node):
         stamp_ns = stamp_ns_from_msg(status.header.stamp)
         is_tracked = status.state == VoStatus.TRACKING and self._pose is not None
         state = _STATES.get(status.state, "unknown")
-        line = f"{state}, {status.inliers} of {status.matches} matches, {status.landmarks} landmarks"
+        line = f"{state}, {status.inliers} inliers, {status.landmarks} landmarks"
         try:
             image = None if debug_image is None else image_from_msg(debug_image)
         except NodeError as error:

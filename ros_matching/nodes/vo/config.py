@@ -67,6 +67,15 @@ class VoConfig(MatcherConfig):
         "pose of the camera along the axes of the IMU: tf takes it from /tf_static, by the frame_id of the messages; "
         "else x y z qx qy qz qw in metres",
     )
+    mask_file: str = parameter(
+        "", "mask of all images, of their size: black is not used, as for the robot's own body; ~ is the home folder"
+    )
+    mask_sync_s: float = parameter(
+        0.1, "largest difference in time between an image and its mask on the topic mask", minimum=0, maximum=10
+    )
+    mask_wait_s: float = parameter(
+        0.05, "time that an image waits for its mask, if there are any, in seconds", minimum=0, maximum=1
+    )
     stereo_baseline_m: float = parameter(
         0.0,
         "distance from the camera to the right camera, both rectified, in metres; 0 takes it from CameraInfo or "

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped, Vector3
 from nav_msgs.msg import Odometry, Path
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from ros_matching.datatypes import Keyframe, ScaleState
+from ros_matching.datatypes import Frame, Keyframe, ScaleState
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import VoStatus
 from ros_matching.nodes.common.conversions import (
@@ -115,11 +116,18 @@ def keyframe_to_msg(
         map_id=keyframe.map_id,
         pose=pose_to_msg(extrinsics.odom_from_camera(keyframe.world_from_camera)),
         scale=SCALES[keyframe.scale],
-        image=image_to_msg(keyframe.frame.image, camera_header),
+        image=_masked_image(keyframe.frame, camera_header),
         camera_info=camera_to_msg(keyframe.frame.camera, camera_header),
         sparse_points=field_array(sparse, "f"),
         map_scale=map_scale,
     )
+
+
+def _masked_image(frame: Frame, header: Header) -> Image:
+    """Return the image; a mask is its alpha channel, zero where it is excluded."""
+    if frame.mask is None:
+        return image_to_msg(frame.image, header)
+    return image_to_msg(np.dstack([frame.image, np.where(frame.mask, 255, 0).astype(np.uint8)]), header, "rgba8")
 
 
 def keyframe_path_to_msg(poses: Mapping[int, np.ndarray], extrinsics: Extrinsics, odom_header: Header) -> Path:

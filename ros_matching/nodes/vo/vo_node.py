@@ -41,6 +41,7 @@ from ros_matching.nodes.vo.imu_input import Auxiliaries, ImuInput
 from ros_matching.nodes.vo.initial_pose import InitialPoseInput
 from ros_matching.nodes.vo.map_outputs import MapOutputs
 from ros_matching.nodes.vo.map_services import MapServices, loaded_map, saved
+from ros_matching.nodes.vo.mask_input import MaskInput
 from ros_matching.nodes.vo.outputs import VoOutputs
 from ros_matching.nodes.vo.pipeline import FrameTracker, PipelineParts, ReceivedImage, VoPipeline, warm_up
 from ros_matching.nodes.vo.scale_input import ScaleInput
@@ -136,6 +137,7 @@ class VoNode(ManagedNode):
         extrinsics_input = ExtrinsicsInput(self, self._config, self._problems, always=uses_imu)
         self._configured.callback(extrinsics_input.destroy)
         self._scale_input = ScaleInput(self, self._config, scale.source, self._problems, extrinsics_input)
+        self._mask_input = MaskInput(self, self._config, self._problems)
         self._imu_input = None
         if uses_imu:
             self._imu_input = ImuInput(self, self._config, imu, self._problems, extrinsics_input)
@@ -182,6 +184,8 @@ class VoNode(ManagedNode):
         self._active.callback(self._input.destroy)
         self._active.callback(self._scale_input.destroy)
         self._scale_input.subscribe()
+        self._active.callback(self._mask_input.destroy)
+        self._mask_input.subscribe()
         if self._imu_input is not None:
             self._active.callback(self._imu_input.destroy)
             self._imu_input.subscribe()
@@ -254,7 +258,7 @@ class VoNode(ManagedNode):
 
     def _auxiliaries(self) -> Auxiliaries:
         imu = [] if self._imu_input is None else [self._imu_input.add_to]
-        return Auxiliaries(self._scale_input.add_to, *imu)
+        return Auxiliaries(self._scale_input.add_to, self._mask_input.add_to, *imu)
 
     def _scale_estimator(self, config: ScaleConfig) -> ScaleEstimator:
         return make_scale_estimator(
@@ -309,6 +313,7 @@ class VoNode(ManagedNode):
         is_silent = self._worker.is_idle and time.monotonic() - last_s > _SILENCE_S
         self._input.watch(is_silent, self._statistics.recent_loss)
         self._scale_input.match_publishers()
+        self._mask_input.match_publishers()
         if self._imu_input is not None:
             self._imu_input.watch()
 

@@ -88,7 +88,7 @@ def test_status_image_and_pose(stage) -> None:
     publish(node, calls, peer, messages, "show_frame")
     [live] = calls["show_frame"][0]
     assert live.status == "tracking"
-    assert live.status_line == "tracking, 40 of 50 matches, 0 landmarks; few landmarks"
+    assert live.status_line == "tracking, 40 inliers, 0 landmarks; few landmarks"
     assert live.scale == "metric"
     assert live.scale_std == pytest.approx(0.05)
     assert live.position_std == pytest.approx(0.2)
