@@ -13,7 +13,7 @@ import numpy as np
 
 from ros_matching.atlas.keyframes import NO_LANDMARK, MapKeyframe
 from ros_matching.atlas.local_map import LocalMap, MapChanges
-from ros_matching.atlas.map_update import InactiveMap, MapCorrection, MapUpdate
+from ros_matching.atlas.map_update import UNKNOWN_TURN_DEG, InactiveMap, MapCorrection, MapUpdate
 from ros_matching.geometry.se3 import invert
 
 _MAX_INACTIVE = 3
@@ -53,15 +53,25 @@ class Atlas:
         return self._inactive[-1 - self._searched % len(self._inactive)]
 
     def start_map(
-        self, local_map: LocalMap | None, drift: dict[int, np.ndarray], scale_variance: float, *, continues: bool
+        self,
+        local_map: LocalMap | None,
+        drift: dict[int, np.ndarray],
+        scale_variance: float,
+        *,
+        continues: bool,
+        turn_deg: float = UNKNOWN_TURN_DEG,
     ) -> None:
         """Continue in a new map; ``None`` for poses without landmarks.
 
         ``drift`` and ``scale_variance`` are those of the active map, which becomes inactive. ``continues``: the poses
-        before it are in the same world and scale.
+        before it are in the same world and scale. ``turn_deg`` is the largest rotation between the worlds of the active
+        map and the new one.
         """
+        self._inactive = [
+            replace(kept, turn_deg=min(kept.turn_deg + turn_deg, UNKNOWN_TURN_DEG)) for kept in self._inactive
+        ]
         if self.active is not None:
-            self._deactivate(local_map, drift, scale_variance)
+            self._deactivate(local_map, drift, scale_variance, turn_deg)
         self.active = local_map
         self.maps_started += not continues
         self.number = self.maps_started
@@ -69,13 +79,18 @@ class Atlas:
     def activate(self, inactive: InactiveMap, drift: dict[int, np.ndarray], scale_variance: float) -> None:
         """Continue in an inactive map; the active one, with ``drift`` and ``scale_variance``, takes its place."""
         self._inactive.remove(inactive)
-        self._deactivate(inactive.local_map, drift, scale_variance)
+        self._inactive = [
+            replace(kept, turn_deg=min(kept.turn_deg + inactive.turn_deg, UNKNOWN_TURN_DEG)) for kept in self._inactive
+        ]
+        self._deactivate(inactive.local_map, drift, scale_variance, inactive.turn_deg)
         self.active, self.number = inactive.local_map, inactive.number
 
-    def _deactivate(self, next_map: LocalMap, drift: dict[int, np.ndarray], scale_variance: float) -> None:
+    def _deactivate(
+        self, next_map: LocalMap, drift: dict[int, np.ndarray], scale_variance: float, turn_deg: float
+    ) -> None:
         """Make the active map inactive; beyond the limit, remove the one of fewest keyframes, the oldest of equals."""
         next_map.next_keyframe_id = max(next_map.next_keyframe_id, self.active.next_keyframe_id)
-        self._inactive.append(InactiveMap(self.number, self.active, drift, scale_variance))
+        self._inactive.append(InactiveMap(self.number, self.active, drift, scale_variance, turn_deg))
         if len(self._inactive) > _MAX_INACTIVE:
             self._inactive.remove(min(self._inactive, key=lambda kept: len(kept.local_map.keyframes)))
 

@@ -14,6 +14,8 @@ from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
 from ros_matching.geometry.bundle_covariance import BundleCovariance
 from ros_matching.geometry.se3 import invert, orthonormalized, scaled
 
+UNKNOWN_TURN_DEG = 180.0
+
 
 @dataclass(frozen=True)
 class AdjustmentWindow:
@@ -58,12 +60,17 @@ class NewKeyframe:
 
 @dataclass(frozen=True, eq=False)
 class InactiveMap:
-    """An inactive map with the ``drift`` (7, 7) of its keyframes by id, and the ``scale_variance`` of its scale."""
+    """An inactive map with the ``drift`` (7, 7) of its keyframes by id, and the ``scale_variance`` of its scale.
+
+    ``turn_deg`` is the largest rotation between its world and that of the active map: an IMU may have carried the
+    rotation from one to the other.
+    """
 
     number: int
     local_map: LocalMap
     drift: dict[int, np.ndarray]
     scale_variance: float
+    turn_deg: float = UNKNOWN_TURN_DEG
 
 
 @dataclass(frozen=True, eq=False)

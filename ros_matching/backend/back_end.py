@@ -82,7 +82,8 @@ class _MappingJob:
             emit(self._partial)
             # Merge
             if self._inactive is not None:
-                merged = merge_into(self._map, newest, self._inactive.local_map, self._relocalize)
+                inactive = self._inactive
+                merged = merge_into(self._map, newest, inactive.local_map, self._relocalize, inactive.turn_deg)
                 if merged is not None:
                     self._mapper.adjust(self._map, newest)
             # Covariance

@@ -8,8 +8,9 @@ import numpy as np
 
 from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
+from ros_matching.atlas.map_update import UNKNOWN_TURN_DEG
 from ros_matching.datatypes import Features
-from ros_matching.geometry.se3 import invert, transform
+from ros_matching.geometry.se3 import invert, rotation_angle_deg, transform
 
 # Fewest keypoints of a keyframe that observe landmarks of both maps
 _MIN_COMMON = 20
@@ -20,15 +21,22 @@ Relocalize = Callable[[LocalMap, Features], "Localization | None"]
 
 
 def merge_into(
-    local_map: LocalMap, keyframe: MapKeyframe, inactive: LocalMap, relocalize: Relocalize
+    local_map: LocalMap,
+    keyframe: MapKeyframe,
+    inactive: LocalMap,
+    relocalize: Relocalize,
+    turn_deg: float = UNKNOWN_TURN_DEG,
 ) -> tuple[MapKeyframe, float] | None:
     """Merge ``inactive`` into the map of ``keyframe``, which is aligned to the inactive one by a similarity.
 
     Returns the recognised keyframe of the inactive map, and the factor on all lengths of ``local_map``; ``None`` if
-    the keyframe is not recognised or the depths disagree.
+    the keyframe is not recognised, the depths disagree, or the maps would turn by more than ``turn_deg``.
     """
     found = relocalize(inactive, keyframe.features)
     if found is None:
+        return None
+    turn = found.camera_from_world[:3, :3].T @ keyframe.camera_from_world[:3, :3]
+    if turn_deg < UNKNOWN_TURN_DEG and rotation_angle_deg(turn) > turn_deg:
         return None
     scale = _relative_scale(local_map, keyframe, inactive, found)
     if scale is None:

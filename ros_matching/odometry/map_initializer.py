@@ -10,7 +10,7 @@ import numpy as np
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK, MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
-from ros_matching.atlas.map_update import MapAdjuster
+from ros_matching.atlas.map_update import UNKNOWN_TURN_DEG, MapAdjuster
 from ros_matching.datatypes import Features, Frame
 from ros_matching.geometry.se3 import invert, transform
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -25,11 +25,15 @@ from ros_matching.stages import StageTimer
 
 @dataclass(frozen=True, eq=False)
 class InitialPose:
-    """Pose (4, 4) of the first camera of a map, with the covariance (7, 7) ``drift``, and the typical depth there."""
+    """Pose (4, 4) of the first camera of a map, with the covariance (7, 7) ``drift``, and the typical depth there.
+
+    ``turn_deg`` is the largest error of its rotation after a loss.
+    """
 
     world_from_camera: np.ndarray
     depth: float
     drift: np.ndarray
+    turn_deg: float = UNKNOWN_TURN_DEG
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,7 @@ class InitialMap:
     """A new map from two ``views``, of which ``keyframe`` is the newer.
 
     ``drift`` (7, 7) is the covariance of the older one; ``continues`` if poses before the map are in its world.
+    ``turn_deg`` is the largest error of its rotation after a loss.
     """
 
     local_map: LocalMap
@@ -44,6 +49,7 @@ class InitialMap:
     views: InitialReconstruction
     drift: np.ndarray
     continues: bool
+    turn_deg: float = UNKNOWN_TURN_DEG
 
 
 class MapInitializer:
@@ -98,7 +104,8 @@ class MapInitializer:
                 rotation=rotation,
             )
         self._initializer.reset()
-        return InitialMap(local_map, keyframe, views, start.drift, lost is None and self.has_poses)
+        continues = lost is None and self.has_poses
+        return InitialMap(local_map, keyframe, views, start.drift, continues, start.turn_deg)
 
     def _fill(self, local_map: LocalMap, views: InitialReconstruction, start: InitialPose) -> MapKeyframe | None:
         """Add two views to an empty map; returns the second, ``None`` if too few landmarks remain."""

@@ -14,7 +14,7 @@ from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
 from ros_matching.atlas.local_map import LocalMap, LocalMapState
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe, ScaleState
-from ros_matching.geometry.se3 import invert
+from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.inertial.bridging import BridgedPose, LastPose, bridge
 from ros_matching.inertial.imu import Imu
 from ros_matching.matching.masked_features import extract_features
@@ -43,6 +43,8 @@ _MAX_PENDING = 3
 # its first new landmarks if the map has no more keyframes than this: else the track or the scale could be lost.
 _WEAK_INLIERS = 4
 _YOUNG_KEYFRAMES = 4
+# Largest difference of a relocalised pose from the rotation by the gyroscope: at once, and in a second
+_RELOCALIZED_DEG, _RELOCALIZED_DEG_S = 8.0, 1.5
 _BRIDGED_JUMP_DEG = 5.0  # a pose farther from the one that the IMU has continued is a jump
 
 
@@ -187,8 +189,8 @@ class Tracker:
     def _localize(self, frame: Frame, features: Features) -> _Found | None:
         """Localise in the active map, by the motion model or by relocalisation; else in an inactive map."""
         if self.state is TrackerState.LOST:
-            found = self._localize_by_bridge(frame, features) or self._relocalizer.relocalize(self._map, features)
-            found = found or self._return_to_inactive(features)
+            found = self._localize_by_bridge(frame, features) or self._relocalize(frame, features)
+            found = found or self._return_to_inactive(frame, features)
             return None if found is None else _Found(found, relocalized=True)
         found, prediction = self._localize_by_prediction(frame, features)
         while found is None and not self._back_end.is_idle:
@@ -197,9 +199,26 @@ class Tracker:
             found, prediction = self._localize_by_prediction(frame, features)
         if found is not None:
             return _Found(found)
-        found = self._relocalizer.relocalize(self._map, features)
+        found = self._relocalize(frame, features)
         # A jump from the prediction means that the motion since the last pose is unknown
         return None if found is None else _Found(found, relocalized=not self._is_plausible(found, prediction))
+
+    def _relocalize(self, frame: Frame, features: Features) -> Localization | None:
+        """Localise in the active map without a prediction; with an IMU not against its rotation since the last pose."""
+        found = self._relocalizer.relocalize(self._map, features)
+        return found if found is None or self._agrees_with_imu(found, frame.stamp_ns) else None
+
+    def _agrees_with_imu(self, found: Localization, stamp_ns: int, turn_deg: float = 0.0) -> bool:
+        """Return False if a pose contradicts the rotation by the gyroscope since the last one.
+
+        ``turn_deg`` is the largest rotation between the worlds of both poses.
+        """
+        rotation = self._measured_rotation(stamp_ns)
+        if rotation is None:
+            return True
+        predicted = rotation @ self._motion_model.world_from_camera[:3, :3].T
+        limit_deg = turn_deg + _turn_limit_deg((stamp_ns - self._motion_model.stamp_ns) * 1e-9)
+        return bool(rotation_angle_deg(found.camera_from_world[:3, :3] @ predicted.T) < limit_deg)
 
     def _localize_by_prediction(self, frame: Frame, features: Features) -> tuple[Localization | None, Prediction]:
         """Localise near the prediction of the motion model; returns the pose or ``None``, and the prediction."""
@@ -249,11 +268,11 @@ class Tracker:
     def _is_plausible(self, found: Localization | None, prediction: Prediction) -> bool:
         return found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth)
 
-    def _return_to_inactive(self, features: Features) -> Localization | None:
+    def _return_to_inactive(self, frame: Frame, features: Features) -> Localization | None:
         """Continue in an inactive map if the image is localised there."""
         inactive = self._atlas.next_inactive()
         found = inactive and self._relocalizer.relocalize(inactive.local_map, features, tried=_TRIED_INACTIVE)
-        if not found:
+        if not found or not self._agrees_with_imu(found, frame.stamp_ns, inactive.turn_deg):
             return None
         self._atlas.activate(inactive, self._uncertainty.drift, self._scale.variance)
         self._pending.clear()
@@ -509,7 +528,7 @@ class Tracker:
         if bridged is not None:
             position = bridged.world_from_camera[:3, 3]
             drift = self._uncertainty.drift_after_loss(position, depth, bridged.covariance)
-            return InitialPose(bridged.world_from_camera, depth, drift)
+            return InitialPose(bridged.world_from_camera, depth, drift, _turn_limit_deg(bridged.seconds))
         world_from_camera = self._motion_model.world_from_camera
         drift = self._uncertainty.drift_after_loss(world_from_camera[:3, 3], depth)
         return InitialPose(world_from_camera, depth, drift)
@@ -517,7 +536,13 @@ class Tracker:
     def _start_map(self, initial: InitialMap) -> TrackingResult:
         """Continue in a new map."""
         local_map, keyframe, views = initial.local_map, initial.keyframe, initial.views
-        self._atlas.start_map(local_map, self._uncertainty.drift, self._scale.variance, continues=initial.continues)
+        self._atlas.start_map(
+            local_map,
+            self._uncertainty.drift,
+            self._scale.variance,
+            continues=initial.continues,
+            turn_deg=initial.turn_deg,
+        )
         self._scale.start_map(local_map)
         self._pending.clear()
         self._reference_id, self._previous, self._motion_model = keyframe.id, None, None
@@ -618,3 +643,8 @@ class Tracker:
             keyframes=0 if self._map is None else len(self._map.keyframes),
             maps=self._atlas.maps_started,
         )
+
+
+def _turn_limit_deg(seconds: float) -> float:
+    """Return the largest error of a rotation by the gyroscope over some seconds."""
+    return _RELOCALIZED_DEG + _RELOCALIZED_DEG_S * seconds

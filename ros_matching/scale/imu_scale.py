@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -36,9 +37,13 @@ class ImuScaleSource:
 
     name = "imu"
 
-    def __init__(self, config: ScaleConfig, imu: Imu) -> None:
-        """Raises ``MissingDependencyError`` without GTSAM."""
+    def __init__(self, config: ScaleConfig, imu: Imu, *, threaded: bool = False) -> None:
+        """``threaded`` aligns in a thread: no frame waits, and the measurement is that of a frame or two before.
+
+        Raises ``MissingDependencyError`` without GTSAM.
+        """
         require_gtsam()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="imu-alignment") if threaded else None
         self._config = config
         self._imu = imu
         self.shared_std = config.imu_sigma
@@ -50,7 +55,9 @@ class ImuScaleSource:
         """Start with a new map; the biases are those of the same IMU."""
         self._parts: dict[tuple[int, int], Preintegration] = {}
         self._history = PoseHistory()
+        self._running: Future[Alignment | None] | None = None
         self._noise = 1.0
+        self._last_reason = "the first measurement is being made"
         self._imu.state = None
 
     def follow(self, local_map: LocalMap, view: LocalizedView) -> None:
@@ -59,6 +66,8 @@ class ImuScaleSource:
 
     def measure(self, local_map: LocalMap, view: LocalizedView) -> ScaleMeasurement | NoMeasurement:
         """Measure the scale by the newest keyframes."""
+        if self._running is not None:
+            return self._finished()
         extrinsics = self._imu.imu_from_camera
         if extrinsics is None:
             return NoMeasurement("the extrinsics of camera and IMU are unknown", pending=True)
@@ -67,7 +76,26 @@ class ImuScaleSource:
         poses = self._connected(self._poses(local_map.keyframes))
         if len(poses) < _MIN_POSES or (poses[-1][0] - poses[0][0]) * 1e-9 < _MIN_SPAN_S:
             return NoMeasurement(self._too_few(local_map.keyframes, len(poses)))
-        aligned = align(self._input(local_map, poses, extrinsics), self._imu.config, self._noise)
+        given = self._input(local_map, poses, extrinsics), self._imu.config, self._noise
+        if self._thread is None:
+            return self._measurement(align(*given))
+        self._running = self._thread.submit(align, *given)
+        return NoMeasurement(self._last_reason, pending=True)
+
+    def _finished(self) -> ScaleMeasurement | NoMeasurement:
+        """Return the measurement of the thread if it has ended."""
+        if not self._running.done():
+            return NoMeasurement(self._last_reason, pending=True)
+        running, self._running = self._running, None
+        return self._measurement(running.result())
+
+    def _measurement(self, aligned: Alignment | None) -> ScaleMeasurement | NoMeasurement:
+        """Return the measurement of an alignment, or the reason why it is none."""
+        measured = self._accepted(aligned)
+        self._last_reason = measured.reason if isinstance(measured, NoMeasurement) else "no measurement since"
+        return measured
+
+    def _accepted(self, aligned: Alignment | None) -> ScaleMeasurement | NoMeasurement:
         if aligned is None or aligned.noise * max(aligned.fit, 1.0) > _MAX_NOISE:
             findings = self._imu.findings()
             return NoMeasurement(
@@ -75,9 +103,6 @@ class ImuScaleSource:
                 if findings
                 else "images and IMU do not agree on any scale; check extrinsics, time offset and noise of the IMU"
             )
-        return self._measurement(aligned)
-
-    def _measurement(self, aligned: Alignment) -> ScaleMeasurement | NoMeasurement:
         state = aligned.state
         self._noise = aligned.noise
         if not state.log_scale_std < _MAX_STD:

@@ -31,14 +31,16 @@ def make_scale_estimator(
     wheel_odometry: WheelOdometry | None = None,
     base_from_camera: Extrinsics | None = None,
     imu: Imu | None = None,
+    threaded: bool = False,
 ) -> ScaleEstimator:
     """Make the estimator for ``VisualOdometry`` with the scale source ``config.source``.
 
     Depth images and right images are part of the frames. The caller adds positions to ``wheel_odometry``. Without
     ``base_from_camera`` wheel positions are those of the camera, and the camera is pitched ``camera_pitch_deg`` below
-    the horizon. Raises ``ConfigError`` where an input of the source is missing.
+    the horizon. ``threaded``: a source that takes long measures in a thread. Raises ``ConfigError`` where an input of
+    the source is missing.
     """
-    return ScaleEstimator(config, _source(config, matcher, wheel_odometry, base_from_camera, imu))
+    return ScaleEstimator(config, _source(config, matcher, wheel_odometry, base_from_camera, imu, threaded))
 
 
 def _source(
@@ -47,6 +49,7 @@ def _source(
     wheel_odometry: WheelOdometry | None,
     base_from_camera: Extrinsics | None,
     imu: Imu | None,
+    threaded: bool,
 ) -> ScaleSource | None:
     if config.source == "depth":
         return DepthScaleSource(config)
@@ -65,7 +68,7 @@ def _source(
     if config.source == "imu":
         if imu is None:
             raise ConfigError("scale.source=imu needs an IMU: its samples, and its extrinsics to the camera")
-        return ImuScaleSource(config, imu)
+        return ImuScaleSource(config, imu, threaded=threaded)
     return None
 
 

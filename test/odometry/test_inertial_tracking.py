@@ -147,3 +147,20 @@ def test_a_standing_camera_stays_while_it_sees_nothing(is_metric: bool) -> None:
     gone = bridge(imu, moving, FIRST_STAMP_NS + 1_900_000_000, is_metric)
     assert gone.world_from_camera[0, 3] > 0.1
     assert np.sqrt(gone.covariance[0, 0]) > 0.5
+
+
+def test_a_look_alike_place_is_no_relocalisation_against_the_gyroscope() -> None:
+    """The same points are seen again after half a turn, as in a corridor: only the gyroscope shows the difference."""
+    walk = SmoothWalk(3.0)
+    frames = walk.frames()
+    turned = SmoothWalk(3.0, turn_deg=180, turn_s=0.6)
+    world = PointWorld(cloud(2500), frames, covered=tuple(range(45, 60)))
+    alone = VisualOdometry(world)
+    without = [alone.track(frame) for frame in world.frames()]
+    assert without[62].status is TrackingStatus.TRACKING  # the images alone continue in the map
+    samples = simulate_imu(turned, 3.0, 200.0, "consumer", 0, FIRST_STAMP_NS)
+    imu = Imu(ImuConfig(), ImuBuffer.of(samples), IMU_FROM_CAMERA)
+    odometry = VisualOdometry(world, imu=imu)
+    results = [odometry.track(frame) for frame in world.frames()]
+    after = [r for r in results[60:] if r.status is TrackingStatus.TRACKING]
+    assert all(r.map_id != 1 for r in after)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from inertial_world import FIRST_STAMP_NS, Motion
@@ -111,3 +113,21 @@ def test_vibration_widens_the_uncertainty() -> None:
     quiet = measured(imu_of_motion(motion), local_map)
     assert found.log_std > 1.5 * quiet.log_std
     assert abs(found.log_factor - np.log(METRES)) < 3 * found.log_std
+
+
+def test_in_a_thread_no_frame_waits_and_the_result_is_the_same() -> None:
+    motion = Motion(seed=2)
+    local_map = map_of(motion, 9.0)
+    source = ImuScaleSource(ScaleConfig(source="imu"), imu_of_motion(motion), threaded=True)
+    first = source.measure(local_map, view_of(local_map))
+    assert isinstance(first, NoMeasurement)
+    assert first.pending
+    deadline = time.monotonic() + 60
+    while isinstance(found := source.measure(local_map, view_of(local_map)), NoMeasurement):
+        assert found.pending
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert found == measured(imu_of_motion(motion), local_map)
+    source.measure(local_map, view_of(local_map))
+    source.reset()  # a result for another map is dropped
+    assert isinstance(source.measure(local_map, view_of(local_map)), NoMeasurement)

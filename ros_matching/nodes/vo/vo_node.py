@@ -267,6 +267,7 @@ class VoNode(ManagedNode):
             wheel_odometry=self._scale_input.wheel_odometry,
             base_from_camera=self._scale_input.base_from_camera,
             imu=self._imu,
+            threaded=self._config.mapping_thread,
         )
 
     def _configured_pipeline(self) -> VoPipeline:
