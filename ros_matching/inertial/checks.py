@@ -6,7 +6,9 @@ Each finding is a sentence with the values, and what to do.
 from __future__ import annotations
 
 import enum
+import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +22,6 @@ _STANDARD_GRAVITY = 9.80665
 _G_RANGE = 0.7, 1.4  # median specific force, in m/s2, of values in g
 _NO_GRAVITY = 0.6  # fraction of gravity below which it was removed
 _LARGEST_RATE = 60.0  # rad/s, beyond the range of any usual gyroscope (2000 degrees a second are 35)
-_SATURATED_SAMPLES = 3
 _SATURATED_RATE, _SATURATED_FORCE = 1.5, 15.0  # no saturation below
 _SLOWEST_HZ = 50.0
 
@@ -35,6 +36,9 @@ _MIN_OFFSET_S = 0.008
 _MIN_SPEED_STD = 0.08  # rad/s, variation of the angular speed that shows a time offset
 _MIN_CORRELATION = 0.85
 _MOST_LEFT, _MIN_LEFT = 0.5, 0.002  # of 1 - correlation: fraction that may be left, and least value before
+
+
+_Rotation = tuple[int, int, np.ndarray]  # stamps of two images, and the rotation vector (3,) between them
 
 
 class ImuFault(enum.Enum):
@@ -127,11 +131,13 @@ def dropped_findings(repeated: int, earlier: int, count: int) -> list[ImuFinding
 
 
 def _saturation(values: np.ndarray, least: float, sensor: str, unit: str) -> ImuFinding | None:
-    """Find an axis that repeats its largest value."""
+    """Find an axis with its largest value three times in a row."""
     largest = np.abs(values).max(axis=0)
-    counts = np.count_nonzero(np.abs(values) >= largest * (1 - 1e-9), axis=0)
+    at_end = np.abs(values) >= largest * (1 - 1e-9)
+    counts = np.count_nonzero(at_end, axis=0)
     axis = int(np.argmax(counts * (largest > least)))
-    if not largest[axis] > least or counts[axis] < _SATURATED_SAMPLES:
+    in_a_row = at_end[2:, axis] & at_end[1:-1, axis] & at_end[:-2, axis]
+    if not largest[axis] > least or not in_a_row.any():
         return None
     return ImuFinding(
         ImuFault.SATURATION,
@@ -169,22 +175,30 @@ def _rate_unit(samples: ImuSamples) -> ImuFinding | None:
 
 
 class RotationCheck:
-    """Compares the gyroscope with the rotations of images: unit, axes and time offset."""
+    """Compares the gyroscope with the rotations of images: unit, axes and time offset.
+
+    ``add`` and ``findings`` may be called from different threads.
+    """
 
     def __init__(self, capacity: int = 300) -> None:
+        self._lock = threading.Lock()
         self._rotations: deque[tuple[int, int, np.ndarray]] = deque(maxlen=capacity)
 
     def reset(self) -> None:
         """Forget all rotations."""
-        self._rotations.clear()
+        with self._lock:
+            self._rotations.clear()
 
     def add(self, start_ns: int, end_ns: int, start_from_end: np.ndarray) -> None:
         """Add a rotation (3, 3) of the camera between two stamps of images, by the images."""
-        self._rotations.append((start_ns, end_ns, log_so3(start_from_end)))
+        with self._lock:
+            self._rotations.append((start_ns, end_ns, log_so3(start_from_end)))
 
     def findings(self, buffer: ImuBuffer, imu_from_camera: np.ndarray, config: ImuConfig) -> list[ImuFinding]:
         """Return the faults that the rotations so far show; none while they are too few or too small."""
-        by_images, by_gyroscope = self._pairs(buffer, imu_from_camera[:3, :3], config)
+        with self._lock:
+            rotations = list(self._rotations)
+        by_images, by_gyroscope = _pairs(rotations, buffer, imu_from_camera[:3, :3], config)
         turned = np.sqrt(np.sum(by_images**2))
         if len(by_images) < _MIN_ROTATIONS or turned < _MIN_DEGREES_RAD:
             return []
@@ -199,51 +213,51 @@ class RotationCheck:
             ]
         if turned < _MIN_TURN_RAD:
             return []
-        offset = self._time_offset(buffer, config)
+        offset = _time_offset(rotations, buffer, config)
         if offset is not None:
             return [offset]
         axes = _axes_finding(by_images, by_gyroscope, imu_from_camera[:3, :3])
         return [] if axes is None else [axes]
 
-    def _pairs(
-        self, buffer: ImuBuffer, imu_from_camera: np.ndarray, config: ImuConfig
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rotation vectors (K, 3) of images and gyroscope, along the axes of the camera."""
-        by_images, by_gyroscope = [], []
-        offset_ns = round(config.time_offset_s * 1e9)
-        for start_ns, end_ns, rotation in self._rotations:
-            samples = buffer.between(start_ns + offset_ns, end_ns + offset_ns, config.max_gap_s)
-            if samples is not None:
-                by_images.append(rotation)
-                by_gyroscope.append(imu_from_camera.T @ _turn(samples))
-        return np.reshape(by_images, (-1, 3)), np.reshape(by_gyroscope, (-1, 3))
 
-    def _time_offset(self, buffer: ImuBuffer, config: ImuConfig) -> ImuFinding | None:
-        """Find a shift of time at which the angular speeds of images and gyroscope agree better."""
-        rows = [row for row in self._rotations if row[1] - row[0] < 0.2e9]
-        if len(rows) < _MIN_ROTATIONS:
-            return None
-        speeds = np.array([np.linalg.norm(rotation) / ((end - start) * 1e-9) for start, end, rotation in rows])
-        if speeds.std() < _MIN_SPEED_STD:
-            return None
-        shifts = config.time_offset_s + np.arange(-_OFFSET_RANGE_S, _OFFSET_RANGE_S + 1e-9, _OFFSET_STEP_S)
-        scores = _correlations(rows, speeds, buffer, shifts)
-        middle = len(shifts) // 2
-        best = int(np.argmax(scores))
-        if not scores[best] > _MIN_CORRELATION or not 0 < best < len(shifts) - 1:
-            return None
-        curvature = scores[best - 1] - 2 * scores[best] + scores[best + 1]
-        peak = shifts[best] + (
-            0.5 * _OFFSET_STEP_S * (scores[best - 1] - scores[best + 1]) / curvature if curvature else 0
-        )
-        left, before = 1 - scores[best], 1 - scores[middle]
-        if abs(peak - config.time_offset_s) < _MIN_OFFSET_S or before < _MIN_LEFT or left > _MOST_LEFT * before:
-            return None
-        return ImuFinding(
-            ImuFault.TIME_OFFSET,
-            f"the gyroscope fits the images at a time offset of {peak:+.3f} s (correlation {scores[best]:.2f}) better "
-            f"than at {config.time_offset_s:+.3f} s ({scores[middle]:.2f}); set time_offset_s to {peak:.3f}",
-        )
+def _pairs(
+    rotations: Sequence[_Rotation], buffer: ImuBuffer, imu_from_camera: np.ndarray, config: ImuConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation vectors (K, 3) of images and gyroscope, along the axes of the camera."""
+    by_images, by_gyroscope = [], []
+    offset_ns = round(config.time_offset_s * 1e9)
+    for start_ns, end_ns, rotation in rotations:
+        samples = buffer.between(start_ns + offset_ns, end_ns + offset_ns, config.max_gap_s)
+        if samples is not None:
+            by_images.append(rotation)
+            by_gyroscope.append(imu_from_camera.T @ _turn(samples))
+    return np.reshape(by_images, (-1, 3)), np.reshape(by_gyroscope, (-1, 3))
+
+
+def _time_offset(rotations: Sequence[_Rotation], buffer: ImuBuffer, config: ImuConfig) -> ImuFinding | None:
+    """Find a shift of time at which the angular speeds of images and gyroscope agree better."""
+    rows = [row for row in rotations if row[1] - row[0] < 0.2e9]
+    if len(rows) < _MIN_ROTATIONS:
+        return None
+    speeds = np.array([np.linalg.norm(rotation) / ((end - start) * 1e-9) for start, end, rotation in rows])
+    if speeds.std() < _MIN_SPEED_STD:
+        return None
+    shifts = config.time_offset_s + np.arange(-_OFFSET_RANGE_S, _OFFSET_RANGE_S + 1e-9, _OFFSET_STEP_S)
+    scores = _correlations(rows, speeds, buffer, shifts)
+    middle = len(shifts) // 2
+    best = int(np.argmax(scores))
+    if not scores[best] > _MIN_CORRELATION or not 0 < best < len(shifts) - 1:
+        return None
+    curvature = scores[best - 1] - 2 * scores[best] + scores[best + 1]
+    peak = shifts[best] + (0.5 * _OFFSET_STEP_S * (scores[best - 1] - scores[best + 1]) / curvature if curvature else 0)
+    left, before = 1 - scores[best], 1 - scores[middle]
+    if abs(peak - config.time_offset_s) < _MIN_OFFSET_S or before < _MIN_LEFT or left > _MOST_LEFT * before:
+        return None
+    return ImuFinding(
+        ImuFault.TIME_OFFSET,
+        f"the gyroscope fits the images at a time offset of {peak:+.3f} s (correlation {scores[best]:.2f}) better "
+        f"than at {config.time_offset_s:+.3f} s ({scores[middle]:.2f}); set time_offset_s to {peak:.3f}",
+    )
 
 
 def _turn(samples: ImuSamples) -> np.ndarray:

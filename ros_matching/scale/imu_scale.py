@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
@@ -23,7 +24,8 @@ _MIN_POSES = 6
 _MIN_SPAN_S = 2.0
 _MAX_STEP_S = 5.0  # between two keyframes: longer, the noise of the IMU exceeds what it measures
 _MAX_STD = 0.1  # relative, of a measurement; more is no evidence of a scale
-_MAX_NOISE = 6.0  # factor on the noise of images by which images and IMU disagree
+# Factors on the noise of images: from the first the IMU is checked for faults, from the second both disagree
+_SUSPICIOUS_NOISE, _MAX_NOISE = 3.0, 20.0
 _STALE_BIAS = 0.02  # rad/s, change of the gyroscope's bias after which samples are integrated again
 
 _StampedPose = tuple[int, np.ndarray]  # stamp in nanoseconds, camera_from_world (4, 4)
@@ -96,12 +98,13 @@ class ImuScaleSource:
         return measured
 
     def _accepted(self, aligned: Alignment | None) -> ScaleMeasurement | NoMeasurement:
-        if aligned is None or aligned.noise * max(aligned.fit, 1.0) > _MAX_NOISE:
-            findings = self._imu.findings()
+        noise = math.inf if aligned is None else aligned.noise * max(aligned.fit, 1.0)
+        findings = self._imu.findings() if noise > _SUSPICIOUS_NOISE else []
+        if findings:
+            return NoMeasurement(findings[0].message)
+        if noise > _MAX_NOISE:
             return NoMeasurement(
-                findings[0].message
-                if findings
-                else "images and IMU do not agree on any scale; check extrinsics, time offset and noise of the IMU"
+                "images and IMU do not agree on any scale; check extrinsics, time offset and noise of the IMU"
             )
         state = aligned.state
         self._noise = aligned.noise

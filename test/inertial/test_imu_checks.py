@@ -52,8 +52,9 @@ def test_faults_of_the_stamps(good: ImuSamples) -> None:
 
 
 def test_faults_of_range_and_units(good: ImuSamples) -> None:
-    limit = np.quantile(np.abs(good.gyroscope), 0.97)
-    assert limit > 1.5 or faults(changed(good, rates=np.clip(4 * good.gyroscope, -2, 2))) == {ImuFault.SATURATION}
+    assert faults(changed(good, rates=np.clip(8 * good.gyroscope, -2.0, 2.0))) == {ImuFault.SATURATION}
+    shaken = good.accelerometer + 8.0 * np.sin(np.arange(len(good)))[:, None]
+    assert faults(changed(good, forces=np.clip(shaken, -16.0, 16.0))) == {ImuFault.SATURATION}
     assert faults(changed(good, forces=good.accelerometer / 9.80665)) == {ImuFault.UNIT_G}
     rest = Motion(metres=0.02, radians=0).samples()
     free = changed(rest, forces=rest.accelerometer - [0, 0, 9.81])
