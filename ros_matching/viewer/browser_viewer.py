@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -65,6 +66,8 @@ class BrowserViewer:
             ) from error
         self._uplot = uplot
         _check_address(host)
+        # A browser opens connections in advance and closes them unused, which websockets reports as errors
+        logging.getLogger("websockets").setLevel(logging.CRITICAL)
         with contextlib.redirect_stdout(io.StringIO()):  # viser prints its addresses
             self._server: viser.ViserServer = viser.ViserServer(host=host, port=port, label=title, verbose=False)
         self.url = f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{self._server.get_port()}"
