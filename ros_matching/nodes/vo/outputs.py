@@ -23,6 +23,7 @@ from ros_matching.nodes.common.conversions import header_to_msg, image_to_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics, Twist
 from ros_matching.nodes.vo import messages
 from ros_matching.nodes.vo.config import VoConfig
+from ros_matching.nodes.vo.markers import VoMarkers
 from ros_matching.odometry.result import TrackingResult
 from ros_matching.viewer.tracks import draw_tracks
 
@@ -52,6 +53,8 @@ class VoOutputs:
             self._status, self._relative_pose, self._odom, self._path, self._keyframe, self._keyframe_path,
             self._debug_image, self._tf
         ]  # fmt: skip
+        self._markers = VoMarkers(self._create, config.odom_frame)
+        self._publishers += self._markers.publishers
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
         self._keyframe_stamps_ns: dict[int, int] = {}  # by id
         self._last_stamp_ns: int | None = None  # stamp of the last frame, for the velocity
@@ -87,6 +90,8 @@ class VoOutputs:
             if result.new_keyframes:
                 self.publish_keyframes(result.new_keyframes, keyframe_poses, header, extrinsics)
             self._publish_in_odom(result, extrinsics)
+            if frame is not None:
+                self._markers.publish(result, frame.camera, extrinsics, keyframe_poses)
         if frame is not None:
             self._last_stamp_ns = result.stamp_ns
             if self._debug_image.get_subscription_count():
