@@ -32,6 +32,7 @@ from ros_matching.scale.scale_estimator import ScaleEstimator
 from ros_matching.visual_odometry import VisualOdometry
 
 MODES = ("slam", "localization")
+_LOCALIZED_NS = 10**9  # after an image was localised in a thread, the next one
 
 
 class SlamStatus(enum.Enum):
@@ -209,9 +210,15 @@ class Slam:
         return self._map_number in self._placed
 
     def _submit_frame(self, result: TrackingResult) -> None:
-        """Localise the image of this frame if the back end is idle."""
+        """Localise the image of this frame if the back end is idle, in a thread at most once a second.
+
+        More would keep the processor from the odometry, which must begin before its place can be known.
+        """
         features = self._odometry.features
         if features is None or not self._scheduler.is_idle:
+            return
+        is_recent = self._frame_pose is not None and 0 <= result.stamp_ns - self._frame_pose[0] < _LOCALIZED_NS
+        if is_recent and not self._scheduler.runs_in_frame:
             return
         self._asked = {result.stamp_ns: (self._map_number, result.world_from_camera)}
         self._scheduler.submit(lambda _: self._back_end.localize_frame(features, result.stamp_ns))

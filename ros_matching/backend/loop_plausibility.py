@@ -19,6 +19,12 @@ from ros_matching.geometry.sim3 import rigid_part, scale_of
 # monocular camera loses the scale faster in turns. A loop may imply as much and a little more.
 _MAX_DRIFT = 0.06, 0.02, 0.04
 _MAX_DRIFT_START = 0.15, 0.07, 0.12
+# Where nothing is known about the way: least support of a place. Measured: look-alikes 0.03 to 0.25, mostly below 0.2,
+# true places from 0.23 on.
+_LEAST_SUPPORT = 0.2
+_SAME_VIEW = 0.4  # largest distance of poses by two places, in typical depths, plus rotation in radians
+# A place counts as a look-alike if it has so much of the inliers.
+_COMPARABLE = 0.5
 # A correction is plausible if it is smaller by this factor than those by which look-alikes of the place are wrong.
 _LOOK_ALIKE_RATIO = 3.0
 
@@ -67,8 +73,9 @@ class LoopJudge:
         """Return why a verified place must not be used, empty if it may.
 
         Its correction must not exceed what the odometry can have drifted on the way between both. If its keyframe or
-        its place also fits places where they cannot be, there are look-alikes: then the correction must be much smaller
-        than the distances to those.
+        its place also fits places where they cannot be about as well, there are look-alikes: then the correction must
+        be much smaller than the distances to those. Where nothing is known about the way, any look-alike is one too
+        many, and most of what should be visible must be found.
         """
         moved = Displacement.of(slam_map, found)
         way = self.way(slam_map, found.place, found.keyframe)
@@ -76,14 +83,30 @@ class LoopJudge:
             return ""  # the map is nearly right
         if way is not None and moved.exceeds(way):
             return f"the odometry does not drift by {moved.distance:.1f} typical depths on a way of {way:.0f}"
+        if way is None and found.support < _LEAST_SUPPORT:
+            return f"only {100 * found.support:.0f} % of the landmarks that should be visible there are"
         for id, near in ((found.keyframe, found.place), (found.place, found.keyframe)):
             for other in self._alternatives(slam_map, id, (near, id)):
-                wrong = Displacement.of(slam_map, other)
-                way_there = self.way(slam_map, other.place, other.keyframe)
-                is_wrong = way_there is not None and wrong.exceeds(way_there)
-                if is_wrong and (way is None or moved.size * _LOOK_ALIKE_RATIO > wrong.size):
+                if other.inliers < _COMPARABLE * found.inliers:
+                    continue
+                if self._is_look_alike(slam_map, found, other, moved if way is not None else None):
                     return f"keyframe {other.keyframe} looks like keyframe {other.place}, at another place"
         return ""
+
+    def _is_look_alike(
+        self, slam_map: SlamMap, found: VerifiedPlace, other: VerifiedPlace, moved: Displacement | None
+    ) -> bool:
+        """Return True if another place contradicts one whose displacement is ``moved``, ``None`` if unknown."""
+        way = self.way(slam_map, other.place, other.keyframe)
+        if way is not None:
+            wrong = Displacement.of(slam_map, other)
+            return wrong.exceeds(way) and (moved is None or moved.size * _LOOK_ALIKE_RATIO > wrong.size)
+        if moved is not None or other.keyframe != found.keyframe:
+            return False
+        # Both put the keyframe somewhere: at the same place?
+        pose = slam_map.keyframe(found.keyframe).map_from_camera
+        poses = [rigid_part(correction_by(slam_map, place) @ pose) for place in (found, other)]
+        return bool(view_difference(*poses, typical_depth(slam_map, found.place)) > _SAME_VIEW)
 
     def way(self, slam_map: SlamMap, first: int, second: int) -> float | None:
         """Length of the shortest way between keyframes through the graph, distances in typical depths plus rotation.

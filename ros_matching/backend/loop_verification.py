@@ -22,6 +22,7 @@ _RADIUS_PX = 12.0  # of the guided search
 _MIN_PNP = 15  # inliers of the first pose
 _MIN_SCALED = 8  # of them, landmarks of both maps, which give the scale
 _MAX_SCALE_SPREAD = 0.15  # largest median deviation from the median ratio of depths, relative
+_MIN_SEEN = 0.12  # fraction of the visible landmarks that a localised image must observe
 _NEIGHBOURS = 10  # covisible keyframes whose landmarks are searched
 _REFERENCE_WIDTH_PX = 640
 
@@ -33,7 +34,7 @@ class VerifiedPlace:
     ``place_from_keyframe`` (4, 4) is a similarity of their cameras' coordinates in the unit of the map, with the
     ``covariance`` (7, 7) of its landmarks. ``inliers`` counts those of both sides; ``place_landmarks`` and
     ``keyframe_landmarks`` (M,) are the same points. ``coverage`` is the smaller of the fractions of both images that
-    the inliers span.
+    the inliers span. ``support`` is the fraction found of the landmarks that should be visible, of both sides.
     """
 
     keyframe: int
@@ -42,16 +43,21 @@ class VerifiedPlace:
     covariance: np.ndarray
     inliers: int
     coverage: float
+    support: float
     place_landmarks: np.ndarray
     keyframe_landmarks: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Landmarks of one side seen by a keypoint of the other: landmark ids, rows of keypoints."""
+    """Landmarks of one side seen by a keypoint of the other: landmark ids, rows of keypoints.
+
+    ``visible`` is the number of those inside the view.
+    """
 
     landmarks: np.ndarray
     keypoints: np.ndarray
+    visible: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +160,7 @@ class PlaceVerifier:
         points = _in_camera(slam_map, place, seen.landmarks)
         pixels = features.keypoints_px[seen.keypoints]
         refined = refine_pose(found.camera_from_world, points, pixels, camera, _THRESHOLD_PX * scale)
-        if refined is None:
+        if refined is None or np.count_nonzero(refined.inliers) < _MIN_SEEN * seen.visible:
             return None
         return place.map_from_camera @ invert(refined.camera_from_world), int(np.count_nonzero(refined.inliers))
 
@@ -196,7 +202,7 @@ class PlaceVerifier:
         """Find the landmarks around a keyframe in a view, given by a similarity (4, 4) from the keyframe's camera."""
         nothing = np.zeros(0, np.intp)
         if not len(around.landmarks):
-            return _Seen(nothing, nothing)
+            return _Seen(nothing, nothing, 0)
         pixels = camera.project(transform(view_from_camera, around.points))
         with np.errstate(invalid="ignore"):
             inside = ((pixels >= 0) & (pixels <= (camera.width - 1, camera.height - 1))).all(axis=1)
@@ -204,7 +210,7 @@ class PlaceVerifier:
         size = camera.width, camera.height
         restored = self._matcher.extractor.restored(pixels[rows], around.descriptors[rows], size)
         found, keypoints = self._matcher.search_by_projection(restored.descriptors, pixels[rows], features, radius_px)
-        return _Seen(around.landmarks[rows[found]], keypoints)
+        return _Seen(around.landmarks[rows[found]], keypoints, len(rows))
 
 
 def _verified(
@@ -239,6 +245,7 @@ def _verified(
         found.covariance,
         found.inliers,
         coverage,
+        found.inliers / max(in_keyframe.visible + in_place.visible, 1),
         pairs[:, 0],
         pairs[:, 1],
     )

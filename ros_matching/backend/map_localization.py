@@ -31,6 +31,9 @@ _PLACES = 5  # verified for an image without a prediction
 # (distance in typical depths plus rotation in radians)
 _ALTERNATIVES = 2
 _LOOK_ALIKE = 0.5
+# A keyframe is near a localised image within so many seconds, distance in typical depths plus rotation in radians.
+_RECENT_NS = 4 * 10**9
+_NEAR = 2.0
 _DIFFERENT = 0.5
 _PREDICTED = 2  # nearest keyframes verified for a predicted pose
 # A localisation within this distance of the prediction, in typical depths, and rotation is not an event.
@@ -119,6 +122,7 @@ class LocalizationBackEnd:
         self._detector = LoopDetector(self._index, PlaceVerifier(self._matcher), self._config)
         self._placed: set[int] = set()
         self._doubtful: VerifiedPlace | None = None  # far from the prediction
+        self._seen: tuple[int, np.ndarray] | None = None  # stamp and map_from_camera of the last localised image
 
     is_adjustable = False  # the map stays as it is
 
@@ -142,7 +146,10 @@ class LocalizationBackEnd:
 
     def localize_frame(self, features: Features, stamp_ns: int) -> SlamUpdate:
         """Localise one image."""
-        return SlamUpdate(frame=self._localizer.localize(self.slam_map, self._index, features), stamp_ns=stamp_ns)
+        found = self._localizer.localize(self.slam_map, self._index, features)
+        if found is not None:
+            self._seen = stamp_ns, found.map_from_camera
+        return SlamUpdate(frame=found, stamp_ns=stamp_ns)
 
     def process(self, state: OdometryState) -> SlamUpdate:
         """Place the odometry by its newest keyframe."""
@@ -156,6 +163,8 @@ class LocalizationBackEnd:
         self._describe(newest)
         # Recognise the place: where the keyframe is predicted, or by similar images
         is_placed = state.map_number in self._placed
+        if not is_placed and self._was_seen(scratch.keyframe(newest).stamp_ns):
+            return self._place_near_image(state, newest, local_ids)
         predicted = nearest_views(scratch, newest, self.slam_map.ids, _PREDICTED) if is_placed else []
         loop = self._detector.detect(scratch, newest, local_ids, predicted, single=is_placed)
         if loop is None:
@@ -169,6 +178,25 @@ class LocalizationBackEnd:
             return SlamUpdate()
         # Move the odometry there
         return self._place(state, found, local_ids, is_expected=is_expected)
+
+    def _was_seen(self, stamp_ns: int) -> bool:
+        return self._seen is not None and abs(stamp_ns - self._seen[0]) < _RECENT_NS
+
+    def _place_near_image(self, state: OdometryState, newest: int, local_ids: frozenset[int]) -> SlamUpdate:
+        """Place the odometry by its newest keyframe if that is near an image that was localised shortly before.
+
+        The image and the keyframe confirm each other, so one keyframe is enough.
+        """
+        scratch, seen = self._scratch, self._seen[1]
+        predicted = views_near(scratch, seen, self.slam_map.ids, _PREDICTED)
+        loop = self._detector.detect(scratch, newest, local_ids, predicted, single=True)
+        if loop is None:
+            return SlamUpdate()
+        found = loop.newest
+        pose = rigid_part(correction_by(scratch, found) @ scratch.keyframe(newest).map_from_camera)
+        if view_difference(pose, seen, typical_depth(scratch, found.place)) > _NEAR:
+            return SlamUpdate()
+        return self._place(state, found, local_ids, is_expected=False)
 
     def _is_expected(self, found: VerifiedPlace) -> bool:
         """Return True if a place is near the predicted one."""

@@ -84,7 +84,7 @@ def verified(slam_map: SlamMap, keyframe: int, place: int, delta: np.ndarray) ->
     there, here = slam_map.keyframe(place), slam_map.keyframe(keyframe)
     similarity = retract_similarity(there.camera_from_map @ here.map_from_camera, delta)
     nothing = np.zeros(0, np.int64)
-    return VerifiedPlace(keyframe, place, similarity, 1e-6 * np.eye(7), 100, 0.5, nothing, nothing)
+    return VerifiedPlace(keyframe, place, similarity, 1e-6 * np.eye(7), 100, 0.5, 0.5, nothing, nothing)
 
 
 def test_places_agree_about_one_correction_only(walked):

@@ -42,7 +42,7 @@ def place_displaced_by(slam_map: SlamMap, depths: float, keyframe: int = -1, pla
     shift[0] = depths * typical_depth(slam_map, here.id)
     similarity = retract_similarity(there.camera_from_map @ here.map_from_camera, shift)
     nothing = np.zeros(0, np.int64)
-    return VerifiedPlace(here.id, there.id, similarity, 1e-6 * np.eye(7), 100, 0.5, nothing, nothing)
+    return VerifiedPlace(here.id, there.id, similarity, 1e-6 * np.eye(7), 100, 0.5, 0.5, nothing, nothing)
 
 
 def test_the_way_is_the_shortest_through_the_graph(slam_map):
@@ -97,6 +97,24 @@ def test_after_a_loss_any_look_alike_is_one_too_many(slam_map):
     twin = place_displaced_by(slam_map, 5.0, keyframe=1, place=0)
     assert LoopJudge(lambda *_: []).refusal(parts, found) == ""
     assert "looks like" in LoopJudge(lambda *_: [twin]).refusal(parts, found)
+    elsewhere = place_displaced_by(parts, 3.0, place=1)
+    assert "looks like" in LoopJudge(lambda _, id, __: [elsewhere] * (id == 1000)).refusal(parts, found)
+    same = place_displaced_by(parts, 0.25, place=1)
+    assert LoopJudge(lambda _, id, __: [same] * (id == 1000)).refusal(parts, found) == ""
+
+
+def test_after_a_loss_most_of_what_should_be_visible_must_be_found(slam_map):
+    parts = slam_map.snapshot()
+    parts.put_keyframe(replace(parts.keyframe(parts.ids[-1]), id=1000, map_number=7))
+    found = replace(place_displaced_by(parts, 0.25), support=0.1)
+    assert "10 % of the landmarks" in LoopJudge(lambda *_: []).refusal(parts, found)
+    connected = replace(place_displaced_by(slam_map, 0.25), support=0.1)
+    assert LoopJudge(lambda *_: []).refusal(slam_map, connected) == ""
+
+
+def test_a_look_alike_with_far_fewer_landmarks_does_not_matter(slam_map):
+    twin = replace(place_displaced_by(slam_map, 0.6, keyframe=1, place=0), inliers=40)
+    assert LoopJudge(lambda *_: [twin]).refusal(slam_map, place_displaced_by(slam_map, 0.25)) == ""
 
 
 @pytest.mark.parametrize("equal", [True, False])
