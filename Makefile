@@ -4,6 +4,7 @@
 # make test-fast   the tests for daily work, under two minutes on two cores
 # make benchmarks  the tables of README.md and docs/benchmarks.md, in results/benchmarks; QUICK=1 for a short run,
 #                  ARGS="--only NAME" for some of them, ARGS=--update to replace the tables in the documents
+# make docs    the documentation site, in site/; warnings are errors
 # make lint    formatting and lint, as CI checks them
 # make clean   remove everything that make build created
 #
@@ -16,7 +17,7 @@ TORCH ?= torch==2.13.0
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: build demo test test-fast benchmarks lint clean
+.PHONY: build demo test test-fast benchmarks docs lint clean
 
 ros := $(or $(ROS_DISTRO),pypi)
 from_pypi := $(filter pypi,$(ros))
@@ -38,12 +39,16 @@ test-fast: build
 benchmarks: build
 	$(python) resource/benchmarks.py $(if $(QUICK),--quick) $(ARGS)
 
+docs: .venv/.made
+	$(pip) --no-build-isolation --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build
+
 lint: .venv/.made
 	$(python) -m ruff format --check .
 	$(python) -m ruff check .
 
 clean:
-	rm -rf .venv build install log *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build install log site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.made-for-$(ros):

@@ -54,6 +54,7 @@ setup(
         "protobuf": ["protobuf"],
         "rerun": ["rerun-sdk"],
         "view": ["viser>=1.1"],
+        "docs": ["mkdocs-material>=9.5"],
         "batch": ["distributed>=2025.4"],
         "cpu": ["numba>=0.61", "openvino>=2025.0"],
         "slam": ["gtsam>=4.3; python_version >= '3.11'"],
