@@ -39,7 +39,7 @@ _CAUCHY = 3.0  # standard deviations from which a relative pose by images counts
 _ITERATIONS = 12
 _CONVERGED = 1e-4  # largest step of the log scale and of angles
 _NOISE_ROUNDS = 3
-_LEAST_NOISE, _MOST_NOISE = 0.3, 30.0  # factor on the standard deviations by images
+_LEAST_NOISE, _MOST_NOISE = 0.15, 30.0  # factor on the standard deviations by images
 
 
 @dataclass(frozen=True, eq=False)
