@@ -45,6 +45,7 @@ class Imu:
         self._extrinsics = imu_from_camera if callable(imu_from_camera) else lambda: imu_from_camera
         self._bias, self._check = GyroscopeBias(), RotationCheck()
         self.state: MotionState | None = None
+        self.wait_s = 0.0  # longest time that ``wait_for`` waits: samples of a live IMU may come after the image
 
     @classmethod
     def of(cls, recording: ImuRecording, config: ImuConfig | None = None) -> Imu:
@@ -93,9 +94,9 @@ class Imu:
         offset_ns = round(self.config.time_offset_s * 1e9)
         return self.buffer.between(start_ns + offset_ns, end_ns + offset_ns, self.config.max_gap_s)
 
-    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
-        """Wait for the samples up to the stamp of an image; returns False after the timeout."""
-        return self.buffer.wait_for(stamp_ns + round(self.config.time_offset_s * 1e9), timeout_s)
+    def wait_for(self, stamp_ns: int) -> bool:
+        """Wait for the samples up to the stamp of an image, for ``wait_s`` at most; returns True if they are here."""
+        return self.buffer.wait_for(stamp_ns + round(self.config.time_offset_s * 1e9), self.wait_s)
 
     def camera_rotation(self, start_ns: int, end_ns: int) -> np.ndarray | None:
         """Return end_from_start (3, 3) of the camera between two stamps, by the gyroscope; ``None`` if unknown."""

@@ -135,6 +135,8 @@ class Tracker:
         # Extract features
         with self._stages("extract"):
             self.features = features = extract_features(self._matcher, frame)
+        if self._imu is not None:
+            self._imu.wait_for(frame.stamp_ns)  # they have come while the features were extracted
         # Apply what the back end finished since the last frame
         self._catch_up_with_back_end()
         # Localise in the map: motion model and reference keyframe, else relocalisation

@@ -67,7 +67,10 @@ def _source(
         return GroundScaleSource(config, _down(config, base_from_camera))
     if config.source == "imu":
         if imu is None:
-            raise ConfigError("scale.source=imu needs an IMU: its samples, and its extrinsics to the camera")
+            raise ConfigError(
+                "scale.source=imu needs an IMU, which ros-matching track and slam (--imu) and vo_node (imu_topic) "
+                "take; see docs/imu.md"
+            )
         return ImuScaleSource(config, imu, threaded=threaded)
     return None
 

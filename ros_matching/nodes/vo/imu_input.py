@@ -29,7 +29,7 @@ _CHECK_PERIOD_S = 2.0
 
 
 class ImuInput:
-    """Stores the samples of an IMU for the tracker; an image waits for its samples only briefly.
+    """Stores the samples of an IMU for the tracker, which waits for those of an image only briefly.
 
     Unusable messages are reported once and ignored.
     """
@@ -67,10 +67,10 @@ class ImuInput:
         return self._extrinsics.between(self._imu_frame, self._camera_frame)
 
     def add_to(self, frame: Frame, undistorter: Undistorter, frame_id: str) -> Frame:
-        """Wait for the samples up to the frame, for ``imu_wait_s`` at most, and return it unchanged."""
+        """Return the frame unchanged; the tracker waits for its samples while the topic is alive."""
         self._camera_frame = self._config.camera_frame or frame_id
-        if time.monotonic() - self._last_arrival_s < _ALIVE_S:
-            self.imu.wait_for(frame.stamp_ns, self._config.imu_wait_s)
+        is_alive = time.monotonic() - self._last_arrival_s < _ALIVE_S
+        self.imu.wait_s = self._config.imu_wait_s if is_alive else 0.0
         return frame
 
     def watch(self) -> None:
