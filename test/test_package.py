@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 import ros_matching
 
@@ -111,6 +112,26 @@ def test_every_import_is_declared_to_pip_and_to_rosdep(module: str) -> None:
     assert rosdep is None or rosdep in DEPENDENCIES, f"package.xml lacks {rosdep}"
     brought_by_rclpy = {"builtin_interfaces", "rcl_interfaces"}
     assert pip in pip_requirements() or module in NOT_ON_PYPI | brought_by_rclpy, f"setup.py lacks {pip}"
+
+
+def test_the_images_install_what_rosdep_does_not_know() -> None:
+    lines = (REPOSITORY / "docker" / "requirements.txt").read_text().splitlines()
+    installed = {re.match(r"[\w.-]+", line)[0] for line in lines if not line.startswith("#")}
+    setup = (REPOSITORY / "setup.py").read_text()
+    required = re.search(r"install_requires=\[(.*?)\]", setup, re.DOTALL)[1]
+    known = {pip for pip, rosdep in DISTRIBUTIONS.values() if rosdep is not None}
+    unknown = set(re.findall(r"[\"']([\w.-]+)", required)) - known - {"3.14", "python_version"}
+    assert unknown <= installed, f"docker/requirements.txt lacks {unknown - installed}"
+    assert installed <= unknown | {"evo", "gtsam"}
+
+
+def test_the_workflows_use_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    for file in (REPOSITORY / ".github" / "workflows").iterdir():
+        jobs = yaml.safe_load(file.read_text())["jobs"]
+        assert all("timeout-minutes" in job for job in jobs.values())
+        used = re.findall(r"\bmake(?: \w+=\S+)* ([a-z][\w-]*)(?: ([a-z]\w*))?$", file.read_text(), re.MULTILINE)
+        assert {name for names in used for name in names if name} <= targets
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
