@@ -10,6 +10,7 @@ from point_world import PointWorld, cloud, walk
 from ros_matching import load_matcher
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import EdgeKind
+from ros_matching.backend.map_localization import LocalizationBackEnd
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.backend.slam_update import EventKind
@@ -139,6 +140,24 @@ def test_localization_finds_the_first_image_and_keeps_the_map(saved):
     assert (slam_map.ids, len(slam_map.landmarks)) == before
     assert len(slam.trajectory()) == len(errors)
     assert any(event.kind is EventKind.RELOCALIZED for result in results for event in result.events)
+
+
+def test_a_localised_image_places_the_first_keyframe_of_the_odometry(saved, monkeypatch):
+    """In a thread the image is localised too late for its own frame."""
+    slam_map, true_from_map = saved
+    world = other_walk()
+    slam = Slam(world, slam_map=slam_map, mode="localization")
+    monkeypatch.setattr(Slam, "_place_by_frame", lambda *_: None)
+    processed = []
+    process = LocalizationBackEnd.process
+    monkeypatch.setattr(LocalizationBackEnd, "process", lambda self, state: processed.append(0) or process(self, state))
+    for frame in world.frames():
+        result = slam.track(frame)
+        if result.status is SlamStatus.TRACKING:
+            break
+    assert len(processed) == 1
+    error = (true_from_map @ result.map_from_camera)[:3, 3] - frame.true_world_from_camera[:3, 3]
+    assert np.linalg.norm(error) < 0.1
 
 
 def test_a_map_is_continued_once_a_place_is_recognised(saved):
