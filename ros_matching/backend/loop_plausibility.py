@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
 
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import EdgeKind
@@ -22,6 +23,7 @@ _MAX_DRIFT_START = 0.15, 0.07, 0.12
 # Where nothing is known about the way: least support of a place. Measured: look-alikes 0.03 to 0.25, mostly below 0.2,
 # true places from 0.23 on.
 _LEAST_SUPPORT = 0.2
+_SHORTEST = 1e-9  # way of an edge: a zero would be no edge
 _SAME_VIEW = 0.4  # largest distance of poses by two places, in typical depths, plus rotation in radians
 # A place counts as a look-alike if it has so much of the inliers.
 _COMPARABLE = 0.5
@@ -78,9 +80,10 @@ class LoopJudge:
         many, and most of what should be visible must be found.
         """
         moved = Displacement.of(slam_map, found)
-        way = self.way(slam_map, found.place, found.keyframe)
-        if way is not None and not moved.exceeds(0.0):
+        if not moved.exceeds(0.0) and found.place in slam_map.connected(found.keyframe):
             return ""  # the map is nearly right
+        ways = self.ways(slam_map)
+        way = ways.between(found.keyframe, found.place)
         if way is not None and moved.exceeds(way):
             return f"the odometry does not drift by {moved.distance:.1f} typical depths on a way of {way:.0f}"
         if way is None and found.support < _LEAST_SUPPORT:
@@ -89,51 +92,61 @@ class LoopJudge:
             for other in self._alternatives(slam_map, id, (near, id)):
                 if other.inliers < _COMPARABLE * found.inliers:
                     continue
-                if self._is_look_alike(slam_map, found, other, moved if way is not None else None):
+                if _is_look_alike(slam_map, ways, found, other, moved if way is not None else None):
                     return f"keyframe {other.keyframe} looks like keyframe {other.place}, at another place"
         return ""
 
-    def _is_look_alike(
-        self, slam_map: SlamMap, found: VerifiedPlace, other: VerifiedPlace, moved: Displacement | None
-    ) -> bool:
-        """Return True if another place contradicts one whose displacement is ``moved``, ``None`` if unknown."""
-        way = self.way(slam_map, other.place, other.keyframe)
-        if way is not None:
-            wrong = Displacement.of(slam_map, other)
-            return wrong.exceeds(way) and (moved is None or moved.size * _LOOK_ALIKE_RATIO > wrong.size)
-        if moved is not None or other.keyframe != found.keyframe:
-            return False
-        # Both put the keyframe somewhere: at the same place?
-        pose = slam_map.keyframe(found.keyframe).map_from_camera
-        poses = [rigid_part(correction_by(slam_map, place) @ pose) for place in (found, other)]
-        return bool(view_difference(*poses, typical_depth(slam_map, found.place)) > _SAME_VIEW)
+    def ways(self, slam_map: SlamMap) -> Ways:
+        """Return the ways through the graph as it is."""
+        for keyframe in slam_map.keyframes:
+            if keyframe.id not in self._depths:
+                self._depths[keyframe.id] = typical_depth(slam_map, keyframe.id)
+        return Ways(slam_map, self._depths)
 
-    def way(self, slam_map: SlamMap, first: int, second: int) -> float | None:
-        """Length of the shortest way between keyframes through the graph, distances in typical depths plus rotation.
 
-        Loops that are closed are no way: there the drift is corrected. ``None`` if no edges connect them.
-        """
-        lengths, border = {first: 0.0}, [(0.0, first)]
-        while border:
-            length, id = heapq.heappop(border)
-            if id == second:
-                return length
-            if length > lengths[id]:
-                continue
-            for edge in slam_map.edges_of(id):
-                other = edge.second if edge.first == id else edge.first
-                step = 0.0 if edge.kind is EdgeKind.LOOP else self._step(slam_map, id, other)
-                if length + step < lengths.get(other, np.inf):
-                    lengths[other] = length + step
-                    heapq.heappush(border, (length + step, other))
-        return None
+class Ways:
+    """Shortest ways between keyframes through the graph: distances in typical depths plus rotations in radians.
 
-    def _step(self, slam_map: SlamMap, first: int, second: int) -> float:
-        depth = self._depths.get(max(first, second))
-        if depth is None:
-            depth = self._depths[max(first, second)] = typical_depth(slam_map, max(first, second))
-        poses = slam_map.keyframe(first).map_from_camera, slam_map.keyframe(second).map_from_camera
-        return float(view_difference(*poses, depth))
+    Loops that are closed are no way: there the drift is corrected.
+    """
+
+    def __init__(self, slam_map: SlamMap, depths: Mapping[int, float]) -> None:
+        """``depths`` are typical depths by keyframe id."""
+        ids = slam_map.ids
+        self._row = {id: row for row, id in enumerate(ids)}
+        self._from: dict[int, np.ndarray] = {}
+        edges = slam_map.edges
+        first, second = (
+            [self._row[id] for id in column] for column in ([e.first for e in edges], [e.second for e in edges])
+        )
+        poses = np.stack([slam_map.keyframe(id).map_from_camera for id in ids])
+        depth = np.array([depths[id] for id in ids])
+        steps = view_difference(poses[first], poses[second], depth[second]) if edges else np.zeros(0)
+        steps[[edge.kind is EdgeKind.LOOP for edge in edges]] = 0.0
+        self._graph = coo_array((np.maximum(steps, _SHORTEST), (first, second)), shape=(len(ids), len(ids))).tocsr()
+
+    def between(self, first: int, second: int) -> float | None:
+        """Length of the way between two keyframes, by id; ``None`` if no edges connect them."""
+        if first not in self._from:
+            self._from[first] = dijkstra(self._graph, directed=False, indices=self._row[first])
+        length = float(self._from[first][self._row[second]])
+        return length if np.isfinite(length) else None
+
+
+def _is_look_alike(
+    slam_map: SlamMap, ways: Ways, found: VerifiedPlace, other: VerifiedPlace, moved: Displacement | None
+) -> bool:
+    """Return True if another place contradicts one whose displacement is ``moved``, ``None`` if unknown."""
+    way = ways.between(other.keyframe, other.place)
+    if way is not None:
+        wrong = Displacement.of(slam_map, other)
+        return wrong.exceeds(way) and (moved is None or moved.size * _LOOK_ALIKE_RATIO > wrong.size)
+    if moved is not None or other.keyframe != found.keyframe:
+        return False
+    # Both put the keyframe somewhere: at the same place?
+    pose = slam_map.keyframe(found.keyframe).map_from_camera
+    poses = [rigid_part(correction_by(slam_map, place) @ pose) for place in (found, other)]
+    return bool(view_difference(*poses, typical_depth(slam_map, found.place)) > _SAME_VIEW)
 
 
 def correction_by(slam_map: SlamMap, found: VerifiedPlace) -> np.ndarray:
