@@ -20,7 +20,7 @@ from ros_matching.geometry.sim3 import rigid_part, similarity_from
 from ros_matching.mapping.config import GridConfig
 from ros_matching.mapping.ground_plane import GroundPlane, fit_ground
 
-_HIT, _MISS = 0.85, 0.4  # log odds of a vote, as in OctoMap (0.7 and 0.4)
+_HIT, _MISS = 0.85, 0.2  # log odds of a vote; OctoMap has 0.85 and 0.4, which loses thin surfaces such as tables
 _FLOOR = 0  # layer of the ground
 _KNOWN_FRACTION = 0.5  # of the layers of a free cell
 _LAYERS = 10  # between min_height and max_height, at most
