@@ -64,7 +64,7 @@ class KnownTracker:
 
     scale = 0.25
 
-    def __init__(self, matcher, config, scale, *, threaded: bool = False) -> None:
+    def __init__(self, matcher, config, scale, *, threaded: bool = False, imu=None) -> None:
         self._poses = {}
         self._becomes_metric = bool(scale.report.reason)  # a scale source without a measurement yet
 
