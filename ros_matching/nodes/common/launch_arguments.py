@@ -228,7 +228,7 @@ class _Planner:
             | {parameter: self._integer(name) for name, parameter in _VO_INTEGERS.items() if self._values[name]}
             | {parameter: self.flag(name) for name, parameter in _VO_FLAGS.items() if self._values[name]}
             | ({"use_imu": True} if self._values["imu_topic"] else {}),
-            self._remappings(_IMAGE_TOPICS | _SCALE_TOPICS | (_IMU_TOPIC if self._values["imu_topic"] else {})),
+            self._remappings(_IMAGE_TOPICS | _SCALE_TOPICS | self._imu_topic),
         )
 
     def _mapping_node(self) -> NodePlan:
@@ -242,7 +242,11 @@ class _Planner:
         parameters["rate"] = self._number("rate")
         parameters["wait_for_consumer"] = self.flag("wait_for_consumer")
         parameters["wait_for"] = ",".join(wait_for)
-        return NodePlan("replay_node", (), parameters, self._remappings(_IMAGE_TOPICS))
+        return NodePlan("replay_node", (), parameters, self._remappings(_IMAGE_TOPICS | self._imu_topic))
+
+    @property
+    def _imu_topic(self) -> dict[str, str]:
+        return _IMU_TOPIC if self._values["imu_topic"] else {}
 
     def _rviz(self) -> NodePlan:
         arguments = ["--display-config", self._values["rviz_config"]]

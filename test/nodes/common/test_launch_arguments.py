@@ -141,3 +141,14 @@ def test_every_argument_is_described_once():
     assert [argument.name for argument in ARGUMENTS if len(argument.description) < 10] == []
     assert len({argument.name for argument in ARGUMENTS}) == len(ARGUMENTS)
     assert all(argument.default in argument.choices for argument in ARGUMENTS if argument.choices)
+
+
+def test_a_topic_of_an_imu_means_that_it_is_used():
+    nodes = planned(imu_topic="/imu/data", source="scene:room?imu=200")
+    assert nodes["vo_node"].parameters["use_imu"] is True
+    for name in ("vo_node", "replay_node"):
+        assert ("imu", "/imu/data") in nodes[name].remappings
+    without = planned(scale="imu")["vo_node"]
+    assert "use_imu" not in without.parameters
+    assert without.parameters["scale.source"] == "imu"
+    assert not any(name == "imu" for name, _ in without.remappings)

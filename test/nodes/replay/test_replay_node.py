@@ -18,9 +18,14 @@ from node_peer import wait_until
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Imu
+from tf2_msgs.msg import TFMessage
 
+from ros_matching.datatypes import ImuRecording, ImuSamples
 from ros_matching.errors import ConfigError, NodeError, SourceError
+from ros_matching.geometry.se3 import pose_from
 from ros_matching.nodes.common import conversions
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL, StaticTransforms
 from ros_matching.nodes.common.spinning import spinning
@@ -247,3 +252,30 @@ def test_bad_parameters_are_refused(context, parameters, error, message):
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     with pytest.raises(error, match=message):
         ReplayNode(context=context, parameter_overrides=overrides)
+
+
+def test_the_imu_of_a_source_comes_before_its_images_with_its_extrinsics(context):
+    samples = ImuSamples(
+        np.array([STAMPS_NS[0] - 7_000_000 + row * 5_000_000 for row in range(60)]),
+        np.tile([0.1, 0.2, 0.3], (60, 1)),
+        np.tile([0.0, 0.0, 9.8], (60, 1)),
+    )
+    imu_from_camera = pose_from(np.eye(3), np.array([0.1, 0.2, 0.3]))
+    source = ListSource(random_frames(STAMPS_NS[:4]))
+    source.imu = ImuRecording(samples, "test", imu_from_camera)
+    replay = ReplayNode(source=source, context=context, parameter_overrides=[Parameter("rate", value=20.0)])
+    listener, received, transforms = Node("listener", context=context), [], StaticTransforms()
+    listener.create_subscription(Imu, "imu", received.append, QoSProfile(depth=400))
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    listener.create_subscription(TFMessage, "/tf_static", lambda msg: transforms.update(msg.transforms), latched)
+    consumer = Consumer(context=context)
+    with active(consumer, listener, replay):
+        wait_until(lambda: replay.count_subscribers("imu"), "no one listens")
+        assert replay.play() == 4
+        last = int(np.searchsorted(samples.stamps_ns, STAMPS_NS[3])) + 1
+        wait_until(lambda: len(received) == last, "samples are missing")
+    stamps = [conversions.stamp_ns_from_msg(msg.header.stamp) for msg in received]
+    assert stamps == samples.stamps_ns[:last].tolist()
+    assert received[0].angular_velocity.y == 0.2
+    assert received[0].linear_acceleration.z == 9.8
+    np.testing.assert_allclose(transforms.lookup("imu_link", "camera_optical_frame"), imu_from_camera, atol=1e-12)
