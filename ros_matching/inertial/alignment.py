@@ -21,43 +21,21 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ros_matching.geometry.se3 import exp_so3, log_so3, skew
+from ros_matching.inertial.alignment_states import NODE, SHARED, AlignmentInput, AlignmentStates, tangents
 from ros_matching.inertial.config import ImuConfig
+from ros_matching.inertial.linear_alignment import ROTATION_STD, linear_solution
 from ros_matching.inertial.motion_state import MotionState
 from ros_matching.inertial.preintegration import Preintegration
 
-_NODE = 9  # rotation, camera centre, velocity of a keyframe
-_SHARED = 9  # accelerometer bias, gyroscope bias, gravity (2), log scale
-_BIAS, _GRAVITY, _SCALE = slice(0, 6), slice(6, 8), 8
-
-# Noise of relative poses by images: rotation in rad; translation in typical depths, and as a fraction of its length
-_ROTATION_STD = 0.001
+# Noise of the translations by images: in typical depths, and as a fraction of the length
 _TRANSLATION_STD, _TRANSLATION_FRACTION = 0.001, 0.005
 _FIXED_STD = 1e-6  # of the first pose
 _SCALE_PRIOR_STD = 5.0  # of the log scale about the linear solution
-_LEAST_DEPTH_M, _LIKELY_DEPTH_M, _MOST_DEPTH_M = 0.05, 2.0, 500.0  # typical depth with the linear solution
 _CAUCHY = 3.0  # standard deviations from which a relative pose by images counts less
 _ITERATIONS = 12
 _CONVERGED = 1e-4  # largest step of the log scale and of angles
 _NOISE_ROUNDS = 3
 _LEAST_NOISE, _MOST_NOISE = 0.15, 30.0  # factor on the standard deviations by images
-
-
-@dataclass(frozen=True, eq=False)
-class AlignmentInput:
-    """N keyframes: rotations (N, 3, 3) of the IMU in the world, camera centres (N, 3) in map units.
-
-    ``preintegrations`` are the N - 1 between them, ``depth`` is the typical depth in map units, ``lever`` (3,) the
-    position of the camera along the axes of the IMU, in metres. ``bias`` (6,) with ``bias_std`` (6,) is known before.
-    """
-
-    stamps_ns: Sequence[int]
-    rotations: np.ndarray
-    centers: np.ndarray
-    preintegrations: Sequence[Preintegration]
-    depth: float
-    lever: np.ndarray
-    bias: np.ndarray
-    bias_std: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +54,7 @@ class Alignment:
 def align(given: AlignmentInput, config: ImuConfig, noise: float = 1.0) -> Alignment | None:
     """Estimate the state; ``None`` if no scale fits. ``noise`` is the factor of an earlier alignment."""
     problem = _Problem(given, config)
-    start = problem.linear_solution()
+    start = linear_solution(given, config)
     if start is None:
         return None
     for _ in range(_NOISE_ROUNDS):
@@ -91,34 +69,9 @@ def align(given: AlignmentInput, config: ImuConfig, noise: float = 1.0) -> Align
     return Alignment(problem.state(solution), solution.fit, noise)
 
 
-@dataclass(eq=False)
-class _States:
-    """All states; see ``AlignmentInput``. ``down`` (3,) is a unit vector."""
-
-    rotations: np.ndarray
-    centers: np.ndarray
-    velocities: np.ndarray
-    bias: np.ndarray
-    down: np.ndarray
-    log_scale: float
-
-    def moved(self, step: np.ndarray) -> _States:
-        """Return the states after a step of the optimisation."""
-        nodes, shared = step[:-_SHARED].reshape(-1, _NODE), step[-_SHARED:]
-        down = self.down + tangents(self.down) @ shared[_GRAVITY]
-        return _States(
-            self.rotations @ exp_so3(nodes[:, :3]),
-            self.centers + nodes[:, 3:6],
-            self.velocities + nodes[:, 6:],
-            self.bias + shared[_BIAS],
-            down / np.linalg.norm(down),
-            self.log_scale + float(shared[_SCALE]),
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Solution:
-    states: _States
+    states: AlignmentStates
     covariance: np.ndarray  # of the last keyframe's velocity and the shared parameters (12, 12)
     fit: float
 
@@ -154,59 +107,7 @@ class _Problem:
             covariances[:, 6 + axis, 6 + axis] += force * self._dt**2 + 1e-12
         return covariances
 
-    def linear_solution(self) -> _States | None:
-        """Solve for velocities, gravity, scale and accelerometer bias with the rotations of images.
-
-        The bias of the gyroscope is that by which the rotations of gyroscope and images agree.
-        """
-        given, count = self._given, len(self._given.centers)
-        bias = given.bias.copy()
-        errors = log_so3(np.swapaxes(self._rotation, 1, 2) @ self._seen_rotation)
-        by_rate = self._jacobian[:, :3, 3:]
-        weight = 1.0 / (_ROTATION_STD**2 + self._config.gyroscope_noise**2 * self._dt)
-        normal = np.einsum("n,nji,njk->ik", weight, by_rate, by_rate) + np.diag(given.bias_std[3:] ** -2.0)
-        change = np.linalg.solve(normal, np.einsum("n,nji,nj->i", weight, by_rate, errors))
-        bias[3:] = self._bias0[0, 3:] + change
-        moved = bias - self._bias0
-        position = self._position + np.einsum("nij,nj->ni", self._jacobian[:, 3:6], moved)
-        velocity = self._velocity + np.einsum("nij,nj->ni", self._jacobian[:, 6:], moved)
-        before, after, dt = given.rotations[:-1], given.rotations[1:], self._dt
-        columns = 3 * count
-        rows = np.zeros((6 * len(dt) + 3, columns + 7))
-        values = np.zeros(len(rows))
-        for k, seconds in enumerate(dt):
-            top, low = slice(6 * k, 6 * k + 3), slice(6 * k + 3, 6 * k + 6)
-            i, j = slice(3 * k, 3 * k + 3), slice(3 * k + 3, 3 * k + 6)
-            weight = 1.0 / (0.1 + seconds)
-            rows[top, i] = -weight * seconds * np.eye(3)
-            rows[top, columns : columns + 3] = -weight * 0.5 * seconds**2 * np.eye(3)
-            rows[top, columns + 3] = weight * (given.centers[k + 1] - given.centers[k])
-            rows[top, columns + 4 :] = -weight * before[k] @ self._jacobian[k, 3:6, :3]
-            values[top] = weight * (before[k] @ position[k] + (after[k] - before[k]) @ given.lever)
-            rows[low, i], rows[low, j] = -weight * np.eye(3), weight * np.eye(3)
-            rows[low, columns : columns + 3] = -weight * seconds * np.eye(3)
-            rows[low, columns + 4 :] = -weight * before[k] @ self._jacobian[k, 6:, :3]
-            values[low] = weight * (before[k] @ velocity[k])
-        rows[-3:, columns + 4 :] = 0.05 / given.bias_std[:3, None] * np.eye(3)
-        found = np.linalg.lstsq(rows, values, rcond=1e-10)[0]
-        gravity, scale = found[columns : columns + 3], found[columns + 3]
-        if not np.linalg.norm(gravity) > 1.0 or not np.isfinite(found).all():
-            return None
-        down = gravity / np.linalg.norm(gravity)
-        bias[:3] += np.clip(found[columns + 4 :], -2 * given.bias_std[:3], 2 * given.bias_std[:3])
-        # Where the motion does not determine the scale, start with a likely one
-        if not _LEAST_DEPTH_M < scale * given.depth < _MOST_DEPTH_M:
-            scale = _LIKELY_DEPTH_M / given.depth
-        return _States(
-            given.rotations.copy(),
-            given.centers.copy(),
-            found[:columns].reshape(-1, 3),
-            bias,
-            down,
-            float(np.log(scale)),
-        )
-
-    def refined(self, start: _States, noise: float) -> _Solution | None:
+    def refined(self, start: AlignmentStates, noise: float) -> _Solution | None:
         """Minimise by Levenberg-Marquardt."""
         states, damping = start, 1e-6
         hessian, gradient, cost = self._normal_equations(states, noise)
@@ -218,7 +119,7 @@ class _Problem:
             moved = states.moved(step)
             equations = self._normal_equations(moved, noise)
             if equations[2] < cost * (1 + 1e-12):
-                small = np.abs(step[-_SHARED:]).max() < _CONVERGED
+                small = np.abs(step[-SHARED:]).max() < _CONVERGED
                 states, damping = moved, max(0.1 * damping, 1e-9)
                 hessian, gradient, cost = equations
                 if small:
@@ -232,8 +133,8 @@ class _Problem:
             factor = cho_factor(hessian)
         except (LinAlgError, ValueError):
             return None
-        columns = np.eye(size)[:, size - _SHARED - 3 :]
-        covariance = cho_solve(factor, columns)[size - _SHARED - 3 :]
+        columns = np.eye(size)[:, size - SHARED - 3 :]
+        covariance = cho_solve(factor, columns)[size - SHARED - 3 :]
         freedom = 6 * len(self._dt) - 3  # residuals less the states that they determine
         return _Solution(states, covariance, float(np.sqrt(cost / max(freedom - 6, 1))))
 
@@ -250,21 +151,21 @@ class _Problem:
             float(np.sqrt(covariance[-1, -1])),
         )
 
-    def _normal_equations(self, states: _States, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
+    def _normal_equations(self, states: AlignmentStates, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
         """Return Hessian, gradient and cost. Blocks: the states of two keyframes (18), then the shared ones (9)."""
         residual, jacobian = self._residuals(states, noise)
         blocks = np.einsum("nri,nrj->nij", jacobian, jacobian, optimize=True)
         gradients = np.einsum("nri,nr->ni", jacobian, residual)
-        size = _NODE * len(states.centers) + _SHARED
+        size = NODE * len(states.centers) + SHARED
         hessian, gradient = np.zeros((size, size)), np.zeros(size)
         for k in range(len(blocks)):
-            node = slice(_NODE * k, _NODE * k + 18)
+            node = slice(NODE * k, NODE * k + 18)
             hessian[node, node] += blocks[k, :18, :18]
-            hessian[node, -_SHARED:] += blocks[k, :18, 18:]
-            hessian[-_SHARED:, node] += blocks[k, 18:, :18]
+            hessian[node, -SHARED:] += blocks[k, :18, 18:]
+            hessian[-SHARED:, node] += blocks[k, 18:, :18]
             gradient[node] += gradients[k, :18]
-        hessian[-_SHARED:, -_SHARED:] += blocks[:, 18:, 18:].sum(axis=0)
-        gradient[-_SHARED:] += gradients[:, 18:].sum(axis=0)
+        hessian[-SHARED:, -SHARED:] += blocks[:, 18:, 18:].sum(axis=0)
+        gradient[-SHARED:] += gradients[:, 18:].sum(axis=0)
         cost = float(np.sum(residual**2))
         # Fix the first pose; priors of the biases and of the scale
         rows = np.arange(6)
@@ -277,14 +178,14 @@ class _Problem:
         )
         gradient[:6] += first * _FIXED_STD**-2.0
         prior = (states.bias - self._given.bias) / self._given.bias_std**2
-        shared = size - _SHARED
+        shared = size - SHARED
         hessian[shared + rows, shared + rows] += self._given.bias_std**-2.0
         gradient[shared : shared + 6] += prior
         cost += float(prior @ (states.bias - self._given.bias))
         hessian[-1, -1] += _SCALE_PRIOR_STD**-2.0
         return hessian, gradient, cost
 
-    def _residuals(self, states: _States, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    def _residuals(self, states: AlignmentStates, noise: float) -> tuple[np.ndarray, np.ndarray]:
         """Whitened residuals (M, 15) and their derivatives (M, 15, 27)."""
         given, dt = self._given, self._dt[:, None]
         scale, gravity = np.exp(states.log_scale), self._config.gravity_m_s2
@@ -324,7 +225,7 @@ class _Problem:
         residual[:, :9] = np.einsum("nij,nj->ni", self._whitening, residual[:, :9])
         jacobian[:, :9] = self._whitening @ jacobian[:, :9]
         # Relative pose by images
-        rotation_weight, motion_weight = 1 / (noise * _ROTATION_STD), 1 / (noise * self._motion_std)
+        rotation_weight, motion_weight = 1 / (noise * ROTATION_STD), 1 / (noise * self._motion_std)
         residual[:, 9:12] = rotation_weight * log_so3(np.swapaxes(self._seen_rotation, 1, 2) @ back @ r_j)
         jacobian[:, 9:12, :3], jacobian[:, 9:12, 9:12] = -rotation_weight * turned, rotation_weight * np.eye(3)
         local = np.einsum("nij,nj->ni", back, step)
@@ -337,14 +238,6 @@ class _Problem:
         residual[:, 9:] *= robust[:, None]
         jacobian[:, 9:] *= robust[:, None, None]
         return residual, jacobian
-
-
-def tangents(direction: np.ndarray) -> np.ndarray:
-    """Return two unit vectors (3, 2) orthogonal to a unit vector (3,) and to each other."""
-    axis = np.eye(3)[int(np.argmin(np.abs(direction)))]
-    first = np.cross(direction, axis)
-    first /= np.linalg.norm(first)
-    return np.column_stack([first, np.cross(direction, first)])
 
 
 def _solved(hessian: np.ndarray, gradient: np.ndarray, damping: float) -> np.ndarray | None:

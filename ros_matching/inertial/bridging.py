@@ -13,7 +13,7 @@ import numpy as np
 
 from ros_matching.datatypes import ImuNoise, ImuSamples
 from ros_matching.geometry.se3 import exp_so3, pose_from
-from ros_matching.inertial.alignment import tangents
+from ros_matching.inertial.alignment_states import tangents
 from ros_matching.inertial.gyroscope import integrated_rotation
 from ros_matching.inertial.imu import Imu, is_quiet
 from ros_matching.inertial.motion_state import MotionState

@@ -11,10 +11,11 @@ from ros_matching.datatypes import ImuNoise, ImuRecording, ImuSamples
 from ros_matching.errors import ImuError
 from ros_matching.geometry.se3 import exp_so3
 from ros_matching.inertial.buffer import ImuBuffer
-from ros_matching.inertial.checks import ImuFinding, RotationCheck, check_samples, dropped_findings
+from ros_matching.inertial.checks import ImuFinding, check_samples, dropped_findings
 from ros_matching.inertial.config import ImuConfig
 from ros_matching.inertial.gyroscope import GyroscopeBias, integrated_rotation
 from ros_matching.inertial.motion_state import MotionState
+from ros_matching.inertial.rotation_check import RotationCheck
 from ros_matching.inertial.vibration import with_vibration
 
 _CHECKED_S = 10.0  # newest samples that are checked

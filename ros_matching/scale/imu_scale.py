@@ -11,7 +11,8 @@ import numpy as np
 from ros_matching.atlas.keyframes import MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.geometry.se3 import invert
-from ros_matching.inertial.alignment import Alignment, AlignmentInput, align
+from ros_matching.inertial.alignment import Alignment, align
+from ros_matching.inertial.alignment_states import AlignmentInput
 from ros_matching.inertial.imu import Imu
 from ros_matching.inertial.preintegration import Preintegration, preintegrate, require_gtsam
 from ros_matching.scale.config import ScaleConfig

@@ -9,7 +9,8 @@ import pytest
 from inertial_world import Motion
 
 from ros_matching.geometry.se3 import angle_between_deg, exp_so3, invert
-from ros_matching.inertial.alignment import Alignment, AlignmentInput, align
+from ros_matching.inertial.alignment import Alignment, align
+from ros_matching.inertial.alignment_states import AlignmentInput
 from ros_matching.inertial.buffer import ImuBuffer
 from ros_matching.inertial.config import ImuConfig
 from ros_matching.scenes.simulated_imu import IMU_FROM_CAMERA, IMU_GRADES

@@ -9,8 +9,9 @@ from inertial_world import Motion
 from ros_matching.datatypes import ImuSamples
 from ros_matching.geometry.se3 import exp_so3
 from ros_matching.inertial.buffer import ImuBuffer
-from ros_matching.inertial.checks import ImuFault, RotationCheck, check_samples
+from ros_matching.inertial.checks import ImuFault, check_samples
 from ros_matching.inertial.config import ImuConfig
+from ros_matching.inertial.rotation_check import RotationCheck
 from ros_matching.scenes.simulated_imu import IMU_FROM_CAMERA
 
 CONFIG = ImuConfig()
