@@ -57,8 +57,12 @@ def _mask(msg: Image) -> np.ndarray | None:
     """The mask (H, W) in the alpha channel of an image whose size was checked; ``None`` without one."""
     if msg.encoding != "rgba8":
         return None
-    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)[:, : 4 * msg.width]
-    return rows.reshape(msg.height, msg.width, 4)[..., 3] > 0
+    used = np.frombuffer(msg.data, np.uint8)[: msg.height * msg.step]
+    if msg.step < 4 * msg.width or len(used) < msg.height * msg.step - (msg.step - 4 * msg.width):
+        raise NodeError(f"its image of {msg.width}x{msg.height} has {len(msg.data)} bytes in rows of {msg.step}")
+    padded = np.zeros(msg.height * msg.step, np.uint8)  # the last row may be without its padding
+    padded[: len(used)] = used
+    return padded.reshape(msg.height, msg.step)[:, 3 : 4 * msg.width : 4] > 0
 
 
 def _sparse_points(msg: KeyframeMsg, most: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from node_peer import wait_until
 from sensor_msgs.msg import Image
 from vo_peer import CAMERA, CAMERA_FRAME, VoPeer, stamp_ns
 
+from ros_matching.errors import NodeError
 from ros_matching.io.images import write_image
 from ros_matching.nodes.common.conversions import header_to_msg, image_to_msg
 from ros_matching.nodes.common.extrinsics import IDENTITY
@@ -87,3 +88,16 @@ def test_mapping_gets_the_mask_with_the_keyframe() -> None:
         np.testing.assert_array_equal(received.frame.image, sent.frame.image)
         assert (received.frame.mask is None) == (sent.frame.mask is None)
     np.testing.assert_array_equal(received.frame.mask, masked.frame.mask)
+
+
+def test_a_mask_in_an_image_with_padded_or_short_rows() -> None:
+    masked = keyframe(1)
+    masked = replace(masked, frame=replace(masked.frame, mask=mask(9) > 0))
+    msg = keyframe_to_msg(masked, IDENTITY, "odom", CAMERA_FRAME)
+    rows = np.frombuffer(msg.image.data, np.uint8).reshape(CAMERA.height, 4 * CAMERA.width)
+    padded = np.pad(rows, ((0, 0), (0, 5)))
+    msg.image.step, msg.image.data = padded.shape[1], padded.tobytes()
+    np.testing.assert_array_equal(keyframe_from_msg(msg).frame.mask, masked.frame.mask)
+    msg.image.data = padded.tobytes()[:-100]
+    with pytest.raises(NodeError):
+        keyframe_from_msg(msg)
