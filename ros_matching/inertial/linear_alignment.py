@@ -29,9 +29,11 @@ def linear_solution(given: AlignmentInput, config: ImuConfig) -> AlignmentStates
     errors = log_so3(np.swapaxes(rotations, 1, 2) @ seen)
     by_rate = jacobians[:, :3, 3:]
     weight = 1.0 / (ROTATION_STD**2 + config.gyroscope_noise**2 * dt)
-    normal = np.einsum("n,nji,njk->ik", weight, by_rate, by_rate) + np.diag(given.bias_std[3:] ** -2.0)
-    change = np.linalg.solve(normal, np.einsum("n,nji,nj->i", weight, by_rate, errors))
-    bias[3:] = first_bias[0, 3:] + change
+    known = np.diag(given.bias_std[3:] ** -2.0)
+    normal = np.einsum("n,nji,njk->ik", weight, by_rate, by_rate) + known
+    # The parts may have been integrated with different biases
+    by_images = errors + np.einsum("nij,nj->ni", by_rate, first_bias[:, 3:])
+    bias[3:] = np.linalg.solve(normal, np.einsum("n,nji,nj->i", weight, by_rate, by_images) + known @ bias[3:])
     moved = bias - first_bias
     position = np.stack([part.position for part in parts]) + np.einsum("nij,nj->ni", jacobians[:, 3:6], moved)
     velocity = np.stack([part.velocity for part in parts]) + np.einsum("nij,nj->ni", jacobians[:, 6:], moved)
