@@ -76,12 +76,14 @@ class OccupancyMapper:
         self._total = _Votes()
         self._ground: GroundPlane | None = None
         self._frame: np.ndarray | None = None  # world_from_ground
+        self._has_fixed_votes = False
 
     def add(self, id: int, depth_map: DepthMap, world_from_camera: np.ndarray, scale: float = 1.0) -> None:
         """Add the depth map of a keyframe, NaN unknown, at its pose (4, 4); ``scale`` is as in ``DenseMapper.move``."""
         depth = np.asarray(depth_map.depth, np.float32) / np.float32(scale)
         pose = similarity_from(world_from_camera, scale)
-        self._take_back(id)
+        if id in self._scans:
+            self._take_back(self._scans.pop(id))
         self._scans[id] = _Scan(depth.astype(np.float16), depth_map.camera, pose, _samples(depth, depth_map.camera))
         if len(self._scans) > self.config.max_keyframes:
             self._fix_oldest()
@@ -90,12 +92,9 @@ class OccupancyMapper:
         """Correct poses ``world_from_camera`` (4, 4) of keyframes by their ids, as ``DenseMapper.move``."""
         for id in poses.keys() & self._scans.keys():
             scan, pose = self._scans[id], similarity_from(poses[id], (scales or {}).get(id, 1.0))
-            if not np.array_equal(pose, scan.world_from_camera):
-                if self._moves_cells(scan, pose):
-                    self._take_back(id)
-                    scan.votes = None
-                    self._scans[id] = scan
-                scan.world_from_camera = pose if scan.votes is None else scan.world_from_camera
+            if not np.array_equal(pose, scan.world_from_camera) and self._moves_cells(scan, pose):
+                self._take_back(scan)
+                scan.world_from_camera = pose
 
     def grid(self) -> OccupancyGrid | None:
         """Return the grid, or ``None`` for the ``reason``: no depth, or no ground."""
@@ -122,6 +121,8 @@ class OccupancyMapper:
 
     def _current_ground(self) -> GroundPlane | None:
         """Return the ground as configured, fitted to all keyframes if it is not known."""
+        if self._has_fixed_votes:
+            return self._ground
         scans = self._scans.values()
         centers = np.array([scan.world_from_camera[:3, 3] for scan in scans])
         up = self._up
@@ -165,19 +166,21 @@ class OccupancyMapper:
             scan.votes = self._votes(scan)
         self._total = _summed([self._total, *(scan.votes for scan in new)])
 
-    def _take_back(self, id: int) -> None:
-        """Remove a keyframe and its votes."""
-        scan = self._scans.pop(id, None)
-        if scan is not None and scan.votes is not None:
-            votes = scan.votes
+    def _take_back(self, scan: _Scan) -> None:
+        """Take back the votes of a keyframe."""
+        if scan.votes is not None:
+            votes, scan.votes = scan.votes, None
             self._total = _summed([self._total, _Votes(votes.voxels, -votes.hits, -votes.misses)])
 
     def _fix_oldest(self) -> None:
-        """Forget the depth of the oldest keyframe; its votes stay."""
-        oldest = next(iter(self._scans))
-        scan = self._scans.pop(oldest)
-        if scan.votes is None and self._frame is not None:
-            self._total = _summed([self._total, self._votes(scan)])
+        """Forget the depth of the oldest keyframe; its votes stay, and with them the ground."""
+        if self._ground is None and (ground := self._current_ground()) is not None:
+            self._set_ground(ground)
+        scan = self._scans.pop(next(iter(self._scans)))
+        if self._ground is not None:
+            self._has_fixed_votes = True
+            if scan.votes is None:
+                self._total = _summed([self._total, self._votes(scan)])
 
     def _votes(self, scan: _Scan) -> _Votes:
         """Return the votes of a keyframe, at most one hit or miss for a voxel."""

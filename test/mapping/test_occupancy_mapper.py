@@ -135,6 +135,24 @@ def test_a_large_map_is_cropped_around_the_newest_keyframe() -> None:
     assert np.abs(center - views()[-1][:2, 3]).max() < 0.6
 
 
+def test_votes_stay_also_if_nobody_asked_for_a_grid_before() -> None:
+    few = replace(CONFIG, max_keyframes=5)
+    late, all_kept = mapped(few), mapped(CONFIG)
+    report, expected = (
+        evaluate_grid(mapper.grid(), distance, np.array([each[:3, 3] for each in views()]), HEIGHTS)
+        for mapper in (late, all_kept)
+    )
+    assert report.known > 0.9 * expected.known
+
+
+def test_a_correction_of_an_old_keyframe_does_not_make_it_the_newest() -> None:
+    mapper = mapped(replace(CONFIG, ground="known", max_side=40), up=(0, 0, 1))
+    before = mapper.grid()
+    nudge = pose_from(np.eye(3), np.array([0.1, 0.0, 0.0]))
+    mapper.move({0: nudge @ views()[0]})
+    np.testing.assert_allclose(mapper.grid().origin, before.origin, atol=0.11)
+
+
 def test_a_table_is_not_the_ground() -> None:
     level = [pose(0.0, -0.2, yaw, pitch=0.6) for yaw in (-0.3, 0.0, 0.3)]  # the box fills much of the image
     grid = mapped(CONFIG, level).grid()
