@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ros_matching.batch.engine import Engine
     from ros_matching.batch.job_store import Job, JobStore
 
+_SHOWN = 10  # names in a message
 _COMMANDS = ("track", "slam", "map", "mesh")
 _DESCRIPTION = """\
 Run a command on many recordings, and write into DIR:
@@ -155,10 +156,10 @@ def _conclude(
     if not args.quiet:
         print(measurement.markdown())
         print(f"\nwritten to {store.folder}: {', '.join(path.name for path in written)}")
-    failed = [job.name for job in jobs if store.outcome(job.name) is None]
-    if failed:
-        print(
-            f"ros-matching batch: {len(failed)} of {len(jobs)} recordings failed: {', '.join(failed[:10])}",
-            file=sys.stderr,
-        )
-    return 1 if failed or not any(store.outcome(job.name).status == DONE for job in jobs) else 0
+    failed = [job.name for job in jobs if store.outcome(job.name) is None and store.failure(job.name) is not None]
+    left = [job.name for job in jobs if store.outcome(job.name) is None and job.name not in failed]
+    for names, what in ((failed, "failed"), (left, "were not run")):
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+            print(f"ros-matching batch: {len(names)} of {len(jobs)} recordings {what}: {shown}", file=sys.stderr)
+    return 1 if failed or left or not any(store.outcome(job.name).status == DONE for job in jobs) else 0
