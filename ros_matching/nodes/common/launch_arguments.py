@@ -106,7 +106,8 @@ ARGUMENTS = (
     Argument("mapping_weights", f"File with the weights of the depth network; {_AS_FILE}."),
     Argument("cloud", "File for the map, PLY or PCD, written at the end; implies mapping:=true."),
     Argument(
-        "dense_map", "File of the dense map, .safetensors, continued if it exists and written at the end; with mapping."
+        "dense_map",
+        "File of the dense map, .safetensors, continued if it exists and written at the end; implies mapping:=true.",
     ),
     Argument("source", "Source to replay: a folder, video, bag or scene:NAME; empty for a live camera."),
     Argument(
@@ -204,13 +205,16 @@ class _Planner:
 
         RViz comes first: if it is not installed, launch fails before it has started a process.
         """
-        names = ["vo_node", "mapping_node"] if self.flag("mapping") or self._values["cloud"] else ["vo_node"]
+        names = ["vo_node", "mapping_node"] if self._maps() else ["vo_node"]
         nodes = [self._rviz(), self._vo_node()] if self.flag("rviz") else [self._vo_node()]
         if "mapping_node" in names:
             nodes.append(self._mapping_node())
         if self._values["source"]:
             nodes.append(self._replay_node(names))
         return nodes
+
+    def _maps(self) -> bool:
+        return self.flag("mapping") or bool(self._values["cloud"] or self._values["dense_map"])
 
     def flag(self, name: str) -> bool:
         """A flag's value."""

@@ -96,6 +96,8 @@ def test_a_file_for_the_map_is_written_at_the_end_and_implies_mapping():
     parameters = planned(cloud="/tmp/map.ply")["mapping_node"].parameters
     assert parameters == {"autostart": True, "cloud_file": "/tmp/map.ply", "save_at_end": True}
     assert "cloud_file" not in planned(mapping="true", autostart="false")["mapping_node"].parameters
+    parameters = planned(dense_map="/tmp/map.safetensors")["mapping_node"].parameters
+    assert parameters == {"autostart": True, "map_file": "/tmp/map.safetensors", "save_at_end": True}
 
 
 def test_topics_are_remapped_where_they_differ():
