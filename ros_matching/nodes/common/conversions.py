@@ -2,7 +2,7 @@
 
 ``cv_bridge`` and ``tf_transformations`` are used where the ROS distribution has them, each behind one function
 (``image_from_msg``, ``quaternion_from_pose``). PyPI has neither for ROS 2; there our equivalent gives the same result.
-Point clouds are converted in ``nodes.mapping.clouds``.
+Clouds with colours are converted in ``nodes.mapping.clouds``.
 
 Large fields are filled from ``array.array``: rclpy takes it without a conversion, unlike an ndarray.
 """
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from ros_matching.datatypes import Camera, DistortionModel
@@ -33,6 +33,9 @@ UNKNOWN_VARIANCE = 1e6
 _FARTHEST_M = 1e9  # largest position of a pose, beyond the moon
 _MOST_PIXELS = 2**25  # of an image, larger than 8K
 _MOST_COEFFICIENTS = 100
+_POINT_FIELDS = [
+    PointField(name=name, offset=4 * place, datatype=PointField.FLOAT32, count=1) for place, name in enumerate("xyz")
+]
 
 # Encodings that cv_bridge converts to rgb8, with the bytes per pixel.
 _CV_BRIDGE_BYTES = {
@@ -50,6 +53,22 @@ def field_array(values: np.ndarray, typecode: str = "B") -> array:
     field = array(typecode)
     field.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
     return field
+
+
+def points_to_msg(points: np.ndarray, header: Header) -> PointCloud2:
+    """Return points (N, 3) as a cloud of x y z in float32; ``nodes.mapping.clouds`` has those with colours."""
+    points = points.astype("<f4")
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=_POINT_FIELDS,
+        is_bigendian=False,
+        point_step=12,
+        row_step=12 * len(points),
+        data=field_array(points),
+        is_dense=True,
+    )
 
 
 def stamp_ns_from_msg(stamp: Time) -> int:

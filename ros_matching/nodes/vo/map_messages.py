@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from geometry_msgs.msg import Point, PoseStamped, TransformStamped
 from nav_msgs.msg import Path
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -21,14 +21,11 @@ from ros_matching.datatypes import Keyframe
 from ros_matching.geometry.se3 import invert, orthonormalized, transform
 from ros_matching.geometry.sim3 import rigid_part, scale_of
 from ros_matching.msg import KeyframeCorrections
-from ros_matching.nodes.common.conversions import field_array, pose_to_msg, stamp_to_msg, transform_to_msg
+from ros_matching.nodes.common.conversions import points_to_msg, pose_to_msg, stamp_to_msg, transform_to_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics
 
 _MOST_LANDMARKS = 500_000
 _MOST_LINES = 5000  # of each kind: a message of more takes seconds to build
-_FIELDS = [
-    PointField(name=name, offset=4 * place, datatype=PointField.FLOAT32, count=1) for place, name in enumerate("xyz")
-]
 _COLORS = {
     EdgeKind.ODOMETRY: (0.35, 0.75, 1.0, 1.0),
     EdgeKind.COVISIBILITY: (0.5, 0.5, 0.5, 0.5),
@@ -82,18 +79,7 @@ def landmark_cloud(slam_map: SlamMap, extrinsics: Extrinsics, header: Header) ->
     """Return the landmarks, x y z in float32; of very many every n-th."""
     positions = slam_map.landmarks.positions
     positions = positions[:: -(-len(positions) // _MOST_LANDMARKS) or 1]
-    points = transform(extrinsics.base_from_camera, positions).astype("<f4")
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=_FIELDS,
-        is_bigendian=False,
-        point_step=12,
-        row_step=12 * len(points),
-        data=field_array(points),
-        is_dense=True,
-    )
+    return points_to_msg(transform(extrinsics.base_from_camera, positions), header)
 
 
 def pose_graph_markers(slam_map: SlamMap, extrinsics: Extrinsics, header: Header) -> MarkerArray:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import Point
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ros_matching.datatypes import Camera, Keyframe
 from ros_matching.geometry.se3 import transform
-from ros_matching.nodes.common.conversions import field_array, header_to_msg
+from ros_matching.nodes.common.conversions import header_to_msg, points_to_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics
 from ros_matching.odometry.result import TrackingResult
 from ros_matching.viewer.browser_viewer import frustum_lines
@@ -22,9 +22,6 @@ from ros_matching.viewer.browser_viewer import frustum_lines
 _CAMERA_COLOR, _KEYFRAME_COLOR = (0.0, 0.7, 0.3, 1.0), (0.3, 0.6, 1.0, 1.0)
 _CAMERA_SIZE, _KEYFRAME_SIZE = 0.1, 0.05  # of the frusta, in the median depth of the landmarks
 _LINE = 0.03  # width of lines, in the size of the frustum
-_POINT_FIELDS = [
-    PointField(name=name, offset=4 * place, datatype=PointField.FLOAT32, count=1) for place, name in enumerate("xyz")
-]
 
 
 class VoMarkers:
@@ -68,18 +65,7 @@ def sparse_cloud(keyframes: Sequence[Keyframe], extrinsics: Extrinsics, header: 
         rays = keyframe.frame.camera.unproject(keyframe.sparse_points_px[known])
         pose = extrinsics.odom_from_camera(keyframe.world_from_camera)
         parts.append(transform(pose, rays * keyframe.sparse_depths[known, None]))
-    points = np.concatenate(parts).astype("<f4")
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=_POINT_FIELDS,
-        is_bigendian=False,
-        point_step=12,
-        row_step=12 * len(points),
-        data=field_array(points),
-        is_dense=True,
-    )
+    return points_to_msg(np.concatenate(parts), header)
 
 
 def _median_depth(keyframes: Sequence[Keyframe], otherwise: float) -> float:
