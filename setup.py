@@ -28,7 +28,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=["ros_matching", "ros_matching.*"]),
-    package_data={"ros_matching": ["weights/*"]},
+    package_data={"ros_matching": ["weights/*", "evaluation/benchmark/*.yaml"]},
     python_requires=">=3.10",
     install_requires=[
         "av>=15",

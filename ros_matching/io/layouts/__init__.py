@@ -23,6 +23,7 @@ LAYOUTS = (
     kitti_raw.FORMAT,
     kitti.TUTORIAL,
     tartanair.FORMAT,
+    tartanair.TEST_SET,
     *rgbd.WITH_POSES,
     colmap.FORMAT,
     nerfstudio.FORMAT,

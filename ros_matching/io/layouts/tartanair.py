@@ -4,6 +4,9 @@ The second version names the same things ``image_lcam_front/``, ``pose_lcam_fron
 cameras see 90 degrees horizontally: fx = fy = width / 2. A pose is ``tx ty tz qx qy qz qw`` of the camera in a
 north-east-down world, with camera axes x forward, y right, z down. Depth is along the optical axis, in metres: float32
 arrays (``.npy``), in the second version as the four bytes of a pixel of a PNG. The cameras are 0.25 m apart.
+
+The monocular test set (CVPR 2020 SLAM challenge) has the images of ``ME000`` to ``MH007`` in folders of these names,
+and the poses in ``mono_gt/ME000.txt`` next to them or one folder up.
 """
 
 from __future__ import annotations
@@ -56,10 +59,7 @@ def open_tartanair(
         ImageRecord(index, stamp_ns, image, pose, depths.get(image.stem.split("_")[0]))
         for index, (stamp_ns, image, pose) in enumerate(zip(stamps_ns, images, poses, strict=True))
     ]
-    width, height = image_file_size(images[0])
-    fixed = Calibration(
-        "TartanAir's calibration", width / 2, width / 2, width / 2, height / 2, image_size=(width, height)
-    )
+    fixed = _fixed_calibration(images[0])
     right = None
     if stereo:
         other = _CAMERAS[camera]
@@ -71,6 +71,13 @@ def open_tartanair(
         right = RightCamera(fixed, pose_from(np.eye(3), np.array([side, 0.0, 0.0])))
     known = fixed if calibration is None else read_calibration(calibration)
     return ImageSequence(f"{folder.parent.name}_{folder.name}", records, known, right=right)
+
+
+def _fixed_calibration(image: Path) -> Calibration:
+    width, height = image_file_size(image)
+    return Calibration(
+        "TartanAir's calibration", width / 2, width / 2, width / 2, height / 2, image_size=(width, height)
+    )
 
 
 def _folder_and_camera(path: Path) -> tuple[Path, str | None]:
@@ -101,4 +108,38 @@ FORMAT = SourceFormat(
     matches=matches,
     open=open_tartanair,
     options=("calibration", "fps", "stereo"),
+)
+
+
+def _test_poses(folder: Path) -> Path:
+    """The file with the poses of a folder of the test set, which need not exist."""
+    paths = [parent / "mono_gt" / f"{folder.name}.txt" for parent in folder.parents[:2]]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def matches_test_set(path: Path) -> bool:
+    """Return True for a folder of images with its poses in ``mono_gt/``."""
+    path = path.resolve()
+    return _test_poses(path).is_file() and bool(list_images(path))
+
+
+def open_test_set(path: Path, *, calibration: Path | None = None, fps: float | None = None) -> ImageSequence:
+    """Open a sequence of the monocular test set. There are no stamps: images come at ``fps``."""
+    path = path.resolve()
+    images = list_images(path)
+    if not images:
+        raise SourceError(f"{path} holds no images")
+    stamps_ns = stamps_at_rate(len(images), DEFAULT_FPS if fps is None else fps, str(path))
+    poses = _poses(_test_poses(path), len(images))
+    records = [ImageRecord(index, *fields) for index, fields in enumerate(zip(stamps_ns, images, poses, strict=True))]
+    known = _fixed_calibration(images[0]) if calibration is None else read_calibration(calibration)
+    return ImageSequence(path.name, records, known)
+
+
+TEST_SET = SourceFormat(
+    name="TartanAir test set",
+    looks_for="images (ME000 to MH007) with mono_gt/ME000.txt next to the folder",
+    matches=matches_test_set,
+    open=open_test_set,
+    options=("calibration", "fps"),
 )

@@ -4,7 +4,8 @@ TUM RGB-D (Sturm et al., IROS 2012): ``rgb.txt``, ``depth.txt`` and ``groundtrut
 
 An image takes the depth map nearest in time and the ground truth interpolated to its stamp. Depth is registered to the
 colour camera, 5000 units a metre. The benchmark keeps its calibration on its web page: it is known here by the camera's
-name (freiburg1 to 3) in the path, and taken from ``K.txt`` or another calibration file in the folder when there is one.
+name (freiburg1 to 3, or fr1 to fr3) in the name of the folder, and taken from ``K.txt`` or another calibration file in
+the folder when there is one.
 
 
 TUM monoVO (Engel et al., 2016) and other input of DSO: ``images.zip`` or ``images/``, ``times.txt``, ``camera.txt``.
@@ -17,6 +18,7 @@ the start and the end alone, which suffices to measure drift. The photometric ca
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +100,7 @@ def _calibration(folder: Path, given: Path | CalibrationChoice | None) -> Calibr
     if is_given or any((folder / name).is_file() for name in CALIBRATION_NAMES):
         return find_calibration(folder, given)
     for name, (intrinsics, distortion) in _KNOWN.items():
-        if name in folder.name.lower():
+        if re.search(rf"{name}|(?<![a-z0-9])fr{name[-1]}(?![a-z0-9])", folder.name.lower()):
             model = DistortionModel.PLUMB_BOB if distortion else DistortionModel.NONE
             return Calibration(f"the known calibration of {name}", *intrinsics, model, distortion, (640, 480))
     raise CalibrationError(
