@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -34,10 +35,44 @@ def test_the_site_builds_without_warnings_and_has_the_reference(tmp_path: Path) 
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    parameters = (tmp_path / "site" / "reference" / "parameters.html").read_text()
-    for name in ("tracking.min_inliers", "grid.max_height", "mask_file", "mapping.views"):
-        assert f"<code>{name}</code>" in parameters
+    nodes = (tmp_path / "site" / "reference" / "nodes.html").read_text()
+    for name in (
+        "tracking.min_inliers",
+        "grid.max_height",
+        "mask_file",
+        "mapping.views",
+        "imu.bridge_s",
+        "jpeg_quality",
+    ):
+        assert f"<code>{name}</code>" in nodes
+    for name in ("vo_status", "~/occupancy_grid", "~/save_trajectory", "ground_truth_pose"):
+        assert f"<code>{name}</code>" in nodes
+    python = (tmp_path / "site" / "reference" / "python.html").read_text()
+    for name in ("load_matcher", "VisualOdometry", "TrackingResult", "open_source", "DenseMapper", "TrackingError"):
+        assert f'id="{name.lower()}"' in python
     messages = (tmp_path / "site" / "reference" / "messages.html").read_text()
     assert all(file.name in messages for file in (ROOT / "msg").iterdir())
     commands = (tmp_path / "site" / "reference" / "commands.html").read_text()
     assert "ros-matching batch" in commands
+
+
+def test_every_public_class_is_in_the_reference_with_its_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "resource")
+    import python_reference
+
+    page = python_reference.reference()
+    for module in python_reference.PUBLIC:
+        for name in python_reference.public_names(module):
+            member = getattr(importlib.import_module(module), name)
+            assert f"### {name}\n" in page or not callable(member), f"{module}.{name}"
+
+
+def test_a_public_name_without_a_docstring_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "resource")
+    import python_reference
+
+    import ros_matching.errors
+
+    monkeypatch.setattr(ros_matching.errors.SourceError, "__doc__", None)
+    with pytest.raises(ValueError, match="SourceError is public and has no docstring"):
+        python_reference.reference()

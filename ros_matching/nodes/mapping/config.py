@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ros_matching.config import Config, parameter
+from ros_matching.mapping.config import GridConfig, MappingConfig
 from ros_matching.networks import DEPTH_NETWORKS
 
 
@@ -43,6 +44,9 @@ class MappingNodeConfig(Config):
         "when the node is deactivated or shut down, map the waiting keyframes and write cloud_file and map_file",
     )
 
+
+CONFIGS = (("", MappingNodeConfig), ("mapping.", MappingConfig), ("grid.", GridConfig))
+"""Prefixes of the parameters, and their settings."""
 
 LIVE_SETTINGS = frozenset({"cloud_file", "map_file", "save_at_end"})
 """Settings that may change while the node is configured; all others are read by the configure transition."""

@@ -21,7 +21,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from ros_matching.errors import NodeError
-from ros_matching.mapping import GridConfig, MappingConfig, load_dense_mapper
+from ros_matching.mapping import load_dense_mapper
 from ros_matching.msg import Keyframe as KeyframeMsg
 from ros_matching.msg import KeyframeCorrections
 from ros_matching.nodes.common.diagnostics import NodeReport
@@ -31,7 +31,7 @@ from ros_matching.nodes.common.managed_node import ManagedNode
 from ros_matching.nodes.common.parameters import read_config
 from ros_matching.nodes.common.problems import Problem
 from ros_matching.nodes.common.worker import Worker
-from ros_matching.nodes.mapping.config import LIVE_SETTINGS, MappingNodeConfig
+from ros_matching.nodes.mapping.config import CONFIGS, LIVE_SETTINGS, MappingNodeConfig
 from ros_matching.nodes.mapping.grid_output import GridOutput
 from ros_matching.nodes.mapping.keyframe_input import KeyframeInput
 from ros_matching.nodes.mapping.map_files import FilesAtEnd, load_map, save_cloud, save_map
@@ -77,7 +77,7 @@ class MappingNode(ManagedNode):
 
     NAME = "mapping_node"
     TITLE = "dense mapping"
-    CONFIGS = (("", MappingNodeConfig), ("mapping.", MappingConfig), ("grid.", GridConfig))
+    CONFIGS = CONFIGS
     LIVE_SETTINGS = LIVE_SETTINGS
     LIBRARY = "ros_matching.mapping"
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, TransformStamped
@@ -24,7 +24,6 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from ros_matching.config import Config, check_frames, parameter
 from ros_matching.datatypes import Frame, ImuRecording
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.io import open_source
@@ -43,6 +42,7 @@ from ros_matching.nodes.common.parameters import (
 )
 from ros_matching.nodes.common.process import StopSignals, end_with_parent
 from ros_matching.nodes.common.spinning import ros_context, spinning
+from ros_matching.nodes.replay.config import ReplayConfig
 from ros_matching.nodes.replay.imu_output import ImuOutput
 from ros_matching.nodes.replay.pacing import ConsumerPace, RealTimePace
 
@@ -57,34 +57,6 @@ _ZERO_SHIFT_NS = 1_000_000_000
 _POLL_S = 0.02
 _LOG_WAITING_S = 5.0
 _REPORTED_LAG_S = 0.1
-
-
-@dataclass(frozen=True)
-class ReplayConfig(Config):
-    """Settings of the replay."""
-
-    source: str = parameter("", "source to replay: a folder, video, bag or scene, as for `ros-matching track`")
-    rate: float = parameter(1.0, "speed, as a multiple of real time", minimum=0.001, maximum=1000.0)
-    loop: bool = parameter(False, "restart at the end; stamps and /clock then jump back")
-    wait_for_consumer: bool = parameter(False, "replay as fast as the consumer answers (vo_status), in place of `rate`")
-    consumer: str = parameter("vo_node", "name of the lifecycle node that wait_for_consumer waits for")
-    consumer_timeout_s: float = parameter(60.0, "seconds without an answer that end the replay", minimum=0.1)
-    wait_for: str = parameter(
-        "", "names of lifecycle nodes that must be active before the first frame, separated by commas; without limit"
-    )
-    transport: str = parameter("raw", "publish image (raw) or image/compressed (JPEG)", choices=("raw", "compressed"))
-    jpeg_quality: int = parameter(95, "quality of the compressed images", minimum=1, maximum=100)
-    camera_frame: str = parameter("camera_optical_frame", "frame of the camera: x right, y down, z forward")
-    base_frame: str = parameter(
-        "base_link", "frame whose origin carries the camera, looking along x, for /tf_static; empty: publish none"
-    )
-    ground_truth_frame: str = parameter("ground_truth", "frame of the ground-truth poses", former_name="truth_frame")
-    imu_frame: str = parameter("imu_link", "frame of the IMU, where the source has one")
-    frame_prefix: str = parameter("", "prefix of the four frames, as in robot1/base_link")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_frames(self, "camera_frame", "ground_truth_frame", "imu_frame", may_be_empty=["base_frame"])
 
 
 class ReplayNode(Node):

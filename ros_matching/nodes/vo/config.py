@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ros_matching.atlas.config import TrackingConfig
 from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.config import check_frames, parameter
 from ros_matching.errors import ConfigError
+from ros_matching.inertial.config import ImuConfig
 from ros_matching.matching.config import MatcherConfig
+from ros_matching.scale import ScaleConfig
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,15 @@ class NodeSlamConfig(SlamConfig):
 
     keep_trajectory: bool = parameter(False, "keep a relative pose for each tracked frame: memory grows with time")
 
+
+CONFIGS = (
+    ("", VoConfig),
+    ("tracking.", TrackingConfig),
+    ("scale.", ScaleConfig),
+    ("slam.", NodeSlamConfig),
+    ("imu.", ImuConfig),
+)
+"""Prefixes of the parameters, and their settings."""
 
 LIVE_SETTINGS = frozenset({"map_file", "save_map_at_end", "trajectory_file", "trajectory_format"})
 """Settings that may change while the node is configured; all others are read by the configure transition."""

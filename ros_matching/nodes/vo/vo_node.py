@@ -24,7 +24,6 @@ from ros_matching import load_matcher
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.errors import NodeError, RosMatchingError
-from ros_matching.inertial.config import ImuConfig
 from ros_matching.inertial.imu import Imu
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.diagnostics import NodeReport
@@ -34,7 +33,7 @@ from ros_matching.nodes.common.managed_node import ManagedNode
 from ros_matching.nodes.common.parameters import prefixed, read_config
 from ros_matching.nodes.common.worker import Worker
 from ros_matching.nodes.vo.calibration_input import CalibrationInput
-from ros_matching.nodes.vo.config import LIVE_SETTINGS, NodeSlamConfig, VoConfig
+from ros_matching.nodes.vo.config import CONFIGS, LIVE_SETTINGS, NodeSlamConfig, VoConfig
 from ros_matching.nodes.vo.extrinsics_input import ExtrinsicsInput
 from ros_matching.nodes.vo.image_input import FrameInput, ImageInput
 from ros_matching.nodes.vo.imu_input import Auxiliaries, ImuInput
@@ -93,13 +92,7 @@ class VoNode(ManagedNode):
 
     NAME = "vo_node"
     TITLE = "visual odometry"
-    CONFIGS = (
-        ("", VoConfig),
-        ("tracking.", TrackingConfig),
-        ("scale.", ScaleConfig),
-        ("slam.", NodeSlamConfig),
-        ("imu.", ImuConfig),
-    )
+    CONFIGS = CONFIGS
     LIVE_SETTINGS = LIVE_SETTINGS
     LIBRARY = "ros_matching"
 
