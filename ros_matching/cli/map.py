@@ -128,14 +128,12 @@ def run(args: argparse.Namespace) -> int:
     from ros_matching.cli.grid_output import GridOutput
     from ros_matching.cli.map_output import MapOutput
     from ros_matching.cli.options import configs_from
-    from ros_matching.mapping import load_dense_mapper
 
     check_pose_options(args)
     configs = configs_from(scaled_overrides(args), _sections())
     exports = KeyframeExports(args.exports)
     source = open_run_source(args)
-    matcher = matcher_config(args).load()
-    mapper = load_dense_mapper(args.device, configs["mapping"], weights=args.network_weights, network=args.network)
+    mapper, keyframes = mapping_parts(args, configs, source, exports)
     grid = None if args.grid is None else GridOutput(args.grid, configs["grid"])
     output = MapOutput(
         args.out or Path("results") / f"{source.name}_map",
@@ -144,15 +142,6 @@ def run(args: argparse.Namespace) -> int:
         has_true_poses=args.poses == GROUND_TRUTH,
         viewer=None if args.rerun is None else _viewer(source.name, args.rerun),
         grid=grid,
-    )
-    keyframes = partial(
-        deliveries,
-        source=source,
-        poses=args.poses,
-        matcher=matcher,
-        configs=configs,
-        wheel_file=args.wheel_odometry,
-        exports=exports,
     )
     try:
         map_all(mapper, keyframes, source, output, quiet=args.quiet)
@@ -168,6 +157,26 @@ def run(args: argparse.Namespace) -> int:
     elif grid is not None and grid.reason:
         print(f"ros-matching map: no grid was written; {grid.reason}", file=sys.stderr)
     return 0 if len(cloud) and not (grid is not None and grid.reason) else 1
+
+
+def mapping_parts(
+    args: argparse.Namespace, configs: Mapping[str, Config], source: FrameSource, exports: KeyframeExports
+) -> tuple[DenseMapper, Callable[[Iterable[Frame]], Iterator[Delivery]]]:
+    """Return the mapper of the options, and the function that makes keyframes of frames."""
+    from ros_matching.mapping import load_dense_mapper
+
+    matcher = matcher_config(args).load()
+    mapper = load_dense_mapper(args.device, configs["mapping"], weights=args.network_weights, network=args.network)
+    keyframes = partial(
+        deliveries,
+        source=source,
+        poses=args.poses,
+        matcher=matcher,
+        configs=configs,
+        wheel_file=args.wheel_odometry,
+        exports=exports,
+    )
+    return mapper, keyframes
 
 
 def map_all(

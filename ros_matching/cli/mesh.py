@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from ros_matching.cli.map import (
     GROUND_TRUTH,
     add_network_and_pose_options,
     check_pose_options,
-    deliveries,
     map_all,
+    mapping_parts,
     mapping_sections,
 )
 from ros_matching.cli.options import (
@@ -23,7 +22,6 @@ from ros_matching.cli.options import (
     add_run_options,
     add_scale_options,
     add_settings_options,
-    matcher_config,
     open_run_source,
     scaled_overrides,
 )
@@ -81,25 +79,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 def run(args: argparse.Namespace) -> int:
     """Map the source, fuse and write. Returns 1 when there is no surface, 130 when stopped by Ctrl-C."""
     from ros_matching.cli.options import configs_from
-    from ros_matching.mapping import load_dense_mapper
 
     if not (args.voxel_size >= 0 and args.min_weight >= 0):
         raise ConfigError(f"--voxel-size and --min-weight must be 0 or more, got {args.voxel_size}, {args.min_weight}")
     check_pose_options(args)
     configs = configs_from(scaled_overrides(args), mapping_sections())
     source = open_run_source(args)
-    matcher = matcher_config(args).load()
-    mapper = load_dense_mapper(args.device, configs["mapping"], weights=args.network_weights, network=args.network)
+    mapper, keyframes = mapping_parts(args, configs, source, KeyframeExports([]))
     output = MeshOutput(has_true_poses=args.poses == GROUND_TRUTH)
-    keyframes = partial(
-        deliveries,
-        source=source,
-        poses=args.poses,
-        matcher=matcher,
-        configs=configs,
-        wheel_file=args.wheel_odometry,
-        exports=KeyframeExports([]),
-    )
     out = args.out or Path("results") / f"{source.name}_mesh"
     try:
         map_all(mapper, keyframes, source, output, quiet=args.quiet)

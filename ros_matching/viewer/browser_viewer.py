@@ -11,7 +11,7 @@ import io
 import logging
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from ros_matching.datatypes import Camera
 from ros_matching.errors import MissingDependencyError, NodeError
+from ros_matching.geometry.frustum import frustum_lines
 from ros_matching.geometry.se3 import quaternion_from_rotation, transform
 from ros_matching.viewer.live_state import History, LiveFrame
 from ros_matching.viewer.tracks import COLORS
@@ -261,16 +262,6 @@ class BrowserViewer:
             return False
         self._due_s[what] = now_s + period_s
         return True
-
-
-def frustum_lines(world_from_camera: np.ndarray, camera: Camera, depth: float) -> np.ndarray:
-    """Return the edges of camera frusta at poses (K, 4, 4) as lines (8 K, 2, 3), float32."""
-    right, bottom = camera.width - 0.5, camera.height - 0.5
-    corners = depth * camera.unproject(np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]))
-    points = np.concatenate([np.zeros((1, 3)), corners])
-    edges = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)])
-    lines: Iterable[np.ndarray] = (transform(pose, points)[edges] for pose in world_from_camera)
-    return np.concatenate([np.zeros((0, 2, 3)), *lines]).astype(np.float32)
 
 
 def _check_address(host: str) -> None:

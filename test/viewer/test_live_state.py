@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ros_matching.datatypes import Camera, Frame, ScaleState
+from ros_matching.geometry.frustum import frustum_lines
 from ros_matching.odometry.result import TrackingCounts, TrackingResult, TrackingStatus
-from ros_matching.viewer.browser_viewer import frustum_lines
 from ros_matching.viewer.live_state import History, LiveFrame
 from ros_matching.viewer.tracks import COLORS
 

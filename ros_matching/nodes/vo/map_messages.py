@@ -89,14 +89,14 @@ def pose_graph_markers(slam_map: SlamMap, extrinsics: Extrinsics, header: Header
     rows = {id: row for row, id in enumerate(ids)}
     positions = transform(extrinsics.base_from_camera, centers)
     size = _marker_size(positions)
-    points = _marker(header, "keyframes", Marker.POINTS, _KEYFRAME_COLOR, 2 * size)
-    points.points = _points(positions)
+    points = new_marker(header, "keyframes", Marker.POINTS, _KEYFRAME_COLOR, 2 * size)
+    points.points = marker_points(positions)
     markers = [points]
     for kind in EdgeKind:
         edges = [edge for edge in slam_map.edges if edge.kind is kind]
         width = size if kind is EdgeKind.LOOP else 0.3 * size
-        lines = _marker(header, kind.value, Marker.LINE_LIST, _COLORS[kind], width)
-        lines.points = _points(positions[_ends(edges, rows)])
+        lines = new_marker(header, kind.value, Marker.LINE_LIST, _COLORS[kind], width)
+        lines.points = marker_points(positions[_ends(edges, rows)])
         markers.append(lines)
     return MarkerArray(markers=markers)
 
@@ -112,7 +112,8 @@ def _marker_size(positions: np.ndarray) -> float:
     return 0.15 * float(np.median(steps)) if len(steps) and np.median(steps) > 0 else 0.02
 
 
-def _marker(header: Header, namespace: str, kind: int, color: Sequence[float], size: float) -> Marker:
+def new_marker(header: Header, namespace: str, kind: int, color: Sequence[float], size: float) -> Marker:
+    """Return a marker without points: ``kind`` is that of ``Marker``, ``color`` rgba, ``size`` the width of lines."""
     marker = Marker(header=header, ns=namespace, type=kind, action=Marker.ADD)
     marker.pose.orientation.w = 1.0
     marker.scale.x = marker.scale.y = size
@@ -121,5 +122,6 @@ def _marker(header: Header, namespace: str, kind: int, color: Sequence[float], s
     return marker
 
 
-def _points(positions: np.ndarray) -> list[Point]:
+def marker_points(positions: np.ndarray) -> list[Point]:
+    """Return positions (N, 3) as points of a marker."""
     return [Point(x=x, y=y, z=z) for x, y, z in positions.tolist()]

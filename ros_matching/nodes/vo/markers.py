@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Point
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import ColorRGBA, Header
+from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ros_matching.datatypes import Camera, Keyframe
+from ros_matching.geometry.frustum import frustum_lines
 from ros_matching.geometry.se3 import transform
 from ros_matching.nodes.common.conversions import header_to_msg, points_to_msg
 from ros_matching.nodes.common.extrinsics import Extrinsics
+from ros_matching.nodes.vo.map_messages import marker_points, new_marker
 from ros_matching.odometry.result import TrackingResult
-from ros_matching.viewer.browser_viewer import frustum_lines
 
 _CAMERA_COLOR, _KEYFRAME_COLOR = (0.0, 0.7, 0.3, 1.0), (0.3, 0.6, 1.0, 1.0)
 _CAMERA_SIZE, _KEYFRAME_SIZE = 0.1, 0.05  # of the frusta, in the median depth of the landmarks
@@ -77,11 +77,6 @@ def _median_depth(keyframes: Sequence[Keyframe], otherwise: float) -> float:
 def _frusta(
     header: Header, namespace: str, poses: Sequence[np.ndarray], camera: Camera, size: float, color: Sequence[float]
 ) -> Marker:
-    marker = Marker(header=header, ns=namespace, type=Marker.LINE_LIST, action=Marker.ADD)
-    marker.pose.orientation.w = 1.0
-    marker.scale.x = _LINE * size
-    red, green, blue, alpha = color
-    marker.color = ColorRGBA(r=red, g=green, b=blue, a=alpha)
-    ends = frustum_lines(np.array(poses), camera, size).reshape(-1, 3).astype(float)
-    marker.points = [Point(x=x, y=y, z=z) for x, y, z in ends.tolist()]
-    return marker
+    lines = new_marker(header, namespace, Marker.LINE_LIST, color, _LINE * size)
+    lines.points = marker_points(frustum_lines(np.array(poses), camera, size).reshape(-1, 3).astype(float))
+    return lines
