@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
+from ros_matching.atlas.keyframes import NO_LANDMARK
+from ros_matching.atlas.known_place import KnownPlace
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.frame_poses import FramePoses
 from ros_matching.backend.keyframe_storage import OdometryState
@@ -19,12 +21,12 @@ from ros_matching.backend.map_localization import LocalizationBackEnd
 from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
 from ros_matching.backend.slam_back_end import SlamBackEnd
 from ros_matching.backend.slam_config import SlamConfig
-from ros_matching.backend.slam_update import SlamEvent, SlamUpdate
+from ros_matching.backend.slam_update import EventKind, SlamEvent, SlamUpdate
 from ros_matching.datatypes import Frame, Keyframe, ScaleState
 from ros_matching.errors import ConfigError, TrackingError
 from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.se3 import invert, orthonormalized
-from ros_matching.geometry.sim3 import rigid_part
+from ros_matching.geometry.sim3 import invert_similarity, rigid_part
 from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
@@ -33,6 +35,8 @@ from ros_matching.visual_odometry import VisualOdometry
 
 MODES = ("slam", "localization")
 _LOCALIZED_NS = 10**9  # after an image was localised in a thread, the next one
+_LOST_NS = 5 * 10**8  # after a lost image was localised in the whole map, or not, the next one
+_AROUND = 10  # keyframes of the map from which the odometry continues
 
 
 class SlamStatus(enum.Enum):
@@ -89,6 +93,7 @@ class Slam:
             raise ConfigError("the mode localization needs a map with keyframes; give slam_map, or use the mode slam")
         self._config = slam_config or SlamConfig()
         self._max_keyframes = (tracking_config or TrackingConfig()).max_keyframes
+        self._around = min(_AROUND, self._max_keyframes // 2)
         self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded, imu=imu)
         self._scheduler = ThreadScheduler() if threaded else InlineScheduler()
         self._back_end: SlamBackEnd | LocalizationBackEnd
@@ -103,17 +108,20 @@ class Slam:
         self._frames = FramePoses()
         self._localized: list[tuple[int, np.ndarray]] = []  # of the mode localization, as they were
         self._maps: dict[int, np.ndarray] = {}  # map_from_odom similarities by odometry map
-        self._is_due = False
+        self._is_due = self._is_tracking = False
         self._submitted_id = -1  # newest keyframe of the odometry that the back end has
         self._map_number = 0
-        self._first_id, self._first_number = self._back_end.next_ids
+        first_id, self._first_number = self._back_end.next_ids
+        self._odometry.reset(first_id)
         self._events: list[SlamEvent] = []
         # In a map made before, the place of the odometry is not known at first
         self._starts_in_map = self._back_end.keyframes > 0
         self._placed: frozenset[int] = frozenset()
         self._frame_pose: tuple[int, np.ndarray] | None = None  # stamp and map_from_camera of a localised image
         self._guessed: frozenset[int] = frozenset()  # odometry maps placed by single images
-        self._asked: dict[int, tuple[int, np.ndarray | None]] = {}
+        self._asked: tuple[int, int, np.ndarray | None] | None = None  # stamp, map number and pose of an image
+        # Where the odometry may continue, and the map_from_odom (4, 4) of its map then
+        self._offered: tuple[KnownPlace, np.ndarray] | None = None
         self._last_pose: np.ndarray | None = None
         self._scale, self._scale_std = ScaleState.UP_TO_SCALE, float("inf")
 
@@ -129,7 +137,6 @@ class Slam:
     def reset(self) -> None:
         """Start a new odometry and a new map with the next frame."""
         self._scheduler.close()  # a running job must not change the new map
-        self._odometry.reset()
         self._back_end.reset()
         self._start()
 
@@ -139,14 +146,15 @@ class Slam:
         self._apply(self._scheduler.take())
         # Track
         result = self._odometry.track(frame)
+        self._is_tracking = result.status is TrackingStatus.TRACKING
         self._follow_map(result)
         self._follow_scale(result)
         self._keep(result)
         # Hand new keyframes to the back end; without a known place, localise the image itself
         self._is_due |= bool(result.new_keyframes)
         self._submit()
-        if not self._is_placed and self._starts_in_map:
-            self._submit_frame(result)
+        if self._is_sought(result):
+            self._submit_frame(frame, result)
         elif not self._scheduler.runs_in_frame:
             self._submit_adjustment()
         # Report
@@ -209,10 +217,19 @@ class Slam:
     def _is_placed(self) -> bool:
         return self._map_number in self._placed
 
-    def _submit_frame(self, result: TrackingResult) -> None:
+    def _is_sought(self, result: TrackingResult) -> bool:
+        """Return True if the image of a frame should be localised in the whole map."""
+        if not self._is_placed and self._starts_in_map:
+            return True
+        is_lost = result.status in (TrackingStatus.LOST, TrackingStatus.BRIDGED)
+        if not is_lost or not self._config.close_loops or not self._back_end.keyframes:
+            return False
+        return self._asked is None or not 0 <= result.stamp_ns - self._asked[0] < _LOST_NS
+
+    def _submit_frame(self, frame: Frame, result: TrackingResult) -> None:
         """Localise the image of this frame if the back end is idle, in a thread at most once a second.
 
-        More would keep the processor from the odometry, which must begin before its place can be known.
+        More would keep the processor from the odometry.
         """
         features = self._odometry.features
         if features is None or not self._scheduler.is_idle:
@@ -220,8 +237,8 @@ class Slam:
         is_recent = self._frame_pose is not None and 0 <= result.stamp_ns - self._frame_pose[0] < _LOCALIZED_NS
         if is_recent and not self._scheduler.runs_in_frame:
             return
-        self._asked = {result.stamp_ns: (self._map_number, result.world_from_camera)}
-        self._scheduler.submit(lambda _: self._back_end.localize_frame(features, result.stamp_ns))
+        self._asked = result.stamp_ns, self._map_number, result.world_from_camera
+        self._scheduler.submit(lambda _: self._back_end.localize_frame(frame, features, self._around))
         if self._scheduler.runs_in_frame:
             self._apply(self._scheduler.take())
 
@@ -256,7 +273,9 @@ class Slam:
         if result.world_from_camera is None:
             return
         number = result.map_id + self._first_number
-        if number not in self._maps:
+        if number not in self._maps and result.map_id == self._odometry.number_of_known:
+            self._enter(number, result)
+        elif number not in self._maps:
             self._maps[number] = self._maps.get(self._map_number, np.eye(4))
             if not self._starts_in_map and not self._placed:
                 self._placed = frozenset({number})
@@ -293,7 +312,7 @@ class Slam:
         self._is_due = False
         self._submitted_id = ids[-1]
         odometry = OdometryState(
-            state, self._map_number, self._map_from_odom, self._scale, self._scale_std, self._first_id
+            state, self._map_number, self._map_from_odom, self._scale, self._scale_std, self._is_placed
         )
         self._scheduler.submit(lambda _: self._back_end.process(odometry))
         if self._scheduler.runs_in_frame:
@@ -304,22 +323,55 @@ class Slam:
             return
         self._events += update.events
         self._placed |= update.placed
-        if update.frame is not None and update.stamp_ns in self._asked:
-            self._place_by_frame(update)
+        if update.found is not None:
+            self._place_by_frame(update.found)
         for number, new_from_old in update.corrections.items():
             if number in self._maps:
                 self._maps[number] = new_from_old @ self._maps[number]
 
-    def _place_by_frame(self, update: SlamUpdate) -> None:
-        """Place the odometry by one image; its unit remains unknown until a keyframe is placed."""
-        number, world_from_camera = self._asked[update.stamp_ns]
-        self._frame_pose = update.stamp_ns, update.frame.map_from_camera
-        if not self._is_localization or world_from_camera is None or number in self._placed:
+    def _place_by_frame(self, found: KnownPlace) -> None:
+        """Use the place of a single image: the odometry continues there unless it is placed and tracks.
+
+        Until it does, an odometry with poses is placed by the image; its unit remains unknown.
+        """
+        stamp_ns, number, world_from_camera = self._asked
+        map_from_camera = invert(found.camera_from_world)
+        self._frame_pose = stamp_ns, map_from_camera
+        if self._map_number in self._placed and self._is_tracking:
             return
-        similarity = self._maps[number]
-        moved = update.frame.map_from_camera @ invert(rigid_part(similarity @ world_from_camera))
-        self._maps[number] = moved @ similarity
-        self._guessed = self._guessed | {number}
+        map_from_odom = self._map_from_odom_at(found, number, world_from_camera)
+        if map_from_odom is not None:
+            self._offered = found, map_from_odom
+            self._odometry.offer(found.transformed(invert_similarity(map_from_odom)))
+        if self._is_localization and world_from_camera is not None and number not in self._placed:
+            similarity = self._maps[number]
+            moved = map_from_camera @ invert(rigid_part(similarity @ world_from_camera))
+            self._maps[number] = moved @ similarity
+            self._guessed = self._guessed | {number}
+
+    def _enter(self, number: int, result: TrackingResult) -> None:
+        """Follow the odometry to the known place that was offered."""
+        found, map_from_odom = self._offered
+        self._maps[number] = map_from_odom
+        self._placed |= {number}
+        keyframe, inliers = self._odometry.keyframe_ids()[0], np.count_nonzero(found.landmark_ids != NO_LANDMARK)
+        event = SlamEvent(EventKind.RELOCALIZED, result.stamp_ns, keyframe, found.place, int(inliers), 0.0)
+        self._events.append(event)
+
+    def _map_from_odom_at(
+        self, found: KnownPlace, number: int, world_from_camera: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Return the similarity (4, 4) for an odometry that continues at a known place; ``None`` if it is undefined.
+
+        An odometry that was placed before returns in its world. Else the image keeps its pose, if it has one, and the
+        odometry takes the unit of the map.
+        """
+        if not self._placed.isdisjoint(self._maps):
+            return self._map_from_odom
+        if world_from_camera is None and self._maps:
+            return None  # its first pose came after this image
+        pose = np.eye(4) if world_from_camera is None else world_from_camera
+        return invert(found.camera_from_world) @ invert(pose)
 
     def _keep(self, result: TrackingResult) -> None:
         """Keep the pose of the frame relative to the newest keyframe."""
@@ -327,7 +379,7 @@ class Slam:
             return
         if result.status is not TrackingStatus.TRACKING:
             return
-        self._frames.add(result.stamp_ns, result.world_from_camera, self._odometry.newest_keyframe(), self._first_id)
+        self._frames.add(result.stamp_ns, result.world_from_camera, self._odometry.newest_keyframe())
 
     def _rigid(self, result: TrackingResult) -> np.ndarray | None:
         """Return map_from_odom as a rigid transform, exact at the camera of the last frame that has a pose."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import MapKeyframe
+from ros_matching.atlas.known_place import KnownPlace
 from ros_matching.atlas.local_map import LocalMapState
 from ros_matching.backend.back_end import BackEnd
 from ros_matching.backend.local_mapping import LocalMapper
@@ -48,9 +49,9 @@ class VisualOdometry:
         adjuster = LocalMapper(matcher, config, stages)
         self._tracker = Tracker(matcher, config, scale or ScaleEstimator(), self._back_end, adjuster, stages, imu)
 
-    def reset(self) -> None:
-        """Start a new world with the next frame."""
-        self._tracker.reset()
+    def reset(self, first_keyframe_id: int = 0) -> None:
+        """Start a new world with the next frame; the ids of its keyframes start at the given one."""
+        self._tracker.reset(first_keyframe_id)
 
     def track(self, frame: Frame) -> TrackingResult:
         """Process the next frame of one camera, in the order of time.
@@ -58,6 +59,15 @@ class VisualOdometry:
         Raises ``TrackingError`` if the camera changed or the stamp does not increase without a ``reset``.
         """
         return self._tracker.track(frame)
+
+    def offer(self, place: KnownPlace) -> None:
+        """Continue at a known place if the next frame is localised there; its map is then ``number_of_known``."""
+        self._tracker.offer(place)
+
+    @property
+    def number_of_known(self) -> int:
+        """``map_id`` of the last map that began at a known place; 0 before the first."""
+        return self._tracker.number_of_known
 
     def finish(self) -> tuple[Keyframe, ...]:
         """Wait for the keyframes that are being mapped, and return them."""

@@ -16,7 +16,8 @@ from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.backend.slam_update import EventKind
 from ros_matching.errors import ConfigError, MatchingError
 from ros_matching.geometry.se3 import exp_so3, invert, pose_from
-from ros_matching.geometry.sim3 import rigid_part
+from ros_matching.geometry.sim3 import rigid_part, scale_of
+from ros_matching.odometry.result import TrackingStatus
 from ros_matching.slam import Slam, SlamStatus
 
 
@@ -128,7 +129,7 @@ def test_localization_finds_the_first_image_and_keeps_the_map(saved):
     results = [slam.track(frame) for frame in world.frames()]
     slam.finish()
     assert results[0].status is SlamStatus.TRACKING
-    assert results[0].tracking.status is not SlamStatus.TRACKING
+    assert results[0].tracking.status is TrackingStatus.INITIALIZING
     errors = [
         np.linalg.norm((true_from_map @ result.map_from_camera)[:3, 3] - world.poses[index][:3, 3])
         for index, result in enumerate(results)
@@ -160,20 +161,65 @@ def test_a_localised_image_places_the_first_keyframe_of_the_odometry(saved, monk
     assert np.linalg.norm(error) < 0.1
 
 
-def test_a_map_is_continued_once_a_place_is_recognised(saved):
+def test_a_map_is_continued_from_a_known_place(saved):
     slam_map, true_from_map = saved
-    world = other_walk()
-    slam = Slam(world, slam_map=slam_map.snapshot())
+    world, slam_map = other_walk(), slam_map.snapshot()
+    before = {keyframe.id: keyframe for keyframe in slam_map.keyframes}
+    slam = Slam(world, slam_map=slam_map)
     results = [slam.track(frame) for frame in world.frames()]
     slam.finish()
-    merged = [event for result in results for event in result.events if event.kind is EventKind.MAPS_MERGED]
-    assert len(merged) == 1
-    assert max(slam.slam_map.ids) > max(slam_map.ids)
-    assert len(slam.slam_map.components()) == 1
+    events = [event for result in results for event in result.events]
+    assert events[0].kind is EventKind.RELOCALIZED
+    assert not any(event.kind is EventKind.MAPS_MERGED for event in events)
+    # New keyframes are connected with the old ones, observe their landmarks, and do not change them
+    new = [keyframe for keyframe in slam_map.keyframes if keyframe.id not in before]
+    assert len(new) > 5
+    assert len(slam_map.components()) == 1
+    old_landmarks = np.concatenate([keyframe.observed for keyframe in before.values()])
+    assert np.isin(new[0].observed, old_landmarks).mean() > 0.5
+    kept = next(id for id in before if id in slam_map)
+    np.testing.assert_array_equal(slam_map.keyframe(kept).keypoints_px, before[kept].keypoints_px)
+    tracked = [result for result in results if result.status is SlamStatus.TRACKING]
+    assert len(tracked) >= len(results) - 1
     last = results[-1]
     assert last.status is SlamStatus.TRACKING
     error = (true_from_map @ last.map_from_camera)[:3, 3] - world.poses[-1][:3, 3]
     assert np.linalg.norm(error) < 0.2
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_standing_camera_is_localised_and_tracked(saved, threaded):
+    """Two views with parallax, by which an odometry begins, never come."""
+    slam_map, true_from_map = saved
+    world = other_walk()
+    still = PointWorld(hall(4000), np.repeat(world.poses[:1], 12, axis=0), noise_px=0.3, seed=0)
+    slam = Slam(still, slam_map=slam_map, mode="localization", threaded=threaded)
+    results = []
+    for frame in still.frames():
+        results.append(slam.track(frame))
+        slam.finish()
+    assert [result.tracking.status for result in results[2:]] == [TrackingStatus.TRACKING] * 10
+    for result in results[2:]:
+        assert result.status is SlamStatus.TRACKING
+        error = (true_from_map @ result.map_from_camera)[:3, 3] - still.poses[0][:3, 3]
+        assert np.linalg.norm(error) < 0.05
+    slam.close()
+
+
+def test_an_odometry_that_continues_at_a_known_place_has_the_unit_of_the_map(saved):
+    slam_map, true_from_map = saved
+    world = other_walk()
+    slam = Slam(world, slam_map=slam_map, mode="localization")
+    results = [slam.track(frame) for frame in world.frames()]
+    odometry = [
+        (i, r.tracking.world_from_camera) for i, r in enumerate(results) if r.tracking.world_from_camera is not None
+    ]
+    (first, start), (last, end) = odometry[0], odometry[-1]
+    true_length = np.linalg.norm(world.poses[last][:3, 3] - world.poses[first][:3, 3])
+    length = scale_of(true_from_map) * np.linalg.norm(end[:3, 3] - start[:3, 3])
+    assert length == pytest.approx(true_length, rel=0.03)
+    # The odometry begins at its own origin, not at that of the map
+    assert np.linalg.norm(start[:3, 3]) < 0.2 * true_length / scale_of(true_from_map)
 
 
 def test_a_suggested_pose_is_tried_first(saved, monkeypatch):
@@ -213,10 +259,11 @@ def test_a_camera_that_was_carried_off_is_placed_in_the_same_map_again():
     slam = Slam(world, SHORT_MEMORY)
     results = [slam.track(frame) for frame in world.frames()]
     slam.finish()
-    assert results[75].status is not SlamStatus.TRACKING
-    merged = [event for result in results for event in result.events if event.kind is EventKind.MAPS_MERGED]
-    assert len(merged) == 1
-    assert results[-1].status is SlamStatus.TRACKING
+    # The place is outside the local map, and known in the whole map: no other map begins
+    assert results[70].tracking.status is TrackingStatus.LOST
+    events = [event for result in results for event in result.events]
+    assert [event.kind for event in events][:1] == [EventKind.RELOCALIZED]
+    assert all(result.status is SlamStatus.TRACKING for result in results[73:])
     assert len(slam.slam_map.components()) == 1
     stamps, poses = zip(*slam.trajectory(), strict=True)
     true = {frame.stamp_ns: frame.true_world_from_camera[:3, 3] for frame in world.frames()}

@@ -28,8 +28,9 @@ class Atlas:
     def __init__(self) -> None:
         self.reset()
 
-    def reset(self) -> None:
-        """Remove all maps."""
+    def reset(self, first_keyframe_id: int = 0) -> None:
+        """Remove all maps; the next keyframe has the given id."""
+        self._first_keyframe_id = first_keyframe_id
         self.active: LocalMap | None = None
         self.number = 0
         self.maps_started = 0
@@ -39,11 +40,12 @@ class Atlas:
     @property
     def next_keyframe_id(self) -> int:
         """Id of the next keyframe, unique over all maps."""
-        return 0 if self.active is None else self.active.next_keyframe_id
+        return self._first_keyframe_id if self.active is None else self.active.next_keyframe_id
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
-        """``world_from_camera`` (4, 4) of the keyframes in the active map, by id."""
-        return {} if self.active is None else {k.id: invert(k.camera_from_world) for k in self.active.keyframes}
+        """``world_from_camera`` (4, 4) of the keyframes in the active map, by id, without restored ones."""
+        keyframes = () if self.active is None else self.active.keyframes
+        return {k.id: invert(k.camera_from_world) for k in keyframes if not k.is_restored}
 
     def next_inactive(self) -> InactiveMap | None:
         """Return the next inactive map to search, in rotation; ``None`` if there is none."""
@@ -72,6 +74,10 @@ class Atlas:
         ]
         if self.active is not None:
             self._deactivate(local_map, drift, scale_variance, turn_deg)
+        if local_map is not None:
+            # Restored keyframes may be copies of those of an older map, which must not be merged with themselves
+            ids = {keyframe.id for keyframe in local_map.keyframes if keyframe.is_restored}
+            self._inactive = [kept for kept in self._inactive if ids.isdisjoint(k.id for k in kept.local_map.keyframes)]
         self.active = local_map
         self.maps_started += not continues
         self.number = self.maps_started

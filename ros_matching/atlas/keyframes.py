@@ -18,6 +18,7 @@ class MapKeyframe:
     ``landmark_ids`` (K,) is the landmark that each keypoint observes, ``NO_LANDMARK`` for none; ``weights`` (K,) are
     relative inverse variances of these observations. ``unit`` is the length in the map of one unit of the map in which
     the keyframe was made: the product of all factors by which its lengths were multiplied since the first keyframe.
+    ``is_restored`` marks one of a map that was kept: it stays where it is, and its image is a reduced copy.
     """
 
     id: int
@@ -27,6 +28,7 @@ class MapKeyframe:
     landmark_ids: np.ndarray
     weights: np.ndarray
     unit: float = 1.0
+    is_restored: bool = False
 
     @property
     def center(self) -> np.ndarray:

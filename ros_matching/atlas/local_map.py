@@ -66,6 +66,24 @@ class LocalMap:
         self._max_keyframes = max_keyframes
         self._typical_depth = float("nan")
 
+    @classmethod
+    def restored(
+        cls,
+        camera: Camera,
+        max_keyframes: int,
+        next_keyframe_id: int,
+        keyframes: list[MapKeyframe],
+        landmarks: tuple[np.ndarray, np.ndarray, Array],
+    ) -> LocalMap:
+        """Return a map of keyframes, whose ids are smaller than ``next_keyframe_id``, and their landmarks.
+
+        ``landmarks`` are ids (N,), increasing, positions (N, 3) and descriptors (N, D).
+        """
+        local_map = cls(camera, max_keyframes, next_keyframe_id)
+        local_map.keyframes = keyframes
+        local_map.ids, local_map._positions, local_map._descriptors = landmarks
+        return local_map
+
     def __len__(self) -> int:
         return len(self.ids)
 

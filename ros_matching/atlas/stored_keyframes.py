@@ -23,8 +23,8 @@ class StoredKeyframe:
     (``NO_LANDMARK`` for none), and ``weights`` (K,) float32 the relative inverse variances of these observations.
     ``jpeg`` is a reduced image, empty if not kept. ``place_descriptor`` (P,) float32 has unit length; P is 0 until it
     is computed. ``measured_scale`` is the ``scale`` that a scale source measured, with the relative standard deviation
-    ``scale_std``, infinite without a measurement. ``map_number`` is that of its odometry map: between different ones
-    there are only loop edges.
+    ``scale_std``, infinite without a measurement. ``map_number`` is that of its odometry map: edges between different
+    ones are loops, or begin where the odometry continued at a known place or merged two maps.
     """
 
     id: int

@@ -25,7 +25,7 @@ class FramePoses:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, stamp_ns: int, world_from_camera: np.ndarray, keyframe: MapKeyframe | None, first_id: int) -> None:
+    def add(self, stamp_ns: int, world_from_camera: np.ndarray, keyframe: MapKeyframe | None) -> None:
         """Add a frame; ``None`` for a pose before the first keyframe, to which it will refer."""
         if self._count == len(self._ids):
             self._ids = np.concatenate([self._ids, np.zeros((self._count + 64, 2), np.int64)])
@@ -38,7 +38,7 @@ class FramePoses:
         for row in range(self._first_free, self._count):
             relative = keyframe.camera_from_world @ _unpacked(self._values[row])
             relative[:3, 3] /= keyframe.unit
-            self._ids[row, 1], self._values[row] = keyframe.id + first_id, _packed(relative)
+            self._ids[row, 1], self._values[row] = keyframe.id, _packed(relative)
         self._first_free = self._count
 
     def in_map(self, slam_map: SlamMap, numbers: Collection[int] | None = None) -> list[tuple[int, np.ndarray]]:

@@ -109,12 +109,15 @@ class GlobalAdjustment:
 def adjusted_scales(slam_map: SlamMap, adjusted: Mapping[int, np.ndarray]) -> dict[int, float]:
     """Scales of keyframes by id, for their adjusted poses map_from_camera (4, 4).
 
-    The adjustment does not know the unit of the odometry. Its edges do: a scale is the median ratio of the distances of
-    keyframes in the map and as measured by the odometry, over the edges around, the longer ones with more weight.
+    The adjustment does not know the unit of an odometry map. The edges in it do: a scale is the median ratio of the
+    distances of keyframes in the map and as measured by the odometry, over the edges around, the longer ones with more
+    weight.
     """
     ratios: dict[int, list[tuple[float, float]]] = {id: [] for id in adjusted}
     for edge in slam_map.edges:
         if edge.kind is EdgeKind.LOOP or edge.first not in adjusted or edge.second not in adjusted:
+            continue
+        if slam_map.map_number_of(edge.first) != slam_map.map_number_of(edge.second):
             continue
         distance = float(np.linalg.norm(adjusted[edge.second][:3, 3] - adjusted[edge.first][:3, 3]))
         measured = float(np.linalg.norm(edge.first_from_second[:3, 3]))
@@ -123,8 +126,9 @@ def adjusted_scales(slam_map: SlamMap, adjusted: Mapping[int, np.ndarray]) -> di
                 ratios[id].append((distance / measured, distance))
     scales = {}
     for id in adjusted:
+        number = slam_map.map_number_of(id)
         near = {id} | {other for edge in slam_map.edges_of(id) for other in (edge.first, edge.second)}
-        around = [ratio for other in near for ratio in ratios.get(other, [])]
+        around = [r for other in near if slam_map.map_number_of(other) == number for r in ratios.get(other, [])]
         scales[id] = _weighted_median(np.array(around)) if len(around) >= _MIN_EDGES else slam_map.keyframe(id).scale
     return scales
 

@@ -17,7 +17,6 @@ from ros_matching.datatypes import Features, ScaleState
 from ros_matching.geometry.se3 import invert, orthonormalized, transform
 from ros_matching.geometry.sim3 import invert_similarity, rigid_part, scale_of, similarity_from
 
-_ID_BITS = 32  # landmark ids of a local map start at a keyframe id, shifted by so many bits
 # Standard deviations of an edge: translation as a fraction of the typical depth, rotation in radians, relative scale.
 # Larger than the noise between two keyframes: the errors of a chain are not independent, they drift.
 _TRANSLATION_STD = 0.02
@@ -58,8 +57,8 @@ class LandmarkAliases:
 class OdometryState:
     """The tracker's active map after a frame.
 
-    ``map_from_odom`` (4, 4) is the similarity of the map from the odometry's world. ``first_id`` is added to the ids of
-    the tracker's keyframes, ``map_number`` is that of the map in all sessions.
+    ``map_from_odom`` (4, 4) is the similarity of the map from the odometry's world. ``map_number`` is that of the map
+    in all sessions; ``is_placed`` if its place in a map made before is known.
     """
 
     local_map: LocalMapState
@@ -67,11 +66,7 @@ class OdometryState:
     map_from_odom: np.ndarray
     scale: ScaleState
     scale_std: float
-    first_id: int = 0
-
-    def stored_id(self, keyframe: MapKeyframe) -> int:
-        """Id in the map of a keyframe of the tracker."""
-        return keyframe.id + self.first_id
+    is_placed: bool = False
 
 
 class KeyframeStorage:
@@ -90,16 +85,16 @@ class KeyframeStorage:
 
         Keyframes up to id ``frozen`` and landmarks anchored there keep their places, but not their observations.
         """
-        keyframes = [k for k in state.local_map.keyframes if state.stored_id(k) not in slam_map.culled]
-        new = [state.stored_id(k) for k in keyframes if state.stored_id(k) not in slam_map]
+        keyframes = [k for k in state.local_map.keyframes if k.id not in slam_map.culled and not k.is_restored]
+        new = [k.id for k in keyframes if k.id not in slam_map]
         self._store_landmarks(slam_map, state, keyframes, frozen)
         before, self._stored = self._stored, {}
         for keyframe in keyframes:
-            id = state.stored_id(keyframe)
+            id = keyframe.id
             source = self._stored[id] = _StoredFrom(keyframe, state, self.aliases.version)
             if id not in before or not source.equals(before[id]):
                 self._store_keyframe(slam_map, state, keyframe, frozen)
-        ids = {state.stored_id(k) for k in keyframes}
+        ids = {k.id for k in state.local_map.keyframes if k.id in slam_map}
         # Where a loop was closed, the last keyframes share landmarks with others outside the local map
         near = {other for id in sorted(ids)[-_REMEASURED:] for other, _ in slam_map.covisible(id, _COVISIBLE)}
         for id in new:
@@ -115,9 +110,9 @@ class KeyframeStorage:
             return
         local_map, landmarks = state.local_map, slam_map.landmarks
         observed = [keyframe.observed for keyframe in keyframes]  # the oldest keyframe first
-        observer = np.repeat([state.stored_id(keyframe) for keyframe in keyframes], [len(ids) for ids in observed])
+        observer = np.repeat([keyframe.id for keyframe in keyframes], [len(ids) for ids in observed])
         local_ids, first = np.unique(np.concatenate(observed), return_index=True)
-        ids = self.aliases.resolved(local_ids.astype(np.int64) + (state.first_id << _ID_BITS))
+        ids = self.aliases.resolved(local_ids.astype(np.int64))
         # Of two that were fused, the one in the older keyframe
         order = np.argsort(first, kind="stable")
         ids, unique = np.unique(ids[order], return_index=True)
@@ -130,7 +125,7 @@ class KeyframeStorage:
         landmarks.put(ids, transform(state.map_from_odom, places), observer[first[rows]])
 
     def _store_keyframe(self, slam_map: SlamMap, state: OdometryState, keyframe: MapKeyframe, frozen: int) -> None:
-        id = state.stored_id(keyframe)
+        id = keyframe.id
         before = slam_map.keyframe(id) or self._converted(state, keyframe)
         pose = {}
         if id > frozen:
@@ -145,7 +140,7 @@ class KeyframeStorage:
             replace(
                 before,
                 keypoints_px=keyframe.features.keypoints_px.astype(np.float32),
-                landmark_ids=self._stored_ids(keyframe.landmark_ids, state.first_id),
+                landmark_ids=self._stored_ids(keyframe.landmark_ids),
                 weights=keyframe.weights.astype(np.float32),
                 **pose,
             )
@@ -153,23 +148,23 @@ class KeyframeStorage:
 
     def _converted(self, state: OdometryState, keyframe: MapKeyframe) -> StoredKeyframe:
         return StoredKeyframe(
-            id=state.stored_id(keyframe),
+            id=keyframe.id,
             stamp_ns=keyframe.frame.stamp_ns,
             map_from_camera=np.eye(4),
             scale=1.0,
             keypoints_px=keyframe.features.keypoints_px.astype(np.float32),
             descriptors=_descriptors(keyframe.features),
-            landmark_ids=self._stored_ids(keyframe.landmark_ids, state.first_id),
+            landmark_ids=self._stored_ids(keyframe.landmark_ids),
             weights=keyframe.weights.astype(np.float32),
             jpeg=self._reduced(keyframe.frame.image),
             place_descriptor=np.zeros(0, np.float32),
             map_number=state.map_number,
         )
 
-    def _stored_ids(self, landmark_ids: np.ndarray, first_id: int) -> np.ndarray:
+    def _stored_ids(self, landmark_ids: np.ndarray) -> np.ndarray:
         """Ids in the map of the landmarks (K,) that the keypoints of one keyframe observe."""
         observing = np.flatnonzero(landmark_ids != NO_LANDMARK)
-        ids = self.aliases.resolved(landmark_ids[observing].astype(np.int64) + (first_id << _ID_BITS))
+        ids = self.aliases.resolved(landmark_ids[observing].astype(np.int64))
         stored = np.full(len(landmark_ids), NO_LANDMARK, np.int64)
         unique, first = np.unique(ids, return_index=True)
         stored[observing[first]] = unique
@@ -188,17 +183,18 @@ class KeyframeStorage:
 
     def _measure_edges(self, slam_map: SlamMap, state: OdometryState, newest: list[MapKeyframe]) -> None:
         """Measure the newest keyframes against the last one and those that share most landmarks with them."""
-        by_id = {state.stored_id(k): k for k in state.local_map.keyframes if state.stored_id(k) in slam_map}
+        by_id = {k.id: k for k in state.local_map.keyframes if k.id in slam_map}
         ids = sorted(by_id)
         wanted: list[tuple[EdgeKind, int, int]] = []
         for keyframe in newest:
-            id = state.stored_id(keyframe)
+            id = keyframe.id
             before = [other for other in ids if other < id]
             others = before[-1:]
             covisible = [other for other, _ in slam_map.covisible(id) if other in by_id and other < id]
             others += [other for other in covisible if other not in others][: self._config.covisible_edges]
             for other in others:
-                kind = EdgeKind.ODOMETRY if other == before[-1] else EdgeKind.COVISIBILITY
+                is_next = other == before[-1] and not by_id[other].is_restored
+                kind = EdgeKind.ODOMETRY if is_next else EdgeKind.COVISIBILITY
                 wanted.append((kind, other, id))
         for edge in _measured(wanted, by_id, state.local_map):
             slam_map.put_edge(edge)

@@ -102,9 +102,12 @@ class LocalMapper:
         )
 
     def window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustmentWindow | None:
-        """Build the problem of the newest keyframes and their constraints; ``None`` without ``keyframe`` in it."""
+        """Build the problem of the newest keyframes and their constraints; ``None`` without ``keyframe`` in it.
+
+        Restored keyframes do not move.
+        """
         recent = local_map.keyframes[-self._config.window_keyframes :]
-        window = [k for k in recent if len(k.observed) >= _MIN_SHARED]
+        window = [k for k in recent if len(k.observed) >= _MIN_SHARED and not k.is_restored]
         if keyframe not in window:
             return None
         moving = {k.id for k in window}

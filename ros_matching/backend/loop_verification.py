@@ -48,6 +48,24 @@ class VerifiedPlace:
     keyframe_landmarks: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class LocalizedImage:
+    """The pose ``map_from_camera`` (4, 4) of an image by landmarks around keyframe ``place``.
+
+    ``landmarks`` (M,), by id, are seen by its ``keypoints`` (M,), by row.
+    """
+
+    map_from_camera: np.ndarray
+    place: int
+    landmarks: np.ndarray
+    keypoints: np.ndarray
+
+    @property
+    def inliers(self) -> int:
+        """Number of the landmarks."""
+        return len(self.landmarks)
+
+
 @dataclass(frozen=True)
 class _Seen:
     """Landmarks of one side seen by a keypoint of the other: landmark ids, rows of keypoints.
@@ -141,8 +159,8 @@ class PlaceVerifier:
             similarity = found.first_from_second
         return _verified(slam_map, keyframe, place, found, sides)
 
-    def localize(self, slam_map: SlamMap, features: Features, place_id: int) -> tuple[np.ndarray, int] | None:
-        """Find the pose of an image by the landmarks around a keyframe: map_from_camera (4, 4) and inliers."""
+    def localize(self, slam_map: SlamMap, features: Features, place_id: int) -> LocalizedImage | None:
+        """Find the pose of an image by the landmarks around a keyframe."""
         camera, place = slam_map.camera, slam_map.keyframe(place_id)
         scale = camera.width / _REFERENCE_WIDTH_PX
         matches = self._match(self.features(place, camera), features, camera)
@@ -162,7 +180,10 @@ class PlaceVerifier:
         refined = refine_pose(found.camera_from_world, points, pixels, camera, _THRESHOLD_PX * scale)
         if refined is None or np.count_nonzero(refined.inliers) < _MIN_SEEN * seen.visible:
             return None
-        return place.map_from_camera @ invert(refined.camera_from_world), int(np.count_nonzero(refined.inliers))
+        map_from_camera = place.map_from_camera @ invert(refined.camera_from_world)
+        return LocalizedImage(
+            map_from_camera, place_id, seen.landmarks[refined.inliers], seen.keypoints[refined.inliers]
+        )
 
     def _match(self, features0: Features, features1: Features, camera: Camera) -> Matches:
         """Match by descriptors, and prune; consensus and refinement need the images, which are not kept."""

@@ -6,27 +6,29 @@ from dataclasses import replace
 
 import numpy as np
 
+from ros_matching.atlas.known_place import KnownPlace
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState
+from ros_matching.backend.known_surroundings import known_place
 from ros_matching.backend.loop_closing import LoopDetector, agree
 from ros_matching.backend.loop_plausibility import correction_by, typical_depth, view_difference
-from ros_matching.backend.loop_verification import PlaceVerifier, VerifiedPlace
+from ros_matching.backend.loop_verification import LocalizedImage, PlaceVerifier, VerifiedPlace
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.slam_config import SlamConfig
 from ros_matching.backend.slam_update import (
     EventKind,
-    LocalizedFrame,
     SlamEvent,
     SlamUpdate,
     require_place_descriptor,
     require_same_extractor,
 )
-from ros_matching.datatypes import Features
-from ros_matching.geometry.se3 import rotation_angle_deg
+from ros_matching.datatypes import Features, Frame
+from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.geometry.sim3 import rigid_part
 from ros_matching.matching.pipeline import MatchingPipeline
 
-_PLACES = 5  # verified for an image without a prediction
+_PLACES = 5  # verified for an image without a prediction, unless one before has so many times the inliers needed
+_CLEAR = 4
 # Places elsewhere that are verified to see whether one looks alike: with so much of the inliers, at so different a pose
 # (distance in typical depths plus rotation in radians)
 _ALTERNATIVES = 2
@@ -53,7 +55,14 @@ class MapLocalizer:
         self._config = config
         self.near: np.ndarray | None = None
 
-    def localize(self, slam_map: SlamMap, index: PlaceIndex, features: Features) -> LocalizedFrame | None:
+    def find(
+        self, slam_map: SlamMap, index: PlaceIndex, frame: Frame, features: Features, count: int
+    ) -> KnownPlace | None:
+        """Localise an image; returns its place with ``count`` keyframes around it. See ``localize``."""
+        found = self.localize(slam_map, index, features)
+        return found and known_place(slam_map, self._verifier, frame, features, found, count)
+
+    def localize(self, slam_map: SlamMap, index: PlaceIndex, features: Features) -> LocalizedImage | None:
         """Return the pose that most landmarks support; ``None`` if there are too few, or places that look alike.
 
         Near a suggested pose, look-alikes elsewhere do not count.
@@ -75,7 +84,7 @@ class MapLocalizer:
         return found
 
     def _has_look_alike(
-        self, slam_map: SlamMap, index: PlaceIndex, features: Features, vector: np.ndarray, found: LocalizedFrame
+        self, slam_map: SlamMap, index: PlaceIndex, features: Features, vector: np.ndarray, found: LocalizedImage
     ) -> bool:
         """Return True if about as many landmarks support another pose, elsewhere in the map."""
         around = {found.place, *(id for id, _ in slam_map.covisible(found.place))}
@@ -83,18 +92,20 @@ class MapLocalizer:
         depth = typical_depth(slam_map, found.place)
         for place in others:
             other = self._verifier.localize(slam_map, features, place)
-            if other is None or other[1] < _LOOK_ALIKE * found.inliers:
+            if other is None or other.inliers < _LOOK_ALIKE * found.inliers:
                 continue
-            if view_difference(other[0], found.map_from_camera, depth) > _DIFFERENT:
+            if view_difference(other.map_from_camera, found.map_from_camera, depth) > _DIFFERENT:
                 return True
         return False
 
-    def _best(self, slam_map: SlamMap, features: Features, places: list[int]) -> LocalizedFrame | None:
-        best: LocalizedFrame | None = None
+    def _best(self, slam_map: SlamMap, features: Features, places: list[int]) -> LocalizedImage | None:
+        best: LocalizedImage | None = None
         for place in places:
             found = self._verifier.localize(slam_map, features, place)
-            if found is not None and found[1] > (best.inliers if best else self._config.localization_inliers - 1):
-                best = LocalizedFrame(found[0], place, found[1])
+            if found is not None and found.inliers > (best.inliers if best else self._config.localization_inliers - 1):
+                best = found
+            if best is not None and best.inliers > _CLEAR * self._config.localization_inliers:
+                break
         return best
 
 
@@ -120,7 +131,6 @@ class LocalizationBackEnd:
         self._scratch = self.slam_map.snapshot()
         self._storage = KeyframeStorage(self._config)
         self._detector = LoopDetector(self._index, PlaceVerifier(self._matcher), self._config)
-        self._placed: set[int] = set()
         self._doubtful: VerifiedPlace | None = None  # far from the prediction
         self._seen: tuple[int, np.ndarray] | None = None  # stamp and map_from_camera of the last localised image
 
@@ -133,7 +143,7 @@ class LocalizationBackEnd:
 
     @property
     def next_ids(self) -> tuple[int, int]:
-        """What to add to the tracker's keyframe ids and map numbers, so that they are not those of the map."""
+        """Id of the next keyframe of the odometry, and what to add to the numbers of its maps."""
         return self.slam_map.next_keyframe_id, self.slam_map.next_map_number - 1
 
     def snapshot(self) -> SlamMap:
@@ -144,25 +154,25 @@ class LocalizationBackEnd:
         """Search for the place of images near a pose (4, 4) first, from any thread."""
         self._localizer.near = map_from_camera
 
-    def localize_frame(self, features: Features, stamp_ns: int) -> SlamUpdate:
-        """Localise one image."""
-        found = self._localizer.localize(self.slam_map, self._index, features)
+    def localize_frame(self, frame: Frame, features: Features, count: int) -> SlamUpdate:
+        """Localise one image, with ``count`` keyframes around it."""
+        found = self._localizer.find(self.slam_map, self._index, frame, features, count)
         if found is not None:
-            self._seen = stamp_ns, found.map_from_camera
-        return SlamUpdate(frame=found, stamp_ns=stamp_ns)
+            self._seen = frame.stamp_ns, invert(found.camera_from_world)
+        return SlamUpdate(found=found)
 
     def process(self, state: OdometryState) -> SlamUpdate:
         """Place the odometry by its newest keyframe."""
         scratch = self._scratch
-        local_ids = frozenset(state.stored_id(keyframe) for keyframe in state.local_map.keyframes)
+        local_ids = frozenset(keyframe.id for keyframe in state.local_map.keyframes)
         # Follow the local map of the odometry
-        self._storage.store(scratch, state)
+        self._storage.store(scratch, state, self.slam_map.next_keyframe_id - 1)
         for id in [id for id in scratch.ids if id not in self.slam_map and id not in local_ids]:
             scratch.remove(id)
         newest = max(local_ids)
         self._describe(newest)
         # Recognise the place: where the keyframe is predicted, or by similar images
-        is_placed = state.map_number in self._placed
+        is_placed = state.is_placed
         if not is_placed and self._was_seen(scratch.keyframe(newest).stamp_ns):
             return self._place_near_image(state, newest, local_ids)
         predicted = nearest_views(scratch, newest, self.slam_map.ids, _PREDICTED) if is_placed else []
@@ -211,9 +221,8 @@ class LocalizationBackEnd:
     ) -> SlamUpdate:
         scratch, before = self._scratch, self._scratch.keyframe(found.keyframe)
         new_from_old = correction_by(scratch, found)
-        scratch.transform(new_from_old, [id for id in local_ids if id in scratch])
+        scratch.transform(new_from_old, [id for id in local_ids if id in scratch and id not in self.slam_map])
         moved = float(np.linalg.norm(scratch.keyframe(found.keyframe).center - before.center))
-        self._placed.add(state.map_number)
         events: tuple[SlamEvent, ...] = ()
         if not is_expected:
             event = SlamEvent(EventKind.RELOCALIZED, before.stamp_ns, found.keyframe, found.place, found.inliers, moved)

@@ -27,7 +27,7 @@ from ros_matching.backend.slam_update import (
     require_place_descriptor,
     require_same_extractor,
 )
-from ros_matching.datatypes import Features, ScaleState
+from ros_matching.datatypes import Features, Frame, ScaleState
 from ros_matching.geometry.se3 import invert
 from ros_matching.geometry.sim3 import invert_similarity, scale_of
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -90,7 +90,7 @@ class SlamBackEnd:
 
     @property
     def next_ids(self) -> tuple[int, int]:
-        """What to add to the tracker's keyframe ids and map numbers, so that they are unique in the map."""
+        """Id of the next keyframe of the odometry, and what to add to the numbers of its maps."""
         if self._slam_map is None or not len(self._slam_map):
             return 0, 0
         return self._slam_map.next_keyframe_id, self._slam_map.next_map_number - 1
@@ -109,6 +109,9 @@ class SlamBackEnd:
                 camera, extractor = state.local_map.keyframes[0].frame.camera, self._matcher.extractor
                 self._slam_map = SlamMap(camera, extractor.name, extractor.fingerprint, state.scale)
                 self._placed = {state.map_number}
+            # Where the odometry continues at a known place, that place does not follow it
+            restored = [keyframe.id for keyframe in state.local_map.keyframes if keyframe.is_restored]
+            self._frozen = max([self._frozen, *restored])
             state = self._adopt_unit(state)
             state = self._join_odometry_maps(state)
             new = self._storage.store(self._slam_map, state, self._frozen)
@@ -117,7 +120,7 @@ class SlamBackEnd:
         if not self._config.close_loops:
             return self._update()
         # Recognise places and close loops
-        local_ids = frozenset(state.stored_id(keyframe) for keyframe in state.local_map.keyframes)
+        local_ids = frozenset(keyframe.id for keyframe in state.local_map.keyframes)
         for id in new:
             self._describe(id)
             loop = self._detector.detect(self._slam_map, id, local_ids)
@@ -130,10 +133,9 @@ class SlamBackEnd:
         """Search for the place of images near a pose (4, 4) first, from any thread."""
         self._localizer.near = map_from_camera
 
-    def localize_frame(self, features: Features, stamp_ns: int) -> SlamUpdate:
-        """Localise one image in the map."""
-        found = self._localizer.localize(self._slam_map, self._index, features)
-        return SlamUpdate(frame=found, stamp_ns=stamp_ns)
+    def localize_frame(self, frame: Frame, features: Features, count: int) -> SlamUpdate:
+        """Localise one image in the map, with ``count`` keyframes around it."""
+        return SlamUpdate(found=self._localizer.find(self._slam_map, self._index, frame, features, count))
 
     @property
     def is_adjustable(self) -> bool:
@@ -285,15 +287,15 @@ class SlamBackEnd:
     def _join_odometry_maps(self, state: OdometryState) -> OdometryState:
         """Move the parts of the map together that the odometry has merged: the one with the older keyframes stays."""
         slam_map, keyframes = self._slam_map, state.local_map.keyframes
-        stored = [k for k in keyframes if state.stored_id(k) in slam_map]
-        own = [k for k in stored if slam_map.keyframe(state.stored_id(k)).map_number == state.map_number]
-        others = [k for k in stored if slam_map.keyframe(state.stored_id(k)).map_number != state.map_number]
+        stored = [k for k in keyframes if k.id in slam_map]
+        own = [k for k in stored if slam_map.keyframe(k.id).map_number == state.map_number]
+        others = [k for k in stored if slam_map.keyframe(k.id).map_number != state.map_number]
         if not own or not others:
             return state
         parts = slam_map.components()
-        mine = next(part for part in parts if state.stored_id(own[-1]) in part)
+        mine = next(part for part in parts if own[-1].id in part)
         for keyframe in reversed(others):
-            id = state.stored_id(keyframe)
+            id = keyframe.id
             theirs = next(part for part in parts if id in part)
             if theirs is mine:
                 continue
@@ -307,9 +309,7 @@ class SlamBackEnd:
             for number in {slam_map.keyframe(other).map_number for other in part}:
                 self._record(number, moved)
             distance = float(np.linalg.norm(slam_map.keyframe(id).center - there.center))
-            self._events.append(
-                SlamEvent(EventKind.MAPS_MERGED, there.stamp_ns, id, state.stored_id(own[-1]), 0, distance)
-            )
+            self._events.append(SlamEvent(EventKind.MAPS_MERGED, there.stamp_ns, id, own[-1].id, 0, distance))
             self._joined = frozenset(part)
             break
         return state

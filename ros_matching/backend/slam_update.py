@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ros_matching.atlas.known_place import KnownPlace
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.errors import MatchingError, TrackingError
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -43,27 +44,17 @@ class SlamEvent:
 
 
 @dataclass(frozen=True, eq=False)
-class LocalizedFrame:
-    """The pose ``map_from_camera`` (4, 4) of an image, by ``inliers`` landmarks around keyframe ``place``."""
-
-    map_from_camera: np.ndarray
-    place: int
-    inliers: int
-
-
-@dataclass(frozen=True, eq=False)
 class SlamUpdate:
     """Result of a job: ``corrections`` are similarities (4, 4) of the map, new from old, by odometry map.
 
-    ``placed`` are the odometry maps whose place in the map is known from now on. ``frame`` is the pose of a single
-    image, that of ``stamp_ns``.
+    ``placed`` are the odometry maps whose place in the map is known from now on. ``found`` is where a single image is,
+    in the map.
     """
 
     corrections: Mapping[int, np.ndarray] = field(default_factory=dict)
     events: tuple[SlamEvent, ...] = ()
     placed: frozenset[int] = frozenset()
-    frame: LocalizedFrame | None = None
-    stamp_ns: int = 0
+    found: KnownPlace | None = None
 
 
 def require_same_extractor(slam_map: SlamMap, matcher: MatchingPipeline) -> None:

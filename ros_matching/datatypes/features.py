@@ -25,6 +25,7 @@ class Features:
     ``keypoints`` (N, 2) pixels, ``scores`` (N,), ``descriptors`` (N, D): NumPy arrays or torch tensors. ``extractor``
     is its name; matchers accept no features of others. Optional, for the stages of a matcher that need them: the
     ``dense_map`` (D, h, w), the ``grey`` image (H, W) uint8, and the ``cells`` (D, 15, 15), averages of the map.
+    Features of a map that was kept are ``is_restored``: they never have these, and such stages leave them out.
     """
 
     keypoints: Array
@@ -34,6 +35,7 @@ class Features:
     dense_map: Any | None = None
     grey: Any | None = None
     cells: Any | None = None
+    is_restored: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.keypoints)

@@ -85,7 +85,8 @@ class LearnedExtractor(FeatureExtractor):
         device = self._posfeat.device
         keypoints = torch.from_numpy(keypoints_px.astype(np.float32)).to(device)
         vectors = torch.from_numpy(descriptors.astype(np.float32)).to(device)
-        return Features(keypoints, torch.ones(len(keypoints), device=device), vectors, self.name)
+        scores = torch.ones(len(keypoints), device=device)
+        return Features(keypoints, scores, vectors, self.name, is_restored=True)
 
     def extract(self, image: np.ndarray) -> Features:
         """Return sub-pixel keypoints with unit (N, 128) descriptors, strongest first; see ``PoSFeatExtractor``."""
@@ -116,6 +117,8 @@ class NCNetFilter(ConsensusFilter):
 
     def filter(self, matches: Matches, features0: Features, features1: Features) -> Matches:
         """Return the supported ones of the nearest-neighbour ``matches``; see ``ConsensusMatcher``."""
+        if features0.is_restored or features1.is_restored:
+            return matches
         return self._consensus.match(features0, features1, matches)
 
 
@@ -141,18 +144,25 @@ class MapOverlapEstimator(OverlapEstimator):
     def __init__(self, overlap: CellOverlap) -> None:
         self._overlap = overlap
 
-    def estimate(self, features: Features, others: Sequence[Features]) -> np.ndarray:
-        """Return the fraction of an image that each of the others shows; see ``CellOverlap``."""
-        for each in (features, *others):
+    def estimate(self, features: Features, others: Sequence[Features]) -> np.ndarray | None:
+        """Return the fraction of an image that each of the others shows; see ``CellOverlap``.
+
+        ``None`` for a restored image, and 0 for each restored one of the others: their cells are not kept.
+        """
+        if features.is_restored:
+            return None
+        known = [row for row, other in enumerate(others) if not other.is_restored]
+        for each in (features, *(others[row] for row in known)):
             if each.cells is None:
                 raise MatchingError(
                     f"an overlap needs features with cells, got none from {each.extractor!r}; extract them with a "
                     "matcher of CNNGeometric"
                 )
-        if not others:
-            return np.zeros(0)
-        cells = torch.stack([each.cells for each in others])
-        return self._overlap.fractions(features.cells, cells).double().cpu().numpy()
+        overlaps = np.zeros(len(others))
+        if known:
+            cells = torch.stack([others[row].cells for row in known])
+            overlaps[known] = self._overlap.fractions(features.cells, cells).double().cpu().numpy()
+        return overlaps
 
 
 class TensorMetric(DescriptorMetric):

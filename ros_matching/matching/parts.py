@@ -41,11 +41,12 @@ class FeatureExtractor(ABC):
     def restored(self, keypoints_px: np.ndarray, descriptors: np.ndarray, image_size: tuple[int, int]) -> Features:
         """Return stored keypoints (N, 2) and descriptors (N, D) of an image (width, height) as features for matching.
 
-        They have no data of the image: consensus and refinement cannot use them.
+        They have no data of the image: consensus, refinement and overlap leave them out.
         """
         if descriptors.dtype != np.uint8:
             descriptors = descriptors.astype(np.float32)
-        return Features(keypoints_px.astype(np.float64), np.ones(len(keypoints_px)), descriptors, self.name)
+        scores = np.ones(len(keypoints_px))
+        return Features(keypoints_px.astype(np.float64), scores, descriptors, self.name, is_restored=True)
 
     @abstractmethod
     def extract(self, image: np.ndarray) -> Features:

@@ -63,7 +63,8 @@ class _PeerExtractor(FeatureExtractor):
     def restored(self, keypoints_px: np.ndarray, descriptors: np.ndarray, image_size: tuple[int, int]) -> Features:
         """Return stored keypoints and descriptors as features; see ``FeatureExtractor``."""
         scores, vectors = np.ones(len(keypoints_px)), descriptors.astype(np.float32)
-        return _SizedFeatures(keypoints_px.astype(np.float64), scores, vectors, self.name, image_size=image_size)
+        keypoints = keypoints_px.astype(np.float64)
+        return _SizedFeatures(keypoints, scores, vectors, self.name, is_restored=True, image_size=image_size)
 
     def _features(self, keypoints: Tensor, scores: Tensor, descriptors: Tensor, image: np.ndarray) -> Features:
         return _SizedFeatures(

@@ -59,6 +59,8 @@ class PhotometricRefiner(MatchRefiner):
         self, features0: Features, features1: Features, points0: np.ndarray, points1: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return ``points1`` (M, 2) to a fraction of a pixel, and their standard deviations (M,); see ``refine``."""
+        if features0.is_restored or features1.is_restored:
+            return points1, np.full(len(points1), np.nan)
         grey0, grey1 = features0.grey, features1.grey
         points = (torch.from_numpy(points).to(grey0.device).float() for points in (points0, points1))
         refined, std_px = refine(grey0, grey1, *points, self.config)

@@ -11,6 +11,7 @@ import numpy as np
 from ros_matching.atlas.atlas import Atlas
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
+from ros_matching.atlas.known_place import KnownPlace
 from ros_matching.atlas.local_map import LocalMap, LocalMapState
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe, ScaleState
@@ -107,8 +108,8 @@ class Tracker:
         self._uncertainty = PoseUncertainty()
         self.reset()
 
-    def reset(self) -> None:
-        """Start a new world with the next frame."""
+    def reset(self, first_keyframe_id: int = 0) -> None:
+        """Start a new world with the next frame; the ids of its keyframes start at the given one."""
         self.state = TrackerState.NOT_INITIALIZED
         self.features: Features | None = None  # of the last frame
         self._frames_lost = 0  # without a pose, while LOST
@@ -119,10 +120,12 @@ class Tracker:
         self._pending: list[NewKeyframe] = []
         self._new_keyframes: list[Keyframe] = []
         self._is_weak = False  # the last pose has few landmarks
+        self._offered: KnownPlace | None = None
+        self.number_of_known = 0  # of the last map that began at a known place
         self._merge_reason = ""
         self._mapping_ms: dict[str, float] = {}
         self._back_end.cancel()
-        self._atlas.reset()
+        self._atlas.reset(first_keyframe_id)
         self._input_checks.reset()
         self._initializer.reset()
         self._scale.reset()
@@ -140,7 +143,9 @@ class Tracker:
         # Apply what the back end finished since the last frame
         self._catch_up_with_back_end()
         # Localise in the map: motion model and reference keyframe, else relocalisation
-        found = None if self._map is None else self._localize(frame, features)
+        found = self._continue_at_known_place(features)
+        if found is None and self._map is not None:
+            found = self._localize(frame, features)
         # Extend the map, or initialise one
         if found is not None:
             result = self._follow(frame, features, found)
@@ -150,6 +155,10 @@ class Tracker:
         # Report
         mapping_ms, self._mapping_ms = self._mapping_ms, {}
         return replace(result, stage_ms=self._stages.take(), mapping_ms=mapping_ms)
+
+    def offer(self, place: KnownPlace) -> None:
+        """Continue at a known place if the next frame is localised there; its map is then ``number_of_known``."""
+        self._offered = place
 
     def finish(self) -> tuple[Keyframe, ...]:
         """Wait for the back end; returns the keyframes that were mapped since the last result."""
@@ -163,15 +172,15 @@ class Tracker:
 
     def current_keyframes(self) -> tuple[Keyframe, ...]:
         """Return the current state of the keyframes in the active map: it changes after they were delivered."""
-        return () if self._map is None else self._exported(*self._map.keyframes)
+        return () if self._map is None else self._exported(*(k for k in self._map.keyframes if not k.is_restored))
 
     def map_state(self) -> LocalMapState | None:
         """Return a copy of the active map for reading; ``None`` before the first."""
         return None if self._map is None else self._map.state()
 
     def keyframe_ids(self) -> list[int]:
-        """Return the ids of the keyframes in the active map, in the order of time."""
-        return [] if self._map is None else [keyframe.id for keyframe in self._map.keyframes]
+        """Return the ids of the keyframes in the active map, in the order of time, without restored ones."""
+        return [] if self._map is None else [k.id for k in self._map.keyframes if not k.is_restored]
 
     def newest_keyframe(self) -> MapKeyframe | None:
         """Return the newest keyframe of the active map, which the caller must not change; ``None`` before the first."""
@@ -282,6 +291,27 @@ class Tracker:
         self._scale.resume(inactive.scale_variance)
         return found
 
+    def _continue_at_known_place(self, features: Features) -> _Found | None:
+        """Continue at the place that was offered if the image is localised there."""
+        place, self._offered = self._offered, None
+        if place is None:
+            return None
+        local_map = place.local_map(self._config.max_keyframes, self._atlas.next_keyframe_id)
+        found = self._relocalizer.relocalize(local_map, features)
+        if found is None:
+            return None
+        keyframe = local_map.keyframes[-1]
+        drift = np.zeros((7, 7)) if self._map is None else self._uncertainty.drift_at(keyframe.center)
+        self._atlas.start_map(local_map, self._uncertainty.drift, self._scale.variance, continues=False)
+        self.number_of_known = self._atlas.number
+        self._scale.resume(place.scale_variance)
+        self._pending.clear()
+        self._initializer.reset()
+        self._reference_id, self._previous = keyframe.id, None
+        self._begin_uncertainty(local_map, keyframe, drift)
+        self._new_keyframes += self._exported(keyframe)
+        return _Found(found, relocalized=True)
+
     def _follow(self, frame: Frame, features: Features, found: _Found) -> TrackingResult:
         """Return the result of a localised frame; extends the map if the frame becomes a keyframe."""
         localization = found.localization
@@ -325,6 +355,8 @@ class Tracker:
         return self._measure_scale(view, result, is_keyframe=keyframe_id is not None)
 
     def _relocalization_reason(self) -> str:
+        if self._atlas.number == self.number_of_known and self._previous is None:
+            return f"map {self._atlas.number} began at a known place"
         if self.state is not TrackerState.LOST:
             return f"relocalised in map {self._atlas.number}, far from the pose that the motion model predicts"
         return f"relocalised in map {self._atlas.number} after {self._frames_lost} frame(s) without a pose"
@@ -552,10 +584,7 @@ class Tracker:
         if self._atlas.number > 1:
             reason = f"started map {self._atlas.number} after a loss: its pose and its scale are guesses"
             _LOG.warning("frame %d: %s", keyframe.frame.index, reason)
-        self._uncertainty.start_map(local_map.keyframes[0], initial.drift)
-        adjusted = self._adjuster.adjusted_window(local_map, keyframe)
-        if adjusted is not None:
-            self._uncertainty.update(local_map, adjusted)
+        self._begin_uncertainty(local_map, keyframe, initial.drift)
         self._new_keyframes += self._exported(*local_map.keyframes)
         return replace(
             self._result_with_pose(keyframe.frame, self._keyframe_estimate(keyframe)),
@@ -567,6 +596,13 @@ class Tracker:
         )
 
     # Poses and covariances
+
+    def _begin_uncertainty(self, local_map: LocalMap, keyframe: MapKeyframe, drift: np.ndarray) -> None:
+        """Start with a new map, adjusted around a keyframe; ``drift`` (7, 7) is that of its first keyframe."""
+        self._uncertainty.start_map(local_map.keyframes[0], drift)
+        adjusted = self._adjuster.adjusted_window(local_map, keyframe)
+        if adjusted is not None:
+            self._uncertainty.update(local_map, adjusted)
 
     def _estimate(self, localization: Localization) -> PoseEstimate:
         """Return the estimate of a pose in the current map, with its covariance."""

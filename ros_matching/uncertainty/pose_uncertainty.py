@@ -246,6 +246,10 @@ class PoseUncertainty:
         """Variance of the scale at the anchor relative to the scale of the first map."""
         return float(self._drift[self._anchor.id][6, 6]) + self._free_scale
 
+    def drift_at(self, position: np.ndarray) -> np.ndarray:
+        """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a known position (3,)."""
+        return self._propagated(position)
+
     def drift_after_loss(self, position: np.ndarray, depth: float, bridged: np.ndarray | None = None) -> np.ndarray:
         """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a position (3,) after a loss.
 

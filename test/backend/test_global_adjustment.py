@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from loop_world import hall, ring
@@ -83,6 +85,21 @@ def test_lengths_of_keyframes_follow_the_size_of_what_they_observe(true_poses):
     true_size = np.linalg.norm(true_poses[1:, :3, 3] - true_poses[0, :3, 3], axis=1).sum()
     scales = np.array([keyframe.scale for keyframe in slam_map.keyframes])
     np.testing.assert_allclose(scales, size / true_size, rtol=0.05)
+
+
+def test_each_odometry_map_keeps_its_unit(true_poses):
+    """Edges lead from one odometry map to another where the odometry returned to a known place."""
+    slam_map = perturbed_map(true_poses)
+    units = np.where(np.arange(COUNT) < COUNT // 2, 1.0, 12.0)
+    for id, unit in enumerate(units):
+        slam_map.put_keyframe(replace(slam_map.keyframe(id), scale=unit, map_number=int(unit)))
+    pairs = [(id - 1, id) for id in slam_map.ids[1:]] + [(id - 6, id) for id in slam_map.ids[COUNT // 2 :][:6]]
+    for first, second in pairs:
+        measured = invert_similarity(slam_map.keyframe(first).map_from_local) @ slam_map.keyframe(second).map_from_local
+        slam_map.put_edge(Edge(EdgeKind.COVISIBILITY, first, second, measured, 1e-4 * np.eye(7)))
+    GlobalAdjustment.of(slam_map, slam_map.ids).continued().apply(slam_map)
+    scales = np.array([keyframe.scale for keyframe in slam_map.keyframes])
+    np.testing.assert_allclose(scales, units, rtol=0.1)
 
 
 def test_the_constraints_are_measured_again(true_poses):

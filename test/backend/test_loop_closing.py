@@ -67,11 +67,11 @@ def test_the_similarity_of_two_keyframes_is_verified(walked):
 def test_an_image_is_localised_by_the_landmarks_of_a_keyframe(walked):
     world, slam_map, true = walked
     place, frame = slam_map.ids[2], list(world.frames())[12]
-    pose, inliers = PlaceVerifier(world).localize(slam_map, world.extract(frame.image), place)
+    found = PlaceVerifier(world).localize(slam_map, world.extract(frame.image), place)
     relative = invert(true[place]) @ frame.true_world_from_camera
-    found = invert(slam_map.keyframe(place).map_from_camera) @ pose
-    assert rotation_angle_deg(found[:3, :3].T @ relative[:3, :3]) < 0.3
-    assert inliers > 100
+    pose = invert(slam_map.keyframe(place).map_from_camera) @ found.map_from_camera
+    assert rotation_angle_deg(pose[:3, :3].T @ relative[:3, :3]) < 0.3
+    assert found.inliers > 100
 
 
 def test_different_places_are_refused(walked):

@@ -133,8 +133,28 @@ def test_a_matcher_with_cnngeometric_estimates_overlaps(weights):
     assert features.dense_map is None
     assert plain.overlap_estimator.estimate(features, [same]) is None
     assert len(plain.match(features, plain.extract(image))) > 100
+    kept = telling.extractor.restored(features.keypoints_px, features.descriptors.numpy(), SIZE)
+    assert telling.overlap_estimator.estimate(features, [kept, same]) == pytest.approx([0.0, 1.0])
+    assert telling.overlap_estimator.estimate(kept, [same]) is None
     with pytest.raises(MatchingError, match="needs features with cells"):
         telling.overlap_estimator.estimate(features, [plain.extract(image)])
+
+
+def test_restored_features_are_matched_without_their_image(weights):
+    """Features of a map that was kept: stages that need the image leave them out, but only then."""
+    matcher = load_matcher("default", weights=weights)
+    features, other = (matcher.extract(texture(seed)) for seed in (7, 7))
+    kept = features.keypoints_px.astype(np.float32), features.descriptors.numpy().astype(np.float16)
+    restored = matcher.extractor.restored(*kept, SIZE)
+    matches = matcher.feature_matcher.match(restored, other)
+    assert len(matches) > 50  # the descriptors of a random network differ little
+    assert matcher.consensus.filter(matches, restored, other) is matches
+    moved = matches.points1 + 0.3
+    points1, std_px = matcher.refiner.refine_points(restored, other, matches.points0, moved)
+    np.testing.assert_array_equal(points1, moved)
+    assert np.isnan(std_px).all()
+    with pytest.raises(MatchingError, match="descriptor map"):
+        matcher.consensus.filter(matches, replace(features, dense_map=None), other)
 
 
 def test_pruning_needs_cameras_and_enough_matches(weights):

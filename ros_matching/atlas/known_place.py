@@ -1,0 +1,74 @@
+"""A known place: an image localised in a map that was kept, with what that map knows around it.
+
+The tracker continues from it at once, in the unit of that map, without two views with parallax of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ros_matching.atlas.keyframes import MapKeyframe
+from ros_matching.atlas.local_map import LocalMap
+from ros_matching.datatypes import Features, Frame
+from ros_matching.geometry.se3 import invert, transform
+from ros_matching.geometry.sim3 import rigid_part, scale_of
+
+if TYPE_CHECKING:
+    from ros_matching.datatypes import Array
+
+
+@dataclass(frozen=True, eq=False)
+class KnownPlace:
+    """An image with the pose ``camera_from_world`` (4, 4), localised by the keyframe ``place``.
+
+    ``keyframes`` are that one and others around it, restored, by increasing id.
+
+    ``ids`` (N,), increasing, ``positions`` (N, 3) and ``descriptors`` (N, D) are the landmarks that these observe;
+    ``landmark_ids`` (K,) are those that the keypoints of the image observe. ``scale_variance`` is that of the unit of
+    the world, as a relative error; infinite if it is not the metre.
+    """
+
+    place: int
+    frame: Frame
+    features: Features
+    camera_from_world: np.ndarray
+    landmark_ids: np.ndarray
+    keyframes: tuple[MapKeyframe, ...]
+    ids: np.ndarray
+    positions: np.ndarray
+    descriptors: Array
+    scale_variance: float = float("inf")
+
+    def transformed(self, new_from_old: np.ndarray) -> KnownPlace:
+        """Return the place in another world, by a similarity (4, 4)."""
+        factor = float(scale_of(new_from_old))
+
+        def moved(camera_from_world: np.ndarray) -> np.ndarray:
+            return invert(rigid_part(new_from_old @ invert(camera_from_world)))
+
+        return replace(
+            self,
+            camera_from_world=moved(self.camera_from_world),
+            keyframes=tuple(
+                replace(k.copy(), camera_from_world=moved(k.camera_from_world), unit=k.unit * factor)
+                for k in self.keyframes
+            ),
+            positions=transform(new_from_old, self.positions),
+        )
+
+    def local_map(self, max_keyframes: int, keyframe_id: int) -> LocalMap:
+        """Return a local map of these keyframes, with the image as the newest one, of id ``keyframe_id``."""
+        local_map = LocalMap.restored(
+            self.frame.camera,
+            max_keyframes,
+            keyframe_id,
+            [keyframe.copy() for keyframe in self.keyframes],
+            (self.ids, self.positions, self.descriptors),
+        )
+        keyframe = local_map.add_keyframe(self.frame, self.features, self.camera_from_world, self.landmark_ids.copy())
+        keyframe.unit = 1.0  # its own measurements are in the unit of the world
+        local_map.remove_unsupported()
+        return local_map
