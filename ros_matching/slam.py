@@ -13,7 +13,7 @@ import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK
-from ros_matching.atlas.known_place import KnownPlace
+from ros_matching.atlas.known_place import KnownPlace, KnownStart
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.frame_poses import FramePoses
 from ros_matching.backend.keyframe_storage import OdometryState
@@ -34,7 +34,7 @@ from ros_matching.scale.scale_estimator import ScaleEstimator
 from ros_matching.visual_odometry import VisualOdometry
 
 MODES = ("slam", "localization")
-_LOCALIZED_NS = 10**9  # after an image was localised in a thread, the next one
+_LOCALIZED_NS = 3 * 10**8  # after an image was localised in a thread, the next one
 _LOST_NS = 5 * 10**8  # after a lost image was localised in the whole map, or not, the next one
 _AROUND = 10  # keyframes of the map from which the odometry continues
 
@@ -120,9 +120,7 @@ class Slam:
         self._frame_pose: tuple[int, np.ndarray] | None = None  # stamp and map_from_camera of a localised image
         self._guessed: frozenset[int] = frozenset()  # odometry maps placed by single images
         self._asked: tuple[int, int, np.ndarray | None] | None = None  # stamp, map number and pose of an image
-        # Where the odometry may continue, and the map_from_odom (4, 4) of its map then
-        self._offered: tuple[KnownPlace, np.ndarray] | None = None
-        self._last_pose: np.ndarray | None = None
+        self._last_pose, self._has_pose = np.eye(4), False  # of the odometry
         self._scale, self._scale_std = ScaleState.UP_TO_SCALE, float("inf")
 
     @property
@@ -227,10 +225,7 @@ class Slam:
         return self._asked is None or not 0 <= result.stamp_ns - self._asked[0] < _LOST_NS
 
     def _submit_frame(self, frame: Frame, result: TrackingResult) -> None:
-        """Localise the image of this frame if the back end is idle, in a thread at most once a second.
-
-        More would keep the processor from the odometry.
-        """
+        """Localise the image of this frame if the back end is idle, in a thread not at once after another."""
         features = self._odometry.features
         if features is None or not self._scheduler.is_idle:
             return
@@ -273,8 +268,9 @@ class Slam:
         if result.world_from_camera is None:
             return
         number = result.map_id + self._first_number
-        if number not in self._maps and result.map_id == self._odometry.number_of_known:
-            self._enter(number, result)
+        start = self._odometry.known_start
+        if number not in self._maps and start is not None and start.number == result.map_id:
+            self._enter(number, start, result)
         elif number not in self._maps:
             self._maps[number] = self._maps.get(self._map_number, np.eye(4))
             if not self._starts_in_map and not self._placed:
@@ -339,39 +335,30 @@ class Slam:
         self._frame_pose = stamp_ns, map_from_camera
         if self._map_number in self._placed and self._is_tracking:
             return
-        map_from_odom = self._map_from_odom_at(found, number, world_from_camera)
-        if map_from_odom is not None:
-            self._offered = found, map_from_odom
-            self._odometry.offer(found.transformed(invert_similarity(map_from_odom)))
+        self._odometry.offer(found, self._odom_from_map(found, world_from_camera), self._last_pose)
         if self._is_localization and world_from_camera is not None and number not in self._placed:
             similarity = self._maps[number]
             moved = map_from_camera @ invert(rigid_part(similarity @ world_from_camera))
             self._maps[number] = moved @ similarity
             self._guessed = self._guessed | {number}
 
-    def _enter(self, number: int, result: TrackingResult) -> None:
-        """Follow the odometry to the known place that was offered."""
-        found, map_from_odom = self._offered
-        self._maps[number] = map_from_odom
-        self._placed |= {number}
-        keyframe, inliers = self._odometry.keyframe_ids()[0], np.count_nonzero(found.landmark_ids != NO_LANDMARK)
-        event = SlamEvent(EventKind.RELOCALIZED, result.stamp_ns, keyframe, found.place, int(inliers), 0.0)
-        self._events.append(event)
-
-    def _map_from_odom_at(
-        self, found: KnownPlace, number: int, world_from_camera: np.ndarray | None
-    ) -> np.ndarray | None:
+    def _odom_from_map(self, found: KnownPlace, world_from_camera: np.ndarray | None) -> np.ndarray | None:
         """Return the similarity (4, 4) for an odometry that continues at a known place; ``None`` if it is undefined.
 
         An odometry that was placed before returns in its world. Else the image keeps its pose, if it has one, and the
         odometry takes the unit of the map.
         """
         if not self._placed.isdisjoint(self._maps):
-            return self._map_from_odom
-        if world_from_camera is None and self._maps:
-            return None  # its first pose came after this image
-        pose = np.eye(4) if world_from_camera is None else world_from_camera
-        return invert(found.camera_from_world) @ invert(pose)
+            return invert_similarity(self._map_from_odom)
+        return None if world_from_camera is None else world_from_camera @ found.camera_from_world
+
+    def _enter(self, number: int, start: KnownStart, result: TrackingResult) -> None:
+        """Follow the odometry to the known place where it has continued."""
+        self._maps[number] = invert_similarity(start.world_from_map)
+        self._placed |= {number}
+        keyframe, inliers = self._odometry.keyframe_ids()[0], np.count_nonzero(start.place.landmark_ids != NO_LANDMARK)
+        event = SlamEvent(EventKind.RELOCALIZED, result.stamp_ns, keyframe, start.place.place, int(inliers), 0.0)
+        self._events.append(event)
 
     def _keep(self, result: TrackingResult) -> None:
         """Keep the pose of the frame relative to the newest keyframe."""
@@ -384,8 +371,8 @@ class Slam:
     def _rigid(self, result: TrackingResult) -> np.ndarray | None:
         """Return map_from_odom as a rigid transform, exact at the camera of the last frame that has a pose."""
         if result.world_from_camera is not None:
-            self._last_pose = result.world_from_camera
-        if self._map_from_odom is None or self._last_pose is None:
+            self._last_pose, self._has_pose = result.world_from_camera, True
+        if self._map_from_odom is None or not self._has_pose:
             return None
         if self._starts_in_map and not self._placed and self._map_number not in self._guessed:
             return None

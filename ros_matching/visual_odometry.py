@@ -6,7 +6,7 @@ import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import MapKeyframe
-from ros_matching.atlas.known_place import KnownPlace
+from ros_matching.atlas.known_place import KnownPlace, KnownStart
 from ros_matching.atlas.local_map import LocalMapState
 from ros_matching.backend.back_end import BackEnd
 from ros_matching.backend.local_mapping import LocalMapper
@@ -60,14 +60,14 @@ class VisualOdometry:
         """
         return self._tracker.track(frame)
 
-    def offer(self, place: KnownPlace) -> None:
-        """Continue at a known place if the next frame is localised there; its map is then ``number_of_known``."""
-        self._tracker.offer(place)
+    def offer(self, place: KnownPlace, world_from_map: np.ndarray | None, pose: np.ndarray) -> None:
+        """Continue at a known place if the next frame is localised there; see ``Tracker.offer``."""
+        self._tracker.offer(place, world_from_map, pose)
 
     @property
-    def number_of_known(self) -> int:
-        """``map_id`` of the last map that began at a known place; 0 before the first."""
-        return self._tracker.number_of_known
+    def known_start(self) -> KnownStart | None:
+        """The last start of a map at a known place."""
+        return self._tracker.known_start
 
     def finish(self) -> tuple[Keyframe, ...]:
         """Wait for the keyframes that are being mapped, and return them."""

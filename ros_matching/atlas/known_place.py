@@ -5,7 +5,7 @@ The tracker continues from it at once, in the unit of that map, without two view
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +13,6 @@ import numpy as np
 from ros_matching.atlas.keyframes import MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import Features, Frame
-from ros_matching.geometry.se3 import invert, transform
-from ros_matching.geometry.sim3 import rigid_part, scale_of
 
 if TYPE_CHECKING:
     from ros_matching.datatypes import Array
@@ -24,11 +22,10 @@ if TYPE_CHECKING:
 class KnownPlace:
     """An image with the pose ``camera_from_world`` (4, 4), localised by the keyframe ``place``.
 
-    ``keyframes`` are that one and others around it, restored, by increasing id.
-
+    ``keyframes`` are that one and others around it, restored, by increasing id. All are in the frame of the map.
     ``ids`` (N,), increasing, ``positions`` (N, 3) and ``descriptors`` (N, D) are the landmarks that these observe;
     ``landmark_ids`` (K,) are those that the keypoints of the image observe. ``scale_variance`` is that of the unit of
-    the world, as a relative error; infinite if it is not the metre.
+    the map, as a relative error; infinite if it is not the metre.
     """
 
     place: int
@@ -42,23 +39,6 @@ class KnownPlace:
     descriptors: Array
     scale_variance: float = float("inf")
 
-    def transformed(self, new_from_old: np.ndarray) -> KnownPlace:
-        """Return the place in another world, by a similarity (4, 4)."""
-        factor = float(scale_of(new_from_old))
-
-        def moved(camera_from_world: np.ndarray) -> np.ndarray:
-            return invert(rigid_part(new_from_old @ invert(camera_from_world)))
-
-        return replace(
-            self,
-            camera_from_world=moved(self.camera_from_world),
-            keyframes=tuple(
-                replace(k.copy(), camera_from_world=moved(k.camera_from_world), unit=k.unit * factor)
-                for k in self.keyframes
-            ),
-            positions=transform(new_from_old, self.positions),
-        )
-
     def local_map(self, max_keyframes: int, keyframe_id: int) -> LocalMap:
         """Return a local map of these keyframes, with the image as the newest one, of id ``keyframe_id``."""
         local_map = LocalMap.restored(
@@ -68,7 +48,15 @@ class KnownPlace:
             [keyframe.copy() for keyframe in self.keyframes],
             (self.ids, self.positions, self.descriptors),
         )
-        keyframe = local_map.add_keyframe(self.frame, self.features, self.camera_from_world, self.landmark_ids.copy())
-        keyframe.unit = 1.0  # its own measurements are in the unit of the world
+        local_map.add_keyframe(self.frame, self.features, self.camera_from_world, self.landmark_ids.copy())
         local_map.remove_unsupported()
         return local_map
+
+
+@dataclass(frozen=True, eq=False)
+class KnownStart:
+    """The start of map ``number`` of the odometry at a known place; ``world_from_map`` (4, 4) is a similarity."""
+
+    place: KnownPlace
+    number: int
+    world_from_map: np.ndarray

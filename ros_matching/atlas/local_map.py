@@ -16,6 +16,7 @@ import numpy as np
 from ros_matching.atlas.keyframes import NO_LANDMARK, MapKeyframe, Observations, observation_weights
 from ros_matching.datatypes import Camera, Features, Frame, Keyframe, Matches, ScaleState, concatenated
 from ros_matching.geometry.se3 import invert, pose_from, transform
+from ros_matching.geometry.sim3 import rigid_part, scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -292,6 +293,11 @@ class LocalMap:
         for keyframe in self.keyframes:
             keyframe.camera_from_world = keyframe.camera_from_world @ old_from_new
         self.changes.similarities.append((1.0, np.zeros(3), new_from_old))
+
+    def transform(self, new_from_old: np.ndarray) -> None:
+        """Apply a similarity (4, 4) of the world to the whole map."""
+        self.rescale(float(scale_of(new_from_old)), np.zeros(3))
+        self.move(rigid_part(new_from_old))
 
     def repeat(self, similarities: Iterable[tuple[float, np.ndarray, np.ndarray]]) -> None:
         """Apply similarities as recorded in ``changes`` of another map."""

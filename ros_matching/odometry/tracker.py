@@ -11,11 +11,12 @@ import numpy as np
 from ros_matching.atlas.atlas import Atlas
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
-from ros_matching.atlas.known_place import KnownPlace
+from ros_matching.atlas.known_place import KnownPlace, KnownStart
 from ros_matching.atlas.local_map import LocalMap, LocalMapState
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe, ScaleState
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
+from ros_matching.geometry.sim3 import rigid_part
 from ros_matching.inertial.bridging import BridgedPose, LastPose, bridge
 from ros_matching.inertial.imu import Imu
 from ros_matching.matching.masked_features import extract_features
@@ -120,8 +121,8 @@ class Tracker:
         self._pending: list[NewKeyframe] = []
         self._new_keyframes: list[Keyframe] = []
         self._is_weak = False  # the last pose has few landmarks
-        self._offered: KnownPlace | None = None
-        self.number_of_known = 0  # of the last map that began at a known place
+        self._offered: tuple[KnownPlace, np.ndarray | None, np.ndarray] | None = None
+        self.known_start: KnownStart | None = None  # the last one
         self._merge_reason = ""
         self._mapping_ms: dict[str, float] = {}
         self._back_end.cancel()
@@ -156,9 +157,13 @@ class Tracker:
         mapping_ms, self._mapping_ms = self._mapping_ms, {}
         return replace(result, stage_ms=self._stages.take(), mapping_ms=mapping_ms)
 
-    def offer(self, place: KnownPlace) -> None:
-        """Continue at a known place if the next frame is localised there; its map is then ``number_of_known``."""
-        self._offered = place
+    def offer(self, place: KnownPlace, world_from_map: np.ndarray | None, pose: np.ndarray) -> None:
+        """Continue at a known place if the next frame is localised there: then ``known_start`` tells of it.
+
+        ``world_from_map`` (4, 4) is a similarity; if it is unknown, that frame gets the given ``pose`` (4, 4), and the
+        map keeps its unit.
+        """
+        self._offered = place, world_from_map, pose
 
     def finish(self) -> tuple[Keyframe, ...]:
         """Wait for the back end; returns the keyframes that were mapped since the last result."""
@@ -293,17 +298,24 @@ class Tracker:
 
     def _continue_at_known_place(self, features: Features) -> _Found | None:
         """Continue at the place that was offered if the image is localised there."""
-        place, self._offered = self._offered, None
-        if place is None:
+        offered, self._offered = self._offered, None
+        if offered is None:
             return None
+        place, world_from_map, pose = offered
         local_map = place.local_map(self._config.max_keyframes, self._atlas.next_keyframe_id)
         found = self._relocalizer.relocalize(local_map, features)
         if found is None:
             return None
+        if world_from_map is None:
+            world_from_map = pose @ found.camera_from_world
+        local_map.transform(world_from_map)
+        world_from_camera = rigid_part(world_from_map @ invert(found.camera_from_world))
+        found = replace(found, camera_from_world=invert(world_from_camera))
         keyframe = local_map.keyframes[-1]
+        keyframe.unit = 1.0  # its measurements are in the unit of the world
         drift = np.zeros((7, 7)) if self._map is None else self._uncertainty.drift_at(keyframe.center)
         self._atlas.start_map(local_map, self._uncertainty.drift, self._scale.variance, continues=False)
-        self.number_of_known = self._atlas.number
+        self.known_start = KnownStart(place, self._atlas.number, world_from_map)
         self._scale.resume(place.scale_variance)
         self._pending.clear()
         self._initializer.reset()
@@ -355,7 +367,8 @@ class Tracker:
         return self._measure_scale(view, result, is_keyframe=keyframe_id is not None)
 
     def _relocalization_reason(self) -> str:
-        if self._atlas.number == self.number_of_known and self._previous is None:
+        started = self.known_start
+        if started is not None and self._atlas.number == started.number and self._previous is None:
             return f"map {self._atlas.number} began at a known place"
         if self.state is not TrackerState.LOST:
             return f"relocalised in map {self._atlas.number}, far from the pose that the motion model predicts"
