@@ -32,6 +32,7 @@ _TRANSLATION_STD, _TRANSLATION_FRACTION = 0.001, 0.005
 _FIXED_STD = 1e-6  # of the first pose
 _SCALE_PRIOR_STD = 5.0  # of the log scale about the linear solution
 _CAUCHY = 3.0  # standard deviations from which a relative pose by images counts less
+_LEAST_VARIANCE = 1e-12  # of the known state of the first keyframe, which has an inverse so
 _ITERATIONS = 12
 _CONVERGED = 1e-4  # largest step of the log scale and of angles
 _NOISE_ROUNDS = 3
@@ -183,7 +184,30 @@ class _Problem:
         gradient[shared : shared + 6] += prior
         cost += float(prior @ (states.bias - self._given.bias))
         hessian[-1, -1] += _SCALE_PRIOR_STD**-2.0
+        if self._given.first is not None:
+            cost += self._add_known_state(hessian, gradient, states, self._given.first)
         return hessian, gradient, cost
+
+    def _add_known_state(
+        self, hessian: np.ndarray, gradient: np.ndarray, states: AlignmentStates, first: MotionState
+    ) -> float:
+        """Add the known state of the first keyframe; returns its cost."""
+        shared = len(hessian) - SHARED
+        columns = np.concatenate([np.arange(6, 9), np.arange(shared, shared + 8)])  # velocity, biases, gravity
+        error = np.concatenate(
+            [
+                states.velocities[0] - first.velocity,
+                states.bias - first.bias,
+                tangents(states.down).T @ (states.down - first.down),
+            ]
+        )
+        # The covariance of gravity is along the tangents of the known direction
+        turned = np.eye(11)
+        turned[9:, 9:] = tangents(states.down).T @ tangents(first.down)
+        information = np.linalg.inv(turned @ first.covariance @ turned.T + _LEAST_VARIANCE * np.eye(11))
+        hessian[np.ix_(columns, columns)] += information
+        gradient[columns] += information @ error
+        return float(error @ information @ error)
 
     def _residuals(self, states: AlignmentStates, noise: float) -> tuple[np.ndarray, np.ndarray]:
         """Whitened residuals (M, 15) and their derivatives (M, 15, 27)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ros_matching.geometry.se3 import exp_so3
+from ros_matching.inertial.motion_state import MotionState
 from ros_matching.inertial.preintegration import Preintegration
 
 NODE = 9
@@ -25,6 +26,7 @@ class AlignmentInput:
 
     ``preintegrations`` are the N - 1 between them, ``depth`` is the typical depth in map units, ``lever`` (3,) the
     position of the camera along the axes of the IMU, in metres. ``bias`` (6,) with ``bias_std`` (6,) is known before.
+    ``first`` is the state of motion at the first keyframe, if it is known before: in a map that starts after a loss.
     """
 
     stamps_ns: Sequence[int]
@@ -35,6 +37,7 @@ class AlignmentInput:
     lever: np.ndarray
     bias: np.ndarray
     bias_std: np.ndarray
+    first: MotionState | None = None
 
 
 @dataclass(eq=False)

@@ -7,16 +7,24 @@ and whose IMU has been quiet since, has not moved.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ros_matching.datatypes import ImuNoise, ImuSamples
-from ros_matching.geometry.se3 import exp_so3, pose_from
-from ros_matching.inertial.alignment_states import tangents
+from ros_matching.geometry.se3 import pose_from, skew
 from ros_matching.inertial.gyroscope import integrated_rotation
 from ros_matching.inertial.imu import Imu, is_quiet
 from ros_matching.inertial.motion_state import MotionState
+from ros_matching.inertial.propagation import (
+    ImagePose,
+    PropagatedState,
+    followed,
+    propagate,
+    propagated_to,
+)
+from ros_matching.inertial.rotation_agreement import agreeing
 
 _COAST_S = 0.3  # for which an unknown motion continues
 _SPEED_STD, _ACCELERATION_STD = 0.5, 1.0  # of an unknown motion: of its speed, and in typical depths a second squared
@@ -24,13 +32,15 @@ _STILL_SPEED = 0.02  # typical depths a second: slower, a camera stands
 _STILL_STD = 0.001  # typical depths, of a camera that stands
 _UNKNOWN_BIAS_STD = 0.01  # rad/s
 _LARGEST_STEP_S = 10.0  # between the last known state and the last image
+_ANCHOR_S = 0.7  # longest time before the last image in which its poses are wrong
 
 
 @dataclass(frozen=True, eq=False)
 class LastPose:
     """The last pose by images: ``world_from_camera`` (4, 4) and its ``covariance`` (6, 6), in map units.
 
-    ``velocity`` (3,) is in map units a second along the world's axes, ``depth`` the typical depth.
+    ``velocity`` (3,) is in map units a second along the world's axes, ``depth`` the typical depth. ``poses`` are the
+    newest ones in a row, this one last.
     """
 
     stamp_ns: int
@@ -38,83 +48,124 @@ class LastPose:
     covariance: np.ndarray
     velocity: np.ndarray
     depth: float
+    poses: Sequence[ImagePose] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class BridgedPose:
-    """A pose by the IMU, ``seconds`` after the last one by images, in map units."""
+    """A pose by the IMU, ``seconds`` after the last one by images, in map units.
+
+    ``state`` is that of motion there, in a world in which this pose is exact; ``None`` if it is not known.
+    """
 
     seconds: float
     world_from_camera: np.ndarray
     covariance: np.ndarray
+    state: MotionState | None = None
 
 
-def bridge(imu: Imu, last: LastPose, stamp_ns: int, is_metric: bool) -> BridgedPose | None:
-    """Return the pose at a stamp; ``None`` without samples or beyond ``bridge_s``.
+@dataclass(frozen=True, eq=False)
+class BridgedMotion:
+    """Translation (3,) of the camera between two times by the IMU, in metres, with its covariance (3, 3)."""
+
+    translation: np.ndarray
+    covariance: np.ndarray
+
+
+def bridge(
+    imu: Imu, last: LastPose, stamp_ns: int, is_metric: bool, limit_s: float | None = None
+) -> BridgedPose | None:
+    """Return the pose at a stamp; ``None`` without samples or beyond ``limit_s``, which is ``bridge_s`` unless given.
 
     ``is_metric``: map units are metres.
     """
     seconds = (stamp_ns - last.stamp_ns) * 1e-9
     extrinsics = imu.imu_from_camera
-    if extrinsics is None or not 0 < seconds <= imu.config.bridge_s:
+    if extrinsics is None or not 0 < seconds <= (imu.config.bridge_s if limit_s is None else limit_s):
         return None
-    samples = imu.between(last.stamp_ns, stamp_ns)
+    anchor, state = _anchor(imu, last, is_metric=is_metric)
+    samples = imu.between(anchor.stamp_ns, stamp_ns)
     if samples is None:
         return None
-    lever, noise = extrinsics[:3, 3], imu.noise_at(last.stamp_ns, stamp_ns)
-    world_from_imu = last.world_from_camera[:3, :3] @ extrinsics[:3, :3].T
-    state = _at_last(imu, last, world_from_imu) if is_metric else None
-    center = last.world_from_camera[:3, 3].copy()
+    noise = imu.noise_at(anchor.stamp_ns, stamp_ns)
+    world_from_imu = anchor.world_from_camera[:3, :3] @ extrinsics[:3, :3].T
+    moved = None if state is None else propagate(imu, world_from_imu, state, stamp_ns)
+    center = anchor.world_from_camera[:3, 3].copy()
     if _stands(imu, last, samples):
         rotation = world_from_imu
-        variances = _rotation_variance(imu, noise, 0.0), (_STILL_STD * last.depth) ** 2
-    elif state is None:
+        added = _isotropic((_STILL_STD * last.depth) ** 2, _rotation_variance(imu, noise, 0.0))
+    elif moved is None or seconds > imu.config.bridge_s:
         rotation = world_from_imu @ integrated_rotation(samples, imu.gyroscope_bias)
-        center += last.velocity * min(seconds, _COAST_S)
+        center = last.world_from_camera[:3, 3] + last.velocity * min(seconds, _COAST_S)
         std = _SPEED_STD * np.linalg.norm(last.velocity) * seconds + 0.5 * _ACCELERATION_STD * last.depth * seconds**2
-        variances = _rotation_variance(imu, noise, seconds), std**2
+        added = _isotropic(std**2, _rotation_variance(imu, noise, seconds))
     else:
-        gravity = imu.config.gravity_m_s2 * state.down
-        rotation, _, moved = propagated(samples, world_from_imu, state.velocity, state.bias, gravity)
-        center += moved + world_from_imu @ -lever + rotation @ lever
-        variances = _rotation_variance(imu, noise, seconds), _position_variance(imu, noise, state, seconds)
-    covariance = last.covariance + np.diag(np.repeat([variances[1], variances[0]], 3))
-    return BridgedPose(seconds, pose_from(rotation @ extrinsics[:3, :3], center), covariance)
+        rotation = moved.rotation
+        translation, added = _camera_motion(moved, world_from_imu, extrinsics[:3, 3])
+        center += translation
+    pose = pose_from(rotation @ extrinsics[:3, :3], center)
+    state = None if moved is None else moved.relative_to_camera
+    return BridgedPose(seconds, pose, last.covariance + added, state)
 
 
-def propagated(
-    samples: ImuSamples, rotation: np.ndarray, velocity: np.ndarray, bias: np.ndarray, gravity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Integrate samples from a rotation (3, 3) world_from_imu and velocity (3,); returns both and the displacement."""
-    seconds = np.diff(samples.stamps_ns) * 1e-9
-    rates = 0.5 * (samples.gyroscope[1:] + samples.gyroscope[:-1]) - bias[3:]
-    forces = samples.accelerometer - bias[:3]
-    moved, velocity = np.zeros(3), velocity.copy()
-    for row, step in enumerate(exp_so3(rates * seconds[:, None])):
-        following = rotation @ step
-        acceleration = 0.5 * (rotation @ forces[row] + following @ forces[row + 1]) + gravity
-        moved += velocity * seconds[row] + 0.5 * acceleration * seconds[row] ** 2
-        velocity += acceleration * seconds[row]
-        rotation = following
-    return rotation, velocity, moved
+def bridged_motion(imu: Imu, start: BridgedPose, end_ns: int) -> BridgedMotion | None:
+    """Return the translation of the camera from a bridged pose to a later time; ``None`` if it is not known."""
+    extrinsics = imu.imu_from_camera
+    if start.state is None or extrinsics is None:
+        return None
+    rotation = start.world_from_camera[:3, :3] @ extrinsics[:3, :3].T
+    moved = propagate(imu, rotation, start.state, end_ns)
+    if moved is None:
+        return None
+    translation, covariance = _camera_motion(moved, rotation, extrinsics[:3, 3])
+    return BridgedMotion(translation, covariance[:3, :3])
 
 
-def _at_last(imu: Imu, last: LastPose, world_from_imu: np.ndarray) -> MotionState | None:
-    """Return the newest known state with the velocity at the last image."""
-    state = imu.state
+def _anchor(imu: Imu, last: LastPose, *, is_metric: bool) -> tuple[ImagePose, MotionState | None]:
+    """Return the newest pose by images that agrees with the IMU, and the state of motion there if it is known.
+
+    The last images before a loss are often blurred, and their poses are wrong.
+    """
+    newest = ImagePose(last.stamp_ns, last.world_from_camera, last.covariance[:3, :3])
+    state = _known_state(imu, last) if is_metric else None
+    recent = [pose for pose in last.poses if last.stamp_ns - pose.stamp_ns <= _ANCHOR_S * 1e9]
+    if state is None:
+        if len(recent) < 2:
+            return newest, None
+        kept = agreeing(imu, [pose.stamp_ns for pose in recent], np.stack([pose.world_from_camera for pose in recent]))
+        return recent[int(np.flatnonzero(kept)[-1])], None
+    found = followed(imu, state, last.poses) if last.poses else None
+    if found is not None and last.stamp_ns - found[0].stamp_ns <= _ANCHOR_S * 1e9:
+        return found
+    if state.stamp_ns == last.stamp_ns:
+        return newest, state
+    world_from_imu = last.world_from_camera[:3, :3] @ imu.imu_from_camera[:3, :3].T
+    return newest, propagated_to(imu, world_from_imu, state, last.stamp_ns)
+
+
+def _known_state(imu: Imu, last: LastPose) -> MotionState | None:
+    """Return a known state, if it is not too old or later than the last image.
+
+    The newest one may come from the poses that are wrong.
+    """
+    state = imu.state_before(last.stamp_ns - round(_ANCHOR_S * 1e9))
     if state is None or state.stamp_ns > last.stamp_ns or last.stamp_ns - state.stamp_ns > _LARGEST_STEP_S * 1e9:
         return None
-    if state.stamp_ns == last.stamp_ns:
-        return state
-    samples = imu.between(state.stamp_ns, last.stamp_ns)
-    if samples is None:
-        return None
-    start = world_from_imu @ integrated_rotation(samples, state.bias[3:]).T
-    gravity = imu.config.gravity_m_s2 * state.down
-    _, velocity, _ = propagated(samples, start, state.velocity, state.bias, gravity)
-    return MotionState(
-        last.stamp_ns, state.down, velocity, state.bias, state.covariance, state.log_scale, state.log_scale_std
-    )
+    return state
+
+
+def _camera_motion(
+    moved: PropagatedState, rotation_before: np.ndarray, lever: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the translation (3,) of the camera, which is at ``lever`` in the IMU, and the covariance (6, 6)."""
+    translation = moved.displacement + (moved.rotation - rotation_before) @ lever
+    of_camera = np.eye(6)
+    of_camera[:3, 3:] = -skew(moved.rotation @ lever)
+    return translation, of_camera @ moved.covariance[:6, :6] @ of_camera.T
+
+
+def _isotropic(position_variance: float, rotation_variance: float) -> np.ndarray:
+    return np.diag(np.repeat([position_variance, rotation_variance], 3))
 
 
 def _stands(imu: Imu, last: LastPose, samples: ImuSamples) -> bool:
@@ -126,15 +177,3 @@ def _stands(imu: Imu, last: LastPose, samples: ImuSamples) -> bool:
 def _rotation_variance(imu: Imu, noise: ImuNoise, seconds: float) -> float:
     bias = _UNKNOWN_BIAS_STD**2 if imu.state is None else float(np.trace(imu.state.covariance[6:9, 6:9])) / 3
     return noise.gyroscope**2 * seconds + bias * seconds**2
-
-
-def _position_variance(imu: Imu, noise: ImuNoise, state: MotionState, seconds: float) -> float:
-    """Largest variance of a direction: by velocity, bias, gravity, rotation and noise."""
-    gravity = imu.config.gravity_m_s2
-    by_state = np.zeros((3, 11))
-    by_state[:, :3] = seconds * np.eye(3)
-    by_state[:, 3:6] = 0.5 * seconds**2 * np.eye(3)
-    by_state[:, 9:] = 0.5 * seconds**2 * gravity * tangents(state.down)
-    known = float(np.linalg.eigvalsh(by_state @ state.covariance @ by_state.T)[-1])
-    by_rotation = (gravity * seconds**2 / 6) ** 2 * _rotation_variance(imu, noise, seconds)
-    return known + by_rotation + noise.accelerometer**2 * seconds**3 / 3

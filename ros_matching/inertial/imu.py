@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ _VIBRATION_S = 1.0  # over which vibration is measured, at least
 _GRAVITY_S = 1.0  # over which the accelerometer is averaged for the direction of gravity
 _STILL_RATE, _STILL_FORCE = 0.03, 0.15  # spread of rates in rad/s and forces in m/s2 of an IMU at rest
 _STILL_S, _STILL_SAMPLES = 0.5, 10
+_MAX_STATES = 12  # newest states of motion that are kept
 
 
 def is_quiet(samples: ImuSamples, gyroscope_bias: np.ndarray) -> bool:
@@ -45,7 +47,7 @@ class Imu:
         self.buffer = buffer
         self._extrinsics = imu_from_camera if callable(imu_from_camera) else lambda: imu_from_camera
         self._bias, self._check = GyroscopeBias(), RotationCheck()
-        self.state: MotionState | None = None
+        self._states: deque[MotionState] = deque(maxlen=_MAX_STATES)
         self.wait_s = 0.0  # longest time that ``wait_for`` waits: samples of a live IMU may come after the image
 
     @classmethod
@@ -78,7 +80,23 @@ class Imu:
         """Forget what was estimated; the samples stay."""
         self._bias.reset()
         self._check.reset()
-        self.state = None
+        self._states.clear()
+
+    @property
+    def state(self) -> MotionState | None:
+        """The newest known state of motion; ``None`` while unknown."""
+        return self._states[-1] if self._states else None
+
+    @state.setter
+    def state(self, state: MotionState | None) -> None:
+        if state is None:
+            self._states.clear()
+        else:
+            self._states.append(state)
+
+    def state_before(self, stamp_ns: int) -> MotionState | None:
+        """Return the newest known state at or before a stamp, else the oldest one; ``None`` while unknown."""
+        return next((s for s in reversed(self._states) if s.stamp_ns <= stamp_ns), next(iter(self._states), None))
 
     @property
     def imu_from_camera(self) -> np.ndarray | None:

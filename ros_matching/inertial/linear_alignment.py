@@ -7,11 +7,15 @@ import numpy as np
 from ros_matching.geometry.se3 import log_so3
 from ros_matching.inertial.alignment_states import AlignmentInput, AlignmentStates
 from ros_matching.inertial.config import ImuConfig
+from ros_matching.inertial.motion_state import MotionState
 
 ROTATION_STD = 0.001
 """Standard deviation in rad of the rotation between two keyframes by images."""
 
 _LEAST_DEPTH_M, _LIKELY_DEPTH_M, _MOST_DEPTH_M = 0.05, 2.0, 500.0  # typical depth with the linear solution
+
+
+_ROW_STD = 0.05  # of an equation, in m/s: the weight of what is known before against what the images measure
 
 
 def linear_solution(given: AlignmentInput, config: ImuConfig) -> AlignmentStates | None:
@@ -39,7 +43,7 @@ def linear_solution(given: AlignmentInput, config: ImuConfig) -> AlignmentStates
     velocity = np.stack([part.velocity for part in parts]) + np.einsum("nij,nj->ni", jacobians[:, 6:], moved)
     before, after = given.rotations[:-1], given.rotations[1:]
     columns = 3 * count
-    rows = np.zeros((6 * len(dt) + 3, columns + 7))
+    rows = np.zeros((6 * len(dt) + 3 + (0 if given.first is None else 6), columns + 7))
     values = np.zeros(len(rows))
     for k, seconds in enumerate(dt):
         top, low = slice(6 * k, 6 * k + 3), slice(6 * k + 3, 6 * k + 6)
@@ -54,7 +58,10 @@ def linear_solution(given: AlignmentInput, config: ImuConfig) -> AlignmentStates
         rows[low, columns : columns + 3] = -weight * seconds * np.eye(3)
         rows[low, columns + 4 :] = -weight * before[k] @ jacobians[k, 6:, :3]
         values[low] = weight * (before[k] @ velocity[k])
-    rows[-3:, columns + 4 :] = 0.05 / given.bias_std[:3, None] * np.eye(3)
+    end = 6 * len(dt)
+    rows[end : end + 3, columns + 4 :] = _ROW_STD / given.bias_std[:3, None] * np.eye(3)
+    if given.first is not None:
+        _add_known_state(rows[end + 3 :], values[end + 3 :], given.first, columns, config.gravity_m_s2)
     found = np.linalg.lstsq(rows, values, rcond=1e-10)[0]
     gravity, scale = found[columns : columns + 3], found[columns + 3]
     if not np.linalg.norm(gravity) > 1.0 or not np.isfinite(found).all():
@@ -72,3 +79,15 @@ def linear_solution(given: AlignmentInput, config: ImuConfig) -> AlignmentStates
         down,
         float(np.log(scale)),
     )
+
+
+def _add_known_state(
+    rows: np.ndarray, values: np.ndarray, first: MotionState, columns: int, gravity_m_s2: float
+) -> None:
+    """Fill equations (6) for the velocity of the first keyframe and for gravity."""
+    speed_std = np.sqrt(np.diag(first.covariance)[:3])
+    gravity_std = gravity_m_s2 * float(np.sqrt(np.diag(first.covariance)[9:].max()))
+    rows[:3, :3] = _ROW_STD / speed_std[:, None] * np.eye(3)
+    values[:3] = _ROW_STD / speed_std * first.velocity
+    rows[3:, columns : columns + 3] = _ROW_STD / gravity_std * np.eye(3)
+    values[3:] = _ROW_STD / gravity_std * gravity_m_s2 * first.down

@@ -15,13 +15,14 @@ from ros_matching.atlas.known_place import KnownPlace, KnownStart
 from ros_matching.atlas.local_map import LocalMap, LocalMapState
 from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe, ScaleState
-from ros_matching.geometry.se3 import invert, rotation_angle_deg
+from ros_matching.geometry.se3 import invert
 from ros_matching.geometry.sim3 import rigid_part
-from ros_matching.inertial.bridging import BridgedPose, LastPose, bridge
+from ros_matching.inertial.bridging import BridgedPose
 from ros_matching.inertial.imu import Imu
 from ros_matching.matching.masked_features import extract_features
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.failure_reason import failure_reason, unusable_image
+from ros_matching.odometry.inertial_bridge import InertialBridge
 from ros_matching.odometry.input_checks import InputChecks
 from ros_matching.odometry.keyframe_policy import median_parallax_deg, needs_keyframe
 from ros_matching.odometry.localization import LocalizationQuery, Localizer
@@ -45,8 +46,6 @@ _MAX_PENDING = 3
 # its first new landmarks if the map has no more keyframes than this: else the track or the scale could be lost.
 _WEAK_INLIERS = 4
 _YOUNG_KEYFRAMES = 4
-# Largest difference of a relocalised pose from the rotation by the gyroscope: at once, and in a second
-_RELOCALIZED_DEG, _RELOCALIZED_DEG_S = 8.0, 1.5
 _BRIDGED_JUMP_DEG = 5.0  # a pose farther from the one that the IMU has continued is a jump
 
 
@@ -95,6 +94,7 @@ class Tracker:
         imu: Imu | None = None,
     ) -> None:
         self._imu = imu
+        self._bridge = InertialBridge(imu)
         self._matcher = matcher
         self._config = config
         self._scale = scale
@@ -116,7 +116,6 @@ class Tracker:
         self._frames_lost = 0  # without a pose, while LOST
         self._previous: TrackedFrame | None = None
         self._motion_model: ConstantVelocityModel | None = None
-        self._last_covariance: np.ndarray | None = None  # of the last pose by images
         self._reference_id = -1
         self._pending: list[NewKeyframe] = []
         self._new_keyframes: list[Keyframe] = []
@@ -130,6 +129,7 @@ class Tracker:
         self._input_checks.reset()
         self._initializer.reset()
         self._scale.reset()
+        self._bridge.reset()
         if self._imu is not None:
             self._imu.reset()
 
@@ -139,8 +139,7 @@ class Tracker:
         # Extract features
         with self._stages("extract"):
             self.features = features = extract_features(self._matcher, frame)
-        if self._imu is not None:
-            self._imu.wait_for(frame.stamp_ns)  # they have come while the features were extracted
+        self._bridge.wait_for(frame.stamp_ns)  # the samples have come while the features were extracted
         # Apply what the back end finished since the last frame
         self._catch_up_with_back_end()
         # Localise in the map: motion model and reference keyframe, else relocalisation
@@ -225,20 +224,12 @@ class Tracker:
         return found if found is None or self._agrees_with_imu(found, frame.stamp_ns) else None
 
     def _agrees_with_imu(self, found: Localization, stamp_ns: int, turn_deg: float = 0.0) -> bool:
-        """Return False if a pose contradicts the rotation by the gyroscope since the last one.
-
-        ``turn_deg`` is the largest rotation between the worlds of both poses.
-        """
-        rotation = self._measured_rotation(stamp_ns)
-        if rotation is None:
-            return True
-        predicted = rotation @ self._motion_model.world_from_camera[:3, :3].T
-        limit_deg = turn_deg + _turn_limit_deg((stamp_ns - self._motion_model.stamp_ns) * 1e-9)
-        return bool(rotation_angle_deg(found.camera_from_world[:3, :3] @ predicted.T) < limit_deg)
+        """Return False if a pose contradicts the gyroscope; see ``InertialBridge.agrees``."""
+        return self._bridge.agrees(self._motion_model, found.camera_from_world, stamp_ns, turn_deg)
 
     def _localize_by_prediction(self, frame: Frame, features: Features) -> tuple[Localization | None, Prediction]:
         """Localise near the prediction of the motion model; returns the pose or ``None``, and the prediction."""
-        rotation = self._measured_rotation(frame.stamp_ns)
+        rotation = self._bridge.rotation_since(self._motion_model, frame.stamp_ns)
         prediction = self._motion_model.predict_with_rotation(frame.stamp_ns, rotation)
         query = LocalizationQuery(
             self._map,
@@ -270,16 +261,13 @@ class Tracker:
 
     def _bridged(self, stamp_ns: int) -> BridgedPose | None:
         """Return the pose at a stamp by the IMU since the last pose by images; ``None`` if it cannot be known."""
-        model, depth = self._motion_model, float("nan") if self._map is None else self._map.typical_depth
-        if self._imu is None or model is None or self._last_covariance is None or not depth > 0:
+        if self._map is None or self._motion_model is None:
             return None
-        is_metric = self._scale.report.state is ScaleState.METRIC
-        last = LastPose(model.stamp_ns, model.world_from_camera, self._last_covariance, model.velocity, depth)
-        return bridge(self._imu, last, stamp_ns, is_metric)
+        return self._bridge.pose_at(self._motion_model, stamp_ns, self._map.typical_depth, is_metric=self._is_metric)
 
-    def _measured_rotation(self, stamp_ns: int) -> np.ndarray | None:
-        """Return current_from_last (3, 3) of the camera by the gyroscope since the last pose; ``None`` if unknown."""
-        return None if self._imu is None else self._imu.camera_rotation(self._motion_model.stamp_ns, stamp_ns)
+    @property
+    def _is_metric(self) -> bool:
+        return self._scale.report.state is ScaleState.METRIC
 
     def _is_plausible(self, found: Localization | None, prediction: Prediction) -> bool:
         return found is not None and not is_jump(prediction, found.camera_from_world, self._map.typical_depth)
@@ -385,6 +373,7 @@ class Tracker:
             self._uncertainty.rescale(change)
             self._previous = replace(self._previous, estimate=self._previous.estimate.rescaled(change))
             self._motion_model = self._motion_model.rescaled(change)
+            self._bridge.rescale(change)
         # A new measurement applies to the next results, unless it increases the uncertainty
         return result.with_scale(before if after.std < before.std else after, change)
 
@@ -567,18 +556,18 @@ class Tracker:
             rotation_only=rotated.rotation_only,
         )
 
-    def _initial_pose_after_loss(self, first: Frame) -> InitialPose | None:
+    def _initial_pose_after_loss(self, first: Frame, second: Frame) -> InitialPose | None:
         """Return the pose of the first view of a new map after a loss; ``None`` for the first map."""
         if self._map is None:
             return None
-        depth, bridged = self._map.typical_depth, self._bridged(first.stamp_ns)
-        if bridged is not None:
-            position = bridged.world_from_camera[:3, 3]
-            drift = self._uncertainty.drift_after_loss(position, depth, bridged.covariance)
-            return InitialPose(bridged.world_from_camera, depth, drift, _turn_limit_deg(bridged.seconds))
-        world_from_camera = self._motion_model.world_from_camera
-        drift = self._uncertainty.drift_after_loss(world_from_camera[:3, 3], depth)
-        return InitialPose(world_from_camera, depth, drift)
+        model, depth = self._motion_model, self._map.typical_depth
+        carried = self._bridge.start_of_map(model, first.stamp_ns, second.stamp_ns, depth, is_metric=self._is_metric)
+        if carried is None:
+            drift = self._uncertainty.drift_after_loss(model.world_from_camera[:3, 3], depth)
+            return InitialPose(model.world_from_camera, depth, drift)
+        pose = carried.pose.world_from_camera
+        drift = self._uncertainty.drift_after_loss(pose[:3, 3], depth, carried.pose.covariance)
+        return InitialPose(pose, depth, drift, carried.turn_deg, carried)
 
     def _start_map(self, initial: InitialMap) -> TrackingResult:
         """Continue in a new map."""
@@ -590,12 +579,13 @@ class Tracker:
             continues=initial.continues,
             turn_deg=initial.turn_deg,
         )
-        self._scale.start_map(local_map)
+        carried = initial.carried
+        self._scale.start_map(local_map, initial.scale_std, None if carried is None else carried.state)
         self._pending.clear()
         self._reference_id, self._previous, self._motion_model = keyframe.id, None, None
         reason = ""
         if self._atlas.number > 1:
-            reason = f"started map {self._atlas.number} after a loss: its pose and its scale are guesses"
+            reason = f"started map {self._atlas.number} after a loss: {self._start_reason(initial)}"
             _LOG.warning("frame %d: %s", keyframe.frame.index, reason)
         self._begin_uncertainty(local_map, keyframe, initial.drift)
         self._new_keyframes += self._exported(*local_map.keyframes)
@@ -607,6 +597,14 @@ class Tracker:
             reference_points_px=views.matches.points0[views.geometry.inliers],
             tracked_points_px=views.matches.points1[views.geometry.inliers],
         )
+
+    def _start_reason(self, initial: InitialMap) -> str:
+        """Return what is known of a new map after a loss."""
+        if initial.carried is None:
+            return "its pose and its scale are guesses"
+        if self._scale.report.state is ScaleState.UP_TO_SCALE:
+            return "its pose is by the IMU, its scale is a guess"
+        return "its pose and its scale are by the IMU"
 
     # Poses and covariances
 
@@ -666,9 +664,9 @@ class Tracker:
             relative = invert(previous.world_from_camera) @ world_from_camera
             relative_cov = motion[1] + jump_covariance(motion[0], relative)
             elapsed_ns = frame.stamp_ns - previous.stamp_ns
-            if self._imu is not None:
-                self._imu.add_rotation(previous.stamp_ns, frame.stamp_ns, motion[0][:3, :3])
-        covariance = self._last_covariance = self._uncertainty.world_covariance(estimate)
+            self._bridge.add_motion(previous.stamp_ns, frame.stamp_ns, motion[0][:3, :3])
+        covariance = self._uncertainty.world_covariance(estimate)
+        self._bridge.add_pose(frame.stamp_ns, world_from_camera, covariance, relative_cov)
         current_from_previous = None if relative is None else invert(relative)
         self._previous = TrackedFrame(frame.stamp_ns, world_from_camera, estimate)
         self._motion_model = ConstantVelocityModel(frame.stamp_ns, world_from_camera, current_from_previous, elapsed_ns)
@@ -694,8 +692,3 @@ class Tracker:
             keyframes=0 if self._map is None else len(self._map.keyframes),
             maps=self._atlas.maps_started,
         )
-
-
-def _turn_limit_deg(seconds: float) -> float:
-    """Return the largest error of a rotation by the gyroscope over some seconds."""
-    return _RELOCALIZED_DEG + _RELOCALIZED_DEG_S * seconds

@@ -14,7 +14,9 @@ from ros_matching.geometry.se3 import invert
 from ros_matching.inertial.alignment import Alignment, align
 from ros_matching.inertial.alignment_states import AlignmentInput
 from ros_matching.inertial.imu import Imu
+from ros_matching.inertial.motion_state import MotionState
 from ros_matching.inertial.preintegration import Preintegration, preintegrate, require_gtsam
+from ros_matching.inertial.rotation_agreement import agreeing
 from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.pose_history import PoseHistory
 from ros_matching.scale.scale_measurement import LocalizedView, NoMeasurement, ScaleMeasurement
@@ -23,6 +25,10 @@ _MOST_POSES = 40  # keyframes, and frames between them
 _FRAME_STEP_S = 0.3  # between keyframes farther apart than this, frames are used too
 _MIN_POSES = 6
 _MIN_SPAN_S = 2.0
+# With a state of motion that is known before, as after a loss
+_FRAME_STEP_KNOWN_S = 0.15
+_MIN_POSES_KNOWN = 4
+_MIN_SPAN_KNOWN_S = 0.4
 _MAX_STEP_S = 5.0  # between two keyframes: longer, the noise of the IMU exceeds what it measures
 _MAX_STD = 0.1  # relative, of a measurement; more is no evidence of a scale
 # Factors on the noise of images: from the first the IMU is checked for faults, from the second both disagree
@@ -61,7 +67,13 @@ class ImuScaleSource:
         self._running: Future[Alignment | None] | None = None
         self._noise = 1.0
         self._last_reason = "the first measurement is being made"
+        self._first: MotionState | None = None
         self._imu.state = None
+
+    def continue_from(self, first: MotionState) -> None:
+        """Continue with a known state of motion at the first keyframe of a new map, in its world."""
+        self._first = self._imu.state = first
+        self._bias = first.bias
 
     def follow(self, local_map: LocalMap, view: LocalizedView) -> None:
         """Keep the pose of a frame for later measurements."""
@@ -76,10 +88,14 @@ class ImuScaleSource:
             return NoMeasurement("the extrinsics of camera and IMU are unknown", pending=True)
         if not local_map.typical_depth > 0:
             return NoMeasurement("the map has no landmarks", pending=True)
-        poses = self._connected(self._poses(local_map.keyframes))
-        if len(poses) < _MIN_POSES or (poses[-1][0] - poses[0][0]) * 1e-9 < _MIN_SPAN_S:
-            return NoMeasurement(self._too_few(local_map.keyframes, len(poses)))
-        given = self._input(local_map, poses, extrinsics), self._imu.config, self._noise
+        is_known = self._knows_first(local_map)
+        poses = self._connected(self._poses(local_map.keyframes, is_known=is_known))
+        is_known = is_known and poses[0][0] == self._first.stamp_ns
+        fewest, shortest_s = (_MIN_POSES_KNOWN, _MIN_SPAN_KNOWN_S) if is_known else (_MIN_POSES, _MIN_SPAN_S)
+        if len(poses) < fewest or (poses[-1][0] - poses[0][0]) * 1e-9 < shortest_s:
+            return NoMeasurement(self._too_few(local_map.keyframes, len(poses)), pending=is_known)
+        first = self._first if is_known else None
+        given = self._input(local_map, poses, extrinsics, first), self._imu.config, self._noise
         if self._thread is None:
             return self._measurement(align(*given))
         self._running = self._thread.submit(align, *given)
@@ -125,13 +141,27 @@ class ImuScaleSource:
         self.shared_std = log_std  # the next measurement is no independent one
         return ScaleMeasurement(state.log_scale, log_std)
 
-    def _poses(self, keyframes: list[MapKeyframe]) -> list[_StampedPose]:
-        """Return the keyframes and frames between them, in the order of time."""
+    def _knows_first(self, local_map: LocalMap) -> bool:
+        """Return True if the state of motion at the first keyframe is known."""
+        return self._first is not None and local_map.keyframes[0].frame.stamp_ns == self._first.stamp_ns
+
+    def _poses(self, keyframes: list[MapKeyframe], *, is_known: bool) -> list[_StampedPose]:
+        """Return the keyframes and frames between them, in the order of time, without those of a wrong rotation.
+
+        If the state at the first one is known, they are few, and frames after the newest one count too.
+        """
+        step_s = _FRAME_STEP_KNOWN_S if is_known and len(keyframes) < _MOST_POSES // 3 else _FRAME_STEP_S
         poses: list[_StampedPose] = []
         for before, after in pairwise(keyframes):
             poses.append((before.frame.stamp_ns, before.camera_from_world))
-            poses += self._history.between(before, after, _FRAME_STEP_S)
-        return [*poses, (keyframes[-1].frame.stamp_ns, keyframes[-1].camera_from_world)][-_MOST_POSES:]
+            poses += self._history.between(before, after, step_s)
+        poses.append((keyframes[-1].frame.stamp_ns, keyframes[-1].camera_from_world))
+        if is_known:
+            poses += self._history.after(keyframes[-1], step_s)
+        poses = poses[-_MOST_POSES:]
+        world_from_camera = np.stack([invert(pose) for _, pose in poses])
+        kept = agreeing(self._imu, [stamp_ns for stamp_ns, _ in poses], world_from_camera)
+        return [poses[row] for row in np.flatnonzero(kept)]
 
     def _connected(self, poses: list[_StampedPose]) -> list[_StampedPose]:
         """Return the newest poses with samples between all of them."""
@@ -159,7 +189,9 @@ class ImuScaleSource:
         self._parts[start_ns, end_ns] = part
         return part
 
-    def _input(self, local_map: LocalMap, poses: list[_StampedPose], extrinsics: np.ndarray) -> AlignmentInput:
+    def _input(
+        self, local_map: LocalMap, poses: list[_StampedPose], extrinsics: np.ndarray, first: MotionState | None
+    ) -> AlignmentInput:
         world_from_camera = np.stack([invert(pose) for _, pose in poses])
         return AlignmentInput(
             [stamp_ns for stamp_ns, _ in poses],
@@ -168,8 +200,9 @@ class ImuScaleSource:
             [self._part(a[0], b[0]) for a, b in pairwise(poses)],
             local_map.typical_depth,
             extrinsics[:3, 3],
-            self._bias,
-            self._bias_std,
+            self._bias if first is None else first.bias,
+            self._bias_std if first is None else self._first_bias_std(),
+            first,
         )
 
     def _first_bias_std(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -41,8 +42,15 @@ class PoseHistory:
 
         The last one is at least half a step before the second keyframe.
         """
+        return self._of(before, step_s, after.frame.stamp_ns - 0.5e9 * step_s)
+
+    def after(self, newest: MapKeyframe, step_s: float) -> list[tuple[int, np.ndarray]]:
+        """Return those of frames after the newest keyframe, as ``between``."""
+        return self._of(newest, step_s, math.inf)
+
+    def _of(self, before: MapKeyframe, step_s: float, end_ns: float) -> list[tuple[int, np.ndarray]]:
+        """Return frames up to a time whose newest keyframe was ``before``."""
         found, last = [], before.frame.stamp_ns
-        end_ns = after.frame.stamp_ns - 0.5e9 * step_s
         for frame in self._frames:
             if frame.keyframe_id != before.id or frame.stamp_ns > end_ns or frame.stamp_ns < last + 1e9 * step_s:
                 continue

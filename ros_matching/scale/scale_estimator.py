@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.datatypes import ScaleState
+from ros_matching.inertial.motion_state import MotionState
 from ros_matching.scale.config import ScaleConfig
 from ros_matching.scale.scale_measurement import (
     LocalizedView,
@@ -100,9 +101,19 @@ class ScaleEstimator:
         if math.isfinite(variance):
             self._reason = "no measurement since the relocalisation in this map"
 
-    def start_map(self, local_map: LocalMap) -> None:
-        """Start with a new map, and scale it if its first keyframes have measurements that agree."""
+    def start_map(self, local_map: LocalMap, known_std: float = math.inf, motion: MotionState | None = None) -> None:
+        """Start with a new map, and scale it if its first keyframes have measurements that agree.
+
+        After a loss an IMU may have carried the scale, with the relative standard deviation ``known_std``, and the
+        state of ``motion`` at the first keyframe.
+        """
         self.reset()
+        if known_std <= self._config.anchored_sigma:
+            self._variance = known_std**2
+            self._reason = "carried through a loss by the IMU, no measurement since"
+        continue_from = getattr(self._source, "continue_from", None)
+        if motion is not None and continue_from is not None:
+            continue_from(motion)
         for keyframe in local_map.keyframes:
             self._is_due = True
             local_map.rescale(
