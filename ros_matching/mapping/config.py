@@ -33,6 +33,26 @@ class ConsistencyConfig(Config):
     max_depth_error: float = parameter(
         0.03, "largest relative error of consistent depths; 0.01 in the paper", minimum=0.0001, maximum=0.5
     )
+    strong_confidence: float = parameter(
+        0.8,
+        "a depth of more confidence needs one other view fewer (but one), which agrees to half of max_depth_error; 1: "
+        "no depth does",
+        minimum=0,
+        maximum=1,
+    )
+    max_edge_error: float = parameter(
+        0.04,
+        "flying points between the surfaces at a depth edge: largest relative distance of a depth from both; 0: they "
+        "stay",
+        minimum=0,
+        maximum=1,
+    )
+    min_neighbours: int = parameter(
+        3,
+        "of the 8 pixels around a depth, those that must have depths too; 0: isolated ones stay",
+        minimum=0,
+        maximum=8,
+    )
 
 
 @dataclass(frozen=True)

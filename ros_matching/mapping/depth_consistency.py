@@ -60,10 +60,14 @@ def _sample(depth: Tensor, pixels: Tensor, z: Tensor) -> Tensor:
 
 
 class Agreement(NamedTuple):
-    """``count`` (h, w) int: how many sources agree with a depth; ``depth`` (h, w): the mean of it and of theirs."""
+    """``count`` (h, w) int: how many sources agree with a depth; ``depth`` (h, w): the mean of it and of theirs.
+
+    ``close`` (h, w) int counts those that agree to half of the depth error.
+    """
 
     count: np.ndarray
     depth: np.ndarray
+    close: np.ndarray
 
 
 def agreement(
@@ -77,6 +81,7 @@ def agreement(
     depth = torch.from_numpy(np.asarray(reference.depth, np.float64))
     intrinsics = torch.from_numpy(reference.camera.matrix)
     count, total = np.zeros(reference.depth.shape, np.int64), depth.numpy().copy()
+    close = np.zeros_like(count)
     for source, world_from_source in sources:
         source_from_reference = torch.from_numpy(invert(world_from_source) @ world_from_reference)
         source_depth = torch.from_numpy(np.asarray(source.depth, np.float64))
@@ -84,8 +89,9 @@ def agreement(
         back = reproject(depth, intrinsics, source_depth, source_intrinsics, source_from_reference)
         consistent = is_consistent(depth, *back, max_error_px, max_depth_error).numpy()
         count += consistent
+        close += is_consistent(depth, *back, max_error_px, 0.5 * max_depth_error).numpy()
         total[consistent] += back[1].numpy()[consistent]
-    return Agreement(count, total / (count + 1))
+    return Agreement(count, total / (count + 1), close)
 
 
 def filter_depth(
@@ -96,19 +102,64 @@ def filter_depth(
 ) -> tuple[DepthMap, MappingCounts]:
     """Return the depths that are confident and consistent with enough others, (depth map, world_from_camera).
 
-    A kept depth is the mean of the depth and those of the consistent views, in this camera.
+    A kept depth is the mean of the depth and those of the consistent views, in this camera. A very confident one needs
+    a view fewer. Flying points at depth edges and isolated depths are removed.
     """
     agreed = agreement(depth_map, world_from_camera, others, config.max_error_px, config.max_depth_error)
     confident = depth_map.confidence >= config.min_confidence
     consistent = agreed.count >= config.min_consistent
+    is_strong = depth_map.confidence > config.strong_confidence
+    consistent |= is_strong & (agreed.close >= max(config.min_consistent - 1, 1))
     kept = confident & consistent & np.isfinite(depth_map.depth)
     depth = np.where(kept, agreed.depth, np.nan).astype(np.float32)
+    if config.max_edge_error:
+        depth[flying_points(depth, config.max_edge_error)] = np.nan
+    depth[isolated_depths(depth, config.min_neighbours)] = np.nan
+    kept = np.isfinite(depth)
     counts = MappingCounts(
         depths=int(np.isfinite(depth_map.depth).sum()),
         confident=int((confident & np.isfinite(depth_map.depth)).sum()),
         consistent=int(kept.sum()),
     )
     return DepthMap(depth, np.where(kept, depth_map.confidence, 0), depth_map.camera), counts
+
+
+def flying_points(depth: np.ndarray, max_error: float) -> np.ndarray:
+    """Return (h, w) bool, True for depths between two surfaces, as a network has them at depth edges; NaN is unknown.
+
+    The inverse depth of a plane is linear in the image. A depth is on a surface if, along its row and along its
+    column, the two pixels on one side extrapolate to it within ``max_error``, relative. Where no side is known, it is
+    not judged.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = 1 / depth
+        found = np.zeros(depth.shape, bool)
+        for axis in (0, 1):
+            errors = [
+                np.abs(2 * _shifted(inverse, axis, side) - _shifted(inverse, axis, 2 * side) - inverse) / inverse
+                for side in (1, -1)
+            ]
+            found |= np.fmin(*errors) > max_error
+    return found
+
+
+def isolated_depths(depth: np.ndarray, min_neighbours: int) -> np.ndarray:
+    """Return (h, w) bool, True for depths with fewer known ones among the 8 pixels around them."""
+    known = np.isfinite(depth)
+    around = np.pad(known, 1).astype(np.int64)
+    rows = around[:-2] + around[1:-1] + around[2:]
+    count = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - known
+    return known & (count < min_neighbours)
+
+
+def _shifted(values: np.ndarray, axis: int, steps: int) -> np.ndarray:
+    """Return values (h, w) moved along an axis, NaN where nothing comes from."""
+    moved = np.full_like(values, np.nan)
+    source, target = [slice(None)] * 2, [slice(None)] * 2
+    source[axis] = slice(max(-steps, 0), values.shape[axis] - max(steps, 0))
+    target[axis] = slice(max(steps, 0), values.shape[axis] - max(-steps, 0))
+    moved[tuple(target)] = values[tuple(source)]
+    return moved
 
 
 def depth_points(depth_map: DepthMap, keyframe: Keyframe) -> PointCloud:

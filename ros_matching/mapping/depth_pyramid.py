@@ -36,8 +36,8 @@ def merge_levels(reference: DepthPyramid, sources: Sequence[DepthPyramid], confi
         others = [(source.levels[number], source.world_from_camera) for source in sources]
         coarse = levels[-1]
         others = others[: config.max_compared]
-        count, _ = agreement(coarse, reference.world_from_camera, others, config.max_error_px, config.max_depth_error)
-        reliable = (coarse.confidence > _RELIABLE_CONFIDENCE) & (count >= config.min_consistent)
+        found = agreement(coarse, reference.world_from_camera, others, config.max_error_px, config.max_depth_error)
+        reliable = (coarse.confidence > _RELIABLE_CONFIDENCE) & (found.count >= config.min_consistent)
         levels.append(_replace(fine, coarse, reliable, _REPLACED_CONFIDENCE))
     return DepthPyramid(tuple(levels), reference.world_from_camera)
 
