@@ -95,6 +95,7 @@ class Slam:
         self._max_keyframes = (tracking_config or TrackingConfig()).max_keyframes
         self._around = min(_AROUND, self._max_keyframes // 2)
         self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded, imu=imu)
+        self._imu = imu
         self._scheduler = ThreadScheduler() if threaded else InlineScheduler()
         self._back_end: SlamBackEnd | LocalizationBackEnd
         if mode == "localization":
@@ -308,11 +309,25 @@ class Slam:
         self._is_due = False
         self._submitted_id = ids[-1]
         odometry = OdometryState(
-            state, self._map_number, self._map_from_odom, self._scale, self._scale_std, self._is_placed
+            state,
+            self._map_number,
+            self._map_from_odom,
+            self._scale,
+            self._scale_std,
+            self._is_placed,
+            *self._gravity,
         )
         self._scheduler.submit(lambda _: self._back_end.process(odometry))
         if self._scheduler.runs_in_frame:
             self._apply(self._scheduler.take())
+
+    @property
+    def _gravity(self) -> tuple[np.ndarray | None, float]:
+        """Direction of gravity (3,) in the odometry's world, with its standard deviation in radians."""
+        state = None if self._imu is None else self._imu.state
+        if state is None:
+            return None, float("inf")
+        return state.down, float(np.sqrt(np.linalg.eigvalsh(state.covariance[9:, 9:])[-1]))
 
     def _apply(self, update: SlamUpdate | None) -> None:
         if update is None:

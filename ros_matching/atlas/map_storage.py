@@ -48,6 +48,8 @@ _KEYFRAMES = {
     "first_jpeg_byte": ("i8", "M"),
     "jpeg": ("u1", "B"),
 }
+# Of maps with an IMU; the standard deviation is -1 without a measurement
+_GRAVITY = {"id": ("i8", "N"), "down": ("f8", "N3"), "down_std": ("f8", "N")}
 _LANDMARKS = {"id": ("i8", "L"), "position": ("f8", "L3"), "anchor": ("i8", "L")}
 _GRAPH = {
     "kind": ("u1", "E"),
@@ -135,6 +137,7 @@ def _described(slam_map: SlamMap) -> dict[str, Any]:
         "extractor": slam_map.extractor,
         "fingerprint": slam_map.fingerprint,
         "unit": slam_map.unit.value,
+        **({} if slam_map.down is None else {"down": slam_map.down.tolist(), "down_std": float(slam_map.down_std)}),
         "keyframes": len(slam_map),
         "landmarks": len(slam_map.landmarks),
         "edges": {kind.value: sum(edge.kind is kind for edge in slam_map.edges) for kind in EdgeKind},
@@ -157,6 +160,8 @@ def _keyframe_arrays(keyframes: Sequence[StoredKeyframe]) -> Arrays:
         "scale": np.array([keyframe.scale for keyframe in keyframes], np.float64),
         "measured_scale": np.array([keyframe.measured_scale for keyframe in keyframes], np.float64),
         "scale_std": np.array([k.scale_std if np.isfinite(k.scale_std) else -1.0 for k in keyframes], np.float64),
+        "down": np.stack([keyframe.down for keyframe in keyframes]).astype(np.float64),
+        "down_std": np.array([k.down_std if np.isfinite(k.down_std) else -1.0 for k in keyframes], np.float64),
         "first_keypoint": _firsts([len(keyframe.keypoints_px) for keyframe in keyframes]),
         "keypoints_px": np.concatenate([keyframe.keypoints_px for keyframe in keyframes]).astype(
             np.float32, copy=False
@@ -204,7 +209,8 @@ def _loaded(reader: MapReader) -> SlamMap:
     files = sorted(name for name in reader.manifest.files if name.startswith("keyframes-"))
     _require(files == [_keyframe_file(number) for number in range(len(files))], where, "a file of keyframes is missing")
     for name in files:
-        _put_keyframes(slam_map, _read(reader, name, _KEYFRAMES), f"{where}, {name}")
+        layout = _KEYFRAMES if slam_map.down is None else _KEYFRAMES | _GRAVITY
+        _put_keyframes(slam_map, _read(reader, name, layout), f"{where}, {name}")
     _require(len(slam_map) == values.get("keyframes"), where, "the number of keyframes is not that of the manifest")
     _require(
         len(slam_map.landmarks) == values.get("landmarks"), where, "the number of landmarks is not that of the manifest"
@@ -228,7 +234,21 @@ def _empty_map(values: Mapping[str, Any], where: str) -> SlamMap:
             f"the map {where} is damaged: its manifest does not describe camera and unit ({error})"
         ) from None
     _require(isinstance(extractor, str) and isinstance(fingerprint, str), where, "its manifest names no features")
-    return SlamMap(made, extractor, fingerprint, unit)
+    slam_map = SlamMap(made, extractor, fingerprint, unit)
+    if "down" in values:
+        slam_map.down, slam_map.down_std = _direction(values, where)
+    return slam_map
+
+
+def _direction(values: Mapping[str, Any], where: str) -> tuple[np.ndarray, float]:
+    """The direction of gravity (3,) in the map and its standard deviation, of the manifest."""
+    try:
+        down, std = np.array(values["down"], np.float64), float(values["down_std"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MapError(f"the map {where} is damaged: its manifest does not describe gravity ({error})") from None
+    is_unit = down.shape == (3,) and abs(float(np.linalg.norm(down)) - 1.0) < 1e-6
+    _require(is_unit and 0 < std < np.inf, where, "the direction of gravity is no unit vector")
+    return down, std
 
 
 def _read(reader: MapReader, name: str, layout: Mapping[str, tuple[str, str]]) -> Arrays:
@@ -258,6 +278,7 @@ def _put_keyframes(slam_map: SlamMap, arrays: Arrays, where: str) -> None:
     scales_are_positive = (arrays["scale"] > 0).all() and (arrays["measured_scale"] > 0).all()
     _require(bool((ids >= 0).all() and scales_are_positive), where, "an id or a scale is not positive")
     _require(bool((arrays["landmark_ids"] >= NO_LANDMARK).all()), where, "a landmark id is negative")
+    down, down_std = arrays.get("down", np.zeros((len(ids), 3))), arrays.get("down_std", np.full(len(ids), -1.0))
     for row, id in enumerate(ids.tolist()):
         _require(id not in slam_map, where, f"keyframe {id} is there twice")
         keypoint = slice(keypoints[row], keypoints[row + 1])
@@ -279,6 +300,8 @@ def _put_keyframes(slam_map: SlamMap, arrays: Arrays, where: str) -> None:
                 map_number=int(arrays["map_number"][row]),
                 measured_scale=float(arrays["measured_scale"][row]),
                 scale_std=std if (std := float(arrays["scale_std"][row])) >= 0 else float("inf"),
+                down=down[row].copy(),
+                down_std=std if (std := float(down_std[row])) > 0 else float("inf"),
             )
         )
 

@@ -32,8 +32,9 @@ class SlamMap:
     """Keyframes and landmarks in one frame, ``map``, that of the first keyframe.
 
     ``camera`` is that of all keyframes; ``extractor`` and ``fingerprint`` are the name and the hash of the weights of
-    the extractor that described them. ``unit`` is the unit of all lengths in the map. Not thread-safe: ``snapshot``
-    makes a copy for other threads, and keyframes and edges are immutable.
+    the extractor that described them. ``unit`` is the unit of all lengths in the map. ``down`` (3,) is the direction of
+    gravity in the map, with the standard deviation ``down_std`` in radians; ``None`` while no IMU has measured it. Not
+    thread-safe: ``snapshot`` makes a copy for other threads, and keyframes and edges are immutable.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class SlamMap:
         self.extractor = extractor
         self.fingerprint = fingerprint
         self.unit = unit
+        self.down: np.ndarray | None = None
+        self.down_std = float("inf")
         self.landmarks = LandmarkTable()
         self._keyframes: dict[int, StoredKeyframe] = {}
         self._edges: dict[tuple[int, int], Edge] = {}
@@ -153,6 +156,7 @@ class SlamMap:
     def snapshot(self) -> SlamMap:
         """Return an independent copy; keyframes and edges are shared, as they are immutable."""
         copy = SlamMap(self.camera, self.extractor, self.fingerprint, self.unit)
+        copy.down, copy.down_std = self.down, self.down_std
         copy.landmarks = self.landmarks.copy()
         copy._keyframes, copy._edges = dict(self._keyframes), dict(self._edges)
         copy._edges_of = {id: set(pairs) for id, pairs in self._edges_of.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,7 +24,9 @@ class StoredKeyframe:
     ``jpeg`` is a reduced image, empty if not kept. ``place_descriptor`` (P,) float32 has unit length; P is 0 until it
     is computed. ``measured_scale`` is the ``scale`` that a scale source measured, with the relative standard deviation
     ``scale_std``, infinite without a measurement. ``map_number`` is that of its odometry map: edges between different
-    ones are loops, or begin where the odometry continued at a known place or merged two maps.
+    ones are loops, or begin where the odometry continued at a known place or merged two maps. ``down`` (3,) is the
+    direction of gravity in the camera as an IMU measured it, with the standard deviation ``down_std`` of its two angles
+    in radians: zeros and infinite without a measurement.
     """
 
     id: int
@@ -40,6 +42,8 @@ class StoredKeyframe:
     map_number: int
     measured_scale: float = 1.0
     scale_std: float = float("inf")
+    down: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    down_std: float = float("inf")
 
     def __post_init__(self) -> None:
         check_pose("StoredKeyframe.map_from_camera", self.map_from_camera)
@@ -48,6 +52,7 @@ class StoredKeyframe:
         check_shape("StoredKeyframe.descriptors", self.descriptors, (count, self.descriptors.shape[-1]))
         check_shape("StoredKeyframe.landmark_ids", self.landmark_ids, (count,))
         check_shape("StoredKeyframe.weights", self.weights, (count,))
+        check_shape("StoredKeyframe.down", self.down, (3,))
 
     @property
     def camera_from_map(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from ros_matching.atlas.landmark_table import LandmarkTable
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import EdgeKind, StoredKeyframe
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, BundleResult, bundle_adjust
+from ros_matching.geometry.gravity_prior import GravityPrior
 from ros_matching.geometry.se3 import invert
 from ros_matching.geometry.sim3 import invert_similarity
 
@@ -20,6 +21,7 @@ _MIN_OBSERVED = 15  # landmarks of a keyframe, below which it is not adjusted
 _MIN_EDGES = 2  # around a keyframe, for its scale
 _LOSS_PX = 0.7  # scale of the robust loss, of a 640 wide image
 _OUTLIER_PX = 4.0
+_NOISE_PX = 0.7  # of an observation, against the prior of gravity
 _REFERENCE_WIDTH_PX = 640
 _FIRST_ITERATIONS = 4
 
@@ -60,6 +62,7 @@ class GlobalAdjustment:
             weights=np.concatenate([k.weights[r] for k, r in usable]).astype(np.float64)[kept],
             fixed_cameras=fixed,
             camera=slam_map.camera,
+            gravity=_gravity_prior(slam_map, [k for k, _ in usable]),
         )
         return GlobalAdjustment(tuple(k.id for k, _ in usable), landmarks, problem)
 
@@ -138,6 +141,15 @@ def _weighted_median(values: np.ndarray) -> float:
     values = values[np.argsort(values[:, 0])]
     weights = values[:, 1].cumsum()
     return float(values[np.searchsorted(weights, 0.5 * weights[-1]), 0])
+
+
+def _gravity_prior(slam_map: SlamMap, keyframes: list[StoredKeyframe]) -> GravityPrior | None:
+    """Directions of gravity in keyframes that an IMU measured; ``None`` without any."""
+    if slam_map.down is None:
+        return None
+    std_px = _NOISE_PX * slam_map.camera.width / _REFERENCE_WIDTH_PX
+    weights = np.array([(std_px / k.down_std) ** 2 for k in keyframes])  # zero where it is unknown
+    return GravityPrior(slam_map.down, np.stack([k.down for k in keyframes]), weights)
 
 
 def _chosen_landmarks(slam_map: SlamMap, ids: list[int]) -> np.ndarray:

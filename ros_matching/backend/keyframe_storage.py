@@ -23,6 +23,10 @@ _TRANSLATION_STD = 0.02
 _ROTATION_STD = 0.008
 _SCALE_STD = 0.02
 _COVISIBLE = 10  # of each of them, keyframes whose common landmarks are counted
+# Direction of gravity of a keyframe: a factor on the standard deviation of the alignment, which many keyframes share,
+# the least one in radians, and the fraction of a known one at which a new one replaces it
+_DOWN_FACTOR, _DOWN_STD, _DOWN_GAIN = 3.0, 0.005, 1.2
+_YOUNG = 20  # keyframes of a map whose direction of gravity is still measured
 _REMEASURED = 12  # newest keyframes whose edges follow the adjustments of the tracker
 
 
@@ -58,7 +62,9 @@ class OdometryState:
     """The tracker's active map after a frame.
 
     ``map_from_odom`` (4, 4) is the similarity of the map from the odometry's world. ``map_number`` is that of the map
-    in all sessions; ``is_placed`` if its place in a map made before is known.
+    in all sessions; ``is_placed`` if its place in a map made before is known. ``down`` (3,) is the direction of gravity
+    in the odometry's world around the newest keyframes, with the standard deviation ``down_std`` in radians, if an IMU
+    has measured it.
     """
 
     local_map: LocalMapState
@@ -67,6 +73,8 @@ class OdometryState:
     scale: ScaleState
     scale_std: float
     is_placed: bool = False
+    down: np.ndarray | None = None
+    down_std: float = float("inf")
 
 
 class KeyframeStorage:
@@ -99,7 +107,10 @@ class KeyframeStorage:
         near = {other for id in sorted(ids)[-_REMEASURED:] for other, _ in slam_map.covisible(id, _COVISIBLE)}
         for id in new:
             slam_map.count_covisibility(id, ids | near)
-        self._measure_edges(slam_map, state, keyframes[-max(_REMEASURED, len(new)) :])
+        newest = keyframes[-max(_REMEASURED, len(new)) :]
+        self._measure_edges(slam_map, state, newest)
+        if state.down is not None and newest:
+            _store_gravity(slam_map, state, newest)
         return new
 
     def _store_landmarks(
@@ -220,6 +231,22 @@ class _StoredFrom:
             and np.array_equal(mine.landmark_ids, before.landmark_ids)
             and np.array_equal(mine.weights, before.weights)
         )
+
+
+def _store_gravity(slam_map: SlamMap, state: OdometryState, newest: list[MapKeyframe]) -> None:
+    """Store the direction of gravity in the newest keyframes, and in the map while that is young: later it drifts."""
+    std = float(np.hypot(_DOWN_FACTOR * state.down_std, _DOWN_STD))
+    for keyframe in newest:
+        stored = slam_map.keyframe(keyframe.id)
+        if stored is not None and std <= _DOWN_GAIN * stored.down_std:
+            down = keyframe.camera_from_world[:3, :3] @ state.down
+            down /= np.linalg.norm(down)
+            slam_map.put_keyframe(replace(stored, down=down, down_std=std))
+    is_young = len(slam_map) + len(slam_map.culled) <= _YOUNG
+    is_better = slam_map.down is None or (is_young and state.down_std < slam_map.down_std)
+    if is_better and min(slam_map.ids) in slam_map.connected(newest[-1].id):
+        slam_map.down = rigid_part(state.map_from_odom)[:3, :3] @ state.down
+        slam_map.down_std = state.down_std
 
 
 def odom_from_local(keyframe: MapKeyframe) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,9 @@ def correct_by_loops(
     new = [edge for edge in loops if edge.first in ids and edge.second in ids]
     fixed = frozenset({min(min(part) for part in parts)})
     robust = frozenset(number for number, edge in enumerate(old) if edge.kind is EdgeKind.LOOP)
-    found = optimize(PoseGraph(poses, old + new, robust, fixed, measured_scales(slam_map, ids)), is_cancelled)
+    scales, gravity = measured_scales(slam_map, ids), measured_gravity(slam_map, ids)
+    graph = PoseGraph(poses, old + new, robust, fixed, scales, gravity, slam_map.down)
+    found = optimize(graph, is_cancelled)
     if found is not None:
         _LOG.debug("loop %d to %d: errors %s", second, first, np.round(found.edge_errors[len(old) :], 1))
     if found is None or is_contradicted(found, len(new)):
@@ -84,6 +86,12 @@ def measured_scales(slam_map: SlamMap, ids: set[int]) -> dict[int, tuple[float, 
         return {}
     keyframes = (slam_map.keyframe(id) for id in ids)
     return {k.id: (k.measured_scale, k.scale_std) for k in keyframes if np.isfinite(k.scale_std)}
+
+
+def measured_gravity(slam_map: SlamMap, ids: Iterable[int]) -> dict[int, tuple[np.ndarray, float]]:
+    """Directions of gravity (3,) in keyframes that an IMU measured, with their standard deviations, by id."""
+    keyframes = (slam_map.keyframe(id) for id in ids)
+    return {k.id: (k.down, k.down_std) for k in keyframes if np.isfinite(k.down_std)}
 
 
 def _moved_part(poses: Mapping[int, np.ndarray], part: frozenset[int], loop: Edge) -> dict[int, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ros_matching.atlas.stored_keyframes import Edge
 from ros_matching.errors import MissingDependencyError
-from ros_matching.geometry.se3 import pose_from
+from ros_matching.geometry.se3 import exp_so3, pose_from
 from ros_matching.geometry.sim3 import invert_similarity, local_similarity, scale_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _ITERATIONS = 50
 _CONVERGED = 1e-5  # relative decrease of the error below which the optimisation ends
 _GAUGE_STD = 1e-6  # of a fixed keyframe
 _FREE_STD = 1e4  # of what a measurement of the scale alone leaves free
+_FREE_TURN_STD = 1e2  # rad, of a heading that is free
 _MIN_STD = 1e-7  # of an edge, for a covariance without full rank
 # Standard deviations from which the error of a robust edge counts less (Cauchy)
 _CAUCHY = 3.0
@@ -33,7 +34,8 @@ class PoseGraph:
     ``poses`` are the similarities ``map_from_local`` (4, 4) by id, those with which the optimisation starts. ``fixed``
     stay; each connected part needs one. The error of the edges in ``robust``, by position, has a robust loss.
     ``scales`` are measured scales of keyframes with their relative standard
-    deviations, by id.
+    deviations, by id. ``gravity`` are measured directions of gravity in keyframes (3,) with the standard deviations of
+    their two angles in radians, by id, and ``down`` (3,) is that direction in the map.
     """
 
     poses: Mapping[int, np.ndarray]
@@ -41,6 +43,8 @@ class PoseGraph:
     robust: frozenset[int]
     fixed: frozenset[int]
     scales: Mapping[int, tuple[float, float]]
+    gravity: Mapping[int, tuple[np.ndarray, float]] = field(default_factory=dict)
+    down: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,9 @@ def optimize(graph: PoseGraph, is_cancelled: Callable[[], bool] = lambda: False)
     for id, (scale, std) in graph.scales.items():
         scaled = _with_scale(graph.poses[id], scale)
         factors.add(_prior(gtsam, id, scaled, np.append(np.full(6, _FREE_STD), max(std, _MIN_STD))))
+    if graph.down is not None:
+        for id, (down, std) in graph.gravity.items():
+            factors.add(_gravity_factor(gtsam, id, graph.poses[id], (down, std), graph.down))
     optimizer = gtsam.LevenbergMarquardtOptimizer(factors, values, gtsam.LevenbergMarquardtParams())
     error = optimizer.error()
     iterations = 0
@@ -127,6 +134,29 @@ def _prior(gtsam: ModuleType, id: int, pose: np.ndarray, stds: np.ndarray) -> gt
     return gtsam.PriorFactorSimilarity3(
         id, _similarities3(gtsam, pose[None])[0], gtsam.noiseModel.Diagonal.Sigmas(stds)
     )
+
+
+def _gravity_factor(
+    gtsam: ModuleType, id: int, pose: np.ndarray, measured: tuple[np.ndarray, float], down: np.ndarray
+) -> gtsam.PriorFactorSimilarity3:
+    """Constrain roll and pitch of a keyframe by the direction of gravity (3,) in its camera.
+
+    The prior is the nearest rotation at which that direction is ``down`` (3,) in the map. Heading, the rotation about
+    it, position and scale are free.
+    """
+    in_camera, std = measured
+    rotation = pose[:3, :3] / scale_of(pose)
+    seen = rotation @ in_camera
+    axis = np.cross(seen, down)
+    sine, cosine = float(np.linalg.norm(axis)), float(seen @ down)
+    if sine > 0:
+        rotation = exp_so3(np.arctan2(sine, cosine) * axis / sine) @ rotation
+    target = pose_from(scale_of(pose) * rotation, pose[:3, 3])
+    covariance = _FREE_STD**2 * np.eye(7)
+    about = np.outer(in_camera, in_camera)
+    covariance[:3, :3] = std**2 * (np.eye(3) - about) + _FREE_TURN_STD**2 * about
+    noise = gtsam.noiseModel.Gaussian.Covariance(covariance)
+    return gtsam.PriorFactorSimilarity3(id, _similarities3(gtsam, target[None])[0], noise)
 
 
 def _tangent_covariances(edges: Sequence[Edge]) -> np.ndarray:

@@ -10,6 +10,7 @@ from ros_matching.config import Config, parameter
 from ros_matching.datatypes import Camera
 from ros_matching.errors import GeometryError
 from ros_matching.geometry.checks import as_points, as_weights, require_length
+from ros_matching.geometry.gravity_prior import GravityPrior
 from ros_matching.geometry.normal_equations import BundleObservations, Linearisation
 from ros_matching.geometry.robust import cauchy_cost, cauchy_weight, huber_cost, huber_weight
 from ros_matching.geometry.se3 import exp_so3, pose_from
@@ -40,7 +41,7 @@ class BundleProblem:
     ``camera_from_world`` (C, 4, 4); ``points`` (P, 3) in the world; observation o is of point ``point_index[o]`` in
     camera ``camera_index[o]`` at ``points_px[o]``, with ``weights[o]`` its relative inverse variance; a camera observes
     a point once. ``fixed_cameras`` (C,) bool stay where they are: one of them holds the world's pose, two its scale as
-    well. All cameras share ``camera``.
+    well. All cameras share ``camera``. ``gravity`` holds their roll and pitch, if it is known.
     """
 
     camera_from_world: np.ndarray
@@ -51,6 +52,7 @@ class BundleProblem:
     weights: np.ndarray
     fixed_cameras: np.ndarray
     camera: Camera
+    gravity: GravityPrior | None = None
 
     def __post_init__(self) -> None:
         cameras, count = len(self.camera_from_world), len(self.points_px)
@@ -68,6 +70,8 @@ class BundleProblem:
                 raise GeometryError(f"{name} must be from 0 to {limit - 1}, got {index.min()} to {index.max()}")
         if self.fixed_cameras.shape != (cameras,) or self.fixed_cameras.dtype != bool or not self.fixed_cameras.any():
             raise GeometryError("fixed_cameras must be (C,) bool with one camera fixed at least, to hold the world")
+        if self.gravity is not None:
+            require_length("gravity.weights", self.gravity.weights, cameras)
         pairs = self.camera_index.astype(np.int64) * len(self.points) + self.point_index
         if len(np.unique(pairs)) != count:
             raise GeometryError("a camera may see a point once only; merge or drop the repeated observations")
@@ -102,7 +106,9 @@ def bundle_adjust(problem: BundleProblem, config: BundleConfig | None = None) ->
     observations = BundleObservations.of(problem)
     poses, points = problem.camera_from_world.astype(np.float64), problem.points.astype(np.float64)
     residuals = observations.residuals(poses, points)
-    initial = cost = observations.weights @ cost_of(residuals.error_px, config.loss_scale_px)
+    initial = observations.weights @ cost_of(residuals.error_px, config.loss_scale_px)
+    initial += _prior_cost(problem, poses)
+    cost = initial
     damping, converged, linear = config.initial_damping, False, None
     negligible = _NEGLIGIBLE_COST * len(observations.weights)
     iteration = 0
@@ -111,10 +117,13 @@ def bundle_adjust(problem: BundleProblem, config: BundleConfig | None = None) ->
         if linear is None:
             weight = observations.weights * weight_of(residuals.error_px, config.loss_scale_px)
             linear = Linearisation.of(observations, residuals, poses, weight)
+            if problem.gravity is not None:
+                linear = problem.gravity.added_to(linear, poses)
         camera_steps, point_steps = linear.solve(damping)
         new_poses, new_points = _moved(poses, points, camera_steps, point_steps)
         new_residuals = observations.residuals(new_poses, new_points)
         new_cost = observations.weights @ cost_of(new_residuals.error_px, config.loss_scale_px)
+        new_cost += _prior_cost(problem, new_poses)
         converged = abs(cost - new_cost) <= config.convergence * cost + negligible
         if new_cost <= cost:
             poses, points, residuals, cost, linear = new_poses, new_points, new_residuals, new_cost, None
@@ -125,6 +134,10 @@ def bundle_adjust(problem: BundleProblem, config: BundleConfig | None = None) ->
     return BundleResult(
         poses, points, observations.errors_px(residuals), float(initial), float(cost), iteration, bool(converged)
     )
+
+
+def _prior_cost(problem: BundleProblem, poses: np.ndarray) -> float:
+    return 0.0 if problem.gravity is None else problem.gravity.cost(poses)
 
 
 def _moved(

@@ -122,3 +122,23 @@ def test_the_map_is_not_changed_before_the_result_is_applied(true_poses):
 def test_keyframes_without_common_landmarks_are_not_adjusted(true_poses):
     slam_map = perturbed_map(true_poses)
     assert GlobalAdjustment.of(slam_map, [0, 12]) is None
+
+
+def test_gravity_holds_roll_and_pitch(true_poses):
+    """The first camera, which stays, is right; without gravity the noise of the pixels tilts the ring behind it."""
+    down, tilts = np.array([0.0, 1.0, 0.0]), []
+    for is_known in (False, True):
+        slam_map = perturbed_map(true_poses, noise_px=1.5)
+        if is_known:
+            slam_map.down, slam_map.down_std = down, 0.001
+            for id, true in enumerate(true_poses):
+                slam_map.put_keyframe(replace(slam_map.keyframe(id), down=true[:3, :3].T @ down, down_std=0.001))
+        adjustment = GlobalAdjustment.of(slam_map, slam_map.ids)
+        for _ in range(4):
+            adjustment = adjustment.continued()
+        adjustment.apply(slam_map)
+        turned = [
+            slam_map.keyframe(id).map_from_camera[:3, :3] @ true[:3, :3].T @ down for id, true in enumerate(true_poses)
+        ]
+        tilts.append(np.degrees(np.sqrt(np.mean(np.arccos(np.clip(np.stack(turned) @ down, -1, 1)) ** 2))))
+    assert tilts[1] < 0.5 * tilts[0]

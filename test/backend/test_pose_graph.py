@@ -73,6 +73,31 @@ def test_a_loop_removes_the_drift_of_position_and_scale():
     assert found.edge_errors.sum() < found.initial_errors.sum()
 
 
+def tilts_deg(poses, true, down: np.ndarray) -> np.ndarray:
+    """Angles (N,) in degrees between gravity by the poses and the true direction, in the map."""
+    turned = [(poses[i][:3, :3] / scale_of(poses[i])) @ true[i][:3, :3].T @ down for i in range(len(true))]
+    return np.degrees(np.arccos(np.clip(np.stack(turned) @ down, -1, 1)))
+
+
+def test_gravity_keeps_roll_and_pitch_and_the_loop_corrects_the_heading():
+    true, _ = drifting()
+    edges = [edge(true, i, i + 1, rng=np.random.default_rng(i), bias=[0, 0, 0, 0.002, 0, 0.002, 0]) for i in range(119)]
+    start, down = chained(edges), np.array([0.0, 1.0, 0.0])
+    loop = edge(true, 0, COUNT - 1, EdgeKind.LOOP, LOOP_STDS)
+    rng, std = np.random.default_rng(0), 0.005
+    gravity = {}
+    for id in range(0, COUNT, 3):
+        seen = exp_so3(std * rng.standard_normal(3)) @ true[id][:3, :3].T @ down
+        gravity[id] = seen, std
+    graph = PoseGraph(start, [*edges, loop], frozenset(), frozenset({0}), {})
+    without, found = optimize(graph), optimize(replace(graph, gravity=gravity, down=down))
+    rms = [np.sqrt(np.mean(tilts_deg(poses, true, down) ** 2)) for poses in (start, without.poses, found.poses)]
+    assert rms[0] > 3
+    assert rms[2] < 0.5 * rms[1]
+    assert rms[2] < 0.4
+    assert position_rmse(found.poses, true) < position_rmse(without.poses, true)
+
+
 def test_a_consistent_graph_stays():
     true, _ = drifting()
     edges = [edge(true, i, i + 1) for i in range(COUNT - 1)] + [edge(true, 0, COUNT - 1, EdgeKind.LOOP)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from point_world import PointWorld, cloud, walk
@@ -11,9 +13,14 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.backend.keyframe_storage import OdometryState
 from ros_matching.backend.slam_back_end import SlamBackEnd
 from ros_matching.backend.slam_config import SlamConfig
-from ros_matching.datatypes import ScaleState
-from ros_matching.geometry.se3 import invert, pose_from
+from ros_matching.datatypes import ImuSamples, ScaleState
+from ros_matching.geometry.se3 import exp_so3, invert, pose_from
 from ros_matching.geometry.sim3 import scale_of
+from ros_matching.inertial.buffer import ImuBuffer
+from ros_matching.inertial.config import ImuConfig
+from ros_matching.inertial.imu import Imu
+from ros_matching.inertial.motion_state import MotionState
+from ros_matching.slam import Slam
 
 STORE_ONLY = SlamConfig(close_loops=False)
 
@@ -95,3 +102,36 @@ def test_two_maps_that_the_odometry_merged_are_moved_together(back_end):
             slam_map.keyframe(10 + number).map_from_camera, slam_map.keyframe(number).map_from_camera, atol=1e-6
         )
     assert [event.kind.value for event in update.events] == ["maps merged"]
+
+
+def test_the_direction_of_gravity_is_stored_and_stays_with_what_the_camera_measured(back_end):
+    local_map, _ = walked_map()
+    turn = exp_so3(np.array([0.3, 0.0, 0.1]))
+    down = np.array([0.0, 0.6, 0.8])
+    state = replace(state_of(local_map, pose_from(turn, np.ones(3))), down=down, down_std=0.002)
+    back_end.process(state)
+    slam_map = back_end.slam_map
+    np.testing.assert_allclose(slam_map.down, turn @ down, atol=1e-12)
+    for keyframe in slam_map.keyframes:
+        np.testing.assert_allclose(keyframe.map_from_camera[:3, :3] @ keyframe.down, slam_map.down, atol=1e-9)
+        assert 0.002 < keyframe.down_std < 0.02
+    # A worse measurement replaces nothing, a missing one neither
+    back_end.process(replace(state, down=np.array([0.0, 0.0, 1.0]), down_std=0.1))
+    back_end.process(replace(state, down=None, down_std=np.inf))
+    np.testing.assert_allclose(slam_map.down, turn @ down, atol=1e-12)
+    assert all(keyframe.down_std < 0.02 for keyframe in slam_map.keyframes)
+
+
+def test_slam_hands_the_gravity_of_its_imu_to_the_back_end():
+    world = PointWorld(cloud(), walk(40))
+    stamps = 1_000_000_000 + np.arange(400) * 5_000_000
+    samples = ImuSamples(stamps, np.zeros((400, 3)), np.tile([0.0, 0.0, 9.81], (400, 1)))
+    imu = Imu(ImuConfig(), ImuBuffer.of(samples), lambda: None)
+    slam = Slam(world, slam_config=STORE_ONLY, imu=imu)
+    down = np.array([0.0, 1.0, 0.0])
+    imu.state = MotionState(1_000_000_000, down, np.zeros(3), np.zeros(6), 1e-6 * np.eye(11), 0.0, 0.01)
+    for frame in world.frames():
+        slam.track(frame)
+    slam.finish()
+    np.testing.assert_allclose(slam.slam_map.down, down, atol=1e-9)
+    assert slam.slam_map.down_std == pytest.approx(1e-3)

@@ -19,6 +19,7 @@ def made_map(
     """A ring of keyframes with random features; every tenth is culled, and one loop is closed."""
     rng = np.random.default_rng(seed)
     slam_map = SlamMap(camera, extractor, "hash", ScaleState.METRIC)
+    slam_map.down, slam_map.down_std = np.array([0.0, 0.6, 0.8]), 0.002
     for id in range(keyframes):
         landmarks = 10 * id + np.arange(keypoints)
         new = landmarks[~slam_map.landmarks.known(landmarks)]
@@ -39,6 +40,8 @@ def made_map(
                 map_number=id // 70,
                 measured_scale=float(rng.uniform(0.5, 2)),
                 scale_std=0.1 if id % 2 else float("inf"),
+                down=np.array([0.0, 1.0, 0.0]) if id % 2 else np.zeros(3),
+                down_std=0.01 if id % 2 else float("inf"),
             )
         )
         slam_map.count_covisibility(id, range(max(id - 4, 0), id))
@@ -64,11 +67,14 @@ def assert_same(first: SlamMap, second: SlamMap) -> None:
         second.unit,
     )
     assert first.ids == second.ids
+    np.testing.assert_array_equal(first.down, second.down)
+    assert first.down_std == second.down_std
     for one, other in zip(first.keyframes, second.keyframes, strict=True):
-        for name in ("stamp_ns", "scale", "measured_scale", "scale_std", "jpeg", "map_number"):
+        for name in ("stamp_ns", "scale", "measured_scale", "scale_std", "down_std", "jpeg", "map_number"):
             assert getattr(one, name) == getattr(other, name)
         for name in (
             "map_from_camera",
+            "down",
             "keypoints_px",
             "descriptors",
             "landmark_ids",

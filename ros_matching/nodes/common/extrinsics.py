@@ -51,10 +51,11 @@ class Extrinsics:
 
     def odom_from_camera(self, world_from_camera: np.ndarray) -> np.ndarray:
         """Return the camera in odom. Odom is the base frame at the first keyframe, the world is the camera there."""
-        return self._odom_from_world @ world_from_camera
+        return self.odom_from_world @ world_from_camera
 
     @cached_property
-    def _odom_from_world(self) -> np.ndarray:
+    def odom_from_world(self) -> np.ndarray:
+        """Odom, or the frame of the map, from the world (4, 4), which is the first camera."""
         if self.level is None:
             return self.base_from_camera
         return pose_from(self.level, np.zeros(3)) @ self.base_from_camera
@@ -70,7 +71,7 @@ class Extrinsics:
 
     def odom_covariance(self, world_from_camera: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         """Return the covariance (6, 6) of the robot in odom, see ``base_covariance``."""
-        camera = compose_covariance(self._odom_from_world, _CERTAIN, world_from_camera, covariance)
+        camera = compose_covariance(self.odom_from_world, _CERTAIN, world_from_camera, covariance)
         return compose_covariance(self.odom_from_camera(world_from_camera), camera, self.camera_from_base, _CERTAIN)
 
     def odom_from_base(self, world_from_camera: np.ndarray) -> np.ndarray:

@@ -63,4 +63,4 @@ class InitialPoseInput:
         if extrinsics is None:
             raise NodeError("no image has come whose camera has known extrinsics; send it again later")
         map_from_base = pose_from_msg(msg.pose.pose)
-        return invert(extrinsics.base_from_camera) @ map_from_base @ extrinsics.base_from_camera
+        return invert(extrinsics.odom_from_world) @ map_from_base @ extrinsics.base_from_camera

@@ -38,8 +38,8 @@ def map_transform(
     map_from_odom: np.ndarray, extrinsics: Extrinsics, header: Header, odom_frame: str
 ) -> TransformStamped:
     """Return the TF transform map -> odom from that of the camera worlds (4, 4); ``header`` has the map's frame."""
-    base_from_camera = extrinsics.base_from_camera
-    moved = base_from_camera @ map_from_odom @ invert(base_from_camera)
+    odom_from_world = extrinsics.odom_from_world
+    moved = odom_from_world @ map_from_odom @ invert(odom_from_world)
     return TransformStamped(header=header, child_frame_id=odom_frame, transform=transform_to_msg(moved))
 
 
@@ -79,7 +79,7 @@ def landmark_cloud(slam_map: SlamMap, extrinsics: Extrinsics, header: Header) ->
     """Return the landmarks, x y z in float32; of very many every n-th."""
     positions = slam_map.landmarks.positions
     positions = positions[:: -(-len(positions) // _MOST_LANDMARKS) or 1]
-    return points_to_msg(transform(extrinsics.base_from_camera, positions), header)
+    return points_to_msg(transform(extrinsics.odom_from_world, positions), header)
 
 
 def pose_graph_markers(slam_map: SlamMap, extrinsics: Extrinsics, header: Header) -> MarkerArray:
@@ -87,7 +87,7 @@ def pose_graph_markers(slam_map: SlamMap, extrinsics: Extrinsics, header: Header
     ids = slam_map.ids
     centers = np.array([slam_map.keyframe(id).center for id in ids]).reshape(-1, 3)
     rows = {id: row for row, id in enumerate(ids)}
-    positions = transform(extrinsics.base_from_camera, centers)
+    positions = transform(extrinsics.odom_from_world, centers)
     size = _marker_size(positions)
     points = new_marker(header, "keyframes", Marker.POINTS, _KEYFRAME_COLOR, 2 * size)
     points.points = marker_points(positions)

@@ -13,6 +13,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.datatypes import Camera, Frame, Keyframe
 from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -77,7 +78,8 @@ class PipelineParts:
     log: Callable[[str], object]  # for events, such as a reset
     camera_frame: str = ""
     map_outputs: MapOutputs | None = None  # with SLAM
-    imu: Imu | None = None  # levels odom
+    imu: Imu | None = None  # levels odom, and with SLAM the map
+    earlier_map: Callable[[], SlamMap | None] = lambda: None  # in which the odometry starts
 
 
 class VoPipeline:
@@ -176,14 +178,24 @@ class VoPipeline:
         return frame, replace(result, stage_ms={"input": input_ms, **result.stage_ms})
 
     def _leveled(self, extrinsics: Extrinsics | None, result: TrackingResult | None = None) -> Extrinsics | None:
-        """Return the extrinsics with odom leveled by gravity, as measured at the first pose of the run."""
+        """Return the extrinsics with odom leveled by gravity, as measured at the first pose of the run.
+
+        In a map made before, the frame of the map is leveled, by the gravity that it contains.
+        """
         imu = self._parts.imu
         if imu is None or extrinsics is None:
             return extrinsics
         if self._up_in_world is None and result is not None and result.world_from_camera is not None:
-            up = imu.up_in_camera(result.stamp_ns)
-            self._up_in_world = False if up is None else result.world_from_camera[:3, :3] @ up
+            self._up_in_world = self._first_up(imu, result)
         return extrinsics.leveled(self._up_in_world) if isinstance(self._up_in_world, np.ndarray) else extrinsics
+
+    def _first_up(self, imu: Imu, result: TrackingResult) -> np.ndarray | bool:
+        """Return the direction (3,) that is up in the world, at the first pose; ``False`` if it is not known."""
+        earlier = self._parts.earlier_map()
+        if earlier is not None:
+            return False if earlier.down is None else -earlier.down
+        up = imu.up_in_camera(result.stamp_ns)
+        return False if up is None else result.world_from_camera[:3, :3] @ up
 
     def _check_time(self, image: ReceivedImage) -> None:
         """Reset if requested, or if time jumped back; ``RefusedImageError`` for a single odd stamp."""
@@ -231,5 +243,7 @@ class VoPipeline:
         (restart or self._parts.tracker.reset)()
         self._parts.trajectory.begin_part()
         self._parts.outputs.restart()
-        self._has_tracked, self._up_in_world = False, None
+        self._has_tracked = False
+        if self._parts.map_outputs is None or restart is not None:  # else the map stays, and its frame with it
+            self._up_in_world = None
         self._parts.log(f"{why}: the odometry was reset")

@@ -26,6 +26,7 @@ class SlamTracker:
         self._make = make
         self._lock = threading.Lock()  # over the choice of the map
         self._slam = make(slam_map)
+        self.earlier_map = slam_map if slam_map is not None and len(slam_map) else None
         self.last: SlamResult | None = None
         self.loops = 0
 
@@ -78,6 +79,7 @@ class SlamTracker:
         with self._lock:
             self._slam.close()
             self._slam = self._make(slam_map)
+            self.earlier_map = slam_map if slam_map is not None and len(slam_map) else None
         self.last, self.loops = None, 0
 
     def finish(self) -> tuple[Keyframe, ...]:

@@ -162,7 +162,8 @@ class VoNode(ManagedNode):
                 log=self.get_logger().warning,
                 camera_frame=self._config.camera_frame,
                 map_outputs=self._map_outputs(),
-                imu=self._imu if self._config.mode == "odometry" else None,
+                imu=self._imu,
+                earlier_map=lambda: None if self._slam_tracker is None else self._slam_tracker.earlier_map,
             )
         )
         self.get_logger().info(f"configured with the matcher {self._matcher.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("ros_matching.msg", reason="needs the built messages of this package (make build)")
 
 from geometry_msgs.msg import TransformStamped, Vector3
+from made_maps import made_map
 from node_peer import wait_until
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Imu
@@ -18,11 +20,14 @@ from tf2_msgs.msg import TFMessage
 from vo_peer import CAMERA_FRAME, stamp_ns
 
 from ros_matching.errors import ConfigError
-from ros_matching.geometry.se3 import angle_between_deg, exp_so3, pose_from
-from ros_matching.nodes.common.conversions import header_to_msg, transform_to_msg
+from ros_matching.geometry.se3 import angle_between_deg, exp_so3, pose_from, transform
+from ros_matching.nodes.common.conversions import header_to_msg, transform_from_msg, transform_to_msg
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL, Extrinsics
 from ros_matching.nodes.common.problems import Problem
 from ros_matching.nodes.vo.imu_input import _given_extrinsics
+from ros_matching.nodes.vo.map_messages import landmark_cloud, map_transform
+from ros_matching.nodes.vo.pipeline import VoPipeline
+from ros_matching.odometry.result import TrackingResult, TrackingStatus
 
 pytestmark = pytest.mark.ros
 
@@ -145,3 +150,33 @@ def test_odom_is_leveled_and_keeps_its_heading():
     plain = Extrinsics(base_from_camera)
     pose = pose_from(exp_so3(np.array([0.1, 0.4, 0.2])), np.array([1.0, 2, 3]))
     np.testing.assert_allclose(plain.odom_covariance(pose, covariance), plain.base_covariance(pose, covariance))
+
+
+def leveled_by(up_in_camera: np.ndarray | None, earlier_map=None) -> Extrinsics:
+    """The extrinsics of a pipeline after its first pose."""
+    imu = SimpleNamespace(up_in_camera=lambda stamp_ns: up_in_camera)
+    pipeline = VoPipeline(SimpleNamespace(imu=imu, earlier_map=lambda: earlier_map))
+    first = TrackingResult(0, 1, TrackingStatus.TRACKING, "", world_from_camera=np.eye(4))
+    return pipeline._leveled(Extrinsics(BODY_FROM_OPTICAL), first)
+
+
+def test_a_new_map_is_leveled_by_the_accelerometer_and_an_earlier_one_by_its_gravity():
+    tilted = exp_so3(np.array([0.2, 0.0, 0.1])) @ np.array([0.0, -1.0, 0.0])
+    for extrinsics in (leveled_by(tilted), leveled_by(None, SimpleNamespace(down=-tilted))):
+        np.testing.assert_allclose(extrinsics.odom_from_world[:3, :3] @ tilted, [0, 0, 1], atol=1e-9)
+    assert leveled_by(None).level is None
+    assert leveled_by(tilted, SimpleNamespace(down=None)).level is None  # saved without gravity: its frame stays
+
+
+def test_all_of_the_map_is_in_the_leveled_frame():
+    extrinsics = Extrinsics(BODY_FROM_OPTICAL).leveled(exp_so3(np.array([0.2, 0.0, 0.1])) @ np.array([0.0, -1.0, 0.0]))
+    slam_map = made_map(12)
+    cloud = np.frombuffer(landmark_cloud(slam_map, extrinsics, header_to_msg(0, "map")).data, np.float32).reshape(-1, 3)
+    expected = transform(extrinsics.odom_from_world, slam_map.landmarks.positions)
+    np.testing.assert_allclose(cloud, expected, rtol=1e-5, atol=1e-5)
+    moved = pose_from(exp_so3(np.array([0.0, 0.3, 0.0])), np.array([1.0, 0.0, 2.0]))
+    tf = transform_from_msg(map_transform(moved, extrinsics, header_to_msg(0, "map"), "odom").transform)
+    camera = pose_from(exp_so3(np.array([0.1, 0.0, 0.0])), np.array([0.5, 0.2, 0.1]))
+    np.testing.assert_allclose(
+        tf @ extrinsics.odom_from_camera(camera), extrinsics.odom_from_camera(moved @ camera), atol=1e-9
+    )
