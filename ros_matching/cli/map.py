@@ -14,10 +14,12 @@ from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
     SOURCE_KINDS,
     add_former_name,
+    add_imu_options,
     add_run_options,
     add_scale_options,
     add_settings_options,
     hides_progress,
+    make_imu,
     make_odometry,
     matcher_config,
     open_run_source,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ros_matching.cli.map_output import Viewer
     from ros_matching.config import Config
     from ros_matching.datatypes import Frame, Keyframe
+    from ros_matching.inertial.imu import Imu
     from ros_matching.io import FrameSource
     from ros_matching.mapping import DenseMapper, MappingResult
     from ros_matching.matching.pipeline import MatchingPipeline
@@ -65,8 +68,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add_run_options(parser, "results/<source>_map")
     add_network_and_pose_options(parser)
     add_scale_options(parser)
+    add_imu_options(parser)
     add_export_option(parser)
-    add_settings_options(parser, "the mapper, the grid, the tracker or the scale", _sections)
+    add_settings_options(parser, "the mapper, the grid, the tracker, the scale or the IMU", _sections)
     images = parser.add_argument(
         "--images", type=int, default=10, metavar="N", help="draw every Nth depth map, 0: none (default: %(default)s)"
     )
@@ -103,18 +107,19 @@ def add_network_and_pose_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_pose_options(args: argparse.Namespace) -> None:
-    """Raise ``ConfigError`` for a scale source without poses of the tracker."""
-    if args.poses != TRACKER and (args.scale, args.wheel_odometry) != (None, None):
-        raise ConfigError(f"--scale and --wheel-odometry need poses of the tracker; got '--poses {args.poses}'")
+    """Raise ``ConfigError`` for a scale source or an IMU without poses of the tracker."""
+    if args.poses != TRACKER and (args.scale, args.wheel_odometry, args.imu) != (None, None, None):
+        raise ConfigError(f"--scale, --wheel-odometry and --imu need poses of the tracker; got '--poses {args.poses}'")
 
 
 def mapping_sections() -> dict[str, type[Config]]:
     """Return the settings of mapping, by section."""
     from ros_matching.atlas.config import TrackingConfig
+    from ros_matching.inertial.config import ImuConfig
     from ros_matching.mapping import MappingConfig
     from ros_matching.scale import ScaleConfig
 
-    return {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig}
+    return {"mapping": MappingConfig, "tracking": TrackingConfig, "scale": ScaleConfig, "imu": ImuConfig}
 
 
 def _sections() -> dict[str, type[Config]]:
@@ -175,6 +180,7 @@ def mapping_parts(
         configs=configs,
         wheel_file=args.wheel_odometry,
         exports=exports,
+        imu=make_imu(args, configs, source) if args.poses == TRACKER else None,
     )
     return mapper, keyframes
 
@@ -239,6 +245,7 @@ def deliveries(
     configs: Mapping[str, Config],
     wheel_file: Path | None = None,
     exports: KeyframeExports | None = None,
+    imu: Imu | None = None,
 ) -> Iterator[Delivery]:
     """Yield one delivery per frame, and one at the end; raises ``SourceError`` if no frame has a pose.
 
@@ -247,7 +254,7 @@ def deliveries(
     """
     exports = exports or KeyframeExports([])
     if poses == TRACKER:
-        return _tracked(frames, make_odometry(configs, matcher, wheel_file), exports)
+        return _tracked(frames, make_odometry(configs, matcher, wheel_file, imu=imu), exports)
     return _posed(frames, source, None if poses == GROUND_TRUTH else Path(poses), matcher, configs["tracking"], exports)
 
 

@@ -19,6 +19,7 @@ from ros_matching.cli.map import (
 )
 from ros_matching.cli.options import (
     SOURCE_KINDS,
+    add_imu_options,
     add_run_options,
     add_scale_options,
     add_settings_options,
@@ -72,7 +73,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="sum of the confidences of a voxel from which it counts (default: %(default)s); 2 is cleaner, with holes",
     )
     add_scale_options(parser)
-    add_settings_options(parser, "the mapper, the tracker or the scale", mapping_sections)
+    add_imu_options(parser)
+    add_settings_options(parser, "the mapper, the tracker, the scale or the IMU", mapping_sections)
     return parser
 
 

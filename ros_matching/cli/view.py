@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import (
     SOURCE_KINDS,
+    add_imu_options,
     add_mapping_thread_option,
     add_run_options,
     add_scale_options,
     add_settings_options,
     configs_from,
+    make_imu,
     make_odometry,
     make_scale,
     matcher_config,
@@ -70,7 +72,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add_run_options(parser, "not used: nothing is written")
     add_mapping_thread_option(parser)
     add_scale_options(parser)
-    add_settings_options(parser, "the tracker, SLAM, the mapper or the scale", _sections)
+    add_imu_options(parser)
+    add_settings_options(parser, "the tracker, SLAM, the mapper, the scale or the IMU", _sections)
     return parser
 
 
@@ -108,7 +111,7 @@ def _view_source(args: argparse.Namespace) -> int:
 
     configs = configs_from(scaled_overrides(args), _sections())
     source = open_run_source(args)
-    matcher = matcher_config(args).load()
+    matcher, imu = matcher_config(args).load(), make_imu(args, configs, source)
     if args.slam:
         from ros_matching.slam import Slam
 
@@ -116,11 +119,12 @@ def _view_source(args: argparse.Namespace) -> int:
             matcher,
             configs["tracking"],
             configs["slam"],
-            make_scale(configs, matcher, args.wheel_odometry),
+            make_scale(configs, matcher, args.wheel_odometry, imu),
             threaded=args.mapping_thread,
+            imu=imu,
         )
     else:
-        tracker = make_odometry(configs, matcher, args.wheel_odometry, threaded=args.mapping_thread)
+        tracker = make_odometry(configs, matcher, args.wheel_odometry, threaded=args.mapping_thread, imu=imu)
     mapper = _mapper(args, configs)
     with (
         contextlib.closing(BrowserViewer(source.name, args.host, args.port)) as viewer,

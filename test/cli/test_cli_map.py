@@ -201,3 +201,24 @@ def test_estimators_are_compared_on_the_same_keyframes(monkeypatch, tmp_path):
         assert row["mapped"] >= 4
         assert row["median_rel"] < 0.02
         assert row["f2"] > 0.7
+
+
+def test_an_imu_is_the_trackers(sliding, monkeypatch, tmp_path, capsys):
+    given = []
+
+    class Recorded(KnownTracker):
+        def __init__(self, *arguments, imu=None, **options) -> None:
+            given.append(imu)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(ros_matching.visual_odometry, "VisualOdometry", Recorded)
+    samples = np.column_stack([1.0 + np.arange(50) * 0.005, np.zeros((50, 5)), np.full(50, 9.81)])
+    np.savetxt(tmp_path / "imu.csv", samples, delimiter=",", fmt="%.10g")
+    np.savetxt(tmp_path / "T_imu_cam.txt", np.eye(4))
+    options = "--imu", str(tmp_path / "imu.csv"), "--imu-extrinsics", str(tmp_path / "T_imu_cam.txt")
+    code, _ = sliding(*options, scales=[KnownTracker.scale])
+    assert code == 0
+    assert given[0].buffer.counts.accepted == 50
+    code, _ = sliding(*options, "--poses", "truth", out="truth")
+    assert code == 2
+    assert "need poses of the tracker" in capsys.readouterr().err
