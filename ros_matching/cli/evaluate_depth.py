@@ -113,7 +113,8 @@ views, depth ranges and filters:
   no_sparse_points without the tracker's points in the cost volume
   no_refinement    the network's depth without the narrow sweep over the full-size images
   no_consistency   without the consistency check of depth maps
-  no_cleaning      without exceptions for very confident depths, with flying points at depth edges and isolated depths
+  no_filling       with holes in weakly textured planes
+  no_cleaning      as no_filling, without exceptions for very confident depths, with flying points and isolated depths
   ncc              plane sweep by normalised cross-correlation
   sgbm             OpenCV's semi-global matching on rectified pairs
 The tracker starts at the first frame of a sequence. The poses of its mapped keyframes are aligned to the true ones by a
@@ -136,7 +137,10 @@ _VARIANTS = {
     "no_sparse_points": _Variant(changes={"sparse_weight": 0.0}),
     "no_refinement": _Variant(changes={"refinement": 0}),
     "no_consistency": _Variant(changes={"min_consistent": 0}),
-    "no_cleaning": _Variant(changes={"strong_confidence": 1.0, "max_edge_error": 0.0, "min_neighbours": 0}),
+    "no_filling": _Variant(changes={"max_plane_error": 0.0}),
+    "no_cleaning": _Variant(
+        changes={"strong_confidence": 1.0, "max_edge_error": 0.0, "min_neighbours": 0, "max_plane_error": 0.0}
+    ),
     "ncc": _Variant("ncc"),
     # Semi-global matching removes uncertain depths itself.
     "sgbm": _Variant("sgbm", {"min_confidence": 0.0}),

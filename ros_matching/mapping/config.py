@@ -84,6 +84,13 @@ class MappingConfig(DepthConfig, ConsistencyConfig):
         0.02, "fraction of the sparse depths below the range, and above it", minimum=0, maximum=0.4
     )
     range_margin: float = parameter(0.1, "fraction by which the range is widened at both ends", minimum=0, maximum=2)
+    max_plane_error: float = parameter(
+        0.015,
+        "holes in weakly textured parts of the image are filled if the depths around them fit a plane to this relative "
+        "error; 0: holes stay",
+        minimum=0,
+        maximum=0.2,
+    )
     min_observations: int = parameter(
         1,
         "keyframes that have to observe a voxel before the cloud contains it; 2 is cleaner",

@@ -12,13 +12,14 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ros_matching.datatypes import DepthMap, Keyframe, PointCloud, ScaleState
+from ros_matching.datatypes import Camera, DepthMap, Keyframe, PointCloud, ScaleState
 from ros_matching.errors import GeometryError
 from ros_matching.geometry.checks import as_pose
 from ros_matching.geometry.sim3 import similarity_from
 from ros_matching.mapping.config import MappingConfig
 from ros_matching.mapping.depth_consistency import depth_points, filter_depth
 from ros_matching.mapping.depth_pyramid import merge_levels
+from ros_matching.mapping.plane_filling import fill_planes
 from ros_matching.mapping.result import MappingCounts, MappingResult, MappingStatus
 from ros_matching.mapping.view_selection import choose_views, depth_range, sparse_points
 from ros_matching.mapping.voxel_map import VoxelArrays, VoxelMap
@@ -193,7 +194,7 @@ class DenseMapper:
         return [others[row] for row in rows], reason
 
     def _finish(self, view: _View) -> MappingResult:
-        """Repair a keyframe's depth by its coarse levels, filter it, and add it to the map."""
+        """Repair a keyframe's depth by its coarse levels, filter it, fill its holes, and add it to the map."""
         if view.pyramid is None:
             return self._result(view, MappingStatus.REFUSED, view.refused)
         # Select the views to compare with
@@ -206,11 +207,16 @@ class DenseMapper:
                 f"its depth can only be compared with that of {len(others)} other keyframes, and "
                 f"{self.config.min_consistent} have to agree",
             )
-        # Replace unconfident depths by coarse ones, then keep the consistent depths
+        # Replace unconfident depths by coarse ones, keep the consistent depths, fill holes in planes
         with self._stages("filter"):
             view.pyramid = merge_levels(view.pyramid, [other.pyramid for other in others], self.config)
             maps = [(other.pyramid.finest, other.keyframe.world_from_camera) for other in others]
             depth_map, counts = filter_depth(view.pyramid.finest, view.keyframe.world_from_camera, maps, self.config)
+            if self.config.max_plane_error:
+                frame = view.keyframe.frame
+                usable = None if frame.mask is None else _usable(frame.mask, depth_map.camera)
+                depth_map = fill_planes(depth_map, frame.image, usable, self.config.max_plane_error)
+                counts = replace(counts, filled=int(np.isfinite(depth_map.depth).sum()) - counts.consistent)
         # Fuse them with the map
         with self._stages("fuse"):
             cloud = self._fuse(view, depth_map)
@@ -288,11 +294,16 @@ def _masked(pyramid: DepthPyramid, mask: np.ndarray | None) -> DepthPyramid:
         return pyramid
     levels = []
     for level in pyramid.levels:
-        size = level.camera.width, level.camera.height
-        usable = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > _USABLE
+        usable = _usable(mask, level.camera)
         depth = np.where(usable, level.depth, np.float32(np.nan))
         levels.append(replace(level, depth=depth, confidence=np.where(usable, level.confidence, 0)))
     return replace(pyramid, levels=tuple(levels))
+
+
+def _usable(mask: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return (h, w) bool, True for the pixels of a depth map that a mask (H, W) does not exclude."""
+    size = camera.width, camera.height
+    return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > _USABLE
 
 
 def _continues(last: Keyframe, keyframe: Keyframe) -> bool:

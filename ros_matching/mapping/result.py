@@ -22,13 +22,15 @@ class MappingCounts:
     """Numbers of a mapped keyframe.
 
     ``sources``: other views that its depth is estimated from; ``depths``: known depths before filtering, of these
-    ``confident`` and ``consistent`` (both); ``points``: new points in the map; ``map_points``: all points.
+    ``confident`` and ``consistent`` (both); ``filled``: depths of holes in planes; ``points``: new points in the map;
+    ``map_points``: all points.
     """
 
     sources: int = 0
     depths: int = 0
     confident: int = 0
     consistent: int = 0
+    filled: int = 0
     points: int = 0
     map_points: int = 0
 
