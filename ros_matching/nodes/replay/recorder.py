@@ -14,7 +14,7 @@ from tf2_msgs.msg import TFMessage
 
 from ros_matching.datatypes import Frame
 from ros_matching.errors import NodeError
-from ros_matching.evaluation.trajectory.run_report import TRACKING, FrameRecord, RunRecorder, ScaleRecord
+from ros_matching.evaluation.trajectory.run_report import BRIDGED, TRACKING, FrameRecord, RunRecorder, ScaleRecord
 from ros_matching.geometry.se3 import invert
 from ros_matching.msg import VoStatus
 from ros_matching.nodes.common import conversions
@@ -25,7 +25,12 @@ from ros_matching.nodes.vo.messages import SCALES
 _QOS = QoSProfile(depth=1000)
 _LATCHED_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-_STATES = {VoStatus.INITIALIZING: "initializing", VoStatus.TRACKING: TRACKING, VoStatus.LOST: "lost"}
+_STATES = {
+    VoStatus.INITIALIZING: "initializing",
+    VoStatus.TRACKING: TRACKING,
+    VoStatus.LOST: "lost",
+    VoStatus.BRIDGED: BRIDGED,
+}
 _SCALES = {number: state.value for state, number in SCALES.items()}
 
 

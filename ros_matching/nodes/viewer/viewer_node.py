@@ -31,7 +31,12 @@ from ros_matching.viewer.browser_viewer import BrowserViewer
 from ros_matching.viewer.live_state import LiveFrame, position_std
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_STATES = {VoStatus.INITIALIZING: "initializing", VoStatus.TRACKING: "tracking", VoStatus.LOST: "lost"}
+_STATES = {
+    VoStatus.INITIALIZING: "initializing",
+    VoStatus.TRACKING: "tracking",
+    VoStatus.LOST: "lost",
+    VoStatus.BRIDGED: "bridged",
+}
 _SCALES = {VoStatus.UP_TO_SCALE: "up_to_scale", VoStatus.ANCHORED: "anchored", VoStatus.METRIC: "metric"}
 _PERIOD_S = 0.05
 _LOOPS = "loop"  # namespace of the markers of loops

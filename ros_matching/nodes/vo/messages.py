@@ -29,7 +29,7 @@ _STATES = {
     TrackingStatus.INITIALIZING: VoStatus.INITIALIZING,
     TrackingStatus.TRACKING: VoStatus.TRACKING,
     TrackingStatus.LOST: VoStatus.LOST,
-    TrackingStatus.BRIDGED: VoStatus.LOST,  # the reason states how long the IMU has continued the pose
+    TrackingStatus.BRIDGED: VoStatus.BRIDGED,
 }
 SCALES = {
     ScaleState.UP_TO_SCALE: VoStatus.UP_TO_SCALE,

@@ -99,6 +99,8 @@ def _verdict(last: TrackingResult | None) -> tuple[bytes, str]:
         return DiagnosticStatus.OK, "waiting for the first image"
     if last.status is TrackingStatus.LOST:
         return DiagnosticStatus.WARN, f"lost: {last.reason}; {_LOST_REMEDY}"
+    if last.status is TrackingStatus.BRIDGED:
+        return DiagnosticStatus.WARN, last.reason
     words = last.status.value + (f": {last.reason}" if last.reason else "")
     if last.status is TrackingStatus.TRACKING and last.scale_reason:
         return DiagnosticStatus.WARN, f"{words}, but the scale is {last.scale.value}: {last.scale_reason}"

@@ -101,6 +101,20 @@ def test_camera_poses_come_back_from_the_robots(scene):
     assert report.stage_ms == {"extract": 12.0, "match": 3.0}
 
 
+def test_poses_by_an_imu_are_counted_and_are_no_trajectory(scene):
+    recorder, talker = scene
+    talker.publish_mount()
+    for stamp_ns, state in zip(STAMPS_NS, (VoStatus.TRACKING, VoStatus.BRIDGED, VoStatus.LOST), strict=False):
+        if state != VoStatus.LOST:
+            talker.pose(stamp_ns, np.eye(4))
+        talker.status(stamp_ns, state, "")
+    assert recorder.wait_until_complete(QUIET_S)
+    run = RunRecorder("test", "sift")
+    recorder.fill(run)
+    assert [record.status for record in run.report().records] == ["tracking", "bridged", "lost"]
+    assert len(run.report().trajectory) == 1
+
+
 def test_dropped_frames_are_left_out(scene):
     recorder, talker = scene
     talker.status(STAMPS_NS[0], VoStatus.INITIALIZING)

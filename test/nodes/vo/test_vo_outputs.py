@@ -38,6 +38,7 @@ from ros_matching.nodes.common.conversions import (
     transform_to_msg,
 )
 from ros_matching.nodes.common.extrinsics import BODY_FROM_OPTICAL
+from ros_matching.odometry.result import TrackingStatus
 
 pytestmark = pytest.mark.ros
 
@@ -203,6 +204,24 @@ def test_lost_is_lost(start_vo):
     diagnosis = peer.diagnosis("it is dark")
     assert diagnosis.level == DiagnosticStatus.WARN
     assert "~/reset" in diagnosis.message
+
+
+def test_bridged_is_a_state_of_its_own_with_a_pose(start_vo, monkeypatch):
+    _, tracker, peer = start_vo()
+    peer.send_frame(0)
+    peer.send_frame(1)
+    known = tracker._tracked
+
+    def bridged(frame, pose):
+        reason = "continued by the IMU for 0.10 s"
+        return replace(_without_relative_pose(known(frame, pose)), status=TrackingStatus.BRIDGED, reason=reason)
+
+    monkeypatch.setattr(tracker, "_tracked", bridged)
+    status = peer.send_frame(2)
+    assert (status.state, status.frames_lost) == (VoStatus.BRIDGED, 0)
+    assert len({VoStatus.INITIALIZING, VoStatus.TRACKING, VoStatus.LOST, VoStatus.BRIDGED}) == 4
+    assert len(peer.received["odom"]) == 2
+    assert peer.diagnosis("continued by the IMU").level == DiagnosticStatus.WARN
 
 
 def test_an_unknown_velocity_has_a_large_variance(start_vo, monkeypatch):
