@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ros_matching.datatypes import ImuNoise
-from ros_matching.geometry.se3 import exp_so3, skew
+from ros_matching.geometry.se3 import exp_so3, pose_from, skew
 from ros_matching.inertial.alignment_states import tangents
 from ros_matching.inertial.gyroscope import integrated_rotation
 from ros_matching.inertial.imu import Imu
@@ -68,8 +68,13 @@ class ImagePose:
     covariance: np.ndarray
 
 
-def propagate(imu: Imu, rotation: np.ndarray, state: MotionState, end_ns: int) -> PropagatedState | None:
-    """Propagate a state with the exact rotation (3, 3) world_from_imu to a later stamp; ``None`` without samples."""
+def propagate(
+    imu: Imu, rotation: np.ndarray, state: MotionState, end_ns: int, position: np.ndarray | None = None
+) -> PropagatedState | None:
+    """Propagate a state with the exact rotation (3, 3) world_from_imu to a later stamp; ``None`` without samples.
+
+    ``position`` (3, 3) is the covariance of the position at the start, zero unless given.
+    """
     samples = imu.between(state.stamp_ns, end_ns)
     if samples is None:
         return None
@@ -80,6 +85,8 @@ def propagate(imu: Imu, rotation: np.ndarray, state: MotionState, end_ns: int) -
     displacement, velocity, gravity = np.zeros(3), state.velocity.copy(), gravity_m_s2 * state.down
     covariance = np.zeros((_SIZE, _SIZE))
     covariance[_STATE, _STATE] = state.covariance
+    if position is not None:
+        covariance[_POSITION, _POSITION] = position
     by_gravity = gravity_m_s2 * tangents(state.down)
     step_s, mean_force = 0.0, np.zeros(3)
     for row, turned in enumerate(exp_so3(rates * seconds[:, None])):
@@ -128,31 +135,34 @@ def _grown(
 def followed(imu: Imu, state: MotionState, poses: Sequence[ImagePose]) -> tuple[ImagePose, MotionState] | None:
     """Follow poses by images in the order of time with a state from their beginning; ``None`` without samples.
 
-    Returns the newest pose that agrees with the IMU, and the state there. Poses that do not, as of blurred images, are
-    left out.
+    Returns the pose at the newest image that agrees with the IMU, by both, and the state there. Images that do not
+    agree, as blurred ones, are left out. Over so short a time the gyroscope is more accurate than an image.
     """
     extrinsics = imu.imu_from_camera
     later = [pose for pose in poses if pose.stamp_ns >= state.stamp_ns]
     if extrinsics is None or not later:
         return None
-    imu_from_camera, lever = extrinsics[:3, :3].T, extrinsics[:3, 3]
-    anchor = later[0]
-    rotation = anchor.world_from_camera[:3, :3] @ imu_from_camera
-    if state.stamp_ns < anchor.stamp_ns:
-        state = propagated_to(imu, rotation, state, anchor.stamp_ns)
-    covariance = np.zeros((3, 3))
+    camera_from_imu, lever = extrinsics[:3, :3].T, extrinsics[:3, 3]
+    stamp_ns, start = later[0].stamp_ns, later[0].world_from_camera
+    rotation, center = start[:3, :3] @ camera_from_imu, start[:3, 3]
+    if state.stamp_ns < stamp_ns:
+        state = propagated_to(imu, rotation, state, stamp_ns)
+    position = np.zeros((3, 3))
     for pose in later[1:]:
-        predicted = None if state is None else propagate(imu, rotation, state, pose.stamp_ns)
+        predicted = None if state is None else propagate(imu, rotation, state, pose.stamp_ns, position)
         if predicted is None:
             return None
-        covariance = covariance + pose.covariance
-        by_images = pose.world_from_camera[:3, :3] @ imu_from_camera
-        measured = pose.world_from_camera[:3, 3] - anchor.world_from_camera[:3, 3] - (by_images - rotation) @ lever
-        if rotations_agree(by_images, predicted.rotation, rotation, (pose.stamp_ns - anchor.stamp_ns) * 1e-9):
-            updated = _updated(predicted, measured, covariance)
-            if updated is not None:
-                state, anchor, rotation, covariance = updated, pose, by_images, np.zeros((3, 3))
-    return anchor, state
+        by_images = pose.world_from_camera[:3, :3] @ camera_from_imu
+        if not rotations_agree(by_images, predicted.rotation, rotation, (pose.stamp_ns - stamp_ns) * 1e-9):
+            continue
+        moved = (predicted.rotation - rotation) @ lever
+        updated = _updated(predicted, pose.world_from_camera[:3, 3] - center - moved, pose.covariance)
+        if updated is not None:
+            stamp_ns, rotation = pose.stamp_ns, predicted.rotation
+            state, displacement, position = updated
+            center = center + displacement + moved
+    world_from_camera = pose_from(rotation @ extrinsics[:3, :3], center)
+    return ImagePose(stamp_ns, world_from_camera, position), state
 
 
 def propagated_to(imu: Imu, rotation: np.ndarray, state: MotionState, end_ns: int) -> MotionState | None:
@@ -165,21 +175,28 @@ def propagated_to(imu: Imu, rotation: np.ndarray, state: MotionState, end_ns: in
     return None if moved is None else moved.state
 
 
-def _updated(predicted: PropagatedState, displacement: np.ndarray, covariance: np.ndarray) -> MotionState | None:
-    """Return the state after a measured displacement (3,) of the IMU; ``None`` if it is an outlier."""
-    state, gain_of = predicted.state, predicted.covariance[_STATE, _POSITION]
+def _updated(
+    predicted: PropagatedState, displacement: np.ndarray, covariance: np.ndarray
+) -> tuple[MotionState, np.ndarray, np.ndarray] | None:
+    """Update by a measured displacement (3,) of the IMU with its covariance (3, 3); ``None`` if it is an outlier.
+
+    Returns the state, and the displacement by both with its covariance.
+    """
+    state, of_position = predicted.state, predicted.covariance[:, _POSITION]
     innovation = displacement - predicted.displacement
     total = predicted.covariance[_POSITION, _POSITION] + covariance
     if innovation @ np.linalg.solve(total, innovation) > _GATE**2:
         return None
-    gain = np.linalg.solve(total, gain_of.T).T
-    step = gain @ innovation
-    down = state.down + tangents(state.down) @ step[9:]
-    remaining = state.covariance - gain @ gain_of.T
-    return replace(
+    gain = np.linalg.solve(total, of_position.T).T
+    step, remaining = gain @ innovation, predicted.covariance - gain @ of_position.T
+    change = step[_STATE]
+    down = state.down + tangents(state.down) @ change[9:]
+    state = replace(
         state,
-        velocity=state.velocity + step[:3],
-        bias=state.bias + step[3:9],
+        velocity=state.velocity + change[:3],
+        bias=state.bias + change[3:9],
         down=down / np.linalg.norm(down),
-        covariance=0.5 * (remaining + remaining.T),
+        covariance=0.5 * (remaining[_STATE, _STATE] + remaining[_STATE, _STATE].T),
     )
+    position = 0.5 * (remaining[_POSITION, _POSITION] + remaining[_POSITION, _POSITION].T)
+    return state, predicted.displacement + step[_POSITION], position
