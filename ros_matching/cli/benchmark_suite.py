@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,8 +73,6 @@ class SuiteRun:
 
     def _as_run(self, args: argparse.Namespace) -> SuiteFolder:
         """Return the folder with the numbers of frames that --start and --stop leave."""
-        from dataclasses import replace
-
         if args.start == 0 and args.stop is None:
             return self.folder
         found = [replace(found, frames=len(range(found.frames)[args.start : args.stop])) for found in self.folder.found]

@@ -116,7 +116,7 @@ def find_sequences(suite: Suite, root: Path) -> SuiteFolder:
 def _folders(root: Path) -> Iterator[Path]:
     """The folder and those below it; what is below a folder that a source can be opened of is part of that source."""
     top = len(root.resolve().parts)
-    for path, names, _ in os.walk(root.resolve()):
+    for path, names, _ in os.walk(root.resolve(), followlinks=True):  # data sets are often links to another disk
         names.sort()
         folder = Path(path)
         yield folder

@@ -137,6 +137,14 @@ def test_the_folder_with_most_frames_is_used_and_a_broken_one_is_named(tmp_path:
     assert "rgb.txt" in reason
 
 
+def test_a_sequence_may_be_a_link_and_the_folder_itself_may_be_one(tmp_path: Path) -> None:
+    tum(tmp_path / "disk" / "rgbd_dataset_freiburg1_room", 3)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "fr1_room").symlink_to(tmp_path / "disk" / "rgbd_dataset_freiburg1_room")
+    assert found_names("tum", tmp_path / "data") == [("room", 3)]
+    assert found_names("tum", tmp_path / "disk" / "rgbd_dataset_freiburg1_room") == [("room", 3)]
+
+
 def test_a_folder_without_any_sequence_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no sequence of KITTI odometry \(expected folders of: 00, 01"):
         find_sequences(SUITES["kitti"], tmp_path)
