@@ -33,6 +33,7 @@ from ros_matching.odometry.result import TrackingResult, TrackingStatus
 from ros_matching.scale.scale_estimator import ScaleEstimator
 from ros_matching.visual_odometry import VisualOdometry
 
+_NICENESS = 12  # of the thread: later than the mapping of keyframes, which the odometry needs
 MODES = ("slam", "localization")
 _LOCALIZED_NS = 3 * 10**8  # after an image was localised in a thread, the next one
 _LOST_NS = 5 * 10**8  # after a lost image was localised in the whole map, or not, the next one
@@ -96,7 +97,7 @@ class Slam:
         self._around = min(_AROUND, self._max_keyframes // 2)
         self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded, imu=imu)
         self._imu = imu
-        self._scheduler = ThreadScheduler() if threaded else InlineScheduler()
+        self._scheduler = ThreadScheduler(_NICENESS) if threaded else InlineScheduler()
         self._back_end: SlamBackEnd | LocalizationBackEnd
         if mode == "localization":
             self._back_end = LocalizationBackEnd(matcher, self._config, slam_map)

@@ -84,7 +84,9 @@ class ThreadScheduler(Generic[Result]):
 
     runs_in_frame = False
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = _NICENESS) -> None:
+        """``niceness`` is added to that of the process; greater ones run later."""
+        self._niceness = niceness
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[_Outcome[Result]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -134,7 +136,7 @@ class ThreadScheduler(Generic[Result]):
         self.take()
 
     def _work(self) -> None:
-        _lower_priority()
+        _lower_priority(self._niceness)
         for job in iter(self._jobs.get, None):
             self._outcomes.put(_last_outcome(job, self._emit))
 
@@ -165,7 +167,7 @@ def _last_outcome(job: Job, emit: Emit) -> _Outcome[Result]:
     return _Outcome(lambda: result, is_last=True)
 
 
-def _lower_priority() -> None:
+def _lower_priority(niceness: int) -> None:
     """Give this thread a lower priority, where the system has one for each thread (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
