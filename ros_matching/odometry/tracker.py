@@ -10,10 +10,10 @@ import numpy as np
 
 from ros_matching.atlas.atlas import Atlas
 from ros_matching.atlas.config import TrackingConfig
-from ros_matching.atlas.keyframes import NO_LANDMARK, Localization, MapKeyframe
+from ros_matching.atlas.keyframes import Localization, MapKeyframe
 from ros_matching.atlas.known_place import KnownPlace, KnownStart
 from ros_matching.atlas.local_map import LocalMap, LocalMapState
-from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, MapUpdate, NewKeyframe
+from ros_matching.atlas.map_update import MapAdjuster, MapBackEnd, MapCorrection, NewKeyframe
 from ros_matching.datatypes import Features, Frame, Keyframe, ScaleState
 from ros_matching.geometry.se3 import invert
 from ros_matching.geometry.sim3 import rigid_part
@@ -26,8 +26,10 @@ from ros_matching.odometry.inertial_bridge import InertialBridge
 from ros_matching.odometry.input_checks import InputChecks
 from ros_matching.odometry.keyframe_policy import median_parallax_deg, needs_keyframe
 from ros_matching.odometry.localization import LocalizationQuery, Localizer
+from ros_matching.odometry.map_exchange import MapExchange
 from ros_matching.odometry.map_initializer import InitialMap, InitialPose, MapInitializer
 from ros_matching.odometry.motion_model import ConstantVelocityModel, Prediction, is_jump
+from ros_matching.odometry.pose_estimator import PoseEstimator
 from ros_matching.odometry.relocalization import Relocalizer
 from ros_matching.odometry.result import TrackingCounts, TrackingResult, TrackingStatus
 from ros_matching.odometry.two_view_initializer import InitializationPending
@@ -40,8 +42,6 @@ from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty, jump_cova
 _LOG = logging.getLogger(__name__)
 
 _TRIED_INACTIVE = 2  # keyframes of an inactive map that a lost frame is matched with
-# While so many keyframes wait for the back end, no other is inserted.
-_MAX_PENDING = 3
 # A frame waits for the back end to finish if the last pose had fewer inliers than this multiple of the minimum, and for
 # its first new landmarks if the map has no more keyframes than this: else the track or the scale could be lost.
 _WEAK_INLIERS = 4
@@ -98,8 +98,6 @@ class Tracker:
         self._matcher = matcher
         self._config = config
         self._scale = scale
-        self._back_end = back_end
-        self._adjuster = adjuster
         self._stages = stages
         self._atlas = Atlas()
         self._input_checks = InputChecks()
@@ -107,6 +105,8 @@ class Tracker:
         self._relocalizer = Relocalizer(matcher, self._localizer, config, stages)
         self._initializer = MapInitializer(matcher, adjuster, config, stages)
         self._uncertainty = PoseUncertainty()
+        self._poses = PoseEstimator(config, self._uncertainty, adjuster)
+        self._exchange = MapExchange(self._atlas, self._uncertainty, scale, back_end, stages, self._correct)
         self.reset()
 
     def reset(self, first_keyframe_id: int = 0) -> None:
@@ -117,14 +117,10 @@ class Tracker:
         self._previous: TrackedFrame | None = None
         self._motion_model: ConstantVelocityModel | None = None
         self._reference_id = -1
-        self._pending: list[NewKeyframe] = []
-        self._new_keyframes: list[Keyframe] = []
         self._is_weak = False  # the last pose has few landmarks
         self._offered: tuple[KnownPlace, np.ndarray | None, np.ndarray] | None = None
         self.known_start: KnownStart | None = None  # the last one
-        self._merge_reason = ""
-        self._mapping_ms: dict[str, float] = {}
-        self._back_end.cancel()
+        self._exchange.reset()
         self._atlas.reset(first_keyframe_id)
         self._input_checks.reset()
         self._initializer.reset()
@@ -151,10 +147,9 @@ class Tracker:
             result = self._follow(frame, features, found)
         else:
             result = self._initialize(frame, features) if self._map is None else self._lose(frame, features)
-            result = replace(result, new_keyframes=self._take_new_keyframes()).with_scale(self._scale.report)
+            result = replace(result, new_keyframes=self._exchange.take_mapped()).with_scale(self._scale.report)
         # Report
-        mapping_ms, self._mapping_ms = self._mapping_ms, {}
-        return replace(result, stage_ms=self._stages.take(), mapping_ms=mapping_ms)
+        return replace(result, stage_ms=self._stages.take(), mapping_ms=self._exchange.take_mapping_ms())
 
     def offer(self, place: KnownPlace, world_from_map: np.ndarray | None, pose: np.ndarray) -> None:
         """Continue at a known place if the next frame is localised there: then ``known_start`` tells of it.
@@ -166,9 +161,8 @@ class Tracker:
 
     def finish(self) -> tuple[Keyframe, ...]:
         """Wait for the back end; returns the keyframes that were mapped since the last result."""
-        while not self._back_end.is_idle or self._pending:
-            self._exchange_with_back_end(wait=True)
-        return tuple(replace(k, scale=self._scale.report.state) for k in self._take_new_keyframes())
+        self._exchange.finish()
+        return tuple(replace(k, scale=self._scale.report.state) for k in self._exchange.take_mapped())
 
     def keyframe_poses(self) -> dict[int, np.ndarray]:
         """Return the adjusted ``world_from_camera`` of the keyframes in the active map, by id."""
@@ -176,7 +170,9 @@ class Tracker:
 
     def current_keyframes(self) -> tuple[Keyframe, ...]:
         """Return the current state of the keyframes in the active map: it changes after they were delivered."""
-        return () if self._map is None else self._exported(*(k for k in self._map.keyframes if not k.is_restored))
+        return (
+            () if self._map is None else self._exchange.exported(*(k for k in self._map.keyframes if not k.is_restored))
+        )
 
     def map_state(self) -> LocalMapState | None:
         """Return a copy of the active map for reading; ``None`` before the first."""
@@ -208,9 +204,9 @@ class Tracker:
             found = found or self._return_to_inactive(frame, features)
             return None if found is None else _Found(found, relocalized=True)
         found, prediction = self._localize_by_prediction(frame, features)
-        while found is None and not self._back_end.is_idle:
+        while found is None and not self._exchange.is_idle:
             # Wait for new landmarks before the track is lost
-            self._exchange_with_back_end(wait=True)
+            self._exchange.update(wait=True)
             found, prediction = self._localize_by_prediction(frame, features)
         if found is not None:
             return _Found(found)
@@ -279,7 +275,7 @@ class Tracker:
         if not found or not self._agrees_with_imu(found, frame.stamp_ns, inactive.turn_deg):
             return None
         self._atlas.activate(inactive, self._uncertainty.drift, self._scale.variance)
-        self._pending.clear()
+        self._exchange.forget_pending()
         self._uncertainty.resume_map(self._map, found.reference, inactive.drift)
         self._scale.resume(inactive.scale_variance)
         return found
@@ -305,11 +301,11 @@ class Tracker:
         self._atlas.start_map(local_map, self._uncertainty.drift, self._scale.variance, continues=False)
         self.known_start = KnownStart(place, self._atlas.number, world_from_map)
         self._scale.resume(place.scale_variance)
-        self._pending.clear()
+        self._exchange.forget_pending()
         self._initializer.reset()
         self._reference_id, self._previous = keyframe.id, None
-        self._begin_uncertainty(local_map, keyframe, drift)
-        self._new_keyframes += self._exported(keyframe)
+        self._poses.start_map(local_map, keyframe, drift)
+        self._exchange.add_mapped(keyframe)
         return _Found(found, relocalized=True)
 
     def _follow(self, frame: Frame, features: Features, found: _Found) -> TrackingResult:
@@ -323,7 +319,7 @@ class Tracker:
             reason = reason or "two motions in the view: a large body moves by itself, or a part moves with the camera"
         if found.relocalized:
             self._initializer.reset_reference()
-        estimate = self._estimate(localization)
+        estimate = self._poses.of_image(self._map, localization)
         motion = None if found.relocalized else self._motion_to(estimate)
         observed_ids, keyframe_id = localization.landmark_ids, None
         self._is_weak = localization.inliers < _WEAK_INLIERS * self._config.min_inliers
@@ -331,23 +327,24 @@ class Tracker:
         if self._needs_keyframe(localization, features):
             with self._stages("map"):
                 keyframe_id = self._insert_keyframe(frame, features, localization)
-                mapped = self._mapped_keyframe(keyframe_id)
+                mapped = self._exchange.newly_mapped(keyframe_id)
                 if mapped is not None:
                     observed_ids = mapped.landmark_ids
-                    estimate = self._keyframe_estimate(mapped, None if self._merge_reason else localization)
-                    motion = None if self._merge_reason else motion
+                    before = None if self._exchange.merge_reason else localization
+                    estimate = self._poses.of_keyframe(self._map, mapped, before)
+                    motion = None if self._exchange.merge_reason else motion
             self._reference_id = keyframe_id
         elif not localization.rotation_only:
             self._reference_id = self._best_reference(localization).id
         # Report
-        reason, self._merge_reason = self._merge_reason or reason, ""
+        reason = self._exchange.take_merge_reason() or reason
         result = replace(
             self._result_with_pose(frame, estimate, motion),
             reason=reason,
             counts=replace(counts, landmarks=len(self._map), keyframes=len(self._map.keyframes)),
             parallax_deg=parallax,
             rotation_only=localization.rotation_only,
-            new_keyframes=self._take_new_keyframes(),
+            new_keyframes=self._exchange.take_mapped(),
             reference_points_px=localization.matches.points0,
             tracked_points_px=localization.matches.points1,
         )
@@ -380,7 +377,7 @@ class Tracker:
     # Keyframes and the back end
 
     def _needs_keyframe(self, localization: Localization, features: Features) -> bool:
-        if len(self._pending) >= _MAX_PENDING:
+        if self._exchange.is_full:
             return False
         return needs_keyframe(self._map, localization, self._config, lambda: self._overlap(localization, features))
 
@@ -404,83 +401,23 @@ class Tracker:
             localization.landmark_ids.copy(),
             localization.weights.copy(),
         )
-        self._pending.append(NewKeyframe(keyframe.id, {localization.reference.id: localization.matches}))
-        self._submit_pending()
+        self._exchange.submit(NewKeyframe(keyframe.id, {localization.reference.id: localization.matches}))
         return keyframe.id
-
-    def _mapped_keyframe(self, id: int) -> MapKeyframe | None:
-        """Return the keyframe with an id if the back end has mapped it within this frame."""
-        return self._map.keyframe(id) if any(keyframe.id == id for keyframe in self._new_keyframes) else None
 
     def _catch_up_with_back_end(self) -> None:
         """Apply what the back end finished since the last frame, and wait where the next pose depends on it."""
         is_young = self._map is not None and len(self._map.keyframes) <= _YOUNG_KEYFRAMES
-        self._exchange_with_back_end(wait=is_young)
-        while self._is_weak and not self._back_end.is_idle:
-            self._exchange_with_back_end(wait=True)
+        self._exchange.update(wait=is_young)
+        while self._is_weak and not self._exchange.is_idle:
+            self._exchange.update(wait=True)
 
-    def _exchange_with_back_end(self, *, wait: bool = False) -> None:
-        """Apply the updates since the last frame, and submit the keyframes that wait; ``wait`` for one update."""
-        update = self._back_end.take(wait=wait)
-        while update is not None:
-            self._apply(update)
-            update = self._back_end.take()
-        self._submit_pending()
-
-    def _submit_pending(self) -> None:
-        """Submit the pending keyframes if the back end is idle."""
-        if not self._pending or not self._back_end.is_idle:
-            return
-        new = tuple(new for new in self._pending if self._map.keyframe(new.id) is not None)
-        self._pending.clear()
-        if not new:
-            return
-        self._back_end.submit(self._atlas.number, self._map.snapshot(), new, self._atlas.next_inactive())
-        if self._back_end.runs_in_frame:
-            self._apply(self._back_end.take())
-
-    def _apply(self, update: MapUpdate | None) -> None:
-        if update is None:
-            return
-        if self._back_end.runs_in_frame:
-            self._stages.add(update.stage_ms)
-        elif update.is_last:
-            self._mapping_ms = update.stage_ms
-        number = self._atlas.number
-        correction = self._atlas.apply(update)
-        if correction is None:
-            return
-        self._uncertainty.follow(self._map)
-        if update.merged is not None:
-            self._uncertainty.resume_map(self._map, self._map.keyframe(update.place.id), update.merged.drift)
-            self._scale.resume(update.merged.scale_variance)
-            self._merge_reason = f"merged map {number} into map {update.merged.number}: the map was moved and scaled"
-        if update.adjusted is not None:
-            covariance = update.adjusted.covariance
-            if correction.since_snapshot != 1.0:
-                covariance = covariance.rescaled(correction.since_snapshot)
-            self._uncertainty.update(self._map, replace(update.adjusted, covariance=covariance))
-        self._correct(correction)
-        if update.merged is not None:
-            self._previous = None  # in another map: the motion from there is unknown
-        self._new_keyframes += self._exported(*(self._map.keyframe(id) for id in update.keyframe_ids))
-
-    def _correct(self, correction: MapCorrection) -> None:
-        """Move the last pose with the map."""
+    def _correct(self, correction: MapCorrection, is_merged: bool) -> None:
+        """Move the last pose with the map; after a merge the motion from there is unknown."""
         if self._previous is not None:
-            self._previous = self._previous.corrected(correction)
+            self._previous = None if is_merged else self._previous.corrected(correction)
         if self._motion_model is not None:
             moved = invert(correction.applied_to(invert(self._motion_model.world_from_camera)))
             self._motion_model = self._motion_model.moved_to(moved, correction.scale_change)
-
-    def _exported(self, *keyframes: MapKeyframe | None) -> tuple[Keyframe, ...]:
-        return tuple(
-            self._map.exported(k, self._scale.report.state, self._atlas.number) for k in keyframes if k is not None
-        )
-
-    def _take_new_keyframes(self) -> tuple[Keyframe, ...]:
-        taken, self._new_keyframes = tuple(self._new_keyframes), []
-        return taken
 
     # Initialisation and loss
 
@@ -581,16 +518,16 @@ class Tracker:
         )
         carried = initial.carried
         self._scale.start_map(local_map, initial.scale_std, None if carried is None else carried.state)
-        self._pending.clear()
+        self._exchange.forget_pending()
         self._reference_id, self._previous, self._motion_model = keyframe.id, None, None
         reason = ""
         if self._atlas.number > 1:
             reason = f"started map {self._atlas.number} after a loss: {self._start_reason(initial)}"
             _LOG.warning("frame %d: %s", keyframe.frame.index, reason)
-        self._begin_uncertainty(local_map, keyframe, initial.drift)
-        self._new_keyframes += self._exported(*local_map.keyframes)
+        self._poses.start_map(local_map, keyframe, initial.drift)
+        self._exchange.add_mapped(*local_map.keyframes)
         return replace(
-            self._result_with_pose(keyframe.frame, self._keyframe_estimate(keyframe)),
+            self._result_with_pose(keyframe.frame, self._poses.of_keyframe(local_map, keyframe)),
             reason=reason,
             counts=replace(self._counts(views.features1), matches=len(views.matches), inliers=len(keyframe.observed)),
             parallax_deg=float(np.nanmedian(views.geometry.parallax_deg)),
@@ -607,45 +544,6 @@ class Tracker:
         return "its pose and its scale are by the IMU"
 
     # Poses and covariances
-
-    def _begin_uncertainty(self, local_map: LocalMap, keyframe: MapKeyframe, drift: np.ndarray) -> None:
-        """Start with a new map, adjusted around a keyframe; ``drift`` (7, 7) is that of its first keyframe."""
-        self._uncertainty.start_map(local_map.keyframes[0], drift)
-        adjusted = self._adjuster.adjusted_window(local_map, keyframe)
-        if adjusted is not None:
-            self._uncertainty.update(local_map, adjusted)
-
-    def _estimate(self, localization: Localization) -> PoseEstimate:
-        """Return the estimate of a pose in the current map, with its covariance."""
-        pose = localization.camera_from_world
-        if localization.covariance is not None:
-            return self._uncertainty.estimate_with_covariance(pose, localization.covariance)
-        estimate = self._estimate_by_landmarks(
-            pose, localization.landmark_ids, localization.points_px, localization.weights
-        )
-        return estimate if localization.rival is None else self._uncertainty.with_rival(estimate, localization.rival)
-
-    def _keyframe_estimate(self, keyframe: MapKeyframe, before: Localization | None = None) -> PoseEstimate:
-        """Return the estimate of a mapped keyframe; ``before`` is its localisation before the mapping."""
-        covariance = None if before is None else before.covariance
-        if covariance is not None:
-            return self._uncertainty.estimate_with_covariance(keyframe.camera_from_world, covariance)
-        estimate = self._estimate_by_landmarks(
-            keyframe.camera_from_world, keyframe.landmark_ids, keyframe.features.keypoints_px, keyframe.weights
-        )
-        if before is None or before.rival is None:
-            return estimate
-        return self._uncertainty.with_rival(estimate, before.rival)
-
-    def _estimate_by_landmarks(
-        self, camera_from_world: np.ndarray, landmark_ids: np.ndarray, points_px: np.ndarray, weights: np.ndarray
-    ) -> PoseEstimate:
-        """Return the estimate of a pose by the landmarks that its keypoints (K,) observe."""
-        rows = np.flatnonzero(landmark_ids != NO_LANDMARK)
-        threshold_px = self._config.threshold_px(self._map.camera)
-        return self._uncertainty.estimate(
-            self._map, camera_from_world, landmark_ids[rows], points_px[rows], threshold_px, weights[rows]
-        )
 
     def _motion_to(self, estimate: PoseEstimate) -> tuple[np.ndarray, np.ndarray] | None:
         """Return previous_from_current and its covariance in the map; ``None`` without a previous pose in it."""
