@@ -106,7 +106,8 @@ class Slam:
         self._is_localization = mode == "localization"
         self._start()
 
-    def _start(self) -> None:
+    def _start(self, world_from_camera: np.ndarray | None = None) -> None:
+        """Start a new odometry, at its origin or at a pose (4, 4)."""
         self._frames = FramePoses()
         self._localized: list[tuple[int, np.ndarray]] = []  # of the mode localization, as they were
         self._maps: dict[int, np.ndarray] = {}  # map_from_odom similarities by odometry map
@@ -114,7 +115,7 @@ class Slam:
         self._submitted_id = -1  # newest keyframe of the odometry that the back end has
         self._map_number = 0
         first_id, self._first_number = self._back_end.next_ids
-        self._odometry.reset(first_id)
+        self._odometry.reset(first_id, world_from_camera)
         self._events: list[SlamEvent] = []
         # In a map made before, the place of the odometry is not known at first
         self._starts_in_map = self._back_end.keyframes > 0
@@ -122,7 +123,7 @@ class Slam:
         self._frame_pose: tuple[int, np.ndarray] | None = None  # stamp and map_from_camera of a localised image
         self._guessed: frozenset[int] = frozenset()  # odometry maps placed by single images
         self._asked: tuple[int, int, np.ndarray | None] | None = None  # stamp, map number and pose of an image
-        self._last_pose, self._has_pose = np.eye(4), False  # of the odometry
+        self._last_pose, self._has_pose = np.eye(4) if world_from_camera is None else world_from_camera, False
         self._scale, self._scale_std = ScaleState.UP_TO_SCALE, float("inf")
 
     @property
@@ -139,6 +140,10 @@ class Slam:
         self._scheduler.close()  # a running job must not change the new map
         self._back_end.reset()
         self._start()
+
+    def start_at(self, world_from_camera: np.ndarray) -> None:
+        """Let the odometry begin at a pose (4, 4) in place of its origin; before the first frame."""
+        self._start(as_pose("the first pose", world_from_camera))
 
     def track(self, frame: Frame) -> SlamResult:
         """Process the next frame of one camera, in the order of time; see ``VisualOdometry.track``."""

@@ -49,9 +49,9 @@ class VisualOdometry:
         adjuster = LocalMapper(matcher, config, stages)
         self._tracker = Tracker(matcher, config, scale or ScaleEstimator(), self._back_end, adjuster, stages, imu)
 
-    def reset(self, first_keyframe_id: int = 0) -> None:
-        """Start a new world with the next frame; the ids of its keyframes start at the given one."""
-        self._tracker.reset(first_keyframe_id)
+    def reset(self, first_keyframe_id: int = 0, world_from_camera: np.ndarray | None = None) -> None:
+        """Start anew with the next frame: at the origin, or at a pose (4, 4); keyframe ids start at the given one."""
+        self._tracker.reset(first_keyframe_id, world_from_camera)
 
     def track(self, frame: Frame) -> TrackingResult:
         """Process the next frame of one camera, in the order of time.

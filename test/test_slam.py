@@ -222,6 +222,20 @@ def test_an_odometry_that_continues_at_a_known_place_has_the_unit_of_the_map(sav
     assert np.linalg.norm(start[:3, 3]) < 0.2 * true_length / scale_of(true_from_map)
 
 
+@pytest.mark.parametrize("knows_the_place", [False, True])
+def test_an_odometry_begins_at_a_given_pose(saved, knows_the_place):
+    """After a map was loaded, the frame odom goes on."""
+    world = other_walk() if knows_the_place else PointWorld(cloud(seed=3), walk(30), seed=5)
+    slam, start = Slam(world, slam_map=saved[0].snapshot()), pose_from(exp_so3(np.array([0.1, 0.5, 0.0])), np.ones(3))
+    slam.start_at(start)
+    results = [slam.track(frame) for frame in world.frames()]
+    first = next(result for result in results if result.tracking.world_from_camera is not None)
+    assert np.linalg.norm(first.tracking.world_from_camera[:3, 3] - start[:3, 3]) < 0.2
+    np.testing.assert_allclose(first.tracking.world_from_camera[:3, :3], start[:3, :3], atol=0.1)
+    is_known = results[-1].status is SlamStatus.TRACKING
+    assert is_known == knows_the_place
+
+
 def test_a_suggested_pose_is_tried_first(saved, monkeypatch):
     slam_map, true_from_map = saved
     world = other_walk(start=60)

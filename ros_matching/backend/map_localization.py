@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -56,39 +57,49 @@ class MapLocalizer:
         self.near: np.ndarray | None = None
 
     def find(
-        self, slam_map: SlamMap, index: PlaceIndex, frame: Frame, features: Features, count: int
+        self,
+        slam_map: SlamMap,
+        index: PlaceIndex,
+        frame: Frame,
+        features: Features,
+        count: int,
+        excluded: Collection[int] = (),
     ) -> KnownPlace | None:
         """Localise an image; returns its place with ``count`` keyframes around it. See ``localize``."""
-        found = self.localize(slam_map, index, features)
+        found = self.localize(slam_map, index, features, excluded)
         return found and known_place(slam_map, self._verifier, frame, features, found, count)
 
-    def localize(self, slam_map: SlamMap, index: PlaceIndex, features: Features) -> LocalizedImage | None:
+    def localize(
+        self, slam_map: SlamMap, index: PlaceIndex, features: Features, excluded: Collection[int] = ()
+    ) -> LocalizedImage | None:
         """Return the pose that most landmarks support; ``None`` if there are too few, or places that look alike.
 
-        Near a suggested pose, look-alikes elsewhere do not count.
+        Near a suggested pose, look-alikes elsewhere do not count. Keyframes that are ``excluded`` are not searched.
         """
         if len(features) == 0:
             return None
         near = self.near
         if near is not None and len(slam_map):
-            found = self._best(slam_map, features, views_near(slam_map, near, slam_map.ids, _PLACES))
+            among = [id for id in slam_map.ids if id not in excluded]
+            found = self._best(slam_map, features, views_near(slam_map, near, among, _PLACES)) if among else None
             if found is not None:
                 return found
         descriptors = features.descriptors
         if not isinstance(descriptors, np.ndarray):
             descriptors = descriptors.detach().cpu().numpy()
         vector = self._matcher.place_describer.describe(descriptors)
-        found = self._best(slam_map, features, [place for place, _ in index.search(vector, _PLACES)])
-        if found is None or self._has_look_alike(slam_map, index, features, vector, found):
+        places = [place for place, _ in index.search(vector, _PLACES, excluded)]
+        found = self._best(slam_map, features, places)
+        if found is None:
+            return None
+        around = {*excluded, found.place, *(id for id, _ in slam_map.covisible(found.place))}
+        others = [place for place, _ in index.search(vector, _ALTERNATIVES, around)]
+        if self._has_look_alike(slam_map, features, found, others):
             return None
         return found
 
-    def _has_look_alike(
-        self, slam_map: SlamMap, index: PlaceIndex, features: Features, vector: np.ndarray, found: LocalizedImage
-    ) -> bool:
-        """Return True if about as many landmarks support another pose, elsewhere in the map."""
-        around = {found.place, *(id for id, _ in slam_map.covisible(found.place))}
-        others = [place for place, _ in index.search(vector, _ALTERNATIVES, around)]
+    def _has_look_alike(self, slam_map: SlamMap, features: Features, found: LocalizedImage, others: list[int]) -> bool:
+        """Return True if about as many landmarks support another pose, at other places of the map."""
         depth = typical_depth(slam_map, found.place)
         for place in others:
             other = self._verifier.localize(slam_map, features, place)

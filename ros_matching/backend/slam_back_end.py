@@ -115,6 +115,8 @@ class SlamBackEnd:
             state = self._adopt_unit(state)
             state = self._join_odometry_maps(state)
             new = self._storage.store(self._slam_map, state, self._frozen)
+            if state.is_placed:
+                self._placed.add(state.map_number)
             self._note_placed(self._joined)
             self._joined = frozenset()
         if not self._config.close_loops:
@@ -134,8 +136,13 @@ class SlamBackEnd:
         self._localizer.near = map_from_camera
 
     def localize_frame(self, frame: Frame, features: Features, count: int) -> SlamUpdate:
-        """Localise one image in the map, with ``count`` keyframes around it."""
-        return SlamUpdate(found=self._localizer.find(self._slam_map, self._index, frame, features, count))
+        """Localise one image in the map, with ``count`` keyframes around it.
+
+        Not in what the odometry has mapped since its place is unknown.
+        """
+        slam_map = self._slam_map
+        unplaced = {keyframe.id for keyframe in slam_map.keyframes if keyframe.map_number not in self._placed}
+        return SlamUpdate(found=self._localizer.find(slam_map, self._index, frame, features, count, unplaced))
 
     @property
     def is_adjustable(self) -> bool:

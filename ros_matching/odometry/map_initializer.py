@@ -73,10 +73,10 @@ class MapInitializer:
         self._initializer = TwoViewInitializer(matcher, config, stages)
         self._rotation = RotationTracker()
 
-    def reset(self) -> None:
-        """Start a new world with the next image."""
+    def reset(self, world_from_camera: np.ndarray | None = None) -> None:
+        """Start a new world with the next image, at its origin or at a pose (4, 4)."""
         self._initializer.reset()
-        self._rotation.reset()
+        self._rotation.reset(world_from_camera)
 
     def reset_reference(self) -> None:
         """Take the next image as the first view."""

@@ -133,9 +133,9 @@ class RotationTracker:
     def __init__(self) -> None:
         self.reset()
 
-    def reset(self) -> None:
-        """Start a new world with the next image."""
-        self.world_from_reference = np.eye(4)
+    def reset(self, world_from_camera: np.ndarray | None = None) -> None:
+        """Start a new world with the next image, at its origin or at a pose (4, 4)."""
+        self.world_from_reference = np.eye(4) if world_from_camera is None else world_from_camera
         self._parallax_rad = 0.0  # undetected translation up to the reference image
         self._last: RotationOnlyPose | None = None
         self.has_poses = False

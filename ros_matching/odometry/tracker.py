@@ -109,8 +109,8 @@ class Tracker:
         self._exchange = MapExchange(self._atlas, self._uncertainty, scale, back_end, stages, self._correct)
         self.reset()
 
-    def reset(self, first_keyframe_id: int = 0) -> None:
-        """Start a new world with the next frame; the ids of its keyframes start at the given one."""
+    def reset(self, first_keyframe_id: int = 0, world_from_camera: np.ndarray | None = None) -> None:
+        """Start anew with the next frame: at the origin, or at a pose (4, 4); keyframe ids start at the given one."""
         self.state = TrackerState.NOT_INITIALIZED
         self.features: Features | None = None  # of the last frame
         self._frames_lost = 0  # without a pose, while LOST
@@ -123,7 +123,7 @@ class Tracker:
         self._exchange.reset()
         self._atlas.reset(first_keyframe_id)
         self._input_checks.reset()
-        self._initializer.reset()
+        self._initializer.reset(world_from_camera)
         self._scale.reset()
         self._bridge.reset()
         if self._imu is not None:

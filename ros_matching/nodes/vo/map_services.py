@@ -45,7 +45,7 @@ class MapServices:
         pipeline, tracker, matcher = self._parts()
         folder = self._folder(request.folder)
         slam_map = loaded_map(folder, matcher)
-        pipeline.reset("~/load_map was called", lambda: tracker.replace_map(slam_map))
+        pipeline.reset("~/load_map was called", lambda: tracker.replace_map(slam_map, continues=True))
         words = f"{len(slam_map)} keyframes from {folder}; the camera is localised when it recognises a place"
         return {"message": words, "keyframes": len(slam_map)}
 
@@ -61,7 +61,7 @@ class MapServices:
                 f"no place of {folder} is recognised in the map, so nothing was merged; go on until the camera has "
                 "seen a place of it"
             )
-        pipeline.reset("~/merge_map was called", lambda: tracker.replace_map(both))
+        pipeline.reset("~/merge_map was called", lambda: tracker.replace_map(both, continues=True))
         words = f"{len(saved)} keyframes from {folder}, {len(both)} in all"
         return {"message": words, "keyframes": len(both)}
 

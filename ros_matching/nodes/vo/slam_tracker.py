@@ -29,6 +29,7 @@ class SlamTracker:
         self.earlier_map = slam_map if slam_map is not None and len(slam_map) else None
         self.last: SlamResult | None = None
         self.loops = 0
+        self._pose: np.ndarray | None = None  # the last one, of the odometry
 
     def track(self, frame: Frame) -> TrackingResult:
         """Track the next frame; one of another camera than the map's is refused with the reason."""
@@ -40,6 +41,8 @@ class SlamTracker:
                 self.last = None
                 return TrackingResult(frame.index, frame.stamp_ns, TrackingStatus.INITIALIZING, str(error))
         self.last = self._slam.track(frame)
+        if self.last.tracking.world_from_camera is not None:
+            self._pose = self.last.tracking.world_from_camera
         self.loops += sum(event.kind is EventKind.LOOP_CLOSED for event in self.last.events)
         return self.last.tracking
 
@@ -74,11 +77,16 @@ class SlamTracker:
         """Start a new odometry in the same map."""
         self.replace_map(self._slam.snapshot())
 
-    def replace_map(self, slam_map: SlamMap | None) -> None:
-        """Start a new odometry in another map; ``None`` starts a new map."""
+    def replace_map(self, slam_map: SlamMap | None, *, continues: bool = False) -> None:
+        """Start a new odometry in another map; ``None`` starts a new map.
+
+        If it ``continues``, it begins at the last pose, as if the camera did not move in between.
+        """
         with self._lock:
             self._slam.close()
             self._slam = self._make(slam_map)
+            if continues and self._pose is not None:
+                self._slam.start_at(self._pose)
             self.earlier_map = slam_map if slam_map is not None and len(slam_map) else None
         self.last, self.loops = None, 0
 

@@ -92,6 +92,9 @@ class KnownSlam:
     def suggest_pose(self, pose: np.ndarray) -> None:
         self.suggested = pose
 
+    def start_at(self, pose: np.ndarray) -> None:
+        self.start = pose
+
     def finish(self, *, adjust: bool = True) -> tuple:
         return self.unfinished
 
