@@ -108,11 +108,11 @@ class _MappingJob:
             keyframe = self._map.keyframe(new.id)
             first, *rest = self._mapper.neighbours(self._map, keyframe) or [None]
             if first is not None:
-                self._mapper.connect(self._map, first, keyframe, new.known_matches.get(first.id))
+                self._mapper.connect(self._map, first, keyframe, new.known_matches.get(first.id), prunes=True)
             others += [(neighbour, keyframe, new.known_matches.get(neighbour.id)) for neighbour in rest]
         emit(self._partial)
         for neighbour, keyframe, matches in others:
-            self._mapper.connect(self._map, neighbour, keyframe, matches)
+            self._mapper.connect(self._map, neighbour, keyframe, matches, prunes=False)
 
     def _partial(self) -> MapUpdate:
         """Return the current state as an update, which is followed by others."""

@@ -48,8 +48,8 @@ class LocalMapper:
 
     def extend(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
         """Connect a new keyframe with its neighbours."""
-        for neighbour in self.neighbours(local_map, keyframe):
-            self.connect(local_map, neighbour, keyframe)
+        for number, neighbour in enumerate(self.neighbours(local_map, keyframe)):
+            self.connect(local_map, neighbour, keyframe, prunes=number == 0)
 
     def neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
         """Return the keyframes with which a new one is connected: the one before it and the most covisible."""
@@ -60,20 +60,28 @@ class LocalMapper:
         return [local_map.keyframes[row - 1], *neighbours[: self._config.neighbour_keyframes - 1]]
 
     def connect(
-        self, local_map: LocalMap, neighbour: MapKeyframe, keyframe: MapKeyframe, matches: Matches | None = None
+        self,
+        local_map: LocalMap,
+        neighbour: MapKeyframe,
+        keyframe: MapKeyframe,
+        matches: Matches | None = None,
+        *,
+        prunes: bool,
     ) -> None:
         """Connect a new keyframe with a neighbour: new landmarks, observations of old ones, merged duplicates.
 
         ``matches`` are existing ones of the feature matcher (neighbour, keyframe). The other stages of the matcher run
-        here, since a wrong match becomes a landmark; pose estimation rejects outliers.
+        here, since a wrong match becomes a landmark; pose estimation rejects outliers. ``prunes`` for the first
+        neighbour, with most matches: with the others, the known epipolar lines reject as well what fits no motion.
         """
         camera = local_map.camera
         with self._stages(self._matcher.consensus.stage):
             if matches is None:
                 matches = self._matcher.feature_matcher.match(neighbour.features, keyframe.features)
             matches = self._matcher.consensus.filter(matches, neighbour.features, keyframe.features)
-        with self._stages(self._matcher.pruner.stage):
-            matches = self._matcher.pruner.prune(matches, camera, camera)
+        if prunes:
+            with self._stages(self._matcher.pruner.stage):
+                matches = self._matcher.pruner.prune(matches, camera, camera)
         matches = matches.select(self._informative(local_map, neighbour, keyframe, matches))
         with self._stages("refine"):
             matches = self._matcher.refiner.refine(matches, neighbour.features, keyframe.features)

@@ -50,6 +50,24 @@ def test_depths_of_a_short_baseline_are_unbiased(baseline, noise_px):
     assert 0.93 < np.median(ratios) < 1.03
 
 
+def test_a_keyframe_is_pruned_with_its_first_neighbour_only(monkeypatch):
+    """The epipolar lines of known poses reject outliers among the matches with the others."""
+    poses = pose_from(np.stack([np.eye(3)] * 4), np.linspace([0, 0, 0], [0.9, 0, 0], 4))
+    world = PointWorld(cloud(), poses, noise_px=0.3, outliers=0.3)
+    pruned, prune = [], world.pruner.prune
+    monkeypatch.setattr(world.pruner, "prune", lambda *arguments: pruned.append(0) or prune(*arguments))
+    local_map, mapper = LocalMap(CAMERA, 40), LocalMapper(world, TrackingConfig(), StageTimer())
+    for number, (frame, pose) in enumerate(zip(world.frames(), poses, strict=True)):
+        features = world.extract(frame.image)
+        keyframe = local_map.add_keyframe(frame, features, invert(pose), np.full(len(features), NO_LANDMARK))
+        mapper.extend(local_map, keyframe)
+        assert len(pruned) == number
+    points = world.points[np.argmax(local_map.descriptors @ world._descriptors.T, axis=1)]
+    assert len(points) > 100
+    right = np.linalg.norm(local_map.positions - points, axis=1) < 0.1 * points[:, 2]
+    assert right.mean() > 0.9
+
+
 def fast_rotation(seed: int, degrees: float) -> np.ndarray:
     """Poses (F, 4, 4) of a walk with a fast rotation by ``degrees`` per frame in its middle."""
     random = np.random.default_rng(seed)
