@@ -66,9 +66,8 @@ def test_the_map_after_a_turn_has_the_scale_of_the_map_before_and_continues_its_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("degrees", [14, 20])
-def test_a_rendered_blurred_turn_loses_no_track_and_no_scale(degrees: int) -> None:
-    walk = TurningWalk(0, degrees, before_s=5.0, after_s=1.5)
+def test_a_rendered_blurred_turn_loses_no_track_and_no_scale() -> None:
+    walk = TurningWalk(0, 20, before_s=5.0, after_s=1.5)
     matcher, imu = load_matcher("sift"), walk.imu()
     odometry = VisualOdometry(matcher, scale=make_scale_estimator(ScaleConfig(source="imu"), matcher, imu=imu), imu=imu)
     results = [odometry.track(frame) for frame in walk.frames()]
