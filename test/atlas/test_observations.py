@@ -129,7 +129,7 @@ def test_scores_improve_poses_and_map():
 
 def test_matches_of_new_landmarks_are_pruned_and_those_of_poses_are_not():
     world = PruningWorld(cloud(), walk(FRAMES))
-    odometry = VisualOdometry(world, TrackingConfig(init_parallax_deg=1.0))
+    odometry = VisualOdometry(world, TrackingConfig(init_parallax_deg=1.0, neighbour_keyframes=1))
     before, after = (list(map(odometry.track, frames)) for frames in np.split(list(world.frames()), [20]))
     assert all(result.status is TrackingStatus.TRACKING for result in before[-5:] + after)
     assert sum(bool(result.new_keyframes) for result in after) > 0
