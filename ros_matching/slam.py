@@ -13,7 +13,7 @@ import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK
-from ros_matching.atlas.known_place import KnownPlace, KnownStart
+from ros_matching.atlas.known_place import KnownPlace, KnownStart, OfferedPlace
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.frame_poses import FramePoses
 from ros_matching.backend.keyframe_storage import OdometryState
@@ -356,7 +356,8 @@ class Slam:
         self._frame_pose = stamp_ns, map_from_camera
         if self._map_number in self._placed and self._is_tracking:
             return
-        self._odometry.offer(found, self._odom_from_map(found, world_from_camera), self._last_pose)
+        odom_from_map = self._odom_from_map(found, world_from_camera)
+        self._odometry.offer(OfferedPlace(found, odom_from_map, self._last_pose))
         if self._is_localization and world_from_camera is not None and number not in self._placed:
             similarity = self._maps[number]
             moved = map_from_camera @ invert(rigid_part(similarity @ world_from_camera))

@@ -6,7 +6,7 @@ import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import MapKeyframe
-from ros_matching.atlas.known_place import KnownPlace, KnownStart
+from ros_matching.atlas.known_place import KnownStart, OfferedPlace
 from ros_matching.atlas.local_map import LocalMapState
 from ros_matching.backend.back_end import BackEnd
 from ros_matching.backend.local_mapping import LocalMapper
@@ -50,7 +50,10 @@ class VisualOdometry:
         self._tracker = Tracker(matcher, config, scale or ScaleEstimator(), self._back_end, adjuster, stages, imu)
 
     def reset(self, first_keyframe_id: int = 0, world_from_camera: np.ndarray | None = None) -> None:
-        """Start anew with the next frame: at the origin, or at a pose (4, 4); keyframe ids start at the given one."""
+        """Start a new odometry with the next frame: at the origin, or at a pose (4, 4).
+
+        Keyframe ids start at the given one.
+        """
         self._tracker.reset(first_keyframe_id, world_from_camera)
 
     def track(self, frame: Frame) -> TrackingResult:
@@ -60,9 +63,9 @@ class VisualOdometry:
         """
         return self._tracker.track(frame)
 
-    def offer(self, place: KnownPlace, world_from_map: np.ndarray | None, pose: np.ndarray) -> None:
-        """Continue at a known place if the next frame is localised there; see ``Tracker.offer``."""
-        self._tracker.offer(place, world_from_map, pose)
+    def offer(self, offered: OfferedPlace) -> None:
+        """Continue at a known place if the next frame is localised there; ``known_start`` is then that start."""
+        self._tracker.offer(offered)
 
     @property
     def known_start(self) -> KnownStart | None:

@@ -54,6 +54,19 @@ class KnownPlace:
 
 
 @dataclass(frozen=True, eq=False)
+class OfferedPlace:
+    """A known place where the odometry continues if the next image is localised there.
+
+    ``world_from_map`` (4, 4) is a similarity. If it is ``None``, that image gets the pose ``world_from_camera`` (4, 4)
+    and the map keeps its unit.
+    """
+
+    place: KnownPlace
+    world_from_map: np.ndarray | None
+    world_from_camera: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class KnownStart:
     """The start of map ``number`` of the odometry at a known place; ``world_from_map`` (4, 4) is a similarity."""
 

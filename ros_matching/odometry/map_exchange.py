@@ -20,8 +20,8 @@ class MapExchange:
     """Submits keyframes of the active map, and applies what the back end made of them.
 
     ``correct`` moves what refers to poses in the map, by a correction; its second argument is True if the active map
-    was merged into another, from which no motion to earlier poses is known. ``merge_reason`` tells of the last merge
-    until it is taken, ``mapping_ms`` has the times by stage of the last complete update.
+    was merged into another, from which no motion to earlier poses is known. ``merge_reason`` describes the last
+    merge until it is taken.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MapExchange:
         self._pending: list[NewKeyframe] = []
         self._mapped: list[Keyframe] = []
         self.merge_reason = ""
-        self.mapping_ms: dict[str, float] = {}
+        self._mapping_ms: dict[str, float] = {}  # by stage, of the last complete update
         self._back_end.cancel()
 
     @property
@@ -101,7 +101,7 @@ class MapExchange:
 
     def take_mapping_ms(self) -> dict[str, float]:
         """Return the times of the last complete update since the last call."""
-        taken, self.mapping_ms = self.mapping_ms, {}
+        taken, self._mapping_ms = self._mapping_ms, {}
         return taken
 
     def exported(self, *keyframes: MapKeyframe | None) -> tuple[Keyframe, ...]:
@@ -128,7 +128,7 @@ class MapExchange:
         if self._back_end.runs_in_frame:
             self._stages.add(update.stage_ms)
         elif update.is_last:
-            self.mapping_ms = update.stage_ms
+            self._mapping_ms = update.stage_ms
         number = self._atlas.number
         correction = self._atlas.apply(update)
         if correction is None:
