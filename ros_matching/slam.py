@@ -13,11 +13,12 @@ import numpy as np
 
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.keyframes import NO_LANDMARK
-from ros_matching.atlas.known_place import KnownPlace, KnownStart, OfferedPlace
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.backend.frame_poses import FramePoses
 from ros_matching.backend.keyframe_storage import OdometryState
-from ros_matching.backend.map_localization import LocalizationBackEnd
+from ros_matching.backend.localization_back_end import LocalizationBackEnd
+from ros_matching.backend.odometry_placement import OdometryPlacement
+from ros_matching.backend.place_search import PlaceSearch
 from ros_matching.backend.scheduler import InlineScheduler, ThreadScheduler
 from ros_matching.backend.slam_back_end import SlamBackEnd
 from ros_matching.backend.slam_config import SlamConfig
@@ -25,8 +26,6 @@ from ros_matching.backend.slam_update import EventKind, SlamEvent, SlamUpdate
 from ros_matching.datatypes import Frame, Keyframe, ScaleState
 from ros_matching.errors import ConfigError, TrackingError
 from ros_matching.geometry.checks import as_pose
-from ros_matching.geometry.se3 import invert, orthonormalized
-from ros_matching.geometry.sim3 import invert_similarity, rigid_part
 from ros_matching.inertial.imu import Imu
 from ros_matching.matching.pipeline import MatchingPipeline
 from ros_matching.odometry.result import TrackingResult, TrackingStatus
@@ -35,8 +34,6 @@ from ros_matching.visual_odometry import VisualOdometry
 
 _NICENESS = 12  # of the thread: later than the mapping of keyframes, which the odometry needs
 MODES = ("slam", "localization")
-_LOCALIZED_NS = 3 * 10**8  # after an image was localised in a thread, the next one
-_LOST_NS = 5 * 10**8  # after a lost image was localised in the whole map, or not, the next one
 _AROUND = 10  # keyframes of the map from which the odometry continues
 
 
@@ -94,37 +91,40 @@ class Slam:
             raise ConfigError("the mode localization needs a map with keyframes; give slam_map, or use the mode slam")
         self._config = slam_config or SlamConfig()
         self._max_keyframes = (tracking_config or TrackingConfig()).max_keyframes
-        self._around = min(_AROUND, self._max_keyframes // 2)
-        self._odometry = VisualOdometry(matcher, tracking_config, scale, threaded=threaded, imu=imu)
         self._imu = imu
-        self._scheduler = ThreadScheduler(_NICENESS) if threaded else InlineScheduler()
+        self._is_localization = mode == "localization"
         self._back_end: SlamBackEnd | LocalizationBackEnd
-        if mode == "localization":
+        if self._is_localization:
             self._back_end = LocalizationBackEnd(matcher, self._config, slam_map)
         else:
             self._back_end = SlamBackEnd(matcher, self._config, slam_map)
-        self._is_localization = mode == "localization"
-        self._start()
+        first_id, _ = self._back_end.next_ids
+        self._odometry = VisualOdometry(
+            matcher, tracking_config, scale, threaded=threaded, imu=imu, first_keyframe_id=first_id
+        )
+        self._scheduler = ThreadScheduler(_NICENESS) if threaded else InlineScheduler()
+        self._begin()
 
-    def _start(self, world_from_camera: np.ndarray | None = None) -> None:
-        """Start a new odometry, at its origin or at a pose (4, 4)."""
+    def _begin(self, world_from_camera: np.ndarray | None = None) -> None:
+        """Make the state of a new odometry, which starts at its origin or at a pose (4, 4)."""
         self._frames = FramePoses()
         self._localized: list[tuple[int, np.ndarray]] = []  # of the mode localization, as they were
-        self._maps: dict[int, np.ndarray] = {}  # map_from_odom similarities by odometry map
+        self._events: list[SlamEvent] = []
         self._is_due = self._is_tracking = False
         self._submitted_id = -1  # newest keyframe of the odometry that the back end has
-        self._map_number = 0
-        first_id, self._first_number = self._back_end.next_ids
-        self._odometry.reset(first_id, world_from_camera)
-        self._events: list[SlamEvent] = []
-        # In a map made before, the place of the odometry is not known at first
-        self._starts_in_map = self._back_end.keyframes > 0
-        self._placed: frozenset[int] = frozenset()
-        self._frame_pose: tuple[int, np.ndarray] | None = None  # stamp and map_from_camera of a localised image
-        self._guessed: frozenset[int] = frozenset()  # odometry maps placed by single images
-        self._asked: tuple[int, int, np.ndarray | None] | None = None  # stamp, map number and pose of an image
-        self._last_pose, self._has_pose = np.eye(4) if world_from_camera is None else world_from_camera, False
         self._scale, self._scale_std = ScaleState.UP_TO_SCALE, float("inf")
+        _, first_number = self._back_end.next_ids
+        self._placement = OdometryPlacement(
+            first_number, starts_in_map=self._back_end.keyframes > 0, world_from_camera=world_from_camera
+        )
+        around = min(_AROUND, self._max_keyframes // 2)
+        self._search = PlaceSearch(self._back_end, self._scheduler, self._placement, self._config, around)
+
+    def _restart(self, world_from_camera: np.ndarray | None = None) -> None:
+        """Start a new odometry, at its origin or at a pose (4, 4)."""
+        first_id, _ = self._back_end.next_ids
+        self._odometry.reset(first_id, world_from_camera)
+        self._begin(world_from_camera)
 
     @property
     def slam_map(self) -> SlamMap | None:
@@ -139,11 +139,11 @@ class Slam:
         """Start a new odometry and a new map with the next frame."""
         self._scheduler.close()  # a running job must not change the new map
         self._back_end.reset()
-        self._start()
+        self._restart()
 
     def start_at(self, world_from_camera: np.ndarray) -> None:
         """Let the odometry begin at a pose (4, 4) in place of its origin; before the first frame."""
-        self._start(as_pose("the first pose", world_from_camera))
+        self._restart(as_pose("the first pose", world_from_camera))
 
     def track(self, frame: Frame) -> SlamResult:
         """Process the next frame of one camera, in the order of time; see ``VisualOdometry.track``."""
@@ -158,7 +158,8 @@ class Slam:
         # Hand new keyframes to the back end; without a known place, localise the image itself
         self._is_due |= bool(result.new_keyframes)
         self._submit()
-        if self._is_sought(result):
+        is_lost = result.status in (TrackingStatus.LOST, TrackingStatus.BRIDGED)
+        if self._search.is_due(result.stamp_ns, is_lost=is_lost):
             self._submit_frame(frame, result)
         elif not self._scheduler.runs_in_frame:
             self._submit_adjustment()
@@ -188,7 +189,7 @@ class Slam:
     @property
     def map_from_odom(self) -> np.ndarray | None:
         """The similarity (4, 4) of the map from the odometry's world; ``None`` if the place in the map is unknown."""
-        return self._map_from_odom
+        return self._placement.map_from_odom
 
     def suggest_pose(self, map_from_camera: np.ndarray) -> None:
         """Search for the camera near a pose (4, 4) of the map first, while its place in a map made before is unknown.
@@ -212,36 +213,12 @@ class Slam:
         slam_map = self._back_end.slam_map
         if self._is_localization or slam_map is None:
             return list(self._localized)
-        return self._frames.in_map(slam_map, self._placed if self._starts_in_map else None)
-
-    @property
-    def _map_from_odom(self) -> np.ndarray | None:
-        return self._maps.get(self._map_number)
-
-    @property
-    def _is_placed(self) -> bool:
-        return self._map_number in self._placed
-
-    def _is_sought(self, result: TrackingResult) -> bool:
-        """Return True if the image of a frame should be localised in the whole map."""
-        if not self._is_placed and self._starts_in_map:
-            return True
-        is_lost = result.status in (TrackingStatus.LOST, TrackingStatus.BRIDGED)
-        if not is_lost or not self._config.close_loops or not self._back_end.keyframes:
-            return False
-        return self._asked is None or not 0 <= result.stamp_ns - self._asked[0] < _LOST_NS
+        return self._frames.in_map(slam_map, self._placement.placed if self._placement.starts_in_map else None)
 
     def _submit_frame(self, frame: Frame, result: TrackingResult) -> None:
-        """Localise the image of this frame if the back end is idle, in a thread not at once after another."""
-        features = self._odometry.features
-        if features is None or not self._scheduler.is_idle:
-            return
-        is_recent = self._frame_pose is not None and 0 <= result.stamp_ns - self._frame_pose[0] < _LOCALIZED_NS
-        if is_recent and not self._scheduler.runs_in_frame:
-            return
-        self._asked = result.stamp_ns, self._map_number, result.world_from_camera
-        self._scheduler.submit(lambda _: self._back_end.localize_frame(frame, features, self._around))
-        if self._scheduler.runs_in_frame:
+        """Localise the image of this frame in the whole map."""
+        is_submitted = self._search.submit(frame, self._odometry.features, result.world_from_camera)
+        if is_submitted and self._scheduler.runs_in_frame:
             self._apply(self._scheduler.take())
 
     def _submit_adjustment(self) -> None:
@@ -252,12 +229,13 @@ class Slam:
     def _reported(self, result: TrackingResult) -> SlamResult:
         """Make the result of a frame."""
         events, self._events = tuple(self._events), []
-        map_from_odom, is_guess = self._rigid(result), not self._is_placed
+        map_from_odom, is_guess = self._placement.rigid(result.world_from_camera), not self._placement.is_placed
         map_from_camera = None
         if map_from_odom is not None and result.world_from_camera is not None:
             map_from_camera = map_from_odom @ result.world_from_camera
-        if is_guess and self._frame_pose is not None and self._frame_pose[0] == result.stamp_ns:
-            map_from_camera, is_guess = self._frame_pose[1], False
+        by_image = self._search.pose_at(result.stamp_ns)
+        if is_guess and by_image is not None:
+            map_from_camera, is_guess = by_image, False
         status = SlamStatus.TRACKING
         if map_from_camera is None or is_guess or result.status is TrackingStatus.BRIDGED:
             status = {
@@ -271,30 +249,22 @@ class Slam:
         return SlamResult(result, status, map_from_odom, events, self._back_end.keyframes, map_from_camera)
 
     def _follow_map(self, result: TrackingResult) -> None:
-        """Follow the odometry into another map; a new one starts at the place that the odometry guesses."""
+        """Follow the odometry into another map."""
         if result.world_from_camera is None:
             return
-        number = result.map_id + self._first_number
         start = self._odometry.known_start
-        if number not in self._maps and start is not None and start.number == result.map_id:
-            self._enter(number, start, result)
-        elif number not in self._maps:
-            self._maps[number] = self._maps.get(self._map_number, np.eye(4))
-            if not self._starts_in_map and not self._placed:
-                self._placed = frozenset({number})
-        self._map_number = number
+        if self._placement.follow(result.map_id, start):
+            keyframe, place = self._odometry.keyframe_ids()[0], start.place
+            inliers = int(np.count_nonzero(place.landmark_ids != NO_LANDMARK))
+            event = SlamEvent(EventKind.RELOCALIZED, result.stamp_ns, keyframe, place.place, inliers, 0.0)
+            self._events.append(event)
 
     def _follow_scale(self, result: TrackingResult) -> None:
         """Follow a change of the odometry's unit about the camera of this frame."""
         self._scale, self._scale_std = result.scale, result.scale_sigma
         # Between two known units the map keeps its scale: the change corrects the drift of the odometry
-        if result.scale_change == 1.0 or result.scale is not ScaleState.UP_TO_SCALE:
-            return
-        center = result.world_from_camera[:3, 3]
-        before_from_after = np.eye(4)
-        before_from_after[:3, :3] /= result.scale_change
-        before_from_after[:3, 3] = center - center / result.scale_change
-        self._maps[self._map_number] = self._map_from_odom @ before_from_after
+        if result.scale_change != 1.0 and result.scale is ScaleState.UP_TO_SCALE:
+            self._placement.rescale(result.scale_change, result.world_from_camera[:3, 3])
 
     def _submit(self) -> None:
         """Hand the local map to the back end if it has new keyframes and the back end is idle.
@@ -316,11 +286,11 @@ class Slam:
         self._submitted_id = ids[-1]
         odometry = OdometryState(
             state,
-            self._map_number,
-            self._map_from_odom,
+            self._placement.number,
+            self._placement.map_from_odom,
             self._scale,
             self._scale_std,
-            self._is_placed,
+            self._placement.is_placed,
             *self._gravity,
         )
         self._scheduler.submit(lambda _: self._back_end.process(odometry))
@@ -339,48 +309,12 @@ class Slam:
         if update is None:
             return
         self._events += update.events
-        self._placed |= update.placed
+        self._placement.placed |= update.placed
         if update.found is not None:
-            self._place_by_frame(update.found)
-        for number, new_from_old in update.corrections.items():
-            if number in self._maps:
-                self._maps[number] = new_from_old @ self._maps[number]
-
-    def _place_by_frame(self, found: KnownPlace) -> None:
-        """Use the place of a single image: the odometry continues there unless it is placed and tracks.
-
-        Until it does, an odometry with poses is placed by the image; its unit remains unknown.
-        """
-        stamp_ns, number, world_from_camera = self._asked
-        map_from_camera = invert(found.camera_from_world)
-        self._frame_pose = stamp_ns, map_from_camera
-        if self._map_number in self._placed and self._is_tracking:
-            return
-        odom_from_map = self._odom_from_map(found, world_from_camera)
-        self._odometry.offer(OfferedPlace(found, odom_from_map, self._last_pose))
-        if self._is_localization and world_from_camera is not None and number not in self._placed:
-            similarity = self._maps[number]
-            moved = map_from_camera @ invert(rigid_part(similarity @ world_from_camera))
-            self._maps[number] = moved @ similarity
-            self._guessed = self._guessed | {number}
-
-    def _odom_from_map(self, found: KnownPlace, world_from_camera: np.ndarray | None) -> np.ndarray | None:
-        """Return the similarity (4, 4) for an odometry that continues at a known place; ``None`` if it is undefined.
-
-        An odometry that was placed before returns in its world. Else the image keeps its pose, if it has one, and the
-        odometry takes the unit of the map.
-        """
-        if not self._placed.isdisjoint(self._maps):
-            return invert_similarity(self._map_from_odom)
-        return None if world_from_camera is None else world_from_camera @ found.camera_from_world
-
-    def _enter(self, number: int, start: KnownStart, result: TrackingResult) -> None:
-        """Follow the odometry to the known place where it has continued."""
-        self._maps[number] = invert_similarity(start.world_from_map)
-        self._placed |= {number}
-        keyframe, inliers = self._odometry.keyframe_ids()[0], np.count_nonzero(start.place.landmark_ids != NO_LANDMARK)
-        event = SlamEvent(EventKind.RELOCALIZED, result.stamp_ns, keyframe, start.place.place, int(inliers), 0.0)
-        self._events.append(event)
+            offered = self._search.offer(update.found, is_tracking=self._is_tracking, guesses=self._is_localization)
+            if offered is not None:
+                self._odometry.offer(offered)
+        self._placement.apply(update)
 
     def _keep(self, result: TrackingResult) -> None:
         """Keep the pose of the frame relative to the newest keyframe."""
@@ -389,13 +323,3 @@ class Slam:
         if result.status is not TrackingStatus.TRACKING:
             return
         self._frames.add(result.stamp_ns, result.world_from_camera, self._odometry.newest_keyframe())
-
-    def _rigid(self, result: TrackingResult) -> np.ndarray | None:
-        """Return map_from_odom as a rigid transform, exact at the camera of the last frame that has a pose."""
-        if result.world_from_camera is not None:
-            self._last_pose, self._has_pose = result.world_from_camera, True
-        if self._map_from_odom is None or not self._has_pose:
-            return None
-        if self._starts_in_map and not self._placed and self._map_number not in self._guessed:
-            return None
-        return orthonormalized(rigid_part(self._map_from_odom @ self._last_pose) @ invert(self._last_pose))

@@ -42,12 +42,17 @@ class VisualOdometry:
         *,
         threaded: bool = False,
         imu: Imu | None = None,
+        first_keyframe_id: int = 0,
     ) -> None:
-        """``imu`` predicts the rotation between images; give it to the scale too to measure metres by it."""
+        """``imu`` predicts the rotation between images; give it to the scale too to measure metres by it.
+
+        Keyframe ids start at ``first_keyframe_id``.
+        """
         config, stages = config or TrackingConfig(), StageTimer()
         self._back_end = _back_end(matcher, config, threaded)
         adjuster = LocalMapper(matcher, config, stages)
-        self._tracker = Tracker(matcher, config, scale or ScaleEstimator(), self._back_end, adjuster, stages, imu)
+        scale = scale or ScaleEstimator()
+        self._tracker = Tracker(matcher, config, scale, self._back_end, adjuster, stages, imu, first_keyframe_id)
 
     def reset(self, first_keyframe_id: int = 0, world_from_camera: np.ndarray | None = None) -> None:
         """Start a new odometry with the next frame: at the origin, or at a pose (4, 4).

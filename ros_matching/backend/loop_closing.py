@@ -64,33 +64,19 @@ class LoopDetector:
         self._judge = LoopJudge(self._strong_places)
         self._pause = 0
 
-    def detect(
-        self,
-        slam_map: SlamMap,
-        id: int,
-        local_ids: frozenset[int],
-        predicted: Sequence[int] = (),
-        *,
-        single: bool = False,
-    ) -> Loop | None:
+    def detect(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> Loop | None:
         """Return the loop that a new keyframe closes; ``None`` if there is none yet.
 
-        ``local_ids`` are keyframes of the local map, which the tracker connects itself. ``predicted`` places are
-        verified before those of similar images. If ``single``, one keyframe is enough.
+        ``local_ids`` are keyframes of the local map, which the tracker connects itself.
         """
         self._travel(slam_map, id)
-        if self._pause and not single:
+        if self._pause:
             self._pause -= 1
             return None
         self._waiting = deque(
             (w for w in self._waiting if w.keyframe in slam_map and w.place in slam_map), maxlen=_REMEMBERED
         )
-        for place in [*predicted, *self._candidates(slam_map, id, local_ids)]:
-            found = self._verifier.verify(slam_map, id, place)
-            if found is None or not self._is_strong(found):
-                continue
-            if single:
-                return Loop((found,))
+        for found in self._verified(slam_map, id, self._candidates(slam_map, id, local_ids)):
             agreeing = [other for other in self._waiting if agree(slam_map, other, found)]
             agreeing += self._confirmed_by_neighbours(slam_map, found, local_ids, agreeing)
             self._waiting.append(found)
@@ -104,6 +90,21 @@ class LoopDetector:
             _LOG.info("keyframe %d is not at keyframe %d: %s", id, found.place, refusal)
         return None
 
+    def recognize(
+        self, slam_map: SlamMap, id: int, local_ids: frozenset[int], predicted: Sequence[int]
+    ) -> VerifiedPlace | None:
+        """Return the place of a keyframe, ``predicted`` or else by similar images; ``None`` if it is unknown."""
+        self._travel(slam_map, id)
+        places = [*predicted, *self._candidates(slam_map, id, local_ids)]
+        return next(self._verified(slam_map, id, places), None)
+
+    def _verified(self, slam_map: SlamMap, id: int, places: Iterable[int]) -> Iterator[VerifiedPlace]:
+        """Verify the places of a keyframe, by id, in their order."""
+        for place in places:
+            found = self._verifier.verify(slam_map, id, place)
+            if found is not None and self._is_strong(found):
+                yield found
+
     def _candidates(self, slam_map: SlamMap, id: int, local_ids: frozenset[int]) -> list[int]:
         """Return the most similar keyframes that the camera came back to, not neighbours of this one or each other."""
         similar = self._similar(slam_map, id, set(local_ids))
@@ -112,10 +113,7 @@ class LoopDetector:
     def _strong_places(self, slam_map: SlamMap, id: int, near: Iterable[int]) -> Iterator[VerifiedPlace]:
         """Verify the keyframes most similar to one that are not around others, ``near``."""
         excluded = {other for center in near for other, _ in slam_map.covisible(center)} | set(near)
-        for place in _apart(slam_map, self._similar(slam_map, id, excluded)):
-            found = self._verifier.verify(slam_map, id, place)
-            if found is not None and self._is_strong(found):
-                yield found
+        yield from self._verified(slam_map, id, _apart(slam_map, self._similar(slam_map, id, excluded)))
 
     def _similar(self, slam_map: SlamMap, id: int, excluded: set[int]) -> list[int]:
         """Return the most similar keyframes that are not excluded or neighbours of this one."""

@@ -61,6 +61,7 @@ class Tracker:
         adjuster: MapAdjuster,
         stages: StageTimer,
         imu: Imu | None = None,
+        first_keyframe_id: int = 0,
     ) -> None:
         self._matcher = matcher
         self._config = config
@@ -90,7 +91,7 @@ class Tracker:
             relocalizer,
             config,
         )
-        self.reset()
+        self.reset(first_keyframe_id)
 
     def reset(self, first_keyframe_id: int = 0, world_from_camera: np.ndarray | None = None) -> None:
         """Start a new odometry with the next frame: at the origin, or at a pose (4, 4).
