@@ -7,16 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from ros_matching.atlas.keyframe_graph import Covisibility, KeyframeEdges
 from ros_matching.atlas.keyframes import NO_LANDMARK
 from ros_matching.atlas.landmark_table import LandmarkTable
-from ros_matching.atlas.stored_keyframes import CulledKeyframe, Edge, EdgeKind, StoredKeyframe
+from ros_matching.atlas.stored_keyframes import CulledKeyframe, Edge, StoredKeyframe
 from ros_matching.datatypes import Camera, ScaleState
 from ros_matching.errors import DataTypeError
 from ros_matching.geometry.se3 import orthonormalized, transform
 from ros_matching.geometry.sim3 import (
-    compose_similarity_covariance,
     invert_similarity,
-    invert_similarity_covariance,
     rigid_part,
     scale_of,
     similarity_from,
@@ -48,9 +47,8 @@ class SlamMap:
         self.down_std = float("inf")
         self.landmarks = LandmarkTable()
         self._keyframes: dict[int, StoredKeyframe] = {}
-        self._edges: dict[tuple[int, int], Edge] = {}
-        self._edges_of: dict[int, set[tuple[int, int]]] = {}
-        self._covisibility: dict[int, dict[int, int]] = {}
+        self._edges = KeyframeEdges()
+        self._covisibility = Covisibility()
         self._culled: dict[int, CulledKeyframe] = {}
 
     # Contents
@@ -74,7 +72,7 @@ class SlamMap:
     @property
     def edges(self) -> list[Edge]:
         """The constraints between keyframes; at most one for each pair."""
-        return list(self._edges.values())
+        return self._edges.all()
 
     @property
     def culled(self) -> Mapping[int, CulledKeyframe]:
@@ -116,16 +114,15 @@ class SlamMap:
 
     def edges_of(self, id: int) -> list[Edge]:
         """The constraints of a keyframe."""
-        return [self._edges[pair] for pair in self._edges_of.get(id, ())]
+        return self._edges.of(id)
 
     def covisible(self, id: int, count: int | None = None) -> list[tuple[int, int]]:
         """Up to ``count`` other keyframes that share landmarks with this one: (id, number shared), most first."""
-        shared = sorted(self._covisibility.get(id, {}).items(), key=lambda item: (-item[1], item[0]))
-        return shared[:count]
+        return self._covisibility.ranked(id, count)
 
     def covisibility(self) -> list[tuple[int, int, int]]:
         """All pairs of keyframes that share landmarks: (id, larger id, number shared)."""
-        return [(a, b, n) for a, others in sorted(self._covisibility.items()) for b, n in others.items() if a < b]
+        return self._covisibility.pairs()
 
     def place_descriptors(self) -> tuple[np.ndarray, np.ndarray]:
         """Ids (N,) and place descriptors (N, P) of the keyframes that have one, in the order of ids."""
@@ -146,22 +143,15 @@ class SlamMap:
 
     def connected(self, id: int) -> set[int]:
         """Ids of the keyframes that edges connect with one, itself included."""
-        part, border = {id}, [id]
-        while border:
-            near = {other for pair in self._edges_of.get(border.pop(), ()) for other in pair} - part
-            part |= near
-            border += near
-        return part
+        return self._edges.connected(id)
 
     def snapshot(self) -> SlamMap:
         """Return an independent copy; keyframes and edges are shared, as they are immutable."""
         copy = SlamMap(self.camera, self.extractor, self.fingerprint, self.unit)
         copy.down, copy.down_std = self.down, self.down_std
         copy.landmarks = self.landmarks.copy()
-        copy._keyframes, copy._edges = dict(self._keyframes), dict(self._edges)
-        copy._edges_of = {id: set(pairs) for id, pairs in self._edges_of.items()}
-        copy._covisibility = {id: dict(shared) for id, shared in self._covisibility.items()}
-        copy._culled = dict(self._culled)
+        copy._keyframes, copy._culled = dict(self._keyframes), dict(self._culled)
+        copy._edges, copy._covisibility = self._edges.copy(), self._covisibility.copy()
         return copy
 
     # Changes
@@ -183,10 +173,7 @@ class SlamMap:
         for id in (edge.first, edge.second):
             if id not in self._keyframes:
                 raise DataTypeError(f"edge from keyframe {edge.first} to {edge.second}: {id} is not in the map")
-        pair = min(edge.first, edge.second), max(edge.first, edge.second)
-        self._edges[pair] = edge
-        for id in pair:
-            self._edges_of.setdefault(id, set()).add(pair)
+        self._edges.put(edge)
 
     def count_covisibility(self, id: int, others: Iterable[int]) -> None:
         """Count the landmarks that a keyframe shares with others."""
@@ -198,18 +185,11 @@ class SlamMap:
         ends = np.cumsum([len(ids) for ids in observed])
         counts = np.diff(np.concatenate([[0], np.cumsum(is_shared)])[np.concatenate([[0], ends])])
         for other, shared in zip(others, counts.tolist(), strict=True):
-            for a, b in ((id, other), (other, id)):
-                if shared:
-                    self._covisibility.setdefault(a, {})[b] = shared
-                else:
-                    self._covisibility.get(a, {}).pop(b, None)
+            self._covisibility.put(id, other, shared)
 
     def set_covisibility(self, pairs: Iterable[tuple[int, int, int]]) -> None:
         """Set how many landmarks pairs of keyframes share: (id, other id, number), as ``covisibility`` returns them."""
-        self._covisibility = {}
-        for a, b, shared in pairs:
-            self._covisibility.setdefault(a, {})[b] = shared
-            self._covisibility.setdefault(b, {})[a] = shared
+        self._covisibility.set_pairs(pairs)
 
     def put_culled(self, id: int, culled: CulledKeyframe) -> None:
         """Add a keyframe that was removed; the one that it follows must be in the map."""
@@ -261,7 +241,7 @@ class SlamMap:
         with fewer keyframes drifts more. So a place that is visited often has a bounded number of keyframes.
         """
         observed = np.unique(self._keyframes[id].observed)
-        others = [other for other in self._covisibility.get(id, ()) if abs(other - id) >= apart]
+        others = [other for other in self._covisibility.of(id) if abs(other - id) >= apart]
         if not len(observed) or len(others) < _REDUNDANT_OBSERVERS:
             return False
         counts = sum(np.isin(observed, self._keyframes[other].observed).astype(np.intp) for other in others)
@@ -272,15 +252,13 @@ class SlamMap:
 
         Returns False, and changes nothing, if no edge connects it.
         """
-        edges = self.edges_of(id)
-        if not edges:
+        if not self.edges_of(id):
             return False
-        gone = self._keyframes[id]
-        link = min((_from(edge, id) for edge in edges), key=lambda edge: np.trace(edge.covariance))
+        gone, link = self._keyframes[id], self._edges.best(id)
         parent = link.second
         parent_from_gone = invert_similarity(link.first_from_second)
         relative = CulledKeyframe(parent, rigid_part(parent_from_gone), float(scale_of(parent_from_gone)))
-        self._relink(id, [_from(edge, id) for edge in edges], parent)
+        self._edges.relink(id, link)
         self._culled[id] = relative
         for other, culled in list(self._culled.items()):
             if culled.parent == id:
@@ -291,36 +269,14 @@ class SlamMap:
 
     def remove(self, id: int) -> None:
         """Remove a keyframe with its edges, and the landmarks that no other observes."""
-        for pair in self._edges_of.pop(id, set()):
-            del self._edges[pair]
-            other = pair[0] if pair[1] == id else pair[1]
-            self._edges_of[other].discard(pair)
+        self._edges.remove(id)
         self._remove(self._keyframes[id])
-
-    def _relink(self, id: int, edges: list[Edge], parent: int) -> None:
-        """Replace the edges of a keyframe by those of its parent to the same neighbours, where there are none."""
-        link = next(edge for edge in edges if edge.second == parent)
-        back = invert_similarity(link.first_from_second)
-        back_covariance = invert_similarity_covariance(link.first_from_second, link.covariance)
-        for edge in edges:
-            pair = min(id, edge.second), max(id, edge.second)
-            del self._edges[pair]
-            self._edges_of[edge.second].discard(pair)
-            joined = min(parent, edge.second), max(parent, edge.second)
-            if edge.second == parent or joined in self._edges:
-                continue
-            kind = EdgeKind.LOOP if EdgeKind.LOOP in (edge.kind, link.kind) else EdgeKind.COVISIBILITY
-            covariance = compose_similarity_covariance(back, back_covariance, edge.first_from_second, edge.covariance)
-            self.put_edge(Edge(kind, parent, edge.second, back @ edge.first_from_second, covariance))
-        del self._edges_of[id]
 
     def _remove(self, keyframe: StoredKeyframe) -> None:
         id, observed = keyframe.id, np.unique(keyframe.observed)
         self.landmarks.observe(observed, -1)
         del self._keyframes[id]
-        others = self._covisibility.pop(id, {})
-        for other in others:
-            self._covisibility[other].pop(id, None)
+        others = self._covisibility.remove(id)
         following = self.landmarks.ids[self.landmarks.anchors == id]
         for other in sorted(others, key=lambda other: -others[other]):
             mine = np.isin(following, self._keyframes[other].observed)
@@ -338,12 +294,3 @@ class SlamMap:
         stacked = np.stack([moves[id] for id in ids.tolist()])[rows[follow]]
         positions = self.landmarks.positions
         positions[follow] = transform(stacked, positions[follow, None])[:, 0]
-
-
-def _from(edge: Edge, id: int) -> Edge:
-    """Return the edge with a keyframe of it as ``first``."""
-    if edge.first == id:
-        return edge
-    inverse = invert_similarity(edge.first_from_second)
-    covariance = invert_similarity_covariance(edge.first_from_second, edge.covariance)
-    return Edge(edge.kind, edge.second, edge.first, inverse, covariance)

@@ -114,7 +114,7 @@ def _matcher_name(spec: str) -> str:
 def run(args: argparse.Namespace) -> int:
     """Run, print and write. Returns 1 if no matcher tracked a frame, 130 if stopped by Ctrl-C."""
     from ros_matching.atlas.config import TrackingConfig
-    from ros_matching.cli.options import configs_from
+    from ros_matching.cli.settings_options import configs_from
 
     if args.repeat is not None and args.repeat < 1:
         raise ConfigError(f"--repeat must be at least 1, got {args.repeat}")

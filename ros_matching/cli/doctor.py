@@ -72,7 +72,7 @@ def _show(finding: Finding) -> None:
 def _tracked(device: str, width: int, height: int, **options: str) -> Finding:
     """Track the rendered sequence with the default matcher, and check its error."""
     from ros_matching.atlas.config import TrackingConfig
-    from ros_matching.cli.options import make_odometry
+    from ros_matching.cli.sensor_options import make_odometry
     from ros_matching.cli.track import track_frame
     from ros_matching.evaluation.trajectory.run_report import TRACKING, RunRecorder
     from ros_matching.io import open_source

@@ -170,7 +170,7 @@ def add_cloud_parser(measures: argparse._SubParsersAction, name: str) -> None:
 def measure_cloud(args: argparse.Namespace) -> Measurement:
     """Map the same keyframes with every estimator."""
     from ros_matching.atlas.config import TrackingConfig
-    from ros_matching.cli.options import configs_from
+    from ros_matching.cli.settings_options import configs_from
     from ros_matching.evaluation.mapping.mapping_report import mapping_measurement
     from ros_matching.mapping import MappingConfig
     from ros_matching.scale import ScaleConfig

@@ -14,17 +14,19 @@ from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
     SOURCE_KINDS,
     add_former_name,
-    add_imu_options,
     add_run_options,
-    add_scale_options,
-    add_settings_options,
     hides_progress,
-    make_imu,
-    make_odometry,
     matcher_config,
     open_run_source,
+)
+from ros_matching.cli.sensor_options import (
+    add_imu_options,
+    add_scale_options,
+    make_imu,
+    make_odometry,
     scaled_overrides,
 )
+from ros_matching.cli.settings_options import add_settings_options
 from ros_matching.errors import ConfigError, SourceError
 from ros_matching.networks import DEPTH_NETWORKS
 
@@ -132,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     """Map the source and report. Returns 1 when the cloud is empty, 130 when stopped by Ctrl-C."""
     from ros_matching.cli.grid_output import GridOutput
     from ros_matching.cli.map_output import MapOutput
-    from ros_matching.cli.options import configs_from
+    from ros_matching.cli.settings_options import configs_from
 
     check_pose_options(args)
     configs = configs_from(scaled_overrides(args), _sections())

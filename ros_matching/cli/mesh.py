@@ -17,15 +17,9 @@ from ros_matching.cli.map import (
     mapping_parts,
     mapping_sections,
 )
-from ros_matching.cli.options import (
-    SOURCE_KINDS,
-    add_imu_options,
-    add_run_options,
-    add_scale_options,
-    add_settings_options,
-    open_run_source,
-    scaled_overrides,
-)
+from ros_matching.cli.options import SOURCE_KINDS, add_run_options, open_run_source
+from ros_matching.cli.sensor_options import add_imu_options, add_scale_options, scaled_overrides
+from ros_matching.cli.settings_options import add_settings_options
 from ros_matching.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,7 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def run(args: argparse.Namespace) -> int:
     """Map the source, fuse and write. Returns 1 when there is no surface, 130 when stopped by Ctrl-C."""
-    from ros_matching.cli.options import configs_from
+    from ros_matching.cli.settings_options import configs_from
 
     if not (args.voxel_size >= 0 and args.min_weight >= 0):
         raise ConfigError(f"--voxel-size and --min-weight must be 0 or more, got {args.voxel_size}, {args.min_weight}")

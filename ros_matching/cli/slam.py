@@ -12,19 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.options import (
     SOURCE_KINDS,
-    add_imu_options,
     add_mapping_thread_option,
     add_run_options,
-    add_scale_options,
-    add_settings_options,
-    configs_from,
     hides_progress,
-    make_imu,
-    make_scale,
     matcher_config,
     open_run_source,
-    scaled_overrides,
 )
+from ros_matching.cli.sensor_options import add_imu_options, add_scale_options, make_imu, make_scale, scaled_overrides
+from ros_matching.cli.settings_options import add_settings_options, configs_from
 from ros_matching.cli.track import frame_record
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS

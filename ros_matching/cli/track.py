@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 from ros_matching.cli.export import KeyframeExports, add_export_option
 from ros_matching.cli.options import (
     SOURCE_KINDS,
-    add_imu_options,
     add_mapping_thread_option,
     add_run_options,
-    add_scale_options,
-    add_settings_options,
     hides_progress,
-    make_imu,
-    make_odometry,
     matcher_config,
     open_run_source,
+)
+from ros_matching.cli.sensor_options import (
+    add_imu_options,
+    add_scale_options,
+    make_imu,
+    make_odometry,
     scaled_overrides,
 )
+from ros_matching.cli.settings_options import add_settings_options
 from ros_matching.errors import RosMatchingError
 from ros_matching.evaluation import ALIGNMENTS
 
@@ -80,7 +82,7 @@ def _sections() -> dict[str, type[Config]]:
 
 def run(args: argparse.Namespace) -> int:
     """Track the source and report. Returns 1 when no frame was tracked, 130 when stopped by Ctrl-C."""
-    from ros_matching.cli.options import configs_from
+    from ros_matching.cli.settings_options import configs_from
     from ros_matching.evaluation.trajectory.run_report import RunRecorder
 
     configs = configs_from(scaled_overrides(args), _sections())

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list or args.recipe is None:
         print("\n".join(recipe_names()), file=sys.stdout if args.list else sys.stderr)
         return 0 if args.list else 2
-    from ros_matching.cli.options import configs_from, describe
+    from ros_matching.cli.settings_options import configs_from, describe
 
     recipe_type = recipe_class(args.recipe)
     if args.list_settings:

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 
 from ros_matching.cli.options import (
     SOURCE_KINDS,
-    add_imu_options,
     add_mapping_thread_option,
     add_run_options,
+    matcher_config,
+    open_run_source,
+)
+from ros_matching.cli.sensor_options import (
+    add_imu_options,
     add_scale_options,
-    add_settings_options,
-    configs_from,
     make_imu,
     make_odometry,
     make_scale,
-    matcher_config,
-    open_run_source,
     scaled_overrides,
 )
+from ros_matching.cli.settings_options import add_settings_options, configs_from
 from ros_matching.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ros_matching.cli.options import configs_from, describe
+from ros_matching.cli.settings_options import configs_from, describe
 from ros_matching.config import Config, parameter
 from ros_matching.errors import ConfigError
 
