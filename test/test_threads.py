@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import os, sys
 import ros_matching.cli.main as cli
@@ -15,6 +17,16 @@ try:
 except SystemExit:
     pass
 print(os.environ["OPENBLAS_NUM_THREADS"], os.environ["GOMP_SPINCOUNT"])
+"""
+
+SHARED = """
+import os, torch
+from ros_matching.threads import share_cores_with_mapping
+os.sched_getaffinity = lambda _: set(range(6))
+torch.set_num_threads({before})
+share_cores_with_mapping()
+share_cores_with_mapping()
+print(torch.get_num_threads())
 """
 
 
@@ -31,3 +43,10 @@ def test_the_command_line_sets_them_before_any_library_is_loaded() -> None:
 
 def test_settings_of_the_user_are_kept() -> None:
     assert variables(GOMP_SPINCOUNT="5", OPENBLAS_NUM_THREADS="2") == ["2", "5"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(6, 3), (2, 2)])
+def test_networks_leave_half_of_the_cores_to_the_mapping_thread(before: int, after: int) -> None:
+    code = SHARED.format(before=before)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [str(after)]

@@ -52,8 +52,11 @@ class MatcherSpec:
     def load(self) -> MatchingPipeline:
         """Return the matcher. Raises ``RosMatchingError`` if it cannot be loaded."""
         from ros_matching.matching import CLASSICAL, LEARNED, load_matcher
+        from ros_matching.threads import share_cores_with_mapping
 
         name, _, weights = self.name.partition("=")
+        if self.mapping_thread and name not in CLASSICAL:
+            share_cores_with_mapping()
         return load_matcher(
             name,
             device="cpu" if name in CLASSICAL else self.device,

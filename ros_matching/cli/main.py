@@ -16,7 +16,8 @@ from importlib import import_module
 
 from ros_matching import __version__
 from ros_matching.errors import RosMatchingError
-from ros_matching.threads import set_thread_defaults
+from ros_matching.matching import CLASSICAL
+from ros_matching.threads import set_thread_defaults, share_cores_with_mapping
 
 COMMANDS = (
     "track",
@@ -69,6 +70,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 def _run(args: argparse.Namespace) -> int:
     quiet = getattr(args, "quiet", False)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    if getattr(args, "mapping_thread", False) and getattr(args, "matcher", CLASSICAL[0]) not in CLASSICAL:
+        share_cores_with_mapping()
     try:
         return args.run(args)
     except BrokenPipeError:

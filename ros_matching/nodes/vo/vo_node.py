@@ -25,6 +25,7 @@ from ros_matching.atlas.config import TrackingConfig
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.errors import NodeError, RosMatchingError
 from ros_matching.inertial.imu import Imu
+from ros_matching.matching import CLASSICAL
 from ros_matching.nodes.common.conversions import stamp_ns_from_msg
 from ros_matching.nodes.common.diagnostics import NodeReport
 from ros_matching.nodes.common.endpoints import create_service
@@ -50,6 +51,7 @@ from ros_matching.nodes.vo.trajectory_record import TrajectoryRecord
 from ros_matching.scale import ScaleConfig, make_scale_estimator
 from ros_matching.scale.scale_estimator import ScaleEstimator
 from ros_matching.slam import Slam
+from ros_matching.threads import share_cores_with_mapping
 from ros_matching.visual_odometry import VisualOdometry
 
 _SILENCE_S = 3.0
@@ -123,6 +125,8 @@ class VoNode(ManagedNode):
         self._map_failure = ""
         self._config = prefixed(config, "map_frame", "odom_frame", "base_frame", "camera_frame")
         self._configured.callback(self._release)
+        if self._config.mapping_thread and self._config.matcher not in CLASSICAL:
+            share_cores_with_mapping()
         self._matcher = self._load(self._config.matcher, device=self._config.device, **self._config.options())
         self._statistics = VoStatistics()
         self._calibration = CalibrationInput(self._config, self._problems)
