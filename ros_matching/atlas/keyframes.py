@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ros_matching.datatypes import Features, Frame, Matches
+from ros_matching.geometry.intrinsics_error import COUNT
 
 NO_LANDMARK = -1
 
@@ -19,6 +20,8 @@ class MapKeyframe:
     relative inverse variances of these observations. ``unit`` is the length in the map of one unit of the map in which
     the keyframe was made: the product of all factors by which its lengths were multiplied since the first keyframe.
     ``is_restored`` marks one of a map that was kept: it stays where it is, and its image is a reduced copy.
+    ``by_intrinsics`` (6, 4) is the derivative of the step to its true pose by the errors of the camera's intrinsics
+    (``geometry.intrinsics_error``), zero before the first adjustment.
     """
 
     id: int
@@ -29,6 +32,7 @@ class MapKeyframe:
     weights: np.ndarray
     unit: float = 1.0
     is_restored: bool = False
+    by_intrinsics: np.ndarray = field(default_factory=lambda: np.zeros((6, COUNT)))
 
     @property
     def center(self) -> np.ndarray:

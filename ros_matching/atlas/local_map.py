@@ -15,6 +15,7 @@ import numpy as np
 
 from ros_matching.atlas.keyframes import NO_LANDMARK, MapKeyframe, Observations, observation_weights
 from ros_matching.datatypes import Camera, Features, Frame, Keyframe, Matches, ScaleState, concatenated
+from ros_matching.geometry.bundle_covariance import step_lengths
 from ros_matching.geometry.se3 import invert, pose_from, transform
 from ros_matching.geometry.sim3 import rigid_part, scale_of
 
@@ -283,6 +284,7 @@ class LocalMap:
             rotation = keyframe.camera_from_world[:3, :3]
             keyframe.camera_from_world = pose_from(rotation, -rotation @ center)
             keyframe.unit *= factor
+            keyframe.by_intrinsics = keyframe.by_intrinsics * step_lengths(factor, 1)[:, None]
         self._update_typical_depth()
         self.changes.similarities.append((factor, about, np.eye(4)))
 

@@ -103,10 +103,11 @@ class LocalMapper:
     def adjusted_window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustedWindow | None:
         """Return the adjusted window around a keyframe, with its covariance."""
         window = self.window(local_map, keyframe)
-        return (
-            None
-            if window is None
-            else AdjustedWindow(window, bundle_covariance(window.problem, window.config, _MIN_STD_PX))
+        if window is None:
+            return None
+        by_intrinsics = np.stack([member.by_intrinsics for member in window.keyframes])
+        return AdjustedWindow(
+            window, bundle_covariance(window.problem, window.config, _MIN_STD_PX, by_intrinsics=by_intrinsics)
         )
 
     def window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustmentWindow | None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
 from ros_matching.geometry.clustered_noise import ClusterSums, clusters_of
+from ros_matching.geometry.intrinsics_error import projections_by_intrinsics
 from ros_matching.geometry.normal_equations import BundleObservations, Linearisation, Residuals, jacobians
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
 from ros_matching.geometry.se3 import invert
@@ -40,6 +41,9 @@ class BundleCovariance:
     the points on them, and ``points`` (P, 3, 3) the covariance of each point given the cameras. ``std_px`` is the noise
     of one coordinate of an observation on average. Directions that nothing observes, such as the scale where only one
     camera is fixed, have no variance: they are the gauge.
+
+    ``cameras_by_intrinsics`` (6F, 4) and ``points_by_intrinsics`` (P, 3, 4) are the derivatives of steps and points by
+    the errors of the intrinsics (``geometry.intrinsics_error``).
     """
 
     free_cameras: np.ndarray
@@ -47,6 +51,8 @@ class BundleCovariance:
     points_by_cameras: np.ndarray
     points: np.ndarray
     std_px: float
+    cameras_by_intrinsics: np.ndarray
+    points_by_intrinsics: np.ndarray
 
     def rescaled(self, factor: float) -> BundleCovariance:
         """The same of the problem with all its lengths multiplied by ``factor``."""
@@ -56,6 +62,8 @@ class BundleCovariance:
             cameras=self.cameras * np.outer(steps, steps),
             points_by_cameras=factor * self.points_by_cameras / steps,
             points=factor**2 * self.points,
+            cameras_by_intrinsics=self.cameras_by_intrinsics * steps[:, None],
+            points_by_intrinsics=factor * self.points_by_intrinsics,
         )
 
 
@@ -65,18 +73,23 @@ def step_lengths(factor: float, cameras: int) -> np.ndarray:
 
 
 def bundle_covariance(
-    problem: BundleProblem, config: BundleConfig | None = None, min_std_px: float = 0.0
+    problem: BundleProblem,
+    config: BundleConfig | None = None,
+    min_std_px: float = 0.0,
+    by_intrinsics: np.ndarray | None = None,
 ) -> BundleCovariance:
     """The covariance of an adjusted problem, whose cameras and points are at the optimum.
 
     ``config`` is that of the adjustment, for its robust weights. The noise is never taken to be less than
-    ``min_std_px``.
+    ``min_std_px``. ``by_intrinsics`` (C, 6, 4) are the derivatives of the fixed cameras' steps by the errors of the
+    intrinsics, zero unless given; those of the others are not read.
     """
     config = config or BundleConfig()
     observations = BundleObservations.of(problem)
     residuals = observations.residuals(problem.camera_from_world, problem.points)
     weight = observations.weights * _WEIGHTS[config.loss](residuals.error_px, config.loss_scale_px)
     linear = Linearisation.of(observations, residuals, problem.camera_from_world, weight)
+    by_camera, by_point = jacobians(observations, residuals, problem.camera_from_world)
     free, count = observations.free_cameras, len(problem.points)
     unknowns = 6 * len(free)
     freedom = max(2 * len(weight) - unknowns - 3 * count, 1)
@@ -89,30 +102,73 @@ def bundle_covariance(
         block = slice(6 * slot, 6 * slot + 6)
         information[block, block] += linear.camera_blocks[slot]
     inverse = _observed_inverse(information, _scale_step(problem))
-    scores = _scores_by_cluster(linear, residuals, problem.camera_from_world, weight)
+    scores = _scores_by_cluster(observations, by_camera, weight * residuals.residual)
     cameras = scores.common_factor(inverse) * (inverse @ scores.squares() @ inverse)
     # Residuals are too small by the degrees of freedom of the fit: the ratio of unknowns to clusters.
     cameras += unknowns / scores.count * std_px**2 * inverse
-    return BundleCovariance(free, cameras, by_cameras, std_px**2 * point_inverse, std_px)
+    pushes = weight * _residuals_by_intrinsics(problem, observations, residuals, by_camera, by_intrinsics)
+    of_cameras, of_points = _gradients(observations, by_camera, by_point, pushes)
+    camera_steps = -inverse @ (of_cameras + np.einsum("pac,pak->ck", by_cameras, of_points, optimize=True))
+    return BundleCovariance(
+        free,
+        cameras,
+        by_cameras,
+        std_px**2 * point_inverse,
+        std_px,
+        camera_steps,
+        by_cameras @ camera_steps - point_inverse @ of_points,
+    )
 
 
-def _scores_by_cluster(
-    linear: Linearisation, residuals: Residuals, poses: np.ndarray, weight: np.ndarray
-) -> ClusterSums:
+def _scores_by_cluster(observations: BundleObservations, by_camera: np.ndarray, pushes: np.ndarray) -> ClusterSums:
     """The gradients (6F,) of the cost by the free cameras, summed over the points of each cluster.
 
-    At the optimum the gradient by a point is zero, so that its elimination changes nothing. A point belongs to the
-    cluster of its first observation.
+    ``by_camera`` (6, 2, O) are derivatives of the residuals, ``pushes`` (2, O) the weighted residuals. At the optimum
+    the gradient by a point is zero, so that its elimination changes nothing. A point belongs to the cluster of its
+    first observation.
     """
-    observations = linear.observations
-    by_camera, _ = jacobians(observations, residuals, poses)
-    pushes = np.einsum("inj,nj->ij", by_camera, weight * residuals.residual)
+    products = np.einsum("inj,nj->ij", by_camera, pushes)
     _, first = np.unique(observations.point_index, return_index=True)
     scores = np.zeros((len(first), 6 * len(observations.free_cameras)))
     for slot, camera in enumerate(observations.free_cameras):
         part = slice(observations.starts[camera], observations.starts[camera + 1])
-        np.add.at(scores[:, 6 * slot : 6 * slot + 6], observations.point_index[part], pushes[:, part].T)
+        np.add.at(scores[:, 6 * slot : 6 * slot + 6], observations.point_index[part], products[:, part].T)
     return ClusterSums.of(scores, clusters_of(observations.points_px[:, first].T, observations.camera.width))
+
+
+def _residuals_by_intrinsics(
+    problem: BundleProblem,
+    observations: BundleObservations,
+    residuals: Residuals,
+    by_camera: np.ndarray,
+    by_intrinsics: np.ndarray | None,
+) -> np.ndarray:
+    """Derivatives (4, 2, O) of the residuals by the errors of the intrinsics, which moved the fixed cameras as well."""
+    derivatives = projections_by_intrinsics(observations.camera, residuals.xy)
+    if by_intrinsics is None:
+        return derivatives
+    for camera in np.flatnonzero(problem.fixed_cameras):
+        part = slice(observations.starts[camera], observations.starts[camera + 1])
+        derivatives[:, :, part] += np.tensordot(by_intrinsics[camera].T, by_camera[:, :, part], 1)
+    return derivatives
+
+
+def _gradients(
+    observations: BundleObservations, by_camera: np.ndarray, by_point: np.ndarray, pushes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The gradients (6F, K) by the free cameras and (P, 3, K) by the points of weighted residuals (K, 2, O)."""
+    of_cameras = [
+        np.einsum("ino,kno->ik", by_camera[:, :, start:end], pushes[:, :, start:end], optimize=True)
+        for start, end in zip(
+            observations.starts[observations.free_cameras],
+            observations.starts[observations.free_cameras + 1],
+            strict=True,
+        )
+    ]
+    products = np.einsum("ino,kno->iko", by_point, pushes, optimize=True)
+    rows, count = observations.point_index, observations.point_count
+    of_points = np.array([[np.bincount(rows, column, count) for column in row] for row in products])
+    return np.reshape(of_cameras, (-1, len(pushes))), of_points.transpose(2, 0, 1)
 
 
 def _dense_cross(linear: Linearisation, count: int) -> np.ndarray:

@@ -46,7 +46,8 @@ class PoseEstimate:
     """A camera pose in the map with the parts of its error; K landmarks, F moving keyframes of map ``version``.
 
     ``influences`` (K, 6) are the i_j of the landmarks ``landmark_ids`` (K,), in ``clusters`` (K, 2) of the image;
-    ``by_map`` (6, 6F) is M, ``own`` (6, 6) the covariance of errors that depend on neither.
+    ``by_map`` (6, 6F) is M, ``own`` (6, 6) the covariance of errors that depend on neither. ``by_intrinsics`` (6, 4) is
+    the derivative of the step to the true pose in the first keyframe's axes by the errors of the intrinsics.
     """
 
     camera_from_world: np.ndarray
@@ -56,6 +57,7 @@ class PoseEstimate:
     influences: np.ndarray
     by_map: np.ndarray
     own: np.ndarray
+    by_intrinsics: np.ndarray
 
     @property
     def noise(self) -> np.ndarray:
@@ -71,22 +73,30 @@ class PoseEstimate:
         """Return the estimate after all lengths were multiplied by ``factor`` about this camera."""
         step = step_lengths(factor, 1)
         by_map = step[:, None] * self.by_map / step_lengths(factor, self.by_map.shape[1] // 6)
-        return replace(self, influences=self.influences * step, by_map=by_map, own=np.outer(step, step) * self.own)
+        return replace(
+            self,
+            influences=self.influences * step,
+            by_map=by_map,
+            own=np.outer(step, step) * self.own,
+            by_intrinsics=self.by_intrinsics * step[:, None],
+        )
 
 
 @dataclass(frozen=True)
 class Influences:
     """Influences of L landmarks on a pose; ``rows`` (L,) are their rows in the input.
 
-    ``influences`` (L, 6) are the i_j, ``gains`` (L, 6, 2) the G_j, ``by_point`` (L, 2, 3) the A_j; ``clusters`` (L, 2)
-    are cells of the image.
+    ``influences`` (L, 6) are the i_j, ``gains`` (L, 6, 2) the G_j, ``by_pose`` (L, 2, 6) the J_j and ``by_point``
+    (L, 2, 3) the A_j; ``clusters`` (L, 2) are cells of the image, ``xy`` (2, L) normalised coordinates.
     """
 
     rows: np.ndarray
     clusters: np.ndarray
     influences: np.ndarray
     gains: np.ndarray
+    by_pose: np.ndarray
     by_point: np.ndarray
+    xy: np.ndarray
 
     @classmethod
     def of(
@@ -119,7 +129,9 @@ class Influences:
             clusters_of(points_px[rows], camera.width),
             np.einsum("nia,an->ni", gains, noise, optimize=True),
             gains,
+            jacobian.transpose(2, 1, 0),
             np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3], optimize=True),
+            camera.unproject(points_px[rows]).T[:2],
         )
 
 

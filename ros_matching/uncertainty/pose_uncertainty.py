@@ -14,55 +14,37 @@ own axes, of landmark j ``x_j`` in the world. The model, to first order:
    along the chain. The gauge is the first keyframe, without error; the scale of its map is the unit. With only one
    fixed keyframe the scale is free: its uncertainty in the window is that of depths relative to baselines.
 
-4. Systematic errors. An error of all observations neither averages out nor appears in the residuals. A fraction of the
-   noise beyond that of perfect images is assumed to be systematic. It is added to every pose, and for each keyframe to
-   the drift of rotation, position and scale; for the scale relative to the disparity between keyframes.
+4. Systematic errors (``uncertainty.systematic_errors``). Those of the intrinsics move frames, keyframes and landmarks
+   together: every keyframe has the derivative of its step by them, and their effect on a pose or a motion is its
+   derivative times their covariance. Others are added to the poses and the drift.
 
-``CALIBRATION`` contains factors on these variances: the landmarks exclude matches that influenced the pose but are not
-inliers, and a window excludes older keyframes. docs/benchmarks.md has their validation.
+``uncertainty.calibration`` has factors on these variances: the landmarks exclude matches that influenced the pose but
+are not inliers, and a window excludes older keyframes. docs/benchmarks.md has their validation.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ros_matching.atlas.keyframes import MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.atlas.map_update import AdjustedWindow, AdjustmentWindow
+from ros_matching.datatypes import Camera
 from ros_matching.geometry.bundle_covariance import BundleCovariance, step_lengths
+from ros_matching.geometry.intrinsics_error import COUNT, projections_by_intrinsics
 from ros_matching.geometry.se3 import invert, local, skew
+from ros_matching.uncertainty.calibration import CALIBRATION, Calibration
 from ros_matching.uncertainty.pose_estimate import Influences, PoseEstimate, difference_noise
+from ros_matching.uncertainty.systematic_errors import SystematicErrors
 
-# Systematic errors, as of the calibration, a rolling shutter or moving objects, do not average out over landmarks, and
-# persist from image to image. They are assumed to be a fraction of the noise that exceeds that of perfect images.
-_CLEAN_STD_PX = 0.12
-# Keyframes over which they persist, and their largest effect on the scale from one keyframe to the next.
-_PERSISTENCE = 50
-_MAX_SCALE_STD = 0.05
 # Standard deviations of the pose of a map that starts after a loss: position in typical depths, rotation in radians,
 # relative scale
 _LOSS_STDS = 1.0, 1.0, 0.5
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Factors on variances: of the landmark noise, the common error of the window, and its contribution to the drift.
-
-    ``systematic_pose`` and ``systematic_drift`` are fractions of the excess noise: systematic errors of a pose, and of
-    a keyframe against the one before. Zero for noise that is known to be white.
-    """
-
-    noise: float = 1.0
-    common: float = 1.0
-    drift: float = 1.0
-    systematic_pose: float = 0.0
-    systematic_drift: float = 0.0
-
-
-CALIBRATION = Calibration(noise=1.3, common=2.0, drift=2.0, systematic_pose=0.4, systematic_drift=0.5)
+# Fewest landmarks of the last adjustment, and the largest condition number, for the effect of the intrinsics on a pose
+_MIN_KNOWN = 12
+_MAX_CONDITION = 1e6
 
 
 class PoseUncertainty:
@@ -76,16 +58,14 @@ class PoseUncertainty:
         self._free_scale = 0.0
         self._map: BundleCovariance | None = None
         self._landmark_ids = np.zeros(0, np.intp)
-        self._excess_px = 0.0  # noise beyond that of perfect images
-        self._systematic = np.zeros(6)  # standard deviations of a pose by systematic errors
-        self._steps: dict[int, int] = {}  # keyframes over which they have accumulated, by id
+        self._systematic = SystematicErrors(calibration)
 
     def start_map(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
         """Start with a new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
         self._drift = {keyframe.id: drift}
         self._anchor, self._map, self._free_scale = keyframe, None, 0.0
         self._landmark_ids = np.zeros(0, np.intp)
-        self._systematic, self._steps = np.zeros(6), {keyframe.id: 0}
+        self._systematic.start_map(keyframe)
         self._version += 1
 
     @property
@@ -113,39 +93,23 @@ class PoseUncertainty:
         window = adjusted.window
         self._map = adjusted.covariance
         self._landmark_ids = window.landmarks
-        self._excess_px = float(np.sqrt(max(self._map.std_px**2 - _CLEAN_STD_PX**2, 0.0)))
-        self._systematic = self._calibration.systematic_pose * self._pose_stds(local_map)
+        self._systematic.update(local_map, self._map.std_px)
         for keyframe in local_map.keyframes:
             if keyframe.id not in self._drift:  # not adjusted yet
                 self._drift[keyframe.id] = self._propagated(keyframe.center)
         self._propagate_drift(local_map, window)
         alive = {keyframe.id for keyframe in local_map.keyframes} | {self._anchor.id}
         self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
-        self._steps = {id: steps for id, steps in self._steps.items() if id in alive}
+        self._systematic.keep(alive)
 
     def rescale(self, factor: float) -> None:
         """Multiply all lengths by ``factor`` after a measurement of the scale; its drift starts from zero."""
         lengths = np.append(step_lengths(factor, 1), 0.0)
         self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
         self._free_scale = 0.0
-        self._systematic = self._systematic * lengths[:6]
+        self._systematic.rescale(lengths[:6])
         if self._map is not None:
             self._map = self._map.rescaled(factor)
-
-    def _pose_stds(self, local_map: LocalMap) -> np.ndarray:
-        """Standard deviations (6,) of a pose if the excess noise is common to all observations."""
-        angle = self._excess_px / local_map.camera.fx
-        return np.repeat([angle * local_map.typical_depth, angle], 3)
-
-    def _systematic_drift(self, local_map: LocalMap, keyframes: list[MapKeyframe]) -> np.ndarray:
-        """Standard deviations (7,) of the drift by systematic errors from one keyframe to the next."""
-        baselines = [np.linalg.norm(b.center - a.center) for a, b in itertools.pairwise(keyframes)]
-        disparity_px = local_map.camera.fx * np.median(baselines) / local_map.typical_depth if baselines else 0.0
-        stds = self._calibration.systematic_drift * np.append(
-            self._pose_stds(local_map), self._excess_px / max(disparity_px, 1e-9)
-        )
-        stds[6] = min(stds[6], _MAX_SCALE_STD)
-        return stds
 
     def _propagate_drift(self, local_map: LocalMap, window: AdjustmentWindow) -> None:
         """Propagate the drift of the newest fixed keyframe of a window to those that move."""
@@ -159,14 +123,13 @@ class PoseUncertainty:
             self._free_scale = float(added[-1][6, 6])
             for own in added:
                 own[6] = own[:, 6] = 0.0
-        systematic = np.diag(self._systematic_drift(local_map, [self._anchor, *moving]) ** 2)
-        start = self._steps.get(self._anchor.id, _PERSISTENCE)
-        for number, (keyframe, own) in enumerate(zip(moving, added, strict=True), 1):
-            # A persistent error grows in proportion to the keyframes, its variance with their square.
-            steps = min(start + number, _PERSISTENCE)
-            growth = steps**2 - start**2 + 2 * _PERSISTENCE * (start + number - steps)
-            self._steps[keyframe.id] = steps
-            self._drift[keyframe.id] = self._propagated(keyframe.center) + own + growth * systematic
+        systematic = self._systematic.added_drift(local_map, self._anchor, moving)
+        steps = self._map.cameras_by_intrinsics.reshape(-1, 6, COUNT)
+        for keyframe, own, persistent, by_intrinsics in zip(moving, added, systematic, steps, strict=True):
+            self._drift[keyframe.id] = self._propagated(keyframe.center) + own + persistent
+            active = local_map.keyframe(keyframe.id)
+            if active is not None:  # it may have left the map since
+                active.by_intrinsics = by_intrinsics
 
     def estimate(
         self,
@@ -200,7 +163,8 @@ class PoseUncertainty:
             found.clusters,
             np.sqrt(self._calibration.noise) * found.influences,
             self._by_map(landmark_ids, found.gains, found.by_point),
-            np.diag(self._systematic**2),
+            np.diag(self._systematic.pose**2),
+            self._by_intrinsics(local_map.camera, camera_from_world, landmark_ids, found),
         )
 
     def estimate_with_covariance(self, camera_from_world: np.ndarray, covariance: np.ndarray) -> PoseEstimate:
@@ -214,6 +178,7 @@ class PoseUncertainty:
             np.zeros((0, 6)),
             np.zeros((6, 0 if self._map is None else len(self._map.cameras))),
             rotation @ covariance @ rotation.T,
+            self._anchored_by_intrinsics(camera_from_world),
         )
 
     def with_rival(self, estimate: PoseEstimate, rival_camera_from_world: np.ndarray) -> PoseEstimate:
@@ -225,7 +190,7 @@ class PoseUncertainty:
     def world_covariance(self, estimate: PoseEstimate) -> np.ndarray:
         """Return the covariance (6, 6) of ``world_from_camera``, including drift."""
         rotation = _step_from_world(estimate.camera_from_world).T
-        step = estimate.noise + self._common(estimate.by_map)
+        step = estimate.noise + self._common(estimate.by_map) + self._of_intrinsics(estimate.by_intrinsics)
         return rotation @ step @ rotation.T + self._propagated(invert(estimate.camera_from_world)[:3, 3])[:6, :6]
 
     def relative_covariance(self, before: PoseEstimate, now: PoseEstimate) -> np.ndarray:
@@ -236,6 +201,7 @@ class PoseUncertainty:
         of_now[:3, :3] = of_now[3:, 3:] = before_from_now[:3, :3]
         covariance = of_before @ before.own @ of_before.T + of_now @ now.own @ of_now.T
         covariance += difference_noise(before, now, of_before, of_now)
+        covariance += self._of_intrinsics(of_before @ before.by_intrinsics - of_now @ now.by_intrinsics)
         if before.version == now.version:
             covariance += self._common(of_before @ before.by_map - of_now @ now.by_map)
         covariance[:3, :3] += self.scale_variance * np.outer(before_from_now[:3, 3], before_from_now[:3, 3])
@@ -248,7 +214,9 @@ class PoseUncertainty:
 
     def drift_at(self, position: np.ndarray) -> np.ndarray:
         """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a known position (3,)."""
-        return self._propagated(position)
+        drift = self._propagated(position)
+        drift[:6, :6] += self._anchor_covariance()
+        return drift
 
     def drift_after_loss(self, position: np.ndarray, depth: float, bridged: np.ndarray | None = None) -> np.ndarray:
         """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a position (3,) after a loss.
@@ -259,7 +227,7 @@ class PoseUncertainty:
         if bridged is not None:
             return np.block([[bridged, np.zeros((6, 1))], [np.zeros((1, 6)), scale_std**2]])
         variances = [(position_std * depth) ** 2] * 3 + [rotation_std**2] * 3 + [scale_std**2]
-        return self._propagated(position) + np.diag(variances)
+        return self.drift_at(position) + np.diag(variances)
 
     def _common(self, by_map: np.ndarray) -> np.ndarray:
         if self._map is None or not by_map.size:
@@ -274,6 +242,40 @@ class PoseUncertainty:
         known = rows >= 0
         by_cameras = self._map.points_by_cameras[rows[known]]
         return np.einsum("nia,nak,nkc->ic", gains[known], by_point[known], by_cameras, optimize=True)
+
+    def _by_intrinsics(
+        self, camera: Camera, camera_from_world: np.ndarray, landmark_ids: np.ndarray, found: Influences
+    ) -> np.ndarray:
+        """Return the derivative (6, 4) of the step of a pose by the errors of the intrinsics.
+
+        It is that of a localisation by the landmarks of the last adjustment alone, whose derivatives are known.
+        """
+        rows = self._rows(landmark_ids)
+        known = np.flatnonzero(rows >= 0)
+        gains = found.gains[known]
+        identity = -np.einsum("nia,nak->ik", gains, found.by_pose[known], optimize=True)
+        if len(known) < _MIN_KNOWN or not np.linalg.cond(identity) < _MAX_CONDITION:
+            return self._anchored_by_intrinsics(camera_from_world)
+        of_pixels = projections_by_intrinsics(camera, found.xy[:, known]).transpose(2, 1, 0)
+        of_pixels += found.by_point[known] @ self._map.points_by_intrinsics[rows[known]]
+        return np.linalg.solve(identity, np.einsum("nia,nak->ik", gains, of_pixels, optimize=True))
+
+    def _anchored_by_intrinsics(self, camera_from_world: np.ndarray) -> np.ndarray:
+        """Return the derivative (6, 4) of the step of a pose that moves with the anchor."""
+        arm = invert(camera_from_world)[:3, 3] - self._anchor.center
+        moved = np.eye(6)
+        moved[:3, 3:] = -skew(arm)
+        of_anchor = _step_from_world(self._anchor.camera_from_world).T @ self._anchor.by_intrinsics
+        return _step_from_world(camera_from_world) @ moved @ of_anchor
+
+    def _anchor_covariance(self) -> np.ndarray:
+        """Return the covariance (6, 6) of ``(dt, dr)`` of the anchor by the errors of the intrinsics."""
+        axes = _step_from_world(self._anchor.camera_from_world)
+        return axes.T @ self._of_intrinsics(self._anchor.by_intrinsics) @ axes
+
+    def _of_intrinsics(self, derivatives: np.ndarray) -> np.ndarray:
+        """Return the covariance (6, 6) of what the errors of the intrinsics do by ``derivatives`` (6, 4)."""
+        return derivatives @ self._systematic.intrinsics @ derivatives.T
 
     def _rows(self, landmark_ids: np.ndarray) -> np.ndarray:
         """Rows (K,) of landmarks in the last adjustment, -1 for those outside it."""

@@ -10,7 +10,7 @@ from geometry_ground_truth import CAMERA, random_points
 from scipy.stats import chi2
 
 from ros_matching.geometry import se3
-from ros_matching.geometry.bundle_adjustment import BundleProblem, bundle_adjust
+from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, bundle_adjust
 from ros_matching.geometry.bundle_covariance import BundleCovariance, bundle_covariance
 
 NOISE_PX = 0.4
@@ -122,3 +122,48 @@ def test_the_noise_has_a_lower_limit():
     assert bundle_covariance(ground_truth, min_std_px=0.2).std_px == 0.2
     once, twice = (bundle_covariance(ground_truth, min_std_px=sigma) for sigma in (0.2, 0.4))
     np.testing.assert_allclose(4 * once.cameras, twice.cameras)
+
+
+# True intrinsics minus those of the adjustment: focal length (relative), principal point (px), coefficient of r^2
+INTRINSICS_ERRORS = {
+    "focal": np.array([4e-3, 0.0, 0.0, 0.0]),
+    "center": np.array([0.0, 0.8, -0.5, 0.0]),
+    "radial": np.array([0.0, 0.0, 0.0, 4e-3]),
+}
+
+
+def with_other_intrinsics(problem: BundleProblem, error: np.ndarray) -> BundleProblem:
+    """The observations of a camera whose intrinsics are those of the problem and an ``error`` (4,)."""
+    by_pose = np.stack([se3.transform(pose, problem.points) for pose in problem.camera_from_world])
+    xy = by_pose[..., :2] / by_pose[..., 2:]
+    xy = xy * (1 + error[0] + error[3] * np.sum(xy**2, axis=-1, keepdims=True))
+    pixels = xy * (CAMERA.fx, CAMERA.fy) + (CAMERA.cx, CAMERA.cy) + error[1:3]
+    return replace(problem, points_px=pixels[problem.camera_index, problem.point_index])
+
+
+@pytest.mark.parametrize("name", INTRINSICS_ERRORS)
+def test_wrong_intrinsics_move_cameras_and_points_as_predicted(name):
+    error = INTRINSICS_ERRORS[name]
+    ground_truth = true_problem(seed=5, fixed=2)
+    observed = with_other_intrinsics(ground_truth, error)
+    result = bundle_adjust(observed, BundleConfig(iterations=50, convergence=0.0, loss_scale_px=100.0))
+    estimate = replace(observed, camera_from_world=result.camera_from_world, points=result.points)
+    covariance = bundle_covariance(estimate)
+    step = camera_steps(estimate, ground_truth, covariance)
+    np.testing.assert_allclose(covariance.cameras_by_intrinsics @ error, step, atol=0.05 * np.abs(step).max())
+    moved = ground_truth.points - estimate.points
+    np.testing.assert_allclose(covariance.points_by_intrinsics @ error, moved, atol=0.05 * np.abs(moved).max())
+
+
+def test_fixed_cameras_that_moved_by_the_same_error_are_followed():
+    """A window whose fixed cameras were adjusted under the same wrong intrinsics continues in their distorted world."""
+    error = INTRINSICS_ERRORS["focal"]
+    ground_truth = true_problem(seed=6, fixed=2)
+    exact = BundleConfig(iterations=50, convergence=0.0, loss_scale_px=100.0)
+    observed = with_other_intrinsics(ground_truth, error)
+    first = bundle_adjust(observed, exact)
+    earlier = replace(observed, camera_from_world=first.camera_from_world, points=first.points)
+    steps = bundle_covariance(earlier).cameras_by_intrinsics.reshape(3, 6, 4)
+    later = replace(earlier, fixed_cameras=np.array([True, True, True, True, False]))
+    covariance = bundle_covariance(later, by_intrinsics=np.concatenate([np.zeros((2, 6, 4)), steps]))
+    np.testing.assert_allclose(covariance.cameras_by_intrinsics, steps[2], atol=0.05 * np.abs(steps[2]).max())

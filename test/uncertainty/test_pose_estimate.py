@@ -12,7 +12,14 @@ def estimate(seed: int) -> PoseEstimate:
     clusters = np.stack(np.unravel_index(np.arange(0, 1600, 8), (40, 40)), axis=1)
     influences = rng.normal(size=(len(clusters), 6))
     return PoseEstimate(
-        np.eye(4), 1, np.arange(len(clusters)), clusters, influences, np.zeros((6, 0)), np.zeros((6, 6))
+        np.eye(4),
+        1,
+        np.arange(len(clusters)),
+        clusters,
+        influences,
+        np.zeros((6, 0)),
+        np.zeros((6, 6)),
+        np.zeros((6, 4)),
     )
 
 

@@ -17,7 +17,8 @@ from ros_matching.evaluation.trajectory.consistency import nees
 from ros_matching.geometry import se3
 from ros_matching.geometry.pnp import refine_pose
 from ros_matching.stages import StageTimer
-from ros_matching.uncertainty.pose_uncertainty import Calibration, PoseUncertainty
+from ros_matching.uncertainty.calibration import Calibration
+from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty
 
 CAMERA = Camera(width=640, height=480, fx=500, fy=500, cx=320, cy=240)
 NOISE_PX = 0.4

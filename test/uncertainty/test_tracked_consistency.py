@@ -11,16 +11,16 @@ from ros_matching.datatypes import Features, Frame
 from ros_matching.evaluation.trajectory.consistency import Consistency, EvaluatedPose, evaluate_consistency
 from ros_matching.io import open_source
 from ros_matching.matching import load_matcher
-from ros_matching.uncertainty.pose_uncertainty import CALIBRATION, Calibration
+from ros_matching.uncertainty.calibration import CALIBRATION, EXACT, Calibration
 from ros_matching.visual_odometry import VisualOdometry
 
-WHITE = replace(CALIBRATION, systematic_pose=0.0, systematic_drift=0.0)
+WHITE = replace(CALIBRATION, systematic_pose=0.0, systematic_drift=0.0, intrinsics=EXACT)
 
 
 def tracked_consistency(matcher, frames, calibration: Calibration = WHITE) -> dict[str, Consistency]:
     """Evaluate the consistency of a run; the noise of most worlds here is white."""
     odometry, poses = VisualOdometry(matcher), []
-    odometry._tracker._uncertainty._calibration = calibration
+    odometry._tracker._uncertainty.__init__(calibration)
     for frame in frames:
         result = odometry.track(frame)
         if result.world_from_camera is not None:

@@ -9,13 +9,8 @@ from typing import Any
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns
 from ros_matching.evaluation.measurement import Column, Table
-from ros_matching.evaluation.trajectory.consistency import Consistency, run_consistency
-from ros_matching.evaluation.trajectory.motion_agreement import (
-    MotionNoise,
-    agreement,
-    ground_truth_noise,
-    noisy_consistency,
-)
+from ros_matching.evaluation.trajectory.consistency import Consistency, estimates_of, run_consistency, truth_noise
+from ros_matching.evaluation.trajectory.motion_agreement import agreement
 
 _COLUMNS = (
     Column("sequence", "sequence"),
@@ -26,14 +21,14 @@ _COLUMNS = (
     Column("low", "from", ".2f"),
     Column("high", "to", ".2f"),
     Column("within", "inside %", ".1f", 100),
-    Column("noise", "noise of ground truth", ".4f"),
+    Column("noise", "noise of truth", ".4f"),
     Column("noise_deg", "deg", ".3f"),
 )
 _NOTE = """\
 Normalised estimation error squared of the motions from frame to frame: 6 is correct, more is optimistic. From, to: 95 %
-bounds of its mean. Inside: fraction in the 95 % region. The true poses of real sequences are noisy. Two matchers on the
-same frames differ according to both covariances, which yields the noise of the ground truth on each axis of a motion;
-with this noise in the covariance, it is compared with the ground truth again."""
+bounds of its mean. Inside: fraction in the 95 % region. Two matchers on the same frames differ according to both
+covariances. The true poses of real sequences are noisy: their noise, on each axis of a pose, is estimated and added to
+the covariances."""
 
 
 def covariance_table(sequences: Sequence[SequenceRuns]) -> Table | None:
@@ -53,23 +48,15 @@ def _rows(sequence_runs: SequenceRuns) -> Iterator[dict[str, Any]]:
         )
     for a, b in combinations(runs, 2):
         yield from _row(a, b.matcher, lambda run, other=b: agreement(run.report.records, other.report.records))
-        noise = _ground_truth_noise(a, b)
-        if noise is not None:
-            for run in (a, b):
-                yield from _row(
-                    run, "noisy ground truth", lambda run, noise=noise: _with_ground_truth_noise(run, noise), noise
-                )
 
 
-def _row(
-    run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consistency], noise: MotionNoise | None = None
-) -> Iterator[dict[str, Any]]:
+def _row(run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consistency]) -> Iterator[dict[str, Any]]:
     """Yield one row, or none without enough data."""
     try:
         found = judge(run)
     except EvaluationError:
         return
-    yield {
+    row = {
         "matcher": run.matcher,
         "against": against,
         "motions": found.count,
@@ -77,19 +64,8 @@ def _row(
         "low": found.bounds[0],
         "high": found.bounds[1],
         "within": found.within,
-        "noise": None if noise is None else noise.translation,
-        "noise_deg": None if noise is None else noise.rotation_deg,
     }
-
-
-def _ground_truth_noise(a: BenchmarkRun, b: BenchmarkRun) -> MotionNoise | None:
-    if a.report.truth is None:
-        return None
-    try:
-        return ground_truth_noise(a.report.records, b.report.records, a.report.truth)
-    except EvaluationError:
-        return None
-
-
-def _with_ground_truth_noise(run: BenchmarkRun, noise: MotionNoise) -> Consistency:
-    return noisy_consistency(run.report.records, run.report.truth, noise)
+    if run.report.truth is not None and against == "ground truth":
+        noise = truth_noise(estimates_of(run.report.records, run.report.truth))
+        row |= {"noise": noise.translation, "noise_deg": noise.rotation_deg}
+    yield row

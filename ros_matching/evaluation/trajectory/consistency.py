@@ -8,12 +8,14 @@ Errors of a tracker are correlated in time. N is therefore the effective number:
 rho_k``, with the autocorrelation rho of the NEES series while it is positive (Geyer, "Practical Markov chain Monte
 Carlo", 1992).
 
-A monocular estimate has no scale. The errors are computed in the unit of the estimate: the ground truth is scaled,
-once per map, by the ratio of Umeyama's alignment (PAMI 1991) of the camera positions. If some poses are metric, only
-they are evaluated, and nothing is scaled. Relative poses are compared with the true motion between the two frames.
-World poses are compared after an alignment of the pose with the smallest covariance to its true one, which adds its
-covariance to theirs; a pose with a large covariance would hide errors of the others. All world poses are in the unit
-of the first map, so the covariance of a map after a loss must include the uncertainty of the loss.
+A monocular estimate has no scale. The errors are computed in the unit of the estimate, to which the ground truth is
+scaled. If some poses are metric, only they are evaluated, and nothing is scaled. Relative poses are compared with the
+true motion between the two frames, whose scale is that of Umeyama's alignment (PAMI 1991) of the camera positions of a
+map. World poses are compared after an alignment of the pose with the smallest covariance to its true one, which adds
+its covariance to theirs; a pose with a large covariance would hide errors of the others. All world poses are in the
+unit of the first map, whose scale is the most likely one by the covariances: they tell which poses have drifted
+from it. The covariance of a map after a loss must include the uncertainty of the loss. The noise of the ground truth is
+added to the covariances (``evaluation.trajectory.truth_noise``).
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import EvaluationError
+from ros_matching.evaluation.trajectory.truth_noise import PoseNoise, noise_of_truth
 from ros_matching.geometry.se3 import invert, local, relative_covariance, scaled
 
 if TYPE_CHECKING:
@@ -35,7 +39,9 @@ if TYPE_CHECKING:
     from ros_matching.io.trajectory import Trajectory
 
 CONFIDENCE = 0.95
+EXACT_TRUTH = PoseNoise()
 MIN_POSES = 10
+_MAX_SCALE_CHANGE = 1.5
 
 
 @dataclass(frozen=True)
@@ -137,23 +143,29 @@ def correlation_time(values: np.ndarray, mean: float) -> float:
     return float(min(total, len(values)))
 
 
-def relative_errors(poses: Sequence[EvaluatedPose], scale: float) -> tuple[np.ndarray, np.ndarray]:
+def relative_errors(
+    poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise = EXACT_TRUTH
+) -> tuple[np.ndarray, np.ndarray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of the known motions since the previous frame.
 
-    ``scale`` converts the unit of the estimate to that of the ground truth.
+    ``scale`` converts the unit of the estimate to that of the ground truth, whose ``noise`` is added.
     """
+    of_truth = noise.covariance(scale)
     errors, covariances = [], []
     for before, now in pairwise(poses):
         if now.previous_from_current is None or not _is_known(now.relative_covariance):
             continue
         true = scaled(invert(before.true_world_from_camera) @ now.true_world_from_camera, 1 / scale)
         errors.append(local(now.previous_from_current, true))
-        covariances.append(now.relative_covariance)
+        covariances.append(now.relative_covariance + relative_covariance(np.eye(4), of_truth, true, of_truth))
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
 
 
-def world_errors(poses: Sequence[EvaluatedPose], scale: float) -> tuple[np.ndarray, np.ndarray]:
+def world_errors(
+    poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise = EXACT_TRUTH
+) -> tuple[np.ndarray, np.ndarray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of all poses, aligned at the one with the least covariance."""
+    of_truth = noise.covariance(scale)
     known = [pose for pose in poses if _is_known(pose.covariance)]
     best = min(known, key=_spread, default=None)
     errors, covariances = [], []
@@ -164,8 +176,20 @@ def world_errors(poses: Sequence[EvaluatedPose], scale: float) -> tuple[np.ndarr
         errors.append(local(invert(best.world_from_camera) @ pose.world_from_camera, true))
         covariances.append(
             relative_covariance(best.world_from_camera, best.covariance, pose.world_from_camera, pose.covariance)
+            + relative_covariance(np.eye(4), of_truth, true, of_truth)
         )
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
+
+
+def likely_scale(poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise) -> float:
+    """Return the scale, within a factor of 1.5 of an approximate one, for which the world poses are most likely."""
+
+    def mean_nees(logarithm: float) -> float:
+        errors, covariances = world_errors(poses, scale * np.exp(logarithm), noise)
+        return float(nees(errors, covariances).mean()) if len(errors) else 0.0
+
+    limit = np.log(_MAX_SCALE_CHANGE)
+    return scale * float(np.exp(minimize_scalar(mean_nees, bounds=(-limit, limit), method="bounded").x))
 
 
 def _spread(pose: EvaluatedPose) -> float:
@@ -202,8 +226,20 @@ def evaluate_consistency(poses: Sequence[EvaluatedPose]) -> dict[str, Consistenc
     parts = scaled_maps(poses)
     if not parts:
         raise EvaluationError("the estimate does not move, so its scale to the ground truth is undefined")
-    series = [relative_errors(part, scale) for part, scale in parts if len(part) >= MIN_POSES]
-    return {"relative": consistency(series), "world": consistency([world_errors(poses, parts[0][1])])}
+    noise = truth_noise(poses)
+    series = [relative_errors(part, scale, noise) for part, scale in parts if len(part) >= MIN_POSES]
+    scale = parts[0][1] if poses[0].is_metric else likely_scale(poses, parts[0][1], noise)
+    return {"relative": consistency(series), "world": consistency([world_errors(poses, scale, noise)])}
+
+
+def truth_noise(poses: Sequence[EvaluatedPose]) -> PoseNoise:
+    """Return the noise of the ground truth of the tracked frames of a run, in order of time."""
+    return noise_of_truth(
+        [
+            ([pose.previous_from_current for pose in part], np.stack([p.true_world_from_camera for p in part]), scale)
+            for part, scale in scaled_maps(poses)
+        ]
+    )
 
 
 def scaled_maps(poses: Sequence[EvaluatedPose]) -> list[tuple[list[EvaluatedPose], float]]:
