@@ -34,7 +34,7 @@ from ros_matching.atlas.map_update import AdjustedWindow, AdjustmentWindow
 from ros_matching.datatypes import Camera
 from ros_matching.geometry.bundle_covariance import BundleCovariance, step_lengths
 from ros_matching.geometry.intrinsics_error import COUNT, projections_by_intrinsics
-from ros_matching.geometry.se3 import invert, local, skew
+from ros_matching.geometry.se3 import invert, local, rotation_angle_deg, skew
 from ros_matching.uncertainty.calibration import CALIBRATION, Calibration
 from ros_matching.uncertainty.pose_estimate import Influences, PoseEstimate, difference_noise
 from ros_matching.uncertainty.systematic_errors import SystematicErrors
@@ -93,7 +93,8 @@ class PoseUncertainty:
         window = adjusted.window
         self._map = adjusted.covariance
         self._landmark_ids = window.landmarks
-        self._systematic.update(local_map, self._map.std_px)
+        views = len(window.problem.points_px) / max(len(window.problem.points), 1)
+        self._systematic.update(local_map, self._map.std_px, views)
         for keyframe in local_map.keyframes:
             if keyframe.id not in self._drift:  # not adjusted yet
                 self._drift[keyframe.id] = self._propagated(keyframe.center)
@@ -205,6 +206,8 @@ class PoseUncertainty:
         if before.version == now.version:
             covariance += self._common(of_before @ before.by_map - of_now @ now.by_map)
         covariance[:3, :3] += self.scale_variance * np.outer(before_from_now[:3, 3], before_from_now[:3, 3])
+        turn_std = self._systematic.turn * np.radians(rotation_angle_deg(before_from_now[:3, :3]))
+        covariance[3:, 3:] += turn_std**2 * np.eye(3)
         return covariance
 
     @property

@@ -5,6 +5,7 @@ the noise of the observations beyond that of perfect images indicates them:
 
 - The intrinsics of a calibration are off by the standard deviations of ``Calibration.intrinsics``, in full where the
   excess noise is ``_REAL_EXCESS_PX`` or more. Their effect on poses is known (``geometry.intrinsics_error``).
+- A rolling shutter, the exposure, and stamps that are not exact distort rotations in proportion to themselves.
 - A fraction of the excess noise is common to all observations of an image, and persists over several keyframes: other
   errors. It is added to every pose, and for each keyframe to the drift of rotation, position and scale; for the scale
   relative to the disparity between keyframes.
@@ -23,6 +24,9 @@ from ros_matching.uncertainty.calibration import Calibration
 
 _CLEAN_STD_PX = 0.12  # noise of perfect images
 _REAL_EXCESS_PX = 0.1
+# Residuals of landmarks with two observations contain only noise across the epipolar lines, over one short track.
+_FEW_VIEWS = 2.5
+_FEW_VIEWS_FACTOR = 1.5
 _PERSISTENCE = 50  # keyframes
 _MAX_SCALE_STD = 0.05  # from one keyframe to the next
 
@@ -31,7 +35,7 @@ class SystematicErrors:
     """Standard deviations and covariances of the systematic errors in the active map of a tracker.
 
     ``pose`` (6,) are standard deviations of the pose of an image in the map; ``intrinsics`` (4, 4) is the covariance of
-    the errors of the intrinsics.
+    the errors of the intrinsics; ``turn`` is the standard deviation of a rotation between two images relative to it.
     """
 
     def __init__(self, calibration: Calibration) -> None:
@@ -40,17 +44,24 @@ class SystematicErrors:
         self._steps: dict[int, int] = {}  # keyframes over which the errors have accumulated, by id
         self.pose = np.zeros(6)
         self.intrinsics = np.zeros((COUNT, COUNT))
+        self.turn = 0.0
 
     def start_map(self, keyframe: MapKeyframe) -> None:
         """Start with the first keyframe of a new map."""
         self.pose, self._steps = np.zeros(6), {keyframe.id: 0}
 
-    def update(self, local_map: LocalMap, std_px: float) -> None:
-        """Estimate the errors from the noise of the observations of a map after an adjustment."""
+    def update(self, local_map: LocalMap, std_px: float, views: float) -> None:
+        """Estimate the errors from the noise of the observations of a map after an adjustment.
+
+        ``views`` is the mean number of observations of a landmark.
+        """
+        if views < _FEW_VIEWS:
+            std_px = _FEW_VIEWS_FACTOR * std_px
         self._excess_px = float(np.sqrt(max(std_px**2 - _CLEAN_STD_PX**2, 0.0)))
         self.pose = self._calibration.systematic_pose * self._pose_stds(local_map)
-        stds = self._calibration.intrinsics.of(local_map.camera)
-        self.intrinsics = np.diag((min(self._excess_px / _REAL_EXCESS_PX, 1.0) * stds) ** 2)
+        reality = min(self._excess_px / _REAL_EXCESS_PX, 1.0)
+        self.intrinsics = np.diag((reality * self._calibration.intrinsics.of(local_map.camera)) ** 2)
+        self.turn = reality * self._calibration.systematic_turn
 
     def added_drift(self, local_map: LocalMap, anchor: MapKeyframe, moving: list[MapKeyframe]) -> list[np.ndarray]:
         """Return what the drift (7, 7) of each moving keyframe of a window has beyond that of the anchor.

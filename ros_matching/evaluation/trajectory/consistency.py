@@ -9,13 +9,13 @@ rho_k``, with the autocorrelation rho of the NEES series while it is positive (G
 Carlo", 1992).
 
 A monocular estimate has no scale. The errors are computed in the unit of the estimate, to which the ground truth is
-scaled. If some poses are metric, only they are evaluated, and nothing is scaled. Relative poses are compared with the
-true motion between the two frames, whose scale is that of Umeyama's alignment (PAMI 1991) of the camera positions of a
-map. World poses are compared after an alignment of the pose with the smallest covariance to its true one, which adds
-its covariance to theirs; a pose with a large covariance would hide errors of the others. All world poses are in the
-unit of the first map, whose scale is the most likely one by the covariances: they tell which poses have drifted
-from it. The covariance of a map after a loss must include the uncertainty of the loss. The noise of the ground truth is
-added to the covariances (``evaluation.trajectory.truth_noise``).
+scaled. If some poses are metric, only they are evaluated, and nothing is scaled. The unit is that of the first pose of
+a map, so the scale of a map is the most likely one by the covariances, which tell the poses that have drifted from it.
+Relative poses are compared with the true motion between the two frames. World poses are compared after an alignment of
+the pose with the smallest covariance to its true one, which adds its covariance to theirs; a pose with a large
+covariance would hide errors of the others. All world poses are in the unit of the first map, so the covariance of a map
+after a loss must include the uncertainty of the loss. The noise of the ground truth is added to the covariances
+(``evaluation.trajectory.truth_noise``).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ CONFIDENCE = 0.95
 EXACT_TRUTH = PoseNoise()
 MIN_POSES = 10
 _MAX_SCALE_CHANGE = 1.5
+_POSES_FOR_SCALE = 500
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,10 @@ def world_errors(
 def likely_scale(poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise) -> float:
     """Return the scale, within a factor of 1.5 of an approximate one, for which the world poses are most likely."""
 
+    some = poses[:: len(poses) // _POSES_FOR_SCALE + 1]
+
     def mean_nees(logarithm: float) -> float:
-        errors, covariances = world_errors(poses, scale * np.exp(logarithm), noise)
+        errors, covariances = world_errors(some, scale * np.exp(logarithm), noise)
         return float(nees(errors, covariances).mean()) if len(errors) else 0.0
 
     limit = np.log(_MAX_SCALE_CHANGE)
@@ -227,9 +230,9 @@ def evaluate_consistency(poses: Sequence[EvaluatedPose]) -> dict[str, Consistenc
     if not parts:
         raise EvaluationError("the estimate does not move, so its scale to the ground truth is undefined")
     noise = truth_noise(poses)
+    parts = [(part, scale if part[0].is_metric else likely_scale(part, scale, noise)) for part, scale in parts]
     series = [relative_errors(part, scale, noise) for part, scale in parts if len(part) >= MIN_POSES]
-    scale = parts[0][1] if poses[0].is_metric else likely_scale(poses, parts[0][1], noise)
-    return {"relative": consistency(series), "world": consistency([world_errors(poses, scale, noise)])}
+    return {"relative": consistency(series), "world": consistency([world_errors(poses, parts[0][1], noise)])}
 
 
 def truth_noise(poses: Sequence[EvaluatedPose]) -> PoseNoise:
