@@ -33,7 +33,7 @@ CALIBRATION = Calibration(
     common=2.0,
     drift=2.0,
     systematic_pose=0.2,
-    systematic_drift=0.2,
+    systematic_drift=0.4,
     systematic_turn=0.01,
     intrinsics=IntrinsicsStds(focal=0.01, center=0.005, radial=0.005),
 )
