@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -78,10 +80,21 @@ def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries
 
     Ties go to the first one.
     """
+    reduced = _reduced_on_host if _is_compiled(descriptors0) else _reduced
+    column, cosine, second, best = reduced(descriptors0, descriptors1, max(1, block_entries // len(descriptors1)))
+    rows = torch.arange(len(column), device=column.device)
+    reaches_best = cosine == best[column]
+    candidate = torch.where(reaches_best, rows, len(column))
+    first_row = column.new_full((len(descriptors1),), len(column)).scatter_reduce_(0, column, candidate, "amin")
+    return Neighbours(column, cosine, second, reaches_best & (first_row[column] == rows))
+
+
+def _reduced(descriptors0: Tensor, descriptors1: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Column, value and second value of the largest cosine of each row (N,), and the largest of each column (M,)."""
     count1 = len(descriptors1)
     padded = _in_groups(descriptors1)
     columns, cosines, seconds, peaks = [], [], [], []
-    for part in descriptors0.split(max(1, block_entries // count1)):
+    for part in descriptors0.split(rows):
         block = _cosines(part, padded, count1)
         # Values alone: the position of a column's maximum is ten times slower to find, and follows from the rows.
         peaks.append(block.amax(dim=0)[:count1])
@@ -89,12 +102,28 @@ def nearest_neighbours(descriptors0: Tensor, descriptors1: Tensor, block_entries
         columns.append(column)
         cosines.append(cosine)
         seconds.append(second)
-    column, cosine, best = torch.cat(columns), torch.cat(cosines), torch.stack(peaks).amax(dim=0)
-    rows = torch.arange(len(column), device=column.device)
-    reaches_best = cosine == best[column]
-    candidate = torch.where(reaches_best, rows, len(column))
-    first_row = column.new_full((count1,), len(column)).scatter_reduce_(0, column, candidate, "amin")
-    return Neighbours(column, cosine, torch.cat(seconds), reaches_best & (first_row[column] == rows))
+    return torch.cat(columns), torch.cat(cosines), torch.cat(seconds), torch.stack(peaks).amax(dim=0)
+
+
+def _reduced_on_host(descriptors0: Tensor, descriptors1: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same as ``_reduced``, compiled: see ``nearest_compiled``."""
+    from ros_matching.networks.posfeat import nearest_compiled
+
+    peaks = np.full(len(descriptors1), -np.inf, np.float32)
+    parts = [
+        nearest_compiled.reduce_table((part @ descriptors1.mT).numpy(), peaks) for part in descriptors0.split(rows)
+    ]
+    column, cosine, second = (torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True))
+    return column, cosine, second, torch.from_numpy(peaks)
+
+
+def _is_compiled(descriptors: Tensor) -> bool:
+    return descriptors.device.type == "cpu" and descriptors.dtype == torch.float32 and _has_compiler()
+
+
+@cache
+def _has_compiler() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 def _in_groups(descriptors: Tensor) -> Tensor:
