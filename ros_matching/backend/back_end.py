@@ -106,13 +106,15 @@ class _MappingJob:
         others = []
         for new in self._new:
             keyframe = self._map.keyframe(new.id)
+            filters = not self._mapper.is_localized(keyframe)
             first, *rest = self._mapper.neighbours(self._map, keyframe) or [None]
             if first is not None:
-                self._mapper.connect(self._map, first, keyframe, new.known_matches.get(first.id), prunes=True)
-            others += [(neighbour, keyframe, new.known_matches.get(neighbour.id)) for neighbour in rest]
+                matches = new.known_matches.get(first.id)
+                self._mapper.connect(self._map, first, keyframe, matches, filters=True, prunes=True)
+            others += [(neighbour, keyframe, new.known_matches.get(neighbour.id), filters) for neighbour in rest]
         emit(self._partial)
-        for neighbour, keyframe, matches in others:
-            self._mapper.connect(self._map, neighbour, keyframe, matches, prunes=False)
+        for neighbour, keyframe, matches, filters in others:
+            self._mapper.connect(self._map, neighbour, keyframe, matches, filters=filters, prunes=False)
 
     def _partial(self) -> MapUpdate:
         """Return the current state as an update, which is followed by others."""

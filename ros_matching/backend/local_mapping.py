@@ -48,8 +48,13 @@ class LocalMapper:
 
     def extend(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
         """Connect a new keyframe with its neighbours."""
+        is_localized = self.is_localized(keyframe)
         for number, neighbour in enumerate(self.neighbours(local_map, keyframe)):
-            self.connect(local_map, neighbour, keyframe, prunes=number == 0)
+            self.connect(local_map, neighbour, keyframe, filters=number == 0 or not is_localized, prunes=number == 0)
+
+    def is_localized(self, keyframe: MapKeyframe) -> bool:
+        """Return True if a new keyframe observes so many landmarks that its epipolar lines reject wrong matches."""
+        return len(keyframe.observed) >= self._config.keyframe_inliers
 
     def neighbours(self, local_map: LocalMap, keyframe: MapKeyframe) -> list[MapKeyframe]:
         """Return the keyframes with which a new one is connected: the one before it and the most covisible."""
@@ -66,19 +71,23 @@ class LocalMapper:
         keyframe: MapKeyframe,
         matches: Matches | None = None,
         *,
+        filters: bool,
         prunes: bool,
     ) -> None:
         """Connect a new keyframe with a neighbour: new landmarks, observations of old ones, merged duplicates.
 
-        ``matches`` are existing ones of the feature matcher (neighbour, keyframe). The other stages of the matcher run
-        here, since a wrong match becomes a landmark; pose estimation rejects outliers. ``prunes`` for the first
-        neighbour, with most matches: with the others, the known epipolar lines reject as well what fits no motion.
+        ``matches`` are existing ones of the feature matcher (neighbour, keyframe). A wrong match becomes a landmark,
+        therefore consensus ``filters`` and the pruner ``prunes`` those with the first neighbour, which are most. With
+        the others, the epipolar lines of known poses reject as well what fits no motion; consensus is needed if the
+        pose is not known well (not ``is_localized``).
         """
         camera = local_map.camera
-        with self._stages(self._matcher.consensus.stage):
-            if matches is None:
+        if matches is None:
+            with self._stages("match"):
                 matches = self._matcher.feature_matcher.match(neighbour.features, keyframe.features)
-            matches = self._matcher.consensus.filter(matches, neighbour.features, keyframe.features)
+        if filters:
+            with self._stages(self._matcher.consensus.stage):
+                matches = self._matcher.consensus.filter(matches, neighbour.features, keyframe.features)
         if prunes:
             with self._stages(self._matcher.pruner.stage):
                 matches = self._matcher.pruner.prune(matches, camera, camera)

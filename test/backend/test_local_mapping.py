@@ -50,18 +50,31 @@ def test_depths_of_a_short_baseline_are_unbiased(baseline, noise_px):
     assert 0.93 < np.median(ratios) < 1.03
 
 
-def test_a_keyframe_is_pruned_with_its_first_neighbour_only(monkeypatch):
-    """The epipolar lines of known poses reject outliers among the matches with the others."""
+@pytest.mark.parametrize("inliers", [0, 10_000])
+def test_matches_with_further_neighbours_are_filtered_only_if_the_pose_is_uncertain(monkeypatch, inliers):
+    """The epipolar lines of known poses reject outliers among the matches with them."""
     poses = pose_from(np.stack([np.eye(3)] * 4), np.linspace([0, 0, 0], [0.9, 0, 0], 4))
     world = PointWorld(cloud(), poses, noise_px=0.3, outliers=0.3)
-    pruned, prune = [], world.pruner.prune
-    monkeypatch.setattr(world.pruner, "prune", lambda *arguments: pruned.append(0) or prune(*arguments))
-    local_map, mapper = LocalMap(CAMERA, 40), LocalMapper(world, TrackingConfig(), StageTimer())
-    for number, (frame, pose) in enumerate(zip(world.frames(), poses, strict=True)):
+    calls = []
+    for part, name in ((world.consensus, "filter"), (world.pruner, "prune")):
+        run = getattr(part, name)
+        monkeypatch.setattr(part, name, lambda *given, run=run, name=name: calls.append(name) or run(*given))
+    config = TrackingConfig(keyframe_inliers=inliers)
+    local_map, mapper = LocalMap(CAMERA, 40), LocalMapper(world, config, StageTimer())
+    neighbours = 0
+    for frame, pose in zip(world.frames(), poses, strict=True):
         features = world.extract(frame.image)
-        keyframe = local_map.add_keyframe(frame, features, invert(pose), np.full(len(features), NO_LANDMARK))
+        landmark_ids = np.full(len(features), NO_LANDMARK)
+        if len(local_map):  # localised in the map
+            similarity = features.descriptors @ local_map.descriptors.T
+            landmark_ids = np.where(similarity.max(axis=1) > 0.9, local_map.ids[similarity.argmax(axis=1)], NO_LANDMARK)
+        keyframe = local_map.add_keyframe(frame, features, invert(pose), landmark_ids)
+        connected = mapper.neighbours(local_map, keyframe)
+        neighbours += len(connected)
         mapper.extend(local_map, keyframe)
-        assert len(pruned) == number
+    assert calls.count("prune") == len(poses) - 1
+    assert calls.count("filter") == (len(poses) - 1 if inliers == 0 else neighbours)
+    assert neighbours > len(poses) - 1
     points = world.points[np.argmax(local_map.descriptors @ world._descriptors.T, axis=1)]
     assert len(points) > 100
     right = np.linalg.norm(local_map.positions - points, axis=1) < 0.1 * points[:, 2]
