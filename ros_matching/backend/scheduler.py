@@ -170,4 +170,5 @@ def _last_outcome(job: Job, emit: Emit) -> _Outcome[Result]:
 def _lower_priority(niceness: int) -> None:
     """Give this thread a lower priority, where the system has one for each thread (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)

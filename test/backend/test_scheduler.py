@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -96,3 +98,19 @@ def test_early_results_of_a_cancelled_job_are_never_returned(scheduler):
     scheduler.submit(lambda emit: "new")
     assert scheduler.take(wait=True) == "new"
     assert scheduler.take() is None
+
+
+NICE = """
+import os, threading
+from ros_matching.backend.scheduler import ThreadScheduler
+os.nice(3)
+scheduler = ThreadScheduler(niceness=4)
+scheduler.submit(lambda emit: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+print(scheduler.take(wait=True) - os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_a_job_has_a_lower_priority_than_its_process():
+    run = subprocess.run([sys.executable, "-c", NICE], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["4"]
