@@ -24,6 +24,8 @@ _OUTLIER_PX = 4.0
 _NOISE_PX = 0.7  # of an observation, against the prior of gravity
 _REFERENCE_WIDTH_PX = 640
 _FIRST_ITERATIONS = 4
+_LANDMARK_ITERATIONS = 5
+_CONVERGENCE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,10 @@ class GlobalAdjustment:
     def continued(self, iterations: int = _FIRST_ITERATIONS) -> GlobalAdjustment:
         """Return the adjustment after some more iterations."""
         scale = self.problem.camera.width / _REFERENCE_WIDTH_PX
-        result = bundle_adjust(self.problem, BundleConfig(iterations=iterations, loss_scale_px=_LOSS_PX * scale))
+        config = BundleConfig(
+            iterations=iterations, loss="cauchy", loss_scale_px=_LOSS_PX * scale, convergence=_CONVERGENCE
+        )
+        result = bundle_adjust(self.problem, config)
         return replace(self, problem=self._without_outliers(result, _OUTLIER_PX * scale), converged=result.converged)
 
     def _without_outliers(self, result: BundleResult, threshold_px: float) -> BundleProblem:
@@ -87,9 +92,9 @@ class GlobalAdjustment:
         )
 
     def apply(self, slam_map: SlamMap) -> None:
-        """Move keyframes and landmarks of the map to the result, and measure the constraints between them again.
+        """Move keyframes and landmarks of the map to the result, and measure the loops between them again.
 
-        Otherwise the next optimisation of the pose graph would return to the measurements of before.
+        They are far more accurate so than by two images. The constraints of the odometry stay as they were measured.
         """
         adjusted = {
             id: invert(pose)
@@ -103,10 +108,33 @@ class GlobalAdjustment:
         known = slam_map.landmarks.known(self.landmarks) & seen
         slam_map.landmarks.move(self.landmarks[known], self.problem.points[known])
         for edge in slam_map.edges:
-            if edge.first in poses and edge.second in poses:
+            if edge.kind is EdgeKind.LOOP and edge.first in poses and edge.second in poses:
                 first, second = slam_map.keyframe(edge.first), slam_map.keyframe(edge.second)
                 measured = invert_similarity(first.map_from_local) @ second.map_from_local
                 slam_map.put_edge(replace(edge, first_from_second=measured))
+
+    def fit_landmarks(self, slam_map: SlamMap) -> None:
+        """Move the adjusted landmarks of a map to where they fit its keyframes best, which stay as they are."""
+        problem = self.problem
+        is_kept = np.array([id in slam_map for id in self.keyframes])
+        known = slam_map.landmarks.known(self.landmarks)
+        used = is_kept[problem.camera_index] & known[problem.point_index]
+        poses, points = problem.camera_from_world.copy(), problem.points.copy()
+        poses[is_kept] = [slam_map.keyframe(id).camera_from_map for id in self.keyframes if id in slam_map]
+        points[known] = slam_map.landmarks.positions_of(self.landmarks[known])
+        placed = replace(
+            self.problem,
+            camera_from_world=poses,
+            points=points,
+            camera_index=problem.camera_index[used],
+            point_index=problem.point_index[used],
+            points_px=problem.points_px[used],
+            weights=problem.weights[used],
+            fixed_cameras=np.ones(len(poses), dtype=bool),
+        )
+        fitted = replace(self, problem=placed).continued(_LANDMARK_ITERATIONS).problem
+        seen = known & (np.bincount(fitted.point_index, minlength=len(self.landmarks)) >= 2)
+        slam_map.landmarks.move(self.landmarks[seen], fitted.points[seen])
 
 
 def adjusted_scales(slam_map: SlamMap, adjusted: Mapping[int, np.ndarray]) -> dict[int, float]:

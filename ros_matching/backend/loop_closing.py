@@ -203,9 +203,15 @@ def loop_edge(slam_map: SlamMap, found: VerifiedPlace) -> Edge:
     covariance = found.covariance.copy()
     covariance[:3] /= place.scale
     covariance[:, :3] /= place.scale
-    depth = typical_depth(slam_map, place.id) / place.scale
-    floor = np.repeat([_LOOP_STDS[0] * depth, *_LOOP_STDS[1:]], [3, 3, 1])
-    return Edge(EdgeKind.LOOP, place.id, keyframe.id, first_from_second, covariance + np.diag(floor**2))
+    return Edge(
+        EdgeKind.LOOP, place.id, keyframe.id, first_from_second, covariance + least_covariance(slam_map, place.id)
+    )
+
+
+def least_covariance(slam_map: SlamMap, id: int) -> np.ndarray:
+    """Return the covariance (7, 7) that a loop to a keyframe has at least, in the unit of its odometry map."""
+    depth = typical_depth(slam_map, id) / slam_map.keyframe(id).scale
+    return np.diag(np.repeat([_LOOP_STDS[0] * depth, *_LOOP_STDS[1:]], [3, 3, 1]) ** 2)
 
 
 def _nearest_view(slam_map: SlamMap, place: int, map_from_camera: np.ndarray) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import Edge, EdgeKind
+from ros_matching.backend.loop_closing import least_covariance
 from ros_matching.backend.pose_graph import OptimizedGraph, PoseGraph, edge_errors, optimize
 from ros_matching.datatypes import ScaleState
 from ros_matching.geometry.sim3 import invert_similarity, rigid_part, scale_of
@@ -20,6 +22,11 @@ _LOG = logging.getLogger(__name__)
 # than its edges allow.
 _MAX_INCREASE = 150.0
 _MAX_SMALL_ERROR = 7.0  # squared error of a loop, of 7 degrees of freedom, up to which the map fits it already
+# After a bundle adjustment a keyframe has at most so many constraints to keyframes of other visits: those that are so
+# many ids away and share so many landmarks.
+_VISITS = 6
+_APART = 20
+_MIN_SHARED = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +61,58 @@ def correct_by_loops(
     new = [edge for edge in loops if edge.first in ids and edge.second in ids]
     fixed = frozenset({min(min(part) for part in parts)})
     robust = frozenset(number for number, edge in enumerate(old) if edge.kind is EdgeKind.LOOP)
-    scales, gravity = measured_scales(slam_map, ids), measured_gravity(slam_map, ids)
-    graph = PoseGraph(poses, old + new, robust, fixed, scales, gravity, slam_map.down)
-    found = optimize(graph, is_cancelled)
+    found = optimize(_graph(slam_map, poses, old + new, robust, fixed), is_cancelled)
     if found is not None:
         _LOG.debug("loop %d to %d: errors %s", second, first, np.round(found.edge_errors[len(old) :], 1))
     if found is None or is_contradicted(found, len(new)):
         return None
-    return MapCorrection(
-        {id: (rigid_part(pose), float(scale_of(pose))) for id, pose in found.poses.items()}, tuple(new), joined
-    )
+    return MapCorrection(_split(found.poses), tuple(new), joined)
+
+
+def balanced_poses(slam_map: SlamMap, ids: Sequence[int]) -> dict[int, tuple[np.ndarray, float]]:
+    """Return map_from_camera (4, 4) and the scale of connected keyframes that fit all constraints between them best.
+
+    For a map after a bundle adjustment, which measured what several visits have in common; the first keyframe stays.
+    The adjustment takes the errors of pixels as independent. They are not, and so it bends a long way between two
+    visits by more than the odometry drifted there: the constraints of the odometry straighten it.
+    """
+    poses = {id: slam_map.keyframe(id).map_from_local for id in ids}
+    edges = [edge for edge in slam_map.edges if edge.first in poses and edge.second in poses]
+    edges += _between_visits(slam_map, poses, {(edge.first, edge.second) for edge in edges})
+    return _split(optimize(_graph(slam_map, poses, edges, frozenset(), frozenset({ids[0]}))).poses)
+
+
+def _between_visits(
+    slam_map: SlamMap, poses: Mapping[int, np.ndarray], known: Collection[tuple[int, int]]
+) -> list[Edge]:
+    """Return constraints, as the poses are, between keyframes of different visits that share many landmarks."""
+    edges = {}
+    for first in poses:
+        others = (
+            other
+            for other, shared in slam_map.covisible(first)
+            if shared >= _MIN_SHARED and abs(other - first) >= _APART and other in poses
+        )
+        for second in itertools.islice(others, _VISITS):
+            pair = min(first, second), max(first, second)
+            if pair not in edges and pair not in known and pair[::-1] not in known:
+                measured = invert_similarity(poses[pair[0]]) @ poses[pair[1]]
+                edges[pair] = Edge(EdgeKind.LOOP, *pair, measured, least_covariance(slam_map, pair[0]))
+    return list(edges.values())
+
+
+def _graph(
+    slam_map: SlamMap, poses: dict[int, np.ndarray], edges: list[Edge], robust: frozenset[int], fixed: frozenset[int]
+) -> PoseGraph:
+    """Return the pose graph of keyframes with what scale source and IMU have measured."""
+    ids = set(poses)
+    scales, gravity = measured_scales(slam_map, ids), measured_gravity(slam_map, ids)
+    return PoseGraph(poses, edges, robust, fixed, scales, gravity, slam_map.down)
+
+
+def _split(poses: Mapping[int, np.ndarray]) -> dict[int, tuple[np.ndarray, float]]:
+    """Return similarities (4, 4) as poses and scales."""
+    return {id: (rigid_part(pose), float(scale_of(pose))) for id, pose in poses.items()}
 
 
 def fits(slam_map: SlamMap, loops: Sequence[Edge]) -> bool:

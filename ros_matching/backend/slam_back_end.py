@@ -15,7 +15,7 @@ from ros_matching.backend.global_adjustment import GlobalAdjustment
 from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState, odom_from_local
 from ros_matching.backend.loop_closing import Loop, LoopDetector, fused_landmarks, loop_edge
 from ros_matching.backend.loop_verification import PlaceVerifier
-from ros_matching.backend.map_correction import MapCorrection, correct_by_loops, fits
+from ros_matching.backend.map_correction import MapCorrection, balanced_poses, correct_by_loops, fits
 from ros_matching.backend.map_localization import MapLocalizer
 from ros_matching.backend.place_recognition import PlaceIndex
 from ros_matching.backend.pose_graph import require_gtsam
@@ -34,7 +34,7 @@ from ros_matching.matching.pipeline import MatchingPipeline
 
 _LOG = logging.getLogger(__name__)
 
-_MAX_SLICES = 6  # of a bundle adjustment
+_MAX_SLICES = 9  # of a bundle adjustment
 _COVISIBLE_CULLED = 10  # keyframes around a new one that may have become redundant
 _COVISIBLE_FUSED = 30  # keyframes around a loop whose observations are fused
 
@@ -168,7 +168,7 @@ class SlamBackEnd:
         return self._update()
 
     def _apply_adjustment(self, adjustment: GlobalAdjustment) -> None:
-        """Move the map to the result; keyframes made since then follow the newest one that was adjusted."""
+        """Move the map to the result, balanced with the odometry; later keyframes follow the newest adjusted one."""
         slam_map = self._slam_map
         adjusted = [id for id in adjustment.keyframes if id in slam_map]
         later = [id for id in slam_map.connected(adjusted[0]) if id > adjusted[-1]]
@@ -176,6 +176,8 @@ class SlamBackEnd:
         before = {number: slam_map.keyframe(id) for number, id in newest.items()}
         edges = [edge for id in later for edge in slam_map.edges_of(id)]
         adjustment.apply(slam_map)
+        slam_map.correct(balanced_poses(slam_map, adjusted))
+        adjustment.fit_landmarks(slam_map)
         moved = {number: self._moved(old) for number, old in before.items()}
         last = slam_map.keyframe(adjusted[-1]).map_number
         slam_map.transform(moved[last], later)

@@ -12,6 +12,7 @@ from point_world import CAMERA
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import Edge, EdgeKind, StoredKeyframe
 from ros_matching.backend.global_adjustment import GlobalAdjustment
+from ros_matching.backend.map_correction import balanced_poses
 from ros_matching.geometry.se3 import invert, retract, transform
 from ros_matching.geometry.sim3 import invert_similarity, rigid_part
 
@@ -50,6 +51,19 @@ def perturbed_map(true_poses: np.ndarray, noise_px: float = 0.3) -> SlamMap:
             measured = invert_similarity(slam_map.keyframe(id - 1).map_from_local) @ pose
             slam_map.put_edge(Edge(EdgeKind.ODOMETRY, id - 1, id, measured, 1e-4 * np.eye(7)))
     return slam_map
+
+
+def put_bare_keyframe(slam_map: SlamMap, id: int, pose: np.ndarray) -> None:
+    """Put a keyframe that observes three landmarks of its own, 5 m in front of it."""
+    ids = 3 * id + np.arange(3)
+    points = np.array([[0.0, 0.0, 5.0], [1.0, 0.0, 5.0], [0.0, 1.0, 5.0]])
+    slam_map.landmarks.put(ids, transform(pose, points), id)
+    slam_map.put_keyframe(
+        StoredKeyframe(
+            id, id, pose, 1.0, CAMERA.project(points).astype(np.float32), np.zeros((3, 4), np.float16),
+            ids.astype(np.int64), np.ones(3, np.float32), b"", np.zeros(0, np.float32), 1,
+        )
+    )  # fmt: skip
 
 
 def relative_errors(slam_map: SlamMap, true_poses: np.ndarray) -> np.ndarray:
@@ -102,13 +116,50 @@ def test_each_odometry_map_keeps_its_unit(true_poses):
     np.testing.assert_allclose(scales, units, rtol=0.1)
 
 
-def test_the_constraints_are_measured_again(true_poses):
+def test_loops_are_measured_again_and_the_odometry_is_kept(true_poses):
     slam_map = perturbed_map(true_poses)
+    odometry = {edge.second: edge.first_from_second for edge in slam_map.edges}
+    slam_map.put_edge(Edge(EdgeKind.LOOP, 0, COUNT - 1, np.eye(4), np.eye(7)))
     GlobalAdjustment.of(slam_map, slam_map.ids).continued().apply(slam_map)
     for edge in slam_map.edges:
         first, second = slam_map.keyframe(edge.first), slam_map.keyframe(edge.second)
         expected = rigid_part(invert_similarity(first.map_from_local) @ second.map_from_local)
-        np.testing.assert_allclose(rigid_part(edge.first_from_second), expected, atol=1e-9)
+        if edge.kind is EdgeKind.ODOMETRY:
+            np.testing.assert_array_equal(edge.first_from_second, odometry[edge.second])
+        else:
+            np.testing.assert_allclose(rigid_part(edge.first_from_second), expected, atol=1e-9)
+
+
+def test_the_odometry_straightens_what_the_adjustment_bends():
+    """The way between two visits is that of the odometry, the place that both have seen that of the adjustment."""
+    pytest.importorskip("gtsam")
+    true = ring(40, turns=1.0)
+    true = invert(true[0]) @ true
+    bend = np.sin(np.linspace(0, np.pi, 40))[:, None] * np.array([0.5, 0.3, 0.0, 0.0, 0.0, 0.0])
+    slam_map = SlamMap(CAMERA, "points", "points")
+    for id, pose in enumerate(retract(true, bend)):
+        put_bare_keyframe(slam_map, id, pose)
+        if id:
+            measured = invert(true[id - 1]) @ true[id]
+            slam_map.put_edge(Edge(EdgeKind.ODOMETRY, id - 1, id, measured, 1e-5 * np.eye(7)))
+    slam_map.put_edge(Edge(EdgeKind.LOOP, 0, 39, invert(true[0]) @ true[39], 1e-5 * np.eye(7)))
+    before = np.linalg.norm([k.center for k in slam_map.keyframes] - true[:, :3, 3], axis=1)
+    slam_map.correct(balanced_poses(slam_map, slam_map.ids))
+    after = np.linalg.norm([k.center for k in slam_map.keyframes] - true[:, :3, 3], axis=1)
+    assert before.max() > 0.4
+    assert after.max() < 0.02
+
+
+def test_landmarks_fit_keyframes_that_were_moved_since(true_poses):
+    slam_map = perturbed_map(true_poses)
+    adjustment = GlobalAdjustment.of(slam_map, slam_map.ids)
+    slam_map.correct({id: (pose, 1.0) for id, pose in enumerate(true_poses)})
+    adjustment.fit_landmarks(slam_map)
+    np.testing.assert_allclose([k.map_from_camera for k in slam_map.keyframes], true_poses, atol=1e-9)
+    points = transform(invert(ring(COUNT, turns=1.0)[0]), hall(2500))
+    ids = adjustment.landmarks
+    errors = np.linalg.norm(slam_map.landmarks.positions_of(ids) - points[ids], axis=1)
+    assert np.median(errors) < 0.01
 
 
 def test_the_map_is_not_changed_before_the_result_is_applied(true_poses):
