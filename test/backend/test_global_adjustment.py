@@ -151,7 +151,7 @@ def test_the_odometry_straightens_what_the_adjustment_bends():
 
 
 def test_landmarks_fit_keyframes_that_were_moved_since(true_poses):
-    slam_map = perturbed_map(true_poses)
+    slam_map = perturbed_map(true_poses, noise_px=0.05)
     adjustment = GlobalAdjustment.of(slam_map, slam_map.ids)
     slam_map.correct({id: (pose, 1.0) for id, pose in enumerate(true_poses)})
     adjustment.fit_landmarks(slam_map)
