@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ros_matching.atlas.keyframes import MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.atlas.map_update import InactiveMap, MapUpdate, NewKeyframe
 from ros_matching.backend.local_mapping import LocalMapper
@@ -102,19 +103,26 @@ class _MappingJob:
         )
 
     def _extend(self, emit: Emit) -> None:
-        """Connect the new keyframes with their neighbours; of each the most similar first, for early landmarks."""
-        others = []
-        for new in self._new:
-            keyframe = self._map.keyframe(new.id)
-            filters = not self._mapper.is_localized(keyframe)
-            first, *rest = self._mapper.neighbours(self._map, keyframe) or [None]
-            if first is not None:
-                matches = new.known_matches.get(first.id)
-                self._mapper.connect(self._map, first, keyframe, matches, filters=True, prunes=True)
-            others += [(neighbour, keyframe, new.known_matches.get(neighbour.id), filters) for neighbour in rest]
+        """Connect the new keyframes with neighbours: the newest first, whose landmarks the next frames need.
+
+        If there are several, the back end is late: then the earlier ones are connected with one neighbour only.
+        """
+        *earlier, newest = self._new
+        filters = not self._mapper.is_localized(self._map.keyframe(newest.id))
+        others = self._neighbours(newest)
+        self._connect(newest, others[:1], filters=True, prunes=True)
         emit(self._partial)
-        for neighbour, keyframe, matches, filters in others:
-            self._mapper.connect(self._map, neighbour, keyframe, matches, filters=filters, prunes=False)
+        for new in reversed(earlier):
+            self._connect(new, self._neighbours(new)[:1], filters=True, prunes=True)
+        self._connect(newest, others[1:], filters=filters, prunes=False)
+
+    def _neighbours(self, new: NewKeyframe) -> list[MapKeyframe]:
+        return self._mapper.neighbours(self._map, self._map.keyframe(new.id))
+
+    def _connect(self, new: NewKeyframe, neighbours: list[MapKeyframe], **stages: bool) -> None:
+        for each in neighbours:
+            keyframe, matches = self._map.keyframe(new.id), new.known_matches.get(each.id)
+            self._mapper.connect(self._map, each, keyframe, matches, **stages)
 
     def _partial(self) -> MapUpdate:
         """Return the current state as an update, which is followed by others."""

@@ -44,6 +44,7 @@ class MapExchange:
     def reset(self) -> None:
         """Discard what was submitted."""
         self._pending: list[NewKeyframe] = []
+        self._is_extended = True  # the first landmarks of the newest submitted keyframe have come
         self._mapped: list[Keyframe] = []
         self.merge_reason = ""
         self._mapping_ms: dict[str, float] = {}  # by stage, of the last complete update
@@ -53,6 +54,11 @@ class MapExchange:
     def is_idle(self) -> bool:
         """True if the back end works on nothing."""
         return self._back_end.is_idle
+
+    @property
+    def awaits_landmarks(self) -> bool:
+        """True while the newest keyframe has none of the landmarks that the back end will add to it."""
+        return not self.is_idle and (bool(self._pending) or not self._is_extended)
 
     @property
     def is_full(self) -> bool:
@@ -117,6 +123,7 @@ class MapExchange:
         self._pending.clear()
         if not new:
             return
+        self._is_extended = False
         self._back_end.submit(self._atlas.number, active.snapshot(), new, self._atlas.next_inactive())
         if self._back_end.runs_in_frame:
             self._apply(self._back_end.take())
@@ -125,6 +132,7 @@ class MapExchange:
         """Replace the active map by its update; covariances, scale and the last pose follow."""
         if update is None:
             return
+        self._is_extended = True
         if self._back_end.runs_in_frame:
             self._stages.add(update.stage_ms)
         elif update.is_last:

@@ -39,8 +39,8 @@ from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty
 
 _LOG = logging.getLogger(__name__)
 
-# A frame waits for the back end to finish if the last pose had fewer inliers than this multiple of the minimum, and for
-# its first new landmarks if the map has no more keyframes than this: else the track or the scale could be lost.
+# A frame waits for the first landmarks of the newest keyframe if the last pose had fewer inliers than this multiple of
+# the minimum, and for any update if the map has no more keyframes than this: else track or scale could be lost.
 _WEAK_INLIERS = 4
 _YOUNG_KEYFRAMES = 4
 
@@ -174,7 +174,7 @@ class Tracker:
         """Apply what the back end finished since the last frame, and wait where the next pose depends on it."""
         active = self._atlas.active
         self._exchange.update(wait=active is not None and len(active.keyframes) <= _YOUNG_KEYFRAMES)
-        while self._is_weak and not self._exchange.is_idle:
+        while self._is_weak and self._exchange.awaits_landmarks:
             self._exchange.update(wait=True)
 
     def _localize(self, frame: Frame, features: Features) -> FrameLocalization | None:

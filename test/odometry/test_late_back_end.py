@@ -13,6 +13,7 @@ from ros_matching import load_matcher
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.io import open_source
+from ros_matching.odometry import tracker
 from ros_matching.odometry.result import TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
@@ -56,6 +57,21 @@ def test_no_frame_of_a_walk_waits_with_a_large_map():
         odometry.track(frame)
         waits.append(odometry._back_end._scheduler.waits)
     assert waits[-1] == waits[60]
+
+
+def test_a_weak_frame_waits_for_the_first_landmarks_of_the_newest_keyframe_only(monkeypatch):
+    monkeypatch.setattr(tracker, "_WEAK_INLIERS", 1000)  # every frame
+    world = PointWorld(cloud(), walk(80))
+    odometry = delay_back_end(VisualOdometry(world), 1000)  # nothing comes by itself
+    scheduler = odometry._back_end._scheduler
+    exchange, in_the_background = odometry._tracker._exchange, 0
+    for frame in world.frames():
+        odometry.track(frame)
+        if exchange._pending or len(odometry.keyframe_ids()) < 6:
+            continue
+        assert not exchange.awaits_landmarks
+        in_the_background += not scheduler.is_idle
+    assert in_the_background > 5
 
 
 def test_keyframes_are_delivered_once_mapped_and_none_is_lost():
