@@ -84,7 +84,7 @@ VO_NODE = NodeInterface(
         Endpoint("initialpose", "geometry_msgs/PoseWithCovarianceStamped", "the robot in map_frame, a hint", _MAPS),
     ),
     services=(
-        Endpoint("~/reset", "std_srvs/Trigger", "start anew with the next image"),
+        Endpoint("~/reset", "std_srvs/Trigger", "start a new track with the next image"),
         Endpoint("~/pause", "std_srvs/SetBool", "pause and resume"),
         Endpoint("~/save_trajectory", "std_srvs/Trigger", "write the poses to trajectory_file"),
         Endpoint("~/save_map", "ros_matching/SaveMap", "save the map in a folder", _MAPS),

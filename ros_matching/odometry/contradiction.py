@@ -3,8 +3,8 @@
 A map that is locally wrong draws the pose away. The matches with the keyframe that observe no landmark do not follow:
 the motion between the two images, which they determine without the map, explains more of them (``is_contradicted``).
 
-Where a large body moves by itself, or the robot's own body is in view, two groups of landmarks tell two poses
-(``rival_pose``). Which is that of the camera in the world, only its motion before can tell.
+Where a large body moves by itself, or the robot's own body is in view, two groups of landmarks determine two poses
+(``rival_pose``). Only the motion before shows which one is that of the camera in the world.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Localizer:
     def _uncontradicted(
         self, query: LocalizationQuery, matches: Matches, found: Localization | None
     ) -> Localization | None:
-        """Return the pose unless the matches with the keyframe, most of them without landmarks, tell another motion."""
+        """Return the pose; ``None`` if the matches with the keyframe, most without landmarks, fit another motion."""
         if found is None:
             return None
         poses = [found.camera_from_world, *([] if found.rival is None else [found.rival])]

@@ -10,7 +10,7 @@ Carlo", 1992).
 
 A monocular estimate has no scale. The errors are computed in the unit of the estimate, to which the ground truth is
 scaled. If some poses are metric, only they are evaluated, and nothing is scaled. The unit is that of the first pose of
-a map, so the scale of a map is the most likely one by the covariances, which tell the poses that have drifted from it.
+a map, so the scale of a map is the most likely one by the covariances: poses that have drifted have larger ones.
 Relative poses are compared with the true motion between the two frames. World poses are compared after an alignment of
 the pose with the smallest covariance to its true one, which adds its covariance to theirs; a pose with a large
 covariance would hide errors of the others. All world poses are in the unit of the first map, so the covariance of a map

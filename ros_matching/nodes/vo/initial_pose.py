@@ -58,7 +58,7 @@ class InitialPoseInput:
         if msg.header.frame_id != self._map_frame:
             raise NodeError(f"its frame must be {self._map_frame}, got {msg.header.frame_id!r}")
         if self._tracker.is_localized:
-            raise NodeError("the camera is localised already; call ~/load_map to localise it anew")
+            raise NodeError("the camera is localised already; call ~/load_map to localise it again")
         extrinsics = self._extrinsics()
         if extrinsics is None:
             raise NodeError("no image has come whose camera has known extrinsics; send it again later")

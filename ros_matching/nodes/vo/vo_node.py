@@ -76,7 +76,7 @@ class VoServices:
         tracker = self._tracker()
         if tracker is not None and read_config(self._node, VoConfig).mode == "slam":
             self._pipeline().reset("~/reset was called", lambda: tracker.replace_map(None))
-            return "odometry and map start anew before the next image"
+            return "a new odometry and a new map start with the next image"
         self._pipeline().reset("~/reset was called")
         return "the odometry is reset before the next image"
 
