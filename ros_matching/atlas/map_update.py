@@ -13,6 +13,7 @@ from ros_matching.datatypes import Matches
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem
 from ros_matching.geometry.bundle_covariance import BundleCovariance
 from ros_matching.geometry.se3 import invert, orthonormalized, scaled
+from ros_matching.geometry.self_calibration import IntrinsicsEvidence
 
 UNKNOWN_TURN_DEG = 180.0
 
@@ -34,10 +35,11 @@ class AdjustmentWindow:
 
 @dataclass(frozen=True)
 class AdjustedWindow:
-    """A window after its adjustment, with the covariance of the result."""
+    """A window after its adjustment, with the covariance of the result, and what some say of the calibration."""
 
     window: AdjustmentWindow
     covariance: BundleCovariance
+    evidence: IntrinsicsEvidence | None = None
 
 
 class MapAdjuster(Protocol):

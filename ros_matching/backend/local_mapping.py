@@ -14,6 +14,7 @@ from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem,
 from ros_matching.geometry.bundle_covariance import bundle_covariance
 from ros_matching.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance_px
 from ros_matching.geometry.se3 import angle_between_deg, invert
+from ros_matching.geometry.self_calibration import IntrinsicsEvidence, intrinsics_evidence
 from ros_matching.geometry.triangulation import parallax_deg, reprojection_errors_px, triangulate
 from ros_matching.geometry.two_view import mean_focal_px
 from ros_matching.matching.pipeline import MatchingPipeline
@@ -25,6 +26,8 @@ _MIN_SHARED = 10
 _MAX_FIXED = 10
 # Lower limit of the noise of an observation
 _MIN_STD_PX = 0.05
+# Windows that measure the intrinsics: of every third keyframe, with at least five, and not more than 16 in all
+_EVIDENCE_EVERY, _EVIDENCE_KEYFRAMES, _EVIDENCE_WINDOWS = 3, 5, 16
 # Scale of the robust loss in standard deviations of the noise, and its limits as fractions of the outlier threshold.
 _LOSS_STDS = 2.0
 _LOSS_RANGE = 0.1, 0.7
@@ -45,6 +48,7 @@ class LocalMapper:
         self._matcher = matcher
         self._config = config
         self._stages = stages
+        self._evidence_left = _EVIDENCE_WINDOWS
 
     def extend(self, local_map: LocalMap, keyframe: MapKeyframe) -> None:
         """Connect a new keyframe with its neighbours."""
@@ -115,9 +119,16 @@ class LocalMapper:
         if window is None:
             return None
         by_intrinsics = np.stack([member.by_intrinsics for member in window.keyframes])
-        return AdjustedWindow(
-            window, bundle_covariance(window.problem, window.config, _MIN_STD_PX, by_intrinsics=by_intrinsics)
-        )
+        covariance = bundle_covariance(window.problem, window.config, _MIN_STD_PX, by_intrinsics=by_intrinsics)
+        return AdjustedWindow(window, covariance, self._evidence(window, keyframe))
+
+    def _evidence(self, window: AdjustmentWindow, keyframe: MapKeyframe) -> IntrinsicsEvidence | None:
+        """Return what some of the first windows say of the calibration; later ones only repeat it."""
+        small = len(window.keyframes) < _EVIDENCE_KEYFRAMES
+        if small or keyframe.id % _EVIDENCE_EVERY or not self._evidence_left:
+            return None
+        self._evidence_left -= 1
+        return intrinsics_evidence(window.problem, window.config)
 
     def window(self, local_map: LocalMap, keyframe: MapKeyframe) -> AdjustmentWindow | None:
         """Build the problem of the newest keyframes and their constraints; ``None`` without ``keyframe`` in it.

@@ -174,4 +174,5 @@ def frame_record(result: TrackingResult, latency_ms: float) -> FrameRecord:
         covariance=scaled.covariance if result.status is TrackingStatus.TRACKING else None,
         previous_from_current=result.previous_from_current,
         relative_covariance=scaled.relative_covariance,
+        calibration_doubt=result.calibration_doubt,
     )

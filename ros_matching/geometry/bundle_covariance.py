@@ -27,7 +27,7 @@ from ros_matching.geometry.normal_equations import BundleObservations, Linearisa
 from ros_matching.geometry.robust import cauchy_weight, huber_weight
 from ros_matching.geometry.se3 import invert
 
-_WEIGHTS = {"huber": huber_weight, "cauchy": cauchy_weight}
+ROBUST_WEIGHTS = {"huber": huber_weight, "cauchy": cauchy_weight}
 _FLAT = 1e-9  # fraction of the largest eigenvalue of the scaled information below which a direction is not observed
 _MIN_POINT_CONDITION = 1e-10
 
@@ -87,7 +87,7 @@ def bundle_covariance(
     config = config or BundleConfig()
     observations = BundleObservations.of(problem)
     residuals = observations.residuals(problem.camera_from_world, problem.points)
-    weight = observations.weights * _WEIGHTS[config.loss](residuals.error_px, config.loss_scale_px)
+    weight = observations.weights * ROBUST_WEIGHTS[config.loss](residuals.error_px, config.loss_scale_px)
     linear = Linearisation.of(observations, residuals, problem.camera_from_world, weight)
     by_camera, by_point = jacobians(observations, residuals, problem.camera_from_world)
     free, count = observations.free_cameras, len(problem.points)

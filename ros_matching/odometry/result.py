@@ -42,7 +42,8 @@ class TrackingResult:
     the camera frame of the first image. ``scale`` is the state of its unit of length, with the relative standard
     deviation ``scale_sigma`` (infinite if unknown). The covariances are in that unit and exclude it. ``scale_reason``
     is why the scale is not METRIC, empty without a scale source. If ``scale_change`` is not 1, all lengths of the map
-    were multiplied by it about this camera after this frame: later results are in the new unit.
+    were multiplied by it about this camera after this frame: later results are in the new unit. ``calibration_doubt``
+    is why the images contradict the calibration of the camera, empty if they do not.
     ``reference_points_px`` and ``tracked_points_px`` (M, 2) are the inlier matches with the reference keyframe, for
     visualisation.
     """
@@ -60,6 +61,7 @@ class TrackingResult:
     scale_sigma: float = float("inf")
     scale_reason: str = ""
     scale_change: float = 1.0
+    calibration_doubt: str = ""
     counts: TrackingCounts = field(default_factory=TrackingCounts)
     parallax_deg: float = float("nan")
     stage_ms: dict[str, float] = field(default_factory=dict)

@@ -126,7 +126,12 @@ class Tracker:
             result = self._start(frame, features) if self._atlas.active is None else self._lose(frame, features)
             result = replace(result, new_keyframes=self._exchange.take_mapped()).with_scale(self._scale.report)
         # Report
-        return replace(result, stage_ms=self._stages.take(), mapping_ms=self._exchange.take_mapping_ms())
+        return replace(
+            result,
+            calibration_doubt=self._uncertainty.calibration_doubt,
+            stage_ms=self._stages.take(),
+            mapping_ms=self._exchange.take_mapping_ms(),
+        )
 
     def offer(self, offered: OfferedPlace) -> None:
         """Continue at a known place if the next frame is localised there; ``known_start`` is then that start."""

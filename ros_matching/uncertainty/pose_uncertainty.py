@@ -36,6 +36,7 @@ from ros_matching.geometry.bundle_covariance import BundleCovariance, step_lengt
 from ros_matching.geometry.intrinsics_error import COUNT, projections_by_intrinsics
 from ros_matching.geometry.se3 import invert, local, rotation_angle_deg, skew
 from ros_matching.uncertainty.calibration import CALIBRATION, Calibration
+from ros_matching.uncertainty.calibration_check import CalibrationCheck
 from ros_matching.uncertainty.pose_estimate import Influences, PoseEstimate, difference_noise
 from ros_matching.uncertainty.systematic_errors import SystematicErrors
 
@@ -59,6 +60,7 @@ class PoseUncertainty:
         self._map: BundleCovariance | None = None
         self._landmark_ids = np.zeros(0, np.intp)
         self._systematic = SystematicErrors(calibration)
+        self._check = CalibrationCheck()
 
     def start_map(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
         """Start with a new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
@@ -67,6 +69,11 @@ class PoseUncertainty:
         self._landmark_ids = np.zeros(0, np.intp)
         self._systematic.start_map(keyframe)
         self._version += 1
+
+    @property
+    def calibration_doubt(self) -> str:
+        """Why the calibration of the camera is doubtful by the images so far; empty if it is not."""
+        return self._check.doubt
 
     @property
     def drift(self) -> dict[int, np.ndarray]:
@@ -91,6 +98,8 @@ class PoseUncertainty:
         """Update with the covariance of an adjusted window of the map."""
         self._version += 1
         window = adjusted.window
+        if adjusted.evidence is not None:
+            self._check.add(adjusted.evidence)
         self._map = adjusted.covariance
         self._landmark_ids = window.landmarks
         views = len(window.problem.points_px) / max(len(window.problem.points), 1)

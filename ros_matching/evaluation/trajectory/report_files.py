@@ -73,10 +73,10 @@ def report_values(report: RunReport) -> dict[str, Any]:
 
     ``path_length`` and the errors are over tracked frames with ground truth, after the ``alignment`` that multiplied
     the estimate by ``scale``. ``unit`` is the state of the map scale at the end of the run, before the alignment.
-    ``calibration`` is that of the source; ``depth_warning`` explains a doubtful unit of its depth images. ``faults``
-    are frames that the source could not deliver completely, with the first reasons. ``stage_ms`` and ``ms_per_frame``
-    are means over all frames. ``nees`` compares covariances with errors (``evaluation.trajectory.consistency``),
-    ``None`` if too few frames have ground truth.
+    ``calibration`` is that of the source; ``calibration_doubt`` is why the images contradict it, ``depth_warning``
+    explains a doubtful unit of its depth images. ``faults`` are frames that the source could not deliver completely,
+    with the first reasons. ``stage_ms`` and ``ms_per_frame`` are means over all frames. ``nees`` compares covariances
+    with errors (``evaluation.trajectory.consistency``), ``None`` if too few frames have ground truth.
     """
     evaluation = report.evaluation
     return {
@@ -110,6 +110,7 @@ def report_values(report: RunReport) -> dict[str, Any]:
             "reason": report.scale.reason or None,
             "tracked_frames": {state.value: report.count_scale(state) for state in ScaleState},
         },
+        "calibration_doubt": report.calibration_doubt or None,
         "depth_warning": _depth_warning(report) or None,
         "nees": _nees(report),
         "evaluation_note": report.evaluation_note or None,
@@ -155,8 +156,7 @@ def summary_table(report: RunReport) -> str:
     if report.calibration is not None:
         rows.insert(1, ("calibration", report.calibration.summary()))
     rows.append(("scale", _scale(report)))
-    if warning := _depth_warning(report):
-        rows.append(("warning", warning))
+    rows += [("warning", warning) for warning in (report.calibration_doubt, _depth_warning(report)) if warning]
     rows += _error_rows(report)
     rows.append(("time per frame", "unknown" if math.isnan(report.ms_per_frame) else _times(report)))
     rows += [(f"  {stage}", f"{milliseconds:.1f} ms") for stage, milliseconds in report.stage_ms.items()]

@@ -46,7 +46,8 @@ class FrameRecord:
     total time, NaN when unknown; ``maps`` is the number of maps so far, ``map_id`` that of the pose, 0 without one;
     ``scale`` is the state of the map scale. ``covariance`` (6, 6) is that of the pose; ``previous_from_current`` (4,
     4) with ``relative_covariance`` (6, 6) is the motion since the previous frame; ``None`` when unknown. The
-    covariances include the known uncertainty of the scale.
+    covariances include the known uncertainty of the scale. ``calibration_doubt`` is why the images contradict the
+    calibration, empty if they do not.
     """
 
     index: int
@@ -62,6 +63,7 @@ class FrameRecord:
     covariance: np.ndarray | None = None
     previous_from_current: np.ndarray | None = None
     relative_covariance: np.ndarray | None = None
+    calibration_doubt: str = ""
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -101,6 +103,11 @@ class RunReport:
     def maps(self) -> int:
         """Number of maps: one, and one more after every loss that ended in a new map."""
         return max((record.maps for record in self.records), default=0)
+
+    @property
+    def calibration_doubt(self) -> str:
+        """Why the images contradict the calibration, by the end of the run; empty if they do not."""
+        return self.records[-1].calibration_doubt if self.records else ""
 
     @property
     def latencies_ms(self) -> np.ndarray:

@@ -104,6 +104,8 @@ def _verdict(last: TrackingResult | None) -> tuple[bytes, str]:
     words = last.status.value + (f": {last.reason}" if last.reason else "")
     if last.status is TrackingStatus.TRACKING and last.scale_reason:
         return DiagnosticStatus.WARN, f"{words}, but the scale is {last.scale.value}: {last.scale_reason}"
+    if last.calibration_doubt:
+        return DiagnosticStatus.WARN, f"{words}, but {last.calibration_doubt}"
     return DiagnosticStatus.OK, words
 
 
@@ -116,6 +118,7 @@ def _tracking(result: TrackingResult) -> dict[str, str]:
         "scale source": result.scale_source,
         "scale uncertainty %": f"{100 * result.scale_sigma:.1f}",
         "scale reason": result.scale_reason,
+        "calibration doubt": result.calibration_doubt,
         "keypoints": str(counts.keypoints),
         "matches": str(counts.matches),
         "inliers": str(counts.inliers),
