@@ -20,7 +20,8 @@ from ros_matching.io.calibration import UsedCalibration
 from ros_matching.io.trajectory import Trajectory, read_tum
 
 KEYS = {
-    "source", "calibration", "depth_warning", "matcher", "frames", "tracked", "initializing", "lost", "bridged",
+    "source", "calibration", "calibration_doubt", "depth_warning", "matcher",
+    "frames", "tracked", "initializing", "lost", "bridged",
     "dropped",
     "faults", "interrupted", "segments", "maps",
     "lost_ranges", "path_length", "ate_rmse", "ate_percent", "rpe_trans", "rpe_rot_deg", "evaluated_poses",
@@ -307,3 +308,12 @@ assert not logging.getLogger().handlers
     )
     assert result.returncode == 0, result.stderr
     assert not (home / ".evo").exists()
+
+
+def test_a_doubtful_calibration_is_a_warning_of_the_summary(make_truth):
+    recorder = RunRecorder("office", "sift")
+    for index in range(3):
+        recorder.add(FrameRecord(index, index, "lost", calibration_doubt="the images do not fit" if index == 2 else ""))
+    report = recorder.report()
+    assert "the images do not fit" in summary_table(report)
+    assert values_of(report)["calibration_doubt"] == "the images do not fit"

@@ -237,3 +237,11 @@ def test_an_unknown_velocity_has_a_large_variance(start_vo, monkeypatch):
 
 def _without_relative_pose(result):
     return replace(result, previous_from_current=None, relative_covariance=None)
+
+
+def test_a_doubtful_calibration_is_diagnosed(start_vo):
+    _, tracker, peer = start_vo()
+    tracker.unit = {"calibration_doubt": "the images fit a focal length that is 5% or more shorter"}
+    peer.send_frame(0)
+    peer.send_frame(1)
+    assert peer.diagnosis("5% or more shorter").level == DiagnosticStatus.WARN
