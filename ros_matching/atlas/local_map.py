@@ -1,8 +1,8 @@
 """Local map: recent keyframes and the landmarks that they observe, bounded in size.
 
-Positions and descriptors of the landmarks are rows of arrays in the order of their ids, so that projection, matching
-and bundle adjustment are array operations. Outside this folder landmarks are referred to by id. A landmark exists as
-long as two keyframes observe it.
+The landmarks are rows of arrays in the order of their ids (``local_landmarks``), so that projection, matching and
+bundle adjustment are array operations. Outside this folder landmarks are referred to by id. A landmark exists as long
+as two keyframes observe it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ros_matching.atlas.keyframes import NO_LANDMARK, MapKeyframe, Observations, observation_weights
-from ros_matching.datatypes import Camera, Features, Frame, Keyframe, Matches, ScaleState, concatenated
+from ros_matching.atlas.local_landmarks import LocalLandmarks
+from ros_matching.datatypes import Camera, Features, Frame, Keyframe, Matches, ScaleState
 from ros_matching.geometry.bundle_covariance import step_lengths
 from ros_matching.geometry.se3 import invert, pose_from, transform
 from ros_matching.geometry.sim3 import rigid_part, scale_of
@@ -59,12 +60,9 @@ class LocalMap:
     def __init__(self, camera: Camera, max_keyframes: int, first_keyframe_id: int = 0) -> None:
         self.camera = camera
         self.keyframes: list[MapKeyframe] = []
-        self.ids = np.zeros(0, np.int64)
         self.next_keyframe_id = first_keyframe_id
         self.changes = MapChanges()
-        self._positions = np.zeros((0, 3))
-        self._descriptors: Array | None = None  # array type and device of the features
-        self._next_landmark_id = first_keyframe_id << _ID_BITS
+        self._landmarks = LocalLandmarks(first_keyframe_id << _ID_BITS)
         self._max_keyframes = max_keyframes
         self._typical_depth = float("nan")
 
@@ -83,29 +81,35 @@ class LocalMap:
         """
         local_map = cls(camera, max_keyframes, next_keyframe_id)
         local_map.keyframes = keyframes
-        local_map.ids, local_map._positions, local_map._descriptors = landmarks
+        made = local_map._landmarks
+        made.ids, made.positions, made.descriptors = landmarks
         return local_map
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._landmarks)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Ids (N,) of all landmarks, increasing."""
+        return self._landmarks.ids
 
     @property
     def positions(self) -> np.ndarray:
         """Positions (N, 3) of all landmarks, in the order of ``ids``."""
-        return self._positions
+        return self._landmarks.positions
 
     @property
     def descriptors(self) -> Array | None:
         """Descriptors (N, D) of all landmarks, in the order of ``ids``; ``None`` before the first landmark."""
-        return self._descriptors
+        return self._landmarks.descriptors
 
     def positions_of(self, ids: np.ndarray) -> np.ndarray:
         """Positions (K, 3) of landmarks (K,)."""
-        return self._positions[self._rows(ids)]
+        return self._landmarks.positions[self._rows(ids)]
 
     def descriptors_of(self, ids: np.ndarray) -> Array:
         """Descriptors (K, D) of landmarks (K,)."""
-        return self._descriptors[self._rows(ids)]
+        return self._landmarks.descriptors[self._rows(ids)]
 
     def keyframe(self, id: int) -> MapKeyframe | None:
         """The keyframe with an id; ``None`` if it is no longer in the map."""
@@ -115,19 +119,14 @@ class LocalMap:
         """Return an independent copy for the back end; ``changes`` of both start empty."""
         copy = LocalMap(self.camera, self._max_keyframes)
         copy.keyframes = [keyframe.copy() for keyframe in self.keyframes]
-        copy.ids, copy._positions, copy._descriptors = self.ids, self._positions.copy(), self._descriptors
-        if isinstance(self._descriptors, np.ndarray):
-            copy._descriptors = self._descriptors.copy()
-        elif self._descriptors is not None:
-            copy._descriptors = self._descriptors.clone()
-        copy.next_keyframe_id, copy._next_landmark_id = self.next_keyframe_id, self._next_landmark_id
+        copy._landmarks, copy.next_keyframe_id = self._landmarks.copy(), self.next_keyframe_id
         copy._typical_depth = self._typical_depth
         self.changes = MapChanges()
         return copy
 
     def state(self) -> LocalMapState:
         """Return a copy of the keyframes and landmark positions for reading."""
-        return LocalMapState(tuple(keyframe.copy() for keyframe in self.keyframes), self.ids, self._positions.copy())
+        return LocalMapState(tuple(keyframe.copy() for keyframe in self.keyframes), self.ids, self.positions.copy())
 
     def add_keyframe(
         self,
@@ -154,7 +153,9 @@ class LocalMap:
         observes = keyframe.landmark_ids != NO_LANDMARK
         if observes.any():
             # The newest view of a landmark is most similar to the next one
-            self._descriptors[self._rows(keyframe.landmark_ids[observes])] = keyframe.features.descriptors[observes]
+            self._landmarks.descriptors[self._rows(keyframe.landmark_ids[observes])] = keyframe.features.descriptors[
+                observes
+            ]
 
     def add_landmarks(
         self,
@@ -171,16 +172,11 @@ class LocalMap:
 
     def append_landmarks(self, positions: np.ndarray, descriptors: Array) -> np.ndarray:
         """Add landmarks (N, 3) with descriptors (N, D) that no keyframe observes yet; returns their ids (N,)."""
-        ids = self._next_landmark_id + np.arange(len(positions))
-        self._next_landmark_id += len(positions)
-        self.ids = np.concatenate([self.ids, ids])
-        self._positions = np.concatenate([self._positions, positions])
-        self._descriptors = descriptors if self._descriptors is None else concatenated(self._descriptors, descriptors)
-        return ids
+        return self._landmarks.append(positions, descriptors)
 
     def move_landmarks(self, ids: np.ndarray, positions: np.ndarray) -> None:
         """Set the positions (K, 3) of landmarks (K,)."""
-        self._positions[self._rows(ids)] = positions
+        self._landmarks.positions[self._rows(ids)] = positions
 
     def merge_landmarks(self, kept: np.ndarray, replaced: np.ndarray) -> None:
         """Move the observations of landmarks ``replaced`` (N,) to ``kept`` (N,)."""
@@ -193,7 +189,7 @@ class LocalMap:
 
     def visible(self, camera_from_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids (V,) and predicted pixels (V, 2) of the landmarks inside the image of a camera."""
-        pixels = self.camera.project(transform(camera_from_world, self._positions))
+        pixels = self.camera.project(transform(camera_from_world, self.positions))
         with np.errstate(invalid="ignore"):
             inside = ((pixels >= 0) & (pixels <= (self.camera.width - 1, self.camera.height - 1))).all(axis=1)
         rows = np.flatnonzero(inside)
@@ -257,17 +253,12 @@ class LocalMap:
             keypoints = np.flatnonzero(keyframe.landmark_ids != NO_LANDMARK)
             dead = ~alive[self._rows(keyframe.landmark_ids[keypoints])]
             keyframe.landmark_ids[keypoints[dead]] = NO_LANDMARK
-        self.ids, self._positions = self.ids[alive], self._positions[alive]
-        if self._descriptors is not None:
-            self._descriptors = self._descriptors[alive]
+        self._landmarks.select(alive)
         self._update_typical_depth()
 
     def known(self, landmark_ids: np.ndarray) -> np.ndarray:
         """True (K,) where a landmark (K,) is in the map; ``NO_LANDMARK`` never is."""
-        if not len(self):
-            return np.zeros(len(landmark_ids), dtype=bool)
-        rows = np.minimum(self._rows(landmark_ids), len(self) - 1)
-        return self.ids[rows] == landmark_ids
+        return self._landmarks.known(landmark_ids)
 
     def scale_to_depth(self, depth: float) -> None:
         """Scale the map about its first keyframe so that the median depth of that keyframe's landmarks is ``depth``."""
@@ -278,7 +269,7 @@ class LocalMap:
         """Multiply all lengths by ``factor``; the point ``about`` (3,) of the world is fixed."""
         if factor == 1.0:
             return
-        self._positions = about + factor * (self._positions - about)
+        self._landmarks.rescale(factor, about)
         for keyframe in self.keyframes:
             center = about + factor * (keyframe.center - about)
             rotation = keyframe.camera_from_world[:3, :3]
@@ -290,7 +281,7 @@ class LocalMap:
 
     def move(self, new_from_old: np.ndarray) -> None:
         """Apply a rigid transform (4, 4) of the world to the whole map."""
-        self._positions = transform(new_from_old, self._positions)
+        self._landmarks.transform(new_from_old)
         old_from_new = invert(new_from_old)
         for keyframe in self.keyframes:
             keyframe.camera_from_world = keyframe.camera_from_world @ old_from_new
@@ -319,12 +310,7 @@ class LocalMap:
         room = max(self._max_keyframes // 2, self._max_keyframes - len(self.keyframes))
         taken = [place, *other.covisible(place, room - 1)]
         taken = [k.copy() for k in sorted(taken, key=lambda k: k.id)]
-        ids = np.concatenate([self.ids, other.ids])
-        order = np.argsort(ids)
-        self.ids = ids[order]
-        self._positions = np.concatenate([self._positions, other._positions])[order]
-        self._descriptors = concatenated(self._descriptors, other._descriptors)[order]
-        self._next_landmark_id = max(self._next_landmark_id, other._next_landmark_id)
+        self._landmarks.add_all(other._landmarks)
         self.keyframes = [*taken, *self.keyframes[len(taken) - self._max_keyframes :]]
         self.next_keyframe_id = max(self.next_keyframe_id, other.next_keyframe_id)
         theirs = landmark_ids != NO_LANDMARK
@@ -351,7 +337,7 @@ class LocalMap:
         return float(np.median(transform(keyframe.camera_from_world, self.positions_of(keyframe.observed))[:, 2]))
 
     def _rows(self, ids: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.ids, ids)
+        return self._landmarks.rows(ids)
 
     def exported(self, keyframe: MapKeyframe, scale: ScaleState, map_id: int = 0) -> Keyframe:
         """Return the keyframe for dense mapping, with its observed landmarks as sparse depths."""
