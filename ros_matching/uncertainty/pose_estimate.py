@@ -32,12 +32,14 @@ import numpy as np
 from ros_matching.datatypes import Camera
 from ros_matching.geometry.bundle_covariance import step_lengths
 from ros_matching.geometry.clustered_noise import ClusterSums, clusters_of
+from ros_matching.geometry.intrinsics_error import projections_by_intrinsics
 from ros_matching.geometry.pnp import bounded_leverage, residuals_and_jacobian, tukey_cutoff_px
 from ros_matching.geometry.robust import tukey_slope, tukey_weight
 
 _MIN_LANDMARKS = 6
 _MAX_LEVERAGE = 0.7
 _MAX_CONDITION = 1e12
+_MAX_PART_CONDITION = 1e6  # of the part of the information that some of the landmarks have
 _OWN_FRACTION = 1e-3  # fraction of the noise of a pose that is independent of the previous pose
 
 
@@ -133,6 +135,20 @@ class Influences:
             np.einsum("jan,jk->nak", jacobian[:3], camera_from_world[:3, :3], optimize=True),
             camera.unproject(points_px[rows]).T[:2],
         )
+
+    def step_by_intrinsics(self, camera: Camera, rows: np.ndarray, of_points: np.ndarray) -> np.ndarray | None:
+        """Return the derivative (6, 4) of the step of the pose by the errors of the intrinsics.
+
+        It is that of a localisation by the landmarks ``rows`` (N,) alone, which themselves have the derivatives
+        ``of_points`` (N, 3, 4); ``None`` if they do not determine the pose.
+        """
+        gains = self.gains[rows]
+        own = -np.einsum("nia,nak->ik", gains, self.by_pose[rows], optimize=True)
+        if len(rows) < _MIN_LANDMARKS or not np.linalg.cond(own) < _MAX_PART_CONDITION:
+            return None
+        of_pixels = projections_by_intrinsics(camera, self.xy[:, rows]).transpose(2, 1, 0)
+        of_pixels += self.by_point[rows] @ of_points
+        return np.linalg.solve(own, np.einsum("nia,nak->ik", gains, of_pixels, optimize=True))
 
 
 def difference_noise(before: PoseEstimate, now: PoseEstimate, of_before: np.ndarray, of_now: np.ndarray) -> np.ndarray:

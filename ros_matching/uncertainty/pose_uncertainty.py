@@ -33,7 +33,7 @@ from ros_matching.atlas.local_map import LocalMap
 from ros_matching.atlas.map_update import AdjustedWindow, AdjustmentWindow
 from ros_matching.datatypes import Camera
 from ros_matching.geometry.bundle_covariance import BundleCovariance, step_lengths
-from ros_matching.geometry.intrinsics_error import COUNT, projections_by_intrinsics
+from ros_matching.geometry.intrinsics_error import COUNT
 from ros_matching.geometry.se3 import invert, local, rotation_angle_deg, skew
 from ros_matching.uncertainty.calibration import CALIBRATION, Calibration
 from ros_matching.uncertainty.calibration_check import CalibrationCheck
@@ -43,9 +43,6 @@ from ros_matching.uncertainty.systematic_errors import SystematicErrors
 # Standard deviations of the pose of a map that starts after a loss: position in typical depths, rotation in radians,
 # relative scale
 _LOSS_STDS = 1.0, 1.0, 0.5
-# Fewest landmarks of the last adjustment, and the largest condition number, for the effect of the intrinsics on a pose
-_MIN_KNOWN = 12
-_MAX_CONDITION = 1e6
 
 
 class PoseUncertainty:
@@ -258,19 +255,13 @@ class PoseUncertainty:
     def _by_intrinsics(
         self, camera: Camera, camera_from_world: np.ndarray, landmark_ids: np.ndarray, found: Influences
     ) -> np.ndarray:
-        """Return the derivative (6, 4) of the step of a pose by the errors of the intrinsics.
-
-        It is that of a localisation by the landmarks of the last adjustment alone, whose derivatives are known.
-        """
+        """Return the derivative (6, 4) of the step of a pose by the errors of the intrinsics."""
         rows = self._rows(landmark_ids)
         known = np.flatnonzero(rows >= 0)
-        gains = found.gains[known]
-        identity = -np.einsum("nia,nak->ik", gains, found.by_pose[known], optimize=True)
-        if len(known) < _MIN_KNOWN or not np.linalg.cond(identity) < _MAX_CONDITION:
-            return self._anchored_by_intrinsics(camera_from_world)
-        of_pixels = projections_by_intrinsics(camera, found.xy[:, known]).transpose(2, 1, 0)
-        of_pixels += found.by_point[known] @ self._map.points_by_intrinsics[rows[known]]
-        return np.linalg.solve(identity, np.einsum("nia,nak->ik", gains, of_pixels, optimize=True))
+        step = None
+        if len(known):
+            step = found.step_by_intrinsics(camera, known, self._map.points_by_intrinsics[rows[known]])
+        return self._anchored_by_intrinsics(camera_from_world) if step is None else step
 
     def _anchored_by_intrinsics(self, camera_from_world: np.ndarray) -> np.ndarray:
         """Return the derivative (6, 4) of the step of a pose that moves with the anchor."""
