@@ -26,6 +26,7 @@ pytestmark = pytest.mark.ros
 
 CYCLES = 10
 FRAMES = 12
+LIFE_NS = 60 * 10**9
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
@@ -41,7 +42,8 @@ def test_ten_lives_track_alike_and_leave_nothing_behind(context):
             assert node.trigger_activate() == SUCCESS
             peer.settle()
             for frame in frames:
-                header = header_to_msg(frame.stamp_ns, CAMERA_FRAME)
+                # Stamps of their own: the peer knows an answer by its stamp
+                header = header_to_msg(frame.stamp_ns + cycle * LIFE_NS, CAMERA_FRAME)
                 status = peer.send(image_to_msg(frame.image, header), camera_to_msg(frame.camera, header))
             assert status.state == VoStatus.TRACKING, f"cycle {cycle}: {status.reason}"
             trackers.append(weakref.ref(node._pipeline._parts.tracker))
