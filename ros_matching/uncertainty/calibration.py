@@ -14,7 +14,7 @@ class Calibration:
     """Factors on variances: of the landmark noise, the common error of the window, and its contribution to the drift.
 
     ``systematic_pose`` and ``systematic_drift`` are fractions of the excess noise: systematic errors of a pose, and of
-    a keyframe against the one before; ``systematic_turn`` is a fraction of the rotation between two images.
+    a keyframe against the one before; ``systematic_rotation`` is a fraction of the rotation between two images.
     ``intrinsics`` are the standard deviations of a camera's calibration. Zero for noise that is known to be white, and
     for exact cameras.
     """
@@ -24,7 +24,7 @@ class Calibration:
     drift: float = 1.0
     systematic_pose: float = 0.0
     systematic_drift: float = 0.0
-    systematic_turn: float = 0.0
+    systematic_rotation: float = 0.0
     intrinsics: IntrinsicsStds = EXACT
 
 
@@ -34,6 +34,6 @@ CALIBRATION = Calibration(
     drift=2.0,
     systematic_pose=0.2,
     systematic_drift=0.4,
-    systematic_turn=0.01,
+    systematic_rotation=0.01,
     intrinsics=IntrinsicsStds(focal=0.01, center=0.005, radial=0.005),
 )

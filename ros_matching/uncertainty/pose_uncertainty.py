@@ -212,8 +212,8 @@ class PoseUncertainty:
         if before.version == now.version:
             covariance += self._common(of_before @ before.by_map - of_now @ now.by_map)
         covariance[:3, :3] += self.scale_variance * np.outer(before_from_now[:3, 3], before_from_now[:3, 3])
-        turn_std = self._systematic.turn * np.radians(rotation_angle_deg(before_from_now[:3, :3]))
-        covariance[3:, 3:] += turn_std**2 * np.eye(3)
+        rotation_std = self._systematic.rotation * np.radians(rotation_angle_deg(before_from_now[:3, :3]))
+        covariance[3:, 3:] += rotation_std**2 * np.eye(3)
         return covariance
 
     @property

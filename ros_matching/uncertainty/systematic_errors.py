@@ -35,7 +35,8 @@ class SystematicErrors:
     """Standard deviations and covariances of the systematic errors in the active map of a tracker.
 
     ``pose`` (6,) are standard deviations of the pose of an image in the map; ``intrinsics`` (4, 4) is the covariance of
-    the errors of the intrinsics; ``turn`` is the standard deviation of a rotation between two images relative to it.
+    the errors of the intrinsics; ``rotation`` is the standard deviation of a rotation between two images relative to
+    it.
     """
 
     def __init__(self, calibration: Calibration) -> None:
@@ -44,7 +45,7 @@ class SystematicErrors:
         self._steps: dict[int, int] = {}  # keyframes over which the errors have accumulated, by id
         self.pose = np.zeros(6)
         self.intrinsics = np.zeros((COUNT, COUNT))
-        self.turn = 0.0
+        self.rotation = 0.0
 
     def start_map(self, keyframe: MapKeyframe) -> None:
         """Start with the first keyframe of a new map."""
@@ -61,7 +62,7 @@ class SystematicErrors:
         self.pose = self._calibration.systematic_pose * self._pose_stds(local_map)
         reality = min(self._excess_px / _REAL_EXCESS_PX, 1.0)
         self.intrinsics = np.diag((reality * self._calibration.intrinsics.of(local_map.camera)) ** 2)
-        self.turn = reality * self._calibration.systematic_turn
+        self.rotation = reality * self._calibration.systematic_rotation
 
     def added_drift(self, local_map: LocalMap, anchor: MapKeyframe, moving: list[MapKeyframe]) -> list[np.ndarray]:
         """Return what the drift (7, 7) of each moving keyframe of a window has beyond that of the anchor.

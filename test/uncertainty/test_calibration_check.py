@@ -28,12 +28,12 @@ def doubt(*windows: IntrinsicsEvidence) -> str:
     return check.doubt
 
 
-def test_a_wrong_focal_length_is_told_with_its_size_and_direction():
+def test_a_wrong_focal_length_is_reported_with_its_size_and_direction():
     assert "5% or more shorter" in doubt(*[evidence(focal=-0.05)] * 8)
     assert "5% or more longer" in doubt(*[evidence(focal=0.05)] * 8)
 
 
-def test_a_distortion_that_the_calibration_lacks_is_told():
+def test_a_distortion_that_the_calibration_lacks_is_reported():
     assert "-0.2" in doubt(*[evidence(radial=-0.25)] * 8)
 
 

@@ -13,7 +13,7 @@ from ros_matching.uncertainty.systematic_errors import SystematicErrors
 
 CAMERA = Camera(width=640, height=480, fx=500, fy=500, cx=320, cy=240)
 CALIBRATION = Calibration(
-    systematic_pose=0.2, systematic_drift=0.2, systematic_turn=0.01, intrinsics=IntrinsicsStds(0.01, 0.005, 0.002)
+    systematic_pose=0.2, systematic_drift=0.2, systematic_rotation=0.01, intrinsics=IntrinsicsStds(0.01, 0.005, 0.002)
 )
 MANY = 5.0  # observations of a landmark
 
@@ -44,21 +44,21 @@ def test_perfect_images_have_none(local_map):
     errors = after(local_map, 0.1)
     assert not errors.pose.any()
     assert not errors.intrinsics.any()
-    assert errors.turn == 0
+    assert errors.rotation == 0
     assert not any(added.any() for added in errors.added_drift(local_map, local_map.keyframes[0], local_map.keyframes))
 
 
 def test_a_real_camera_has_those_of_its_calibration(local_map):
     errors = after(local_map, 0.4)
     np.testing.assert_allclose(np.sqrt(np.diagonal(errors.intrinsics)), [0.01, 3.2, 3.2, 0.002])
-    assert errors.turn == pytest.approx(0.01)
+    assert errors.rotation == pytest.approx(0.01)
     excess_px = np.sqrt(0.4**2 - 0.12**2)
     np.testing.assert_allclose(errors.pose[3:], 0.2 * excess_px / CAMERA.fx)
     np.testing.assert_allclose(errors.pose[:3], 4.0 * errors.pose[3:])
 
 
 def test_two_observations_of_a_landmark_show_only_a_part_of_the_noise(local_map):
-    assert after(local_map, 0.15, views=2.0).turn == pytest.approx(0.01)
+    assert after(local_map, 0.15, views=2.0).rotation == pytest.approx(0.01)
     assert after(local_map, 0.15, views=2.0).pose[5] > 1.5 * after(local_map, 0.15).pose[5]
 
 

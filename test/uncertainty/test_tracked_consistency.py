@@ -15,7 +15,7 @@ from ros_matching.matching import load_matcher
 from ros_matching.uncertainty.calibration import CALIBRATION, EXACT, Calibration
 from ros_matching.visual_odometry import VisualOdometry
 
-WHITE = replace(CALIBRATION, systematic_pose=0.0, systematic_drift=0.0, systematic_turn=0.0, intrinsics=EXACT)
+WHITE = replace(CALIBRATION, systematic_pose=0.0, systematic_drift=0.0, systematic_rotation=0.0, intrinsics=EXACT)
 
 
 def tracked_consistency(matcher, frames, calibration: Calibration = WHITE) -> dict[str, Consistency]:

@@ -9,7 +9,12 @@ from typing import Any
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns
 from ros_matching.evaluation.measurement import Column, Table
-from ros_matching.evaluation.trajectory.consistency import Consistency, estimates_of, run_consistency, truth_noise
+from ros_matching.evaluation.trajectory.consistency import (
+    Consistency,
+    estimates_of,
+    ground_truth_noise,
+    run_consistency,
+)
 from ros_matching.evaluation.trajectory.motion_agreement import agreement
 
 _COLUMNS = (
@@ -21,7 +26,7 @@ _COLUMNS = (
     Column("low", "from", ".2f"),
     Column("high", "to", ".2f"),
     Column("within", "inside %", ".1f", 100),
-    Column("noise", "noise of truth", ".4f"),
+    Column("noise", "noise of ground truth", ".4f"),
     Column("noise_deg", "deg", ".3f"),
 )
 _NOTE = """\
@@ -66,6 +71,6 @@ def _row(run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consis
         "within": found.within,
     }
     if run.report.truth is not None and against == "ground truth":
-        noise = truth_noise(estimates_of(run.report.records, run.report.truth))
+        noise = ground_truth_noise(estimates_of(run.report.records, run.report.truth))
         row |= {"noise": noise.translation, "noise_deg": noise.rotation_deg}
     yield row

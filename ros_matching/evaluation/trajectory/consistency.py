@@ -15,7 +15,7 @@ Relative poses are compared with the true motion between the two frames. World p
 the pose with the smallest covariance to its true one, which adds its covariance to theirs; a pose with a large
 covariance would hide errors of the others. All world poses are in the unit of the first map, so the covariance of a map
 after a loss must include the uncertainty of the loss. The noise of the ground truth is added to the covariances
-(``evaluation.trajectory.truth_noise``).
+(``evaluation.trajectory.ground_truth_noise``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scipy.stats import chi2
 
 from ros_matching.datatypes import ScaleState
 from ros_matching.errors import EvaluationError
-from ros_matching.evaluation.trajectory.truth_noise import PoseNoise, noise_of_truth
+from ros_matching.evaluation.trajectory.ground_truth_noise import PoseNoise, noise_in_parts
 from ros_matching.geometry.se3 import invert, local, relative_covariance, scaled
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ros_matching.io.trajectory import Trajectory
 
 CONFIDENCE = 0.95
-EXACT_TRUTH = PoseNoise()
+EXACT = PoseNoise()
 MIN_POSES = 10
 _MAX_SCALE_CHANGE = 1.5
 _POSES_FOR_SCALE = 500
@@ -145,28 +145,28 @@ def correlation_time(values: np.ndarray, mean: float) -> float:
 
 
 def relative_errors(
-    poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise = EXACT_TRUTH
+    poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise = EXACT
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of the known motions since the previous frame.
 
     ``scale`` converts the unit of the estimate to that of the ground truth, whose ``noise`` is added.
     """
-    of_truth = noise.covariance(scale)
+    added = noise.covariance(scale)
     errors, covariances = [], []
     for before, now in pairwise(poses):
         if now.previous_from_current is None or not _is_known(now.relative_covariance):
             continue
         true = scaled(invert(before.true_world_from_camera) @ now.true_world_from_camera, 1 / scale)
         errors.append(local(now.previous_from_current, true))
-        covariances.append(now.relative_covariance + relative_covariance(np.eye(4), of_truth, true, of_truth))
+        covariances.append(now.relative_covariance + relative_covariance(np.eye(4), added, true, added))
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
 
 
 def world_errors(
-    poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise = EXACT_TRUTH
+    poses: Sequence[EvaluatedPose], scale: float, noise: PoseNoise = EXACT
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of all poses, aligned at the one with the least covariance."""
-    of_truth = noise.covariance(scale)
+    added = noise.covariance(scale)
     known = [pose for pose in poses if _is_known(pose.covariance)]
     best = min(known, key=_spread, default=None)
     errors, covariances = [], []
@@ -177,7 +177,7 @@ def world_errors(
         errors.append(local(invert(best.world_from_camera) @ pose.world_from_camera, true))
         covariances.append(
             relative_covariance(best.world_from_camera, best.covariance, pose.world_from_camera, pose.covariance)
-            + relative_covariance(np.eye(4), of_truth, true, of_truth)
+            + relative_covariance(np.eye(4), added, true, added)
         )
     return np.reshape(errors, (-1, 6)), np.reshape(covariances, (-1, 6, 6))
 
@@ -229,15 +229,15 @@ def evaluate_consistency(poses: Sequence[EvaluatedPose]) -> dict[str, Consistenc
     parts = scaled_maps(poses)
     if not parts:
         raise EvaluationError("the estimate does not move, so its scale to the ground truth is undefined")
-    noise = truth_noise(poses)
+    noise = ground_truth_noise(poses)
     parts = [(part, scale if part[0].is_metric else likely_scale(part, scale, noise)) for part, scale in parts]
     series = [relative_errors(part, scale, noise) for part, scale in parts if len(part) >= MIN_POSES]
     return {"relative": consistency(series), "world": consistency([world_errors(poses, parts[0][1], noise)])}
 
 
-def truth_noise(poses: Sequence[EvaluatedPose]) -> PoseNoise:
+def ground_truth_noise(poses: Sequence[EvaluatedPose]) -> PoseNoise:
     """Return the noise of the ground truth of the tracked frames of a run, in order of time."""
-    return noise_of_truth(
+    return noise_in_parts(
         [
             ([pose.previous_from_current for pose in part], np.stack([p.true_world_from_camera for p in part]), scale)
             for part, scale in scaled_maps(poses)

@@ -11,7 +11,7 @@ import pytest
 from ros_matching.errors import EvaluationError
 from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun, SequenceRuns
 from ros_matching.evaluation.benchmark.covariance_table import covariance_table
-from ros_matching.evaluation.trajectory.consistency import estimates_of, run_consistency, truth_noise
+from ros_matching.evaluation.trajectory.consistency import estimates_of, ground_truth_noise, run_consistency
 from ros_matching.evaluation.trajectory.motion_agreement import agreement
 from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
 from ros_matching.geometry.se3 import invert, retract, scaled
@@ -74,7 +74,7 @@ def test_the_noise_of_the_ground_truth_is_part_of_the_comparison(make_truth):
     truth = make_truth(400)
     sensor = shaken(truth, 0.008, 0.3)
     for unit in (0.4, 3.0):
-        found = truth_noise(estimates_of(run(truth, unit, 1), sensor))
+        found = ground_truth_noise(estimates_of(run(truth, unit, 1), sensor))
         assert found.translation == pytest.approx(0.008, rel=0.15)
         assert found.rotation_deg == pytest.approx(0.3, rel=0.15)
         assert run_consistency(run(truth, unit, 1), sensor)["relative"].mean_nees == pytest.approx(6, rel=0.15)
@@ -82,7 +82,7 @@ def test_the_noise_of_the_ground_truth_is_part_of_the_comparison(make_truth):
 
 def test_exact_ground_truth_has_no_noise(make_truth):
     truth = make_truth(400)
-    found = truth_noise(estimates_of(run(truth, 1.0, 1), truth))
+    found = ground_truth_noise(estimates_of(run(truth, 1.0, 1), truth))
     assert found.translation < 3e-4
     assert found.rotation_deg < 0.02
 
@@ -98,7 +98,7 @@ def test_errors_of_the_tracker_are_not_noise_of_the_ground_truth(make_truth):
         for record in records
     ]
     assert run_consistency(longer, truth)["relative"].mean_nees > 100
-    assert truth_noise(estimates_of(longer, truth)).translation < 5e-4
+    assert ground_truth_noise(estimates_of(longer, truth)).translation < 5e-4
 
 
 def backend_run(name: str, records: list[FrameRecord], truth: Trajectory | None) -> BenchmarkRun:

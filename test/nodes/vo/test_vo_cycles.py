@@ -1,4 +1,4 @@
-"""vo_node through many lives: with the real odometry, whose mapping runs in a thread."""
+"""Lifecycle cycles of vo_node with the real odometry, whose mapping runs in a thread."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.ros
 
 CYCLES = 10
 FRAMES = 12
-LIFE_NS = 60 * 10**9
+CYCLE_NS = 60 * 10**9
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
-def test_ten_lives_track_alike_and_leave_nothing_behind(context):
+def test_ten_lifecycle_cycles_track_alike_and_leave_nothing_behind(context):
     parameters = {"matcher": "sift", "camera_extrinsics": "identity", "mapping_thread": True}
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     node, peer = VoNode(context=context, parameter_overrides=overrides), VoPeer(context)
@@ -43,7 +43,7 @@ def test_ten_lives_track_alike_and_leave_nothing_behind(context):
             peer.settle()
             for frame in frames:
                 # Stamps of their own: the peer knows an answer by its stamp
-                header = header_to_msg(frame.stamp_ns + cycle * LIFE_NS, CAMERA_FRAME)
+                header = header_to_msg(frame.stamp_ns + cycle * CYCLE_NS, CAMERA_FRAME)
                 status = peer.send(image_to_msg(frame.image, header), camera_to_msg(frame.camera, header))
             assert status.state == VoStatus.TRACKING, f"cycle {cycle}: {status.reason}"
             trackers.append(weakref.ref(node._pipeline._parts.tracker))

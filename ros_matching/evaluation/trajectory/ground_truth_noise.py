@@ -36,7 +36,7 @@ class PoseNoise:
         return np.diag([(self.translation / unit) ** 2] * 3 + [np.radians(self.rotation_deg) ** 2] * 3)
 
 
-def noise_of_truth(runs: Sequence[tuple[Sequence[np.ndarray | None], np.ndarray, float]]) -> PoseNoise:
+def noise_in_parts(runs: Sequence[tuple[Sequence[np.ndarray | None], np.ndarray, float]]) -> PoseNoise:
     """Return the noise of true poses in parts of a run with one scale each.
 
     A part has the N estimated motions since the previous frame (4, 4), ``None`` where unknown, N true
