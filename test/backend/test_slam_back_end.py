@@ -87,13 +87,12 @@ def test_two_maps_that_the_odometry_merged_are_moved_together(back_end):
     ids = second.ids + (10 << 32)
     for keyframe in second.keyframes:
         keyframe.landmark_ids[keyframe.landmark_ids >= 0] += 10 << 32
-    second.ids = ids
+    second._landmarks.ids = ids
     back_end.process(state_of(second, 2.0 * shift @ np.diag([1, 1, 1, 0.5]), number=2))
     assert len(back_end.slam_map.components()) == 2
     # The odometry merges them: keyframes of both in the first map
     second.keyframes = [*first.keyframes[:2], *second.keyframes]
-    second.ids = np.concatenate([first.ids, second.ids])
-    second._positions = np.concatenate([first.positions, second.positions])
+    second._landmarks.add_all(first._landmarks)
     update = back_end.process(state_of(second, number=1))
     slam_map = back_end.slam_map
     assert len(slam_map.components()) == 1
