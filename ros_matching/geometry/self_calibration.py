@@ -20,6 +20,7 @@ from ros_matching.geometry.clustered_noise import ClusterSums, clusters_of
 from ros_matching.geometry.intrinsics_error import COUNT, IntrinsicsStds, projections_by_intrinsics
 from ros_matching.geometry.normal_equations import BundleObservations, jacobians
 
+_MOST_POINTS = 1200  # of a window: more make it slower, and hardly more certain
 # Prior of the errors: they are not larger than this
 _PRIOR = IntrinsicsStds(focal=0.1, center=0.05, radial=0.3)
 
@@ -42,7 +43,7 @@ def intrinsics_evidence(problem: BundleProblem, config: BundleConfig) -> Intrins
     """Return the evidence of an adjusted problem of N cameras; its fixed cameras are free but for the first."""
     fixed = np.zeros(len(problem.fixed_cameras), dtype=bool)
     fixed[0] = True
-    problem = replace(problem, fixed_cameras=fixed)
+    problem = replace(_with_fewer_points(problem), fixed_cameras=fixed)
     response = bundle_covariance(problem, config)
     observations = BundleObservations.of(problem)
     residuals = observations.residuals(problem.camera_from_world, problem.points)
@@ -63,6 +64,20 @@ def intrinsics_evidence(problem: BundleProblem, config: BundleConfig) -> Intrins
     clusters = ClusterSums.of(by_track, clusters_of(observations.points_px[:, first].T, problem.camera.width))
     variance = clusters.common_factor(np.linalg.pinv(information)) * clusters.squares()
     return IntrinsicsEvidence(information, by_track.sum(axis=0), variance, _PRIOR.of(problem.camera))
+
+
+def _with_fewer_points(problem: BundleProblem) -> BundleProblem:
+    """Return a problem with every second, third ... of the points, so that they are not too many."""
+    step = -(-len(problem.points) // _MOST_POINTS)
+    rows = np.flatnonzero(problem.point_index % step == 0)
+    return replace(
+        problem,
+        points=problem.points[::step],
+        camera_index=problem.camera_index[rows],
+        point_index=problem.point_index[rows] // step,
+        points_px=problem.points_px[rows],
+        weights=problem.weights[rows],
+    )
 
 
 def estimated_errors(evidence: Sequence[IntrinsicsEvidence]) -> tuple[np.ndarray, np.ndarray]:

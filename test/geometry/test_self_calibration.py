@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from geometry_ground_truth import CAMERA, random_points
 
-from ros_matching.geometry import se3
+from ros_matching.geometry import se3, self_calibration
 from ros_matching.geometry.bundle_adjustment import BundleConfig, BundleProblem, bundle_adjust
 from ros_matching.geometry.self_calibration import estimated_errors, intrinsics_evidence
 
@@ -68,3 +68,13 @@ def test_errors_are_measured(name):
 def test_more_windows_know_more():
     evidence = [intrinsics_evidence(adjusted_window(seed, np.zeros(4)), CONFIG) for seed in range(4)]
     assert (estimated_errors(evidence)[1] < 0.8 * estimated_errors(evidence[:1])[1]).all()
+
+
+def test_a_part_of_many_points_is_enough(monkeypatch):
+    error = ERRORS["focal length"]
+    windows = [adjusted_window(seed, error) for seed in range(6)]
+    everything = estimated_errors([intrinsics_evidence(window, CONFIG) for window in windows])
+    monkeypatch.setattr(self_calibration, "_MOST_POINTS", 80)
+    part = estimated_errors([intrinsics_evidence(window, CONFIG) for window in windows])
+    assert abs(part[0][0] - everything[0][0]) < 3 * part[1][0]
+    assert 1.0 < part[1][0] / everything[1][0] < 2.2
