@@ -49,7 +49,7 @@ class PoseEstimate:
 
     ``influences`` (K, 6) are the i_j of the landmarks ``landmark_ids`` (K,), in ``clusters`` (K, 2) of the image;
     ``by_map`` (6, 6F) is M, ``own`` (6, 6) the covariance of errors that depend on neither. ``by_intrinsics`` (6, 4) is
-    the derivative of the step to the true pose in the first keyframe's axes by the errors of the intrinsics.
+    the derivative of the step by the errors of the intrinsics, if the first keyframe of the map is exact.
     """
 
     camera_from_world: np.ndarray

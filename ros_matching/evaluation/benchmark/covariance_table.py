@@ -15,6 +15,7 @@ from ros_matching.evaluation.trajectory.consistency import (
     ground_truth_noise,
     run_consistency,
 )
+from ros_matching.evaluation.trajectory.ground_truth_noise import PoseNoise
 from ros_matching.evaluation.trajectory.motion_agreement import agreement
 
 _COLUMNS = (
@@ -49,19 +50,24 @@ def _rows(sequence_runs: SequenceRuns) -> Iterator[dict[str, Any]]:
     runs = [run for run in sequence_runs.runs if sequence_runs.is_compared(run)]
     for run in runs:
         yield from _row(
-            run, "ground truth", lambda run: run_consistency(run.report.records, run.report.truth)["relative"]
+            run,
+            "ground truth",
+            lambda run: run_consistency(run.report.records, run.report.truth)["relative"],
+            ground_truth_noise(estimates_of(run.report.records, run.report.truth)),
         )
     for a, b in combinations(runs, 2):
         yield from _row(a, b.matcher, lambda run, other=b: agreement(run.report.records, other.report.records))
 
 
-def _row(run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consistency]) -> Iterator[dict[str, Any]]:
+def _row(
+    run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consistency], noise: PoseNoise | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield one row, or none without enough data."""
     try:
         found = judge(run)
     except EvaluationError:
         return
-    row = {
+    yield {
         "matcher": run.matcher,
         "against": against,
         "motions": found.count,
@@ -69,8 +75,6 @@ def _row(run: BenchmarkRun, against: str, judge: Callable[[BenchmarkRun], Consis
         "low": found.bounds[0],
         "high": found.bounds[1],
         "within": found.within,
+        "noise": None if noise is None else noise.translation,
+        "noise_deg": None if noise is None else noise.rotation_deg,
     }
-    if run.report.truth is not None and against == "ground truth":
-        noise = ground_truth_noise(estimates_of(run.report.records, run.report.truth))
-        row |= {"noise": noise.translation, "noise_deg": noise.rotation_deg}
-    yield row
