@@ -22,6 +22,7 @@ import numpy as np
 from ros_matching.datatypes import Camera
 
 COUNT = 4
+FOCAL, RADIAL = 0, 3  # rows of the focal length and of the radial distortion
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def projections_by_intrinsics(camera: Camera, xy: np.ndarray) -> np.ndarray:
     """Derivatives (4, 2, N) of the pixels of normalised coordinates (2, N) by the errors of the intrinsics."""
     focal = np.array([[camera.fx], [camera.fy]])
     derivatives = np.zeros((COUNT, *xy.shape))
-    derivatives[0] = focal * xy
+    derivatives[FOCAL] = focal * xy
     derivatives[1, 0] = derivatives[2, 1] = 1.0
-    derivatives[3] = derivatives[0] * np.sum(xy**2, axis=0)
+    derivatives[RADIAL] = derivatives[FOCAL] * np.sum(xy**2, axis=0)
     return derivatives

@@ -10,11 +10,12 @@ import logging
 
 import numpy as np
 
+from ros_matching.geometry.intrinsics_error import FOCAL, RADIAL
 from ros_matching.geometry.self_calibration import IntrinsicsEvidence, estimated_errors
 
 _LOGGER = logging.getLogger(__name__)
 _MIN_WINDOWS = 4
-_MIN_ERRORS = {0: 0.02, 3: 0.04}  # of the focal length, and of the coefficient of r^2: smaller ones are usual
+_MIN_ERRORS = {FOCAL: 0.02, RADIAL: 0.04}  # smaller ones are usual
 _SIGNIFICANT = 3.0  # standard deviations
 _MIN_AGREEMENT = 0.8  # of the windows
 
@@ -45,7 +46,7 @@ class CalibrationCheck:
 
 
 def _sentence(row: int, error: float, std: float) -> str:
-    if row == 0:
+    if row == FOCAL:
         longer = "longer" if error > 0 else "shorter"
         return (
             f"the images fit a focal length that is {abs(error):.0%} or more {longer} than that of the calibration "
