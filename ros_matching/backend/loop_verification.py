@@ -10,6 +10,13 @@ import numpy as np
 from ros_matching.atlas.keyframes import NO_LANDMARK, observation_weights
 from ros_matching.atlas.slam_map import SlamMap
 from ros_matching.atlas.stored_keyframes import StoredKeyframe
+from ros_matching.backend.covisible_landmarks import (
+    CovisibleLandmarks,
+    SeenLandmarks,
+    in_camera,
+    search_landmarks,
+    stored_features,
+)
 from ros_matching.datatypes import Camera, Features, Matches
 from ros_matching.geometry.pnp import estimate_pnp, refine_pose
 from ros_matching.geometry.se3 import invert, transform
@@ -23,7 +30,6 @@ _MIN_PNP = 15  # inliers of the first pose
 _MIN_SCALED = 8  # of them, landmarks of both maps, which give the scale
 _MAX_SCALE_SPREAD = 0.15  # largest median deviation from the median ratio of depths, relative
 _MIN_SEEN = 0.12  # fraction of the visible landmarks that a localised image must observe
-_NEIGHBOURS = 10  # covisible keyframes whose landmarks are searched
 _REFERENCE_WIDTH_PX = 640
 
 
@@ -66,44 +72,6 @@ class LocalizedImage:
         return len(self.landmarks)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """Landmarks of one side seen by a keypoint of the other: landmark ids, rows of keypoints.
-
-    ``visible`` is the number of those inside the view.
-    """
-
-    landmarks: np.ndarray
-    keypoints: np.ndarray
-    visible: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Surroundings:
-    """Landmarks (N,) of a keyframe and of those that share most with it.
-
-    ``descriptors`` (N, D); ``points`` (N, 3) in its camera, in the unit of the map.
-    """
-
-    landmarks: np.ndarray
-    descriptors: np.ndarray
-    points: np.ndarray
-
-    @classmethod
-    def of(cls, slam_map: SlamMap, id: int) -> _Surroundings:
-        ids, descriptors = [], []
-        seen = np.zeros(0, np.int64)
-        for other in [id, *(other for other, _ in slam_map.covisible(id, _NEIGHBOURS))]:
-            keyframe = slam_map.keyframe(other)
-            rows = np.flatnonzero((keyframe.landmark_ids != NO_LANDMARK) & ~np.isin(keyframe.landmark_ids, seen))
-            rows = rows[np.unique(keyframe.landmark_ids[rows], return_index=True)[1]]
-            ids.append(keyframe.landmark_ids[rows])
-            descriptors.append(keyframe.descriptors[rows])
-            seen = np.concatenate([seen, ids[-1]])
-        landmarks = np.concatenate(ids)
-        return cls(landmarks, np.concatenate(descriptors), _in_camera(slam_map, slam_map.keyframe(id), landmarks))
-
-
 class PlaceVerifier:
     """Matches two keyframes, and refines their similarity on the landmarks around both."""
 
@@ -112,9 +80,7 @@ class PlaceVerifier:
 
     def features(self, keyframe: StoredKeyframe, camera: Camera) -> Features:
         """Return the features of a stored keyframe."""
-        return self._matcher.extractor.restored(
-            keyframe.keypoints_px, keyframe.descriptors, (camera.width, camera.height)
-        )
+        return stored_features(self._matcher, keyframe, camera)
 
     def verify(self, slam_map: SlamMap, keyframe_id: int, place_id: int) -> VerifiedPlace | None:
         """Find the similarity between two keyframes; ``None`` if their images or landmarks do not agree."""
@@ -142,16 +108,21 @@ class PlaceVerifier:
         if features is None:
             features = self.features(place, camera), self.features(keyframe, camera)
         scale = camera.width / _REFERENCE_WIDTH_PX
-        around_place, around_keyframe = _Surroundings.of(slam_map, place_id), _Surroundings.of(slam_map, keyframe_id)
+        around_place, around_keyframe = (
+            CovisibleLandmarks.of(slam_map, place_id),
+            CovisibleLandmarks.of(slam_map, keyframe_id),
+        )
         similarity, found, sides = place_from_keyframe, None, None
         for radius in (_RADIUS_PX * scale, 0.7 * _RADIUS_PX * scale):
             sides = (
-                self._search(around_place, invert_similarity(similarity), features[1], camera, radius),
-                self._search(around_keyframe, similarity, features[0], camera, radius),
+                search_landmarks(
+                    self._matcher, around_place, invert_similarity(similarity), features[1], camera, radius
+                ),
+                search_landmarks(self._matcher, around_keyframe, similarity, features[0], camera, radius),
             )
             shared = (
-                SharedView(_in_camera(slam_map, place, sides[0].landmarks), keyframe.keypoints_px[sides[0].keypoints]),
-                SharedView(_in_camera(slam_map, keyframe, sides[1].landmarks), place.keypoints_px[sides[1].keypoints]),
+                SharedView(in_camera(slam_map, place, sides[0].landmarks), keyframe.keypoints_px[sides[0].keypoints]),
+                SharedView(in_camera(slam_map, keyframe, sides[1].landmarks), place.keypoints_px[sides[1].keypoints]),
             )
             found = refine_similarity(similarity, *shared, camera, _THRESHOLD_PX * scale)
             if found is None:
@@ -169,13 +140,13 @@ class PlaceVerifier:
         if len(rows) < _MIN_PNP:
             return None
         weights = observation_weights(matches)[rows]
-        points = _in_camera(slam_map, place, there[rows])
+        points = in_camera(slam_map, place, there[rows])
         found = estimate_pnp(points, matches.points1[rows], camera, _THRESHOLD_PX * scale, weights=weights)
         if found is None or np.count_nonzero(found.inliers) < _MIN_PNP:
             return None
-        around = _Surroundings.of(slam_map, place_id)
-        seen = self._search(around, found.camera_from_world, features, camera, _RADIUS_PX * scale)
-        points = _in_camera(slam_map, place, seen.landmarks)
+        around = CovisibleLandmarks.of(slam_map, place_id)
+        seen = search_landmarks(self._matcher, around, found.camera_from_world, features, camera, _RADIUS_PX * scale)
+        points = in_camera(slam_map, place, seen.landmarks)
         pixels = features.keypoints_px[seen.keypoints]
         refined = refine_pose(found.camera_from_world, points, pixels, camera, _THRESHOLD_PX * scale)
         if refined is None or np.count_nonzero(refined.inliers) < _MIN_SEEN * seen.visible:
@@ -200,7 +171,7 @@ class PlaceVerifier:
         rows = np.flatnonzero(there != NO_LANDMARK)
         if len(rows) < _MIN_PNP:
             return None
-        points = _in_camera(slam_map, place, there[rows])
+        points = in_camera(slam_map, place, there[rows])
         found = estimate_pnp(
             points, matches.points1[rows], camera, threshold_px, weights=observation_weights(matches)[rows]
         )
@@ -210,28 +181,12 @@ class PlaceVerifier:
         if np.count_nonzero(both) < _MIN_SCALED:
             return None
         depth_there = transform(found.camera_from_world, points[both])[:, 2]
-        ratios = depth_there / _in_camera(slam_map, keyframe, here[rows[both]])[:, 2]
+        ratios = depth_there / in_camera(slam_map, keyframe, here[rows[both]])[:, 2]
         scale = float(np.median(ratios))
         if not scale > 0 or np.median(np.abs(ratios - scale)) > _MAX_SCALE_SPREAD * scale:
             return None
         # A point p of the keyframe, in its unit, is at scale * p in the unit of the place
         return invert_similarity(found.camera_from_world) @ similarity_from(np.eye(4), scale)
-
-    def _search(
-        self, around: _Surroundings, view_from_camera: np.ndarray, features: Features, camera: Camera, radius_px: float
-    ) -> _Seen:
-        """Find the landmarks around a keyframe in a view, given by a similarity (4, 4) from the keyframe's camera."""
-        nothing = np.zeros(0, np.intp)
-        if not len(around.landmarks):
-            return _Seen(nothing, nothing, 0)
-        pixels = camera.project(transform(view_from_camera, around.points))
-        with np.errstate(invalid="ignore"):
-            inside = ((pixels >= 0) & (pixels <= (camera.width - 1, camera.height - 1))).all(axis=1)
-        rows = np.flatnonzero(inside)
-        size = camera.width, camera.height
-        restored = self._matcher.extractor.restored(pixels[rows], around.descriptors[rows], size)
-        found, keypoints = self._matcher.search_by_projection(restored.descriptors, pixels[rows], features, radius_px)
-        return _Seen(around.landmarks[rows[found]], keypoints, len(rows))
 
 
 def _verified(
@@ -239,7 +194,7 @@ def _verified(
     keyframe: StoredKeyframe,
     place: StoredKeyframe,
     found: SimilarityEstimate,
-    sides: tuple[_Seen, _Seen],
+    sides: tuple[SeenLandmarks, SeenLandmarks],
 ) -> VerifiedPlace:
     in_keyframe, in_place = sides
     keypoints0 = in_place.keypoints[found.inliers_second]
@@ -270,11 +225,6 @@ def _verified(
         pairs[:, 0],
         pairs[:, 1],
     )
-
-
-def _in_camera(slam_map: SlamMap, keyframe: StoredKeyframe, landmarks: np.ndarray) -> np.ndarray:
-    """Landmarks (N, 3) in the camera of a keyframe, in the unit of the map."""
-    return transform(keyframe.camera_from_map, slam_map.landmarks.positions_of(landmarks))
 
 
 def _spanned(points_px: np.ndarray, camera: Camera) -> float:

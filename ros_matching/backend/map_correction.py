@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ _MAX_SMALL_ERROR = 7.0  # squared error of a loop, of 7 degrees of freedom, up t
 # After a bundle adjustment a keyframe has at most so many constraints to keyframes of other visits: those that are so
 # many ids away and share so many landmarks.
 _VISITS = 6
+_ADJUSTED_VARIANCE = 1 / 3  # of a relative pose by the bundle adjustment, against that by the odometry
 _APART = 20
 _MIN_SHARED = 30
 
@@ -72,14 +73,21 @@ def correct_by_loops(
 def balanced_poses(slam_map: SlamMap, ids: Sequence[int]) -> dict[int, tuple[np.ndarray, float]]:
     """Return map_from_camera (4, 4) and the scale of connected keyframes that fit all constraints between them best.
 
-    For a map after a bundle adjustment, which measured what several visits have in common; the first keyframe stays.
-    The adjustment takes the errors of pixels as independent. They are not, and so it bends a long way between two
-    visits by more than the odometry drifted there: the constraints of the odometry straighten it.
+    For a map after a bundle adjustment; the first keyframe stays. The adjustment measured what several visits have in
+    common. Between two visits it takes the errors of pixels as independent, which they are not: there its relative
+    poses are combined with those of the odometry.
     """
     poses = {id: slam_map.keyframe(id).map_from_local for id in ids}
     edges = [edge for edge in slam_map.edges if edge.first in poses and edge.second in poses]
-    edges += _between_visits(slam_map, poses, {(edge.first, edge.second) for edge in edges})
-    return _split(optimize(_graph(slam_map, poses, edges, frozenset(), frozenset({ids[0]}))).poses)
+    visits = _between_visits(slam_map, poses, {(edge.first, edge.second) for edge in edges})
+    adjusted = [_adjusted(edge, poses) for edge in edges if edge.kind is not EdgeKind.LOOP]
+    return _split(optimize(_graph(slam_map, poses, edges + visits + adjusted, frozenset(), frozenset({ids[0]}))).poses)
+
+
+def _adjusted(edge: Edge, poses: Mapping[int, np.ndarray]) -> Edge:
+    """Return a constraint of the odometry as the bundle adjustment measures it."""
+    measured = invert_similarity(poses[edge.first]) @ poses[edge.second]
+    return replace(edge, first_from_second=measured, covariance=_ADJUSTED_VARIANCE * edge.covariance)
 
 
 def _between_visits(

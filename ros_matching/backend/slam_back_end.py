@@ -15,6 +15,7 @@ from ros_matching.backend.global_adjustment import GlobalAdjustment
 from ros_matching.backend.keyframe_storage import KeyframeStorage, OdometryState, odom_from_local
 from ros_matching.backend.loop_closing import Loop, LoopDetector, fused_landmarks, loop_edge
 from ros_matching.backend.loop_verification import PlaceVerifier
+from ros_matching.backend.map_adjustment import MapAdjustment
 from ros_matching.backend.map_correction import MapCorrection, balanced_poses, correct_by_loops, fits
 from ros_matching.backend.map_localization import MapLocalizer
 from ros_matching.backend.place_recognition import PlaceIndex
@@ -34,7 +35,6 @@ from ros_matching.matching.pipeline import MatchingPipeline
 
 _LOG = logging.getLogger(__name__)
 
-_MAX_SLICES = 9  # of a bundle adjustment
 _COVISIBLE_CULLED = 10  # keyframes around a new one that may have become redundant
 _COVISIBLE_FUSED = 30  # keyframes around a loop whose observations are fused
 
@@ -62,9 +62,9 @@ class SlamBackEnd:
         self._corrections: dict[int, np.ndarray] = {}
         self._events: list[SlamEvent] = []
         self._last_local_ids: frozenset[int] = frozenset()
-        self._is_adjustable = False
-        self._adjustment: GlobalAdjustment | None = None
-        self._slices = 0
+        self._adjustment = MapAdjustment(
+            self._matcher, self._config.adjusted_keyframes, self._lock, self._storage.aliases.add
+        )
         self._joined: frozenset[int] = frozenset()  # keyframes of the part that the odometry merged with another
         self._placed: set[int] = set()  # odometry maps connected with the oldest keyframe
         self._localizer = MapLocalizer(self._matcher, self._config)
@@ -147,24 +147,15 @@ class SlamBackEnd:
     @property
     def is_adjustable(self) -> bool:
         """True if loops were closed since the last bundle adjustment of the whole map."""
-        return self._is_adjustable
+        return self._adjustment.is_due
 
     def adjust(self) -> SlamUpdate:
-        """Continue the bundle adjustment of the whole map by a few iterations, and apply it at its end."""
+        """Continue the adjustment of the whole map by one slice, and apply it at its end."""
         self._corrections, self._events = {}, []
-        slam_map = self._slam_map
-        if self._adjustment is None:
-            ids = sorted(slam_map.connected(min(slam_map.ids)))
-            if len(ids) <= self._config.adjusted_keyframes:
-                self._adjustment, self._slices = GlobalAdjustment.of(slam_map, ids), 0
-            if self._adjustment is None:
-                self._is_adjustable = False
-                return self._update()
-        self._adjustment, self._slices = self._adjustment.continued(), self._slices + 1
-        if self._adjustment.converged or self._slices >= _MAX_SLICES:
+        finished = self._adjustment.step(self._slam_map)
+        if finished is not None:
             with self._lock:
-                self._apply_adjustment(self._adjustment)
-            self._adjustment, self._is_adjustable = None, False
+                self._apply_adjustment(finished)
         return self._update()
 
     def _apply_adjustment(self, adjustment: GlobalAdjustment) -> None:
@@ -232,7 +223,8 @@ class SlamBackEnd:
             self._correct(correction)
             for place in loop.places:
                 self._fuse(*fused_landmarks(slam_map, place), place.keyframe, place.place)
-        self._is_adjustable, self._adjustment = self._config.adjusted_keyframes > 0, None
+        ends = [id for place in loop.places for id in (place.keyframe, place.place)]
+        self._adjustment.restart({other for id in ends for other, _ in slam_map.covisible(id)} | set(ends))
         after = slam_map.keyframe(newest.keyframe)
         kind = EventKind.MAPS_MERGED if correction.joined else EventKind.LOOP_CLOSED
         self._note_placed(correction.joined)
