@@ -179,3 +179,10 @@ def relative_covariance(
     """
     a_from_world = invert(world_from_a)
     return compose_covariance(a_from_world, invert_covariance(world_from_a, covariance_a), world_from_b, covariance_b)
+
+
+def step_from_world(camera_from_world: np.ndarray) -> np.ndarray:
+    """Return the orthogonal D (6, 6) from the error ``(dt, dr)`` of world_from_camera to the step of the camera."""
+    rotation = np.zeros((6, 6))
+    rotation[:3, :3] = rotation[3:, 3:] = -camera_from_world[:3, :3]
+    return rotation

@@ -248,7 +248,7 @@ class Tracker:
         after = self._scale.report
         if change != 1.0:
             self._atlas.active.rescale(change, about=result.world_from_camera[:3, 3])
-            self._uncertainty.rescale(change)
+            self._uncertainty.rescale(change, self._atlas.active)
             self._motion.rescale(change)
         # A new measurement applies to the next results, unless it increases the uncertainty
         return result.with_scale(before if after.std < before.std else after, change)

@@ -8,12 +8,8 @@ own axes, of landmark j ``x_j`` in the world. The model, to first order:
    out over many landmarks, the B_j c do not.
 2. A frame localised in the map, and the motion between two: ``uncertainty.pose_estimate``. If the map was adjusted
    between the two, the displacement of the frame by the adjustment is an error of known size.
-3. The drift. The window depends on a fixed keyframe, the anchor. The anchor has the error of its last adjustment: six
-   degrees of freedom of pose and one of scale, as the fixed part of a window determines its scale. The error of a
-   keyframe is that of its anchor, propagated as a similarity transform, plus that of the window, so it accumulates
-   along the chain. The gauge is the first keyframe, without error; the scale of its map is the unit. With only one
-   fixed keyframe the scale is free: its uncertainty in the window is that of depths relative to baselines.
-
+3. The drift (``uncertainty.drift``), which accumulates along the keyframes. The gauge is the first keyframe, without
+   error; the scale of its map is the unit.
 4. Systematic errors (``uncertainty.systematic_errors``). Those of the intrinsics move frames, keyframes and landmarks
    together: every keyframe has the derivative of its step by them, and their effect on a pose or a motion is its
    derivative times their covariance. Others are added to the poses and the drift.
@@ -32,13 +28,14 @@ from ros_matching.atlas.keyframes import MapKeyframe
 from ros_matching.atlas.local_map import LocalMap
 from ros_matching.atlas.map_update import AdjustedWindow, AdjustmentWindow
 from ros_matching.datatypes import Camera
-from ros_matching.geometry.bundle_covariance import BundleCovariance, step_lengths
-from ros_matching.geometry.intrinsics_error import COUNT
-from ros_matching.geometry.se3 import invert, local, rotation_angle_deg, skew
+from ros_matching.geometry.bundle_covariance import step_lengths
+from ros_matching.geometry.se3 import invert, local, rotation_angle_deg, skew, step_from_world
 from ros_matching.uncertainty.calibration import CALIBRATION, Calibration
 from ros_matching.uncertainty.calibration_check import CalibrationCheck
+from ros_matching.uncertainty.drift import Drift
 from ros_matching.uncertainty.pose_estimate import Influences, PoseEstimate, difference_noise
 from ros_matching.uncertainty.systematic_errors import SystematicErrors
+from ros_matching.uncertainty.window_covariance import WindowCovariance
 
 # Standard deviations of the pose of a map that starts after a loss: position in typical depths, rotation in radians,
 # relative scale
@@ -51,21 +48,17 @@ class PoseUncertainty:
     def __init__(self, calibration: Calibration = CALIBRATION) -> None:
         self._calibration = calibration
         self._version = 0
-        self._drift: dict[int, np.ndarray] = {}  # (7, 7) over (dt, dr, ds) by keyframe id
-        self._anchor: MapKeyframe | None = None
-        self._free_scale = 0.0
-        self._map: BundleCovariance | None = None
-        self._landmark_ids = np.zeros(0, np.intp)
+        self._drift = Drift()
+        self._window: WindowCovariance | None = None
         self._systematic = SystematicErrors(calibration)
         self._check = CalibrationCheck()
 
     def start_map(self, keyframe: MapKeyframe, drift: np.ndarray) -> None:
         """Start with a new map, whose first keyframe has an error of covariance (7, 7) over ``(dt, dr, ds)``."""
-        self._drift = {keyframe.id: drift}
-        self._anchor, self._map, self._free_scale = keyframe, None, 0.0
-        self._landmark_ids = np.zeros(0, np.intp)
-        self._systematic.start_map(keyframe)
         self._version += 1
+        self._window = None
+        self._drift.start(keyframe, drift)
+        self._systematic.start_map(keyframe)
 
     @property
     def calibration_doubt(self) -> str:
@@ -75,21 +68,18 @@ class PoseUncertainty:
     @property
     def drift(self) -> dict[int, np.ndarray]:
         """Covariances (7, 7) over ``(dt, dr, ds)`` of the errors of the keyframes, by id, for ``resume_map``."""
-        return dict(self._drift)
+        return self._drift.by_keyframe
 
     def resume_map(self, local_map: LocalMap, anchor: MapKeyframe, drift: dict[int, np.ndarray]) -> None:
         """Continue in an inactive map with the ``drift`` of its keyframes; others depend on ``anchor``."""
         self._version += 1
-        self._anchor, self._map = anchor, None
-        self._landmark_ids = np.zeros(0, np.intp)
-        worst = max(drift.values(), key=np.trace)
-        self._drift = {anchor.id: drift.get(anchor.id, worst)}
-        self._drift = {k.id: drift.get(k.id, self._propagated(k.center)) for k in local_map.keyframes}
+        self._window = None
+        self._drift.resume(local_map, anchor, drift)
 
     def follow(self, local_map: LocalMap) -> None:
         """Refer to the keyframes of an updated version of the map."""
-        if self._anchor is not None:
-            self._anchor = local_map.keyframe(self._anchor.id) or self._anchor
+        if self._drift.anchor is not None:
+            self._drift.follow(local_map)
 
     def update(self, local_map: LocalMap, adjusted: AdjustedWindow) -> None:
         """Update with the covariance of an adjusted window of the map."""
@@ -97,43 +87,35 @@ class PoseUncertainty:
         window = adjusted.window
         if adjusted.evidence is not None:
             self._check.add(adjusted.evidence)
-        self._map = adjusted.covariance
-        self._landmark_ids = window.landmarks
+        self._window = WindowCovariance.of(adjusted)
         views = len(window.problem.points_px) / max(len(window.problem.points), 1)
-        self._systematic.update(local_map, self._map.std_px, views)
-        for keyframe in local_map.keyframes:
-            if keyframe.id not in self._drift:  # not adjusted yet
-                self._drift[keyframe.id] = self._propagated(keyframe.center)
+        self._systematic.update(local_map, self._window.std_px, views)
+        self._drift.add_unadjusted(local_map)
         self._propagate_drift(local_map, window)
-        alive = {keyframe.id for keyframe in local_map.keyframes} | {self._anchor.id}
-        self._drift = {id: drift for id, drift in self._drift.items() if id in alive}
+        alive = {keyframe.id for keyframe in local_map.keyframes} | {self._drift.anchor.id}
+        self._drift.keep(alive)
         self._systematic.keep(alive)
 
-    def rescale(self, factor: float) -> None:
-        """Multiply all lengths by ``factor`` after a measurement of the scale; its drift starts from zero."""
-        lengths = np.append(step_lengths(factor, 1), 0.0)
-        self._drift = {id: drift * np.outer(lengths, lengths) for id, drift in self._drift.items()}
-        self._free_scale = 0.0
-        self._systematic.rescale(lengths[:6])
-        if self._map is not None:
-            self._map = self._map.rescaled(factor)
+    def rescale(self, factor: float, local_map: LocalMap) -> None:
+        """Multiply all lengths by ``factor``, by which the map was rescaled; the drift of the scale starts from zero."""
+        self.follow(local_map)
+        self._drift.rescale(factor)
+        self._systematic.rescale(step_lengths(factor, 1))
+        if self._window is not None:
+            self._window = self._window.rescaled(factor)
 
     def _propagate_drift(self, local_map: LocalMap, window: AdjustmentWindow) -> None:
         """Propagate the drift of the newest fixed keyframe of a window to those that move."""
         fixed = [k for k, is_fixed in zip(window.keyframes, window.problem.fixed_cameras, strict=True) if is_fixed]
-        self._anchor, self._free_scale = max(fixed, key=lambda k: k.id), 0.0
-        moving = [window.keyframes[row] for row in self._map.free_cameras]
-        chains = [self._chain(local_map, keyframe, slot) for slot, keyframe in enumerate(moving)]
-        added = [self._calibration.drift * (chain @ self._map.cameras @ chain.T) for chain in chains]
-        if len(fixed) == 1 and moving:
-            # The scale is free: one uncertainty for the whole window, that of depths relative to baselines
-            self._free_scale = float(added[-1][6, 6])
-            for own in added:
-                own[6] = own[:, 6] = 0.0
-        systematic = self._systematic.added_drift(local_map, self._anchor, moving)
-        steps = self._map.cameras_by_intrinsics.reshape(-1, 6, COUNT)
-        for keyframe, own, persistent, by_intrinsics in zip(moving, added, systematic, steps, strict=True):
-            self._drift[keyframe.id] = self._propagated(keyframe.center) + own + persistent
+        moving = [window.keyframes[row] for row in self._window.moving]
+        chains = [self._window.error_by_steps(local_map, keyframe, slot) for slot, keyframe in enumerate(moving)]
+        added = [self._calibration.drift * (chain @ self._window.steps @ chain.T) for chain in chains]
+        self._drift.propagate(fixed, moving, added)
+        systematic = self._systematic.added_drift(local_map, self._drift.anchor, moving)
+        for keyframe, persistent, by_intrinsics in zip(
+            moving, systematic, self._window.steps_by_intrinsics, strict=True
+        ):
+            self._drift.add(keyframe, persistent)
             active = local_map.keyframe(keyframe.id)
             if active is not None:  # it may have left the map since
                 active.by_intrinsics = by_intrinsics
@@ -176,14 +158,14 @@ class PoseUncertainty:
 
     def estimate_with_covariance(self, camera_from_world: np.ndarray, covariance: np.ndarray) -> PoseEstimate:
         """Return the estimate of a pose without landmarks, from the covariance (6, 6) of its world_from_camera."""
-        rotation = _step_from_world(camera_from_world)
+        rotation = step_from_world(camera_from_world)
         return PoseEstimate(
             camera_from_world,
             self._version,
             np.zeros(0, np.intp),
             np.zeros((0, 2), np.intp),
             np.zeros((0, 6)),
-            np.zeros((6, 0 if self._map is None else len(self._map.cameras))),
+            np.zeros((6, 0 if self._window is None else len(self._window.steps))),
             rotation @ covariance @ rotation.T,
             self._anchored_by_intrinsics(camera_from_world),
         )
@@ -191,14 +173,14 @@ class PoseUncertainty:
     def with_rival(self, estimate: PoseEstimate, rival_camera_from_world: np.ndarray) -> PoseEstimate:
         """Return the estimate with the difference to another possible pose (4, 4) as an error of one deviation."""
         difference = local(invert(estimate.camera_from_world), invert(rival_camera_from_world))
-        step = _step_from_world(estimate.camera_from_world) @ difference
+        step = step_from_world(estimate.camera_from_world) @ difference
         return replace(estimate, own=estimate.own + np.outer(step, step))
 
     def world_covariance(self, estimate: PoseEstimate) -> np.ndarray:
         """Return the covariance (6, 6) of ``world_from_camera``, including drift."""
-        rotation = _step_from_world(estimate.camera_from_world).T
+        rotation = step_from_world(estimate.camera_from_world).T
         step = estimate.noise + self._common(estimate.by_map) + self._of_intrinsics(estimate.by_intrinsics)
-        return rotation @ step @ rotation.T + self._propagated(invert(estimate.camera_from_world)[:3, 3])[:6, :6]
+        return rotation @ step @ rotation.T + self._drift.at(invert(estimate.camera_from_world)[:3, 3])[:6, :6]
 
     def relative_covariance(self, before: PoseEstimate, now: PoseEstimate) -> np.ndarray:
         """Return the covariance (6, 6) of ``before_from_now``, for two poses in the current map."""
@@ -219,11 +201,11 @@ class PoseUncertainty:
     @property
     def scale_variance(self) -> float:
         """Variance of the scale at the anchor relative to the scale of the first map."""
-        return float(self._drift[self._anchor.id][6, 6]) + self._free_scale
+        return self._drift.scale_variance
 
     def drift_at(self, position: np.ndarray) -> np.ndarray:
         """Return the covariance (7, 7) over ``(dt, dr, ds)`` of a map started at a known position (3,)."""
-        drift = self._propagated(position)
+        drift = self._drift.at(position)
         drift[:6, :6] += self._anchor_covariance()
         return drift
 
@@ -239,92 +221,47 @@ class PoseUncertainty:
         return self.drift_at(position) + np.diag(variances)
 
     def _common(self, by_map: np.ndarray) -> np.ndarray:
-        if self._map is None or not by_map.size:
+        if self._window is None or not by_map.size:
             return np.zeros((6, 6))
-        return self._calibration.common * (by_map @ self._map.cameras @ by_map.T)
+        return self._calibration.common * (by_map @ self._window.steps @ by_map.T)
 
     def _by_map(self, landmark_ids: np.ndarray, gains: np.ndarray, by_point: np.ndarray) -> np.ndarray:
-        """Return M (6, 6F), the Jacobian of the pose for the steps of the keyframes."""
-        if self._map is None:
+        """Return M (6, 6F), the derivative of the pose by the steps of the keyframes."""
+        if self._window is None:
             return np.zeros((6, 0))
-        rows = self._rows(landmark_ids)
-        known = rows >= 0
-        by_cameras = self._map.points_by_cameras[rows[known]]
-        return np.einsum("nia,nak,nkc->ic", gains[known], by_point[known], by_cameras, optimize=True)
+        return self._window.pose_by_steps(landmark_ids, gains, by_point)
 
     def _by_intrinsics(
         self, camera: Camera, camera_from_world: np.ndarray, landmark_ids: np.ndarray, found: Influences
     ) -> np.ndarray:
         """Return the derivative (6, 4) of the step of a pose by the errors of the intrinsics."""
-        rows = self._rows(landmark_ids)
-        known = np.flatnonzero(rows >= 0)
         step = None
-        if len(known):
-            step = found.step_by_intrinsics(camera, known, self._map.points_by_intrinsics[rows[known]])
+        if self._window is not None:
+            rows = self._window.rows(landmark_ids)
+            known = np.flatnonzero(rows >= 0)
+            if len(known):
+                step = found.step_by_intrinsics(camera, known, self._window.points_by_intrinsics(rows[known]))
         return self._anchored_by_intrinsics(camera_from_world) if step is None else step
 
     def _anchored_by_intrinsics(self, camera_from_world: np.ndarray) -> np.ndarray:
         """Return the derivative (6, 4) of the step of a pose that moves with the anchor."""
-        arm = invert(camera_from_world)[:3, 3] - self._anchor.center
+        arm = invert(camera_from_world)[:3, 3] - self._drift.anchor.center
         moved = np.eye(6)
         moved[:3, 3:] = -skew(arm)
-        of_anchor = _step_from_world(self._anchor.camera_from_world).T @ self._anchor.by_intrinsics
-        return _step_from_world(camera_from_world) @ moved @ of_anchor
+        of_anchor = step_from_world(self._drift.anchor.camera_from_world).T @ self._drift.anchor.by_intrinsics
+        return step_from_world(camera_from_world) @ moved @ of_anchor
 
     def _anchor_covariance(self) -> np.ndarray:
         """Return the covariance (6, 6) of ``(dt, dr)`` of the anchor by the errors of the intrinsics."""
-        axes = _step_from_world(self._anchor.camera_from_world)
-        return axes.T @ self._of_intrinsics(self._anchor.by_intrinsics) @ axes
+        axes = step_from_world(self._drift.anchor.camera_from_world)
+        return axes.T @ self._of_intrinsics(self._drift.anchor.by_intrinsics) @ axes
 
     def _of_intrinsics(self, derivatives: np.ndarray) -> np.ndarray:
         """Return the covariance (6, 6) of what the errors of the intrinsics do by ``derivatives`` (6, 4)."""
         return derivatives @ self._systematic.intrinsics @ derivatives.T
-
-    def _rows(self, landmark_ids: np.ndarray) -> np.ndarray:
-        """Rows (K,) of landmarks in the last adjustment, -1 for those outside it."""
-        if not len(self._landmark_ids):
-            return np.full(len(landmark_ids), -1, np.intp)
-        order = np.argsort(self._landmark_ids)
-        rows = order[np.minimum(np.searchsorted(self._landmark_ids, landmark_ids, sorter=order), len(order) - 1)]
-        return np.where(self._landmark_ids[rows] == landmark_ids, rows, -1)
-
-    def _chain(self, local_map: LocalMap, keyframe: MapKeyframe, slot: int) -> np.ndarray:
-        """Jacobian (7, 6F) of the error (dt, dr, ds) of a moving keyframe for the steps of the window."""
-        chain = np.zeros((7, len(self._map.cameras)))
-        mine = slice(6 * slot, 6 * slot + 6)
-        chain[:6, mine] = _step_from_world(keyframe.camera_from_world).T
-        # A keyframe that left the map since its adjustment may observe landmarks that left it too
-        observed = keyframe.observed[local_map.known(keyframe.observed)]
-        rows = self._rows(observed)
-        observed, rows = observed[rows >= 0], rows[rows >= 0]
-        if len(rows):
-            pose = keyframe.camera_from_world
-            points = local_map.positions_of(observed) @ pose[:3, :3].T + pose[:3, 3]
-            inverse_depth = 1.0 / np.maximum(points[:, 2], 1e-9)
-            of_points = self._map.points_by_cameras[rows]
-            chain[6] = np.einsum("n,k,nkc->c", inverse_depth, pose[2, :3], of_points) / len(rows)
-            x, y = np.mean(points[:, 0] * inverse_depth), np.mean(points[:, 1] * inverse_depth)
-            chain[6, mine] += [0.0, 0.0, np.mean(inverse_depth), y, -x, 0.0]
-        return chain
-
-    def _propagated(self, position: np.ndarray) -> np.ndarray:
-        """Propagate the covariance (7, 7) of the error of the anchor to another position (3,)."""
-        arm = position - self._anchor.center
-        jacobian = np.eye(7)
-        jacobian[:3, 3:6], jacobian[:3, 6] = -skew(arm), arm
-        drift = self._drift[self._anchor.id].copy()
-        drift[6, 6] += self._free_scale
-        return jacobian @ drift @ jacobian.T
 
 
 def jump_covariance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Second moment (6, 6) of the error of a transform (4, 4) that an adjustment corrected to another."""
     step = local(before, after)
     return np.outer(step, step)
-
-
-def _step_from_world(camera_from_world: np.ndarray) -> np.ndarray:
-    """Orthogonal matrix D (6, 6) from the error of world_from_camera to the step of the camera: ``e = D (dt, dr)``."""
-    rotation = np.zeros((6, 6))
-    rotation[:3, :3] = rotation[3:, 3:] = -camera_from_world[:3, :3]
-    return rotation

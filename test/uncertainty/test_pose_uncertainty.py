@@ -110,3 +110,29 @@ def test_errors_agree_with_the_covariance(trials, name):
     """The NEES is within its chi-square bounds."""
     low, high = chi2.ppf([0.0005, 0.9995], 6 * MAPS) / MAPS
     assert 0.95 * low < mean_nees(trials, name) < 1.1 * high
+
+
+def test_covariances_have_the_unit_of_a_rescaled_map():
+    """A map twice as large has positions and covariances of the same poses twice, and four times, as large."""
+    random, factor = np.random.default_rng(0), 2.0
+    poses = true_poses(KEYFRAMES)
+    points = CAMERA.unproject(random.uniform((0, 0), (639, 479), (LANDMARKS, 2))) * random.uniform(2, 6, (LANDMARKS, 1))
+    local_map = make_map(points, poses, random)
+    mapper = LocalMapper(None, TrackingConfig(window_keyframes=3), StageTimer())
+    mapper.adjust(local_map, local_map.keyframes[-1])
+    uncertainty = PoseUncertainty(FORMAL)
+    uncertainty.start_map(local_map.keyframes[2], np.diag([1e-4] * 3 + [1e-6] * 3 + [0.0]))
+    uncertainty.update(local_map, mapper.adjusted_window(local_map, local_map.keyframes[-1]))
+    covariances = []
+    for _ in range(2):
+        last = local_map.keyframes[-1]
+        rows = local_map.known(last.observed)
+        estimate = uncertainty.estimate(
+            local_map, last.camera_from_world, last.observed[rows], last.features.keypoints_px[last.observed[rows]], 3.0
+        )
+        covariances.append(uncertainty.world_covariance(estimate))
+        if len(covariances) < 2:
+            local_map.rescale(factor, about=np.array([5.0, 0.0, 0.0]))
+            uncertainty.rescale(factor, local_map)
+    units = np.repeat([factor, 1.0], 3)
+    np.testing.assert_allclose(covariances[1], covariances[0] * np.outer(units, units), rtol=1e-6, atol=1e-12)
