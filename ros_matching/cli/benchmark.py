@@ -98,6 +98,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="change a setting of the tracker, for all; may be repeated. `track --list-settings` shows them",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="(default: results/benchmark, or results/SUITE)")
+    parser.add_argument(
+        "--slam",
+        action="store_true",
+        help="run SLAM: the trajectories are those in the map, corrected by its loops, with ATE as published for SLAM "
+        "systems; times are of the odometry and of the loops that are closed in a frame. Needs the extra slam",
+    )
     add_mapping_thread_option(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
@@ -150,7 +156,10 @@ def _run_sequence(
     from ros_matching.cli.benchmark_runner import BenchmarkRunner, MatcherSpec
 
     networks = {name: getattr(args, name) for name in ("variant", "engine", "precision")}
-    matchers = [MatcherSpec(spec, args.device, args.keypoints, networks, args.mapping_thread) for spec in args.matchers]
+    matchers = [
+        MatcherSpec(spec, args.device, args.keypoints, networks, args.mapping_thread, args.slam)
+        for spec in args.matchers
+    ]
     bar = tqdm(total=len(source), desc=name, unit="frame", disable=hides_progress(args.quiet), dynamic_ncols=True)
     with bar, BenchmarkRunner(name, matchers, config, alignment=args.alignment) as runner:
         try:
@@ -190,6 +199,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         "strides",
         "repeat",
         "alignment",
+        "slam",
         "overrides",
     )
     return {key: getattr(args, key) for key in kept} | {"threads": torch.get_num_threads()}

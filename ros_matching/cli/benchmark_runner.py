@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -16,12 +17,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ros_matching.cli.options import matcher_label
-from ros_matching.cli.track import track_frame
+from ros_matching.cli.track import frame_record, track_frame
 from ros_matching.errors import RosMatchingError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    import numpy as np
     from tqdm import tqdm
 
     from ros_matching.atlas.config import TrackingConfig
@@ -40,7 +42,7 @@ class MatcherSpec:
     """Matcher to load: ``NAME`` or ``NAME=WEIGHTS``, device and number of keypoints.
 
     ``networks`` are further arguments of ``load_matcher`` for learned matchers: variant, engine, precision. With
-    ``mapping_thread`` the tracker maps keyframes in a thread.
+    ``mapping_thread`` the tracker maps keyframes in a thread; with ``slam`` the run is SLAM, in a map with loops.
     """
 
     name: str
@@ -48,6 +50,12 @@ class MatcherSpec:
     keypoints: int | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
     mapping_thread: bool = False
+    slam: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name in tables."""
+        return matcher_label(self.name) + (", SLAM" if self.slam else "")
 
     def load(self) -> MatchingPipeline:
         """Return the matcher. Raises ``RosMatchingError`` if it cannot be loaded."""
@@ -71,6 +79,14 @@ class _Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class _End:
+    """Peak memory of a process, and the stamps and poses in the map if the run was SLAM."""
+
+    peak_mb: float
+    trajectory: list[tuple[int, np.ndarray]] | None
+
+
 class MatcherProcess:
     """A tracker with one matcher in a process. It starts to load when created; one call at a time.
 
@@ -79,7 +95,7 @@ class MatcherProcess:
     """
 
     def __init__(self, matcher_spec: MatcherSpec, config: TrackingConfig) -> None:
-        self.label = matcher_label(matcher_spec.name)
+        self.label = matcher_spec.label
         self.name = matcher_spec.name
         self.failure = ""
         context = get_context("spawn")  # a fork would inherit memory and threads of this process
@@ -96,10 +112,9 @@ class MatcherProcess:
         """Return the record of a frame, timed in the process; ``None`` if the matcher has failed."""
         return self._ask(replace(frame, true_world_from_camera=None))
 
-    def finish(self) -> float:
-        """End the process and return its peak memory in MB, NaN if unknown."""
-        peak_mb = self._ask(None)
-        return float("nan") if peak_mb is None else peak_mb
+    def finish(self) -> _End:
+        """End the run; return peak memory in MB, NaN if the matcher has failed, and the trajectory of a SLAM."""
+        return self._ask(None) or _End(float("nan"), None)
 
     def close(self) -> None:
         """End the process immediately."""
@@ -128,19 +143,56 @@ class MatcherProcess:
         return answer
 
 
+class _OdometryRun:
+    """Visual odometry with a matcher."""
+
+    def __init__(self, matcher: MatchingPipeline, config: TrackingConfig, *, threaded: bool) -> None:
+        from ros_matching.visual_odometry import VisualOdometry
+
+        self._odometry = VisualOdometry(matcher, config, threaded=threaded)
+
+    def track(self, frame: Frame) -> FrameRecord:
+        """Return the record of a frame."""
+        return track_frame(self._odometry, frame)[1]
+
+    def trajectory(self) -> None:
+        """Odometry does not correct its poses afterwards."""
+        return
+
+
+class _SlamRun:
+    """SLAM with a matcher."""
+
+    def __init__(self, matcher: MatchingPipeline, config: TrackingConfig, *, threaded: bool) -> None:
+        from ros_matching.slam import Slam
+
+        self._slam = Slam(matcher, config, threaded=threaded)
+
+    def track(self, frame: Frame) -> FrameRecord:
+        """Return the record of a frame, with the pose in the odometry."""
+        start = time.perf_counter()
+        result = self._slam.track(frame)
+        return frame_record(result.tracking, 1e3 * (time.perf_counter() - start))
+
+    def trajectory(self) -> list[tuple[int, np.ndarray]]:
+        """Return stamps and poses (4, 4) in the map after its loops."""
+        self._slam.finish()
+        return self._slam.trajectory()
+
+
 def _serve(connection: Connection, matcher_spec: MatcherSpec, config: TrackingConfig) -> None:
     from ros_matching.evaluation.trajectory.run_report import peak_memory_mb
-    from ros_matching.visual_odometry import VisualOdometry
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one
     logging.basicConfig(level=logging.ERROR)  # losses and new maps are in the report
     try:
         matcher = matcher_spec.load()
-        odometry = VisualOdometry(matcher, config, threaded=matcher_spec.mapping_thread)
+        run = (_SlamRun if matcher_spec.slam else _OdometryRun)(matcher, config, threaded=matcher_spec.mapping_thread)
         connection.send(matcher.name)
         while (frame := connection.recv()) is not None:
-            connection.send(track_frame(odometry, frame)[1])
-        connection.send(peak_memory_mb())
+            connection.send(run.track(frame))
+        trajectory = run.trajectory()
+        connection.send(_End(peak_memory_mb(), trajectory))
     except (EOFError, BrokenPipeError):  # the parent has closed the connection
         return
     except RosMatchingError as error:
@@ -209,6 +261,8 @@ class BenchmarkRunner:
     def _run(self, process: MatcherProcess, recorder: RunRecorder) -> BenchmarkRun:
         from ros_matching.evaluation.benchmark.benchmark_runs import BenchmarkRun
 
-        peak_mb = process.finish() if self._is_over else float("nan")
+        end = process.finish() if self._is_over else _End(float("nan"), None)
+        if end.trajectory is not None:
+            recorder.place_in_map(end.trajectory)
         report = recorder.report(interrupted=not self._is_over)
-        return BenchmarkRun(process.label, report, process.failure, peak_mb)
+        return BenchmarkRun(process.label, report, process.failure, end.peak_mb)

@@ -69,6 +69,7 @@ class SuiteRun:
             stride=args.strides[0],
             runs=args.repeat,
             alignment=args.alignment,
+            slam=args.slam,
         )
 
     def _as_run(self, args: argparse.Namespace) -> SuiteFolder:

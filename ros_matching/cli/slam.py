@@ -180,7 +180,8 @@ def _track_all(slam: Slam, source: FrameSource, collected: _Run, *, quiet: bool)
 def _report(
     args: argparse.Namespace, source: FrameSource, slam: Slam, collected: _Run, *, interrupted: bool
 ) -> SlamReport:
-    from ros_matching.evaluation.trajectory.slam_report import SlamReport, corrected_records
+    from ros_matching.evaluation.trajectory.run_report import corrected_records
+    from ros_matching.evaluation.trajectory.slam_report import SlamReport
 
     corrected = corrected_records(collected.records, slam.trajectory())
     odometry, in_map = (

@@ -97,7 +97,7 @@ class PoseUncertainty:
         self._systematic.keep(alive)
 
     def rescale(self, factor: float, local_map: LocalMap) -> None:
-        """Multiply all lengths by ``factor``, by which the map was rescaled; the drift of the scale starts from zero."""
+        """Multiply all lengths by ``factor`` as those of the map were; the drift of the scale starts from zero."""
         self.follow(local_map)
         self._drift.rescale(factor)
         self._systematic.rescale(step_lengths(factor, 1))

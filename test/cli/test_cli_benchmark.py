@@ -71,6 +71,20 @@ def test_a_matcher_runs_as_it_tracks_alone_and_a_failure_has_its_reason(recordin
     assert other["frames"] == 0
 
 
+def test_slam_has_the_trajectory_in_its_map(recording, tmp_path):
+    assert benchmark(recording, "--matcher", "sift", "--slam", "--out", tmp_path / "runner") == 0
+    assert main(["slam", str(recording), "--matcher", "sift", "--quiet", "--out", str(tmp_path / "alone")]) == 0
+    [run] = details(tmp_path / "runner")
+    alone = json.loads((tmp_path / "alone" / "report.json").read_text())
+    tables = json.loads((tmp_path / "runner" / "benchmark.json").read_text())["tables"]
+    assert [row["matcher"] for row in tables[0]["rows"]] == ["sift, SLAM"]
+    assert run["tracked"] >= FRAMES // 2
+    for key in ("tracked", "ate_rmse", "rpe_trans"):
+        assert run[key] == alone[key]
+    [trajectory] = (tmp_path / "runner").rglob("trajectory.tum")
+    assert trajectory.read_text() == (tmp_path / "alone" / "trajectory.tum").read_text()
+
+
 def test_strides_are_sequences_of_their_own_and_a_repeat_begins_a_frame_later(recording, tmp_path):
     arguments = ["--stride", "1", "--stride", "3", "--repeat", "2", "--matcher", "sift", "--out", tmp_path]
     assert benchmark(recording, *arguments) == 0

@@ -15,7 +15,7 @@ _MARKED = 0.95  # fraction below which it is stated
 _ALIGNMENTS = {"sim3": "Sim(3)", "se3": "SE(3)"}
 _NOTE = """\
 ATE in metres: RMSE of the camera positions after one {alignment} alignment of the whole trajectory. Own rows: {runs},
-{frames} of {rate:g} Hz, odometry without loop closing. A percentage is the fraction of frames with a
+{frames} of {rate:g} Hz, {method}. A percentage is the fraction of frames with a
 pose, where below 95 %; 'failed' is below 50 %. The mean is over all sequences, and empty if one has no figure.
 Published rows have one camera too; [n] is their source. They were measured on GPUs, some on fewer frames (column
 frames). An empty cell is unknown, or a failure in the source."""
@@ -31,6 +31,7 @@ def suite_tables(
     stride: int,
     runs: int,
     alignment: str,
+    slam: bool = False,
 ) -> list[Table]:
     """Return the table of the suite, and that of excerpts if there are any.
 
@@ -39,8 +40,9 @@ def suite_tables(
     """
     whole = {found.sequence.name for found in folder.found if found.is_whole}
     names = [sequence.name for sequence in suite.sequences]
+    kind = "SLAM" if slam else "odometry"
     own = [
-        _own_row(matcher, names, {row["sequence"]: row for row in rows if row["matcher"] == matcher}, whole)
+        _own_row(matcher, kind, names, {row["sequence"]: row for row in rows if row["matcher"] == matcher}, whole)
         | {"frames": "all" if stride == 1 else _every(stride)}
         for matcher in dict.fromkeys(row["matcher"] for row in rows)
     ]
@@ -54,6 +56,7 @@ def suite_tables(
         runs="one run" if runs == 1 else f"medians of {runs} runs",
         frames="every frame" if stride == 1 else f"{_every(stride)} frame",
         rate=suite.rate_hz,
+        method="SLAM: poses at the end of the run, after all loops" if slam else "odometry without loop closing",
     )
     parts = [note, *_lists(folder), *(f"[{n}] {source.title}: {source.url}" for n, source in enumerate(sources, 1))]
     tables = [Table(f"{suite.title}: ATE [m]", tuple(columns), [*own, *others], "\n\n".join(parts))]
@@ -62,10 +65,10 @@ def suite_tables(
 
 
 def _own_row(
-    matcher: str, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]], whole: set[str]
+    matcher: str, kind: str, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]], whole: set[str]
 ) -> dict[str, str]:
     cells = {name: _cell(rows[name]) if name in rows and name in whole else "" for name in names}
-    row = {"system": f"**ros_matching, {matcher}**", "kind": "odometry"} | cells
+    row = {"system": f"**ros_matching, {matcher}**", "kind": kind} | cells
     is_complete = all(cells[name] and not cells[name].startswith("failed") for name in names)
     return row | {"mean": _metres(sum(rows[name]["ate"] for name in names) / len(names)) if is_complete else ""}
 

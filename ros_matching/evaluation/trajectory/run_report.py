@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +195,10 @@ class RunRecorder:
         """Set the calibration that the images of the source were undistorted with."""
         self._calibration = calibration
 
+    def place_in_map(self, trajectory: Sequence[tuple[int, np.ndarray]]) -> None:
+        """Give the frames so far their poses in the map of a SLAM, see ``corrected_records``."""
+        self._records = corrected_records(self._records, trajectory)
+
     def report(self, *, dropped: int = 0, interrupted: bool = False) -> RunReport:
         """Return the report. ``dropped`` is the number of frames that did not reach the odometry.
 
@@ -239,6 +243,26 @@ class RunRecorder:
         except (EvaluationError, MissingDependencyError) as error:
             return None, str(error)
         return evaluation, ""
+
+
+def corrected_records(
+    records: Sequence[FrameRecord], trajectory: Sequence[tuple[int, np.ndarray]]
+) -> list[FrameRecord]:
+    """Return the records with the poses in the map (stamp, (4, 4)); frames without one there count as lost."""
+    poses = dict(trajectory)
+    corrected = []
+    for record in records:
+        pose = poses.get(record.stamp_ns)
+        # the covariances are those of the odometry
+        unknown = {"covariance": None, "previous_from_current": None, "relative_covariance": None}
+        if pose is not None:  # also before the odometry has one: the image was localised in a saved map
+            corrected.append(replace(record, status=TRACKING, world_from_camera=pose, map_id=0, reason="", **unknown))
+        elif record.status == TRACKING:
+            reason = "tracked, but its place in the map is unknown"
+            corrected.append(replace(record, status=LOST, world_from_camera=None, reason=reason, **unknown))
+        else:
+            corrected.append(record)
+    return corrected
 
 
 def _trajectory(poses: list[tuple[int, np.ndarray]]) -> Trajectory | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ros_matching.evaluation.trajectory.report_files import (
     write_report,
     write_trajectory,
 )
-from ros_matching.evaluation.trajectory.run_report import LOST, TRACKING, FrameRecord, RunReport
+from ros_matching.evaluation.trajectory.run_report import RunReport
 from ros_matching.geometry.se3 import invert, log_so3
 
 ODOMETRY_FILE = "odometry.tum"
@@ -85,26 +85,6 @@ def _loop_error(loop: LoopRecord, true: np.ndarray, scale: float) -> LoopError:
     rotation_deg = float(np.degrees(np.linalg.norm(log_so3(measured[:3, :3] @ true[:3, :3].T))))
     is_wrong = translation > _WRONG_OF_DEPTH * scale * loop.depth or rotation_deg > _WRONG_DEG
     return LoopError(translation, rotation_deg, is_wrong)
-
-
-def corrected_records(
-    records: Sequence[FrameRecord], trajectory: Sequence[tuple[int, np.ndarray]]
-) -> list[FrameRecord]:
-    """Return the records with the poses in the map (stamp, (4, 4)); frames without one there count as lost."""
-    poses = dict(trajectory)
-    corrected = []
-    for record in records:
-        pose = poses.get(record.stamp_ns)
-        # the covariances are those of the odometry
-        unknown = {"covariance": None, "previous_from_current": None, "relative_covariance": None}
-        if pose is not None:  # also before the odometry has one: the image was localised in a saved map
-            corrected.append(replace(record, status=TRACKING, world_from_camera=pose, map_id=0, reason="", **unknown))
-        elif record.status == TRACKING:
-            reason = "tracked, but its place in the map is unknown"
-            corrected.append(replace(record, status=LOST, world_from_camera=None, reason=reason, **unknown))
-        else:
-            corrected.append(record)
-    return corrected
 
 
 def write_slam_report(report: SlamReport, out_dir: str | Path) -> list[Path]:

@@ -183,10 +183,10 @@ def ran(matcher: str, error_m: float, tracked: int = 50) -> BenchmarkRun:
     return BenchmarkRun(matcher, recorder.report())
 
 
-def table_of(runs: dict[str, list[BenchmarkRun]], folder: SuiteFolder) -> list:
+def table_of(runs: dict[str, list[BenchmarkRun]], folder: SuiteFolder, *, slam: bool = False) -> list:
     rows = benchmark_rows([SequenceRuns(name, 50, tuple(of)) for name, of in runs.items()])
     suite = replace(SUITES["icl"], sequences=SUITES["icl"].sequences[:2])
-    return suite_tables(suite, folder, rows, published_figures("icl"), stride=1, runs=3, alignment="sim3")
+    return suite_tables(suite, folder, rows, published_figures("icl"), stride=1, runs=3, alignment="sim3", slam=slam)
 
 
 def at_hand(*frames: int) -> SuiteFolder:
@@ -208,6 +208,13 @@ def test_the_table_has_the_error_after_alignment_next_to_published_figures() -> 
     assert [others[0][key] for key in ("system", "living0", "living1")] == ["DPVO", "0.006", "0.087"]
     assert "Sim(3)" in table.note
     assert "princeton-vl/DPVO" in table.note
+
+
+def test_the_table_states_if_loops_were_closed() -> None:
+    for slam, kind, method in ((False, "odometry", "without loop closing"), (True, "SLAM", "after all loops")):
+        [table] = table_of({"living0": [ran("a", 0.05)]}, at_hand(1510), slam=slam)
+        assert table.rows[0]["kind"] == kind
+        assert method in table.note
 
 
 def test_an_excerpt_is_not_beside_published_figures() -> None:

@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder
+from ros_matching.evaluation.trajectory.run_report import FrameRecord, RunRecorder, corrected_records
 from ros_matching.evaluation.trajectory.slam_report import (
     LoopRecord,
     SlamReport,
-    corrected_records,
     slam_report_values,
     slam_summary,
     write_slam_report,
