@@ -12,9 +12,9 @@ from ros_matching.backend.global_adjustment import GlobalAdjustment
 from ros_matching.backend.neighbour_search import NeighbourLandmarks
 from ros_matching.matching.pipeline import MatchingPipeline
 
-_ROUNDS = 2  # the poses of the first bundle adjustment show more landmarks
 _SEARCHED = 20  # keyframes whose neighbours are searched in one slice
-_MAX_SLICES = 12  # of a bundle adjustment
+# Slices of the bundle adjustment of each round, at most. The poses of the first one show more landmarks.
+_SLICES = 4, 12
 
 
 class MapAdjustment:
@@ -47,7 +47,7 @@ class MapAdjustment:
 
     def restart(self, around: Iterable[int]) -> None:
         """Adjust the map after a loop, with another search in the keyframes around it, by id."""
-        self._rounds = _ROUNDS if self._max_keyframes else 0
+        self._rounds = len(_SLICES) if self._max_keyframes else 0
         self._searched -= set(around)
         self._adjustment = None
 
@@ -67,7 +67,7 @@ class MapAdjustment:
                 self._rounds = 0
                 return None
         self._adjustment, self._slices = self._adjustment.continued(), self._slices + 1
-        if not self._adjustment.converged and self._slices < _MAX_SLICES:
+        if not self._adjustment.converged and self._slices < _SLICES[-self._rounds]:
             return None
         finished, self._adjustment = self._adjustment, None
         self._rounds -= 1
