@@ -50,6 +50,10 @@ class Displacement:
             float(distance), float(np.radians(rotation_angle_deg(rotation))), abs(float(np.log(scale_of(corrected))))
         )
 
+    def __str__(self) -> str:
+        turn, scale = np.degrees(self.rotation), 100 * np.expm1(self.log_scale)
+        return f"{self.distance:.2f} typical depths, {turn:.1f} degrees and {scale:.0f} % of scale"
+
     @property
     def size(self) -> float:
         """Distance plus rotation."""
@@ -85,7 +89,7 @@ class LoopJudge:
         ways = self.ways(slam_map)
         way = ways.between(found.keyframe, found.place)
         if way is not None and moved.exceeds(way):
-            return f"the odometry does not drift by {moved.distance:.1f} typical depths on a way of {way:.0f}"
+            return f"the odometry does not drift by {moved} on a way of {way:.0f} typical depths"
         if way is None and found.support < _LEAST_SUPPORT:
             return f"only {100 * found.support:.0f} % of the landmarks that should be visible there are"
         for id, near in ((found.keyframe, found.place), (found.place, found.keyframe)):

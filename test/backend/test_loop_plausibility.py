@@ -65,7 +65,7 @@ def test_more_than_the_drift_of_the_odometry_is_refused(slam_map):
     judge = LoopJudge(lambda *_: [])
     assert judge.refusal(slam_map, place_displaced_by(slam_map, 0.1)) == ""
     assert judge.refusal(slam_map, place_displaced_by(slam_map, 0.25)) == ""
-    assert "does not drift" in judge.refusal(slam_map, place_displaced_by(slam_map, 2.0))
+    assert "does not drift by 2.0" in judge.refusal(slam_map, place_displaced_by(slam_map, 2.0))
 
 
 def test_a_place_with_a_look_alike_nearby_is_refused(slam_map):
