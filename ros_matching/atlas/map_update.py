@@ -79,9 +79,10 @@ class InactiveMap:
 class MapUpdate:
     """A map that the back end updated from a snapshot.
 
-    A partial update (not ``is_last``) is followed by others of the same snapshot. ``keyframe_ids`` are the new ones
-    that were mapped, ``snapshot_ids`` all keyframes of the snapshot. If the map was merged into an inactive one,
-    ``merged`` is that one, ``place`` its recognised keyframe, and ``scale_change`` the factor on all lengths.
+    A partial update (not ``is_last``) is followed by others of the same snapshot; the first has new landmarks that are
+    not adjusted yet (not ``is_adjusted``). ``keyframe_ids`` are the new ones that were mapped, ``snapshot_ids`` all
+    keyframes of the snapshot. If the map was merged into an inactive one, ``merged`` is that one, ``place`` its
+    recognised keyframe, and ``scale_change`` the factor on all lengths.
     """
 
     map_number: int
@@ -94,6 +95,7 @@ class MapUpdate:
     scale_change: float = 1.0
     stage_ms: dict[str, float] = field(default_factory=dict)
     is_last: bool = True
+    is_adjusted: bool = True
 
 
 class MapBackEnd(Protocol):

@@ -80,7 +80,7 @@ class _MappingJob:
             self._extend(emit)
             # Adjust
             self._mapper.adjust(self._map, newest)
-            emit(self._partial)
+            emit(lambda: self._partial(is_adjusted=True))
             # Merge
             if self._inactive is not None:
                 inactive = self._inactive
@@ -124,10 +124,12 @@ class _MappingJob:
             keyframe, matches = self._map.keyframe(new.id), new.known_matches.get(each.id)
             self._mapper.connect(self._map, each, keyframe, matches, **stages)
 
-    def _partial(self) -> MapUpdate:
+    def _partial(self, *, is_adjusted: bool = False) -> MapUpdate:
         """Return the current state as an update, which is followed by others."""
         changes = self._map.changes
         local_map = self._map.snapshot()
         local_map.changes = changes
         local_map.remove_unsupported()
-        return MapUpdate(self._map_number, local_map, self._snapshot_ids, (), None, is_last=False)
+        return MapUpdate(
+            self._map_number, local_map, self._snapshot_ids, (), None, is_last=False, is_adjusted=is_adjusted
+        )

@@ -45,8 +45,8 @@ class FrameLocalizer:
     def localize(self, frame: Frame, features: Features) -> FrameLocalization | None:
         """Localise a frame after one with a pose; ``None`` if the camera is lost."""
         found, prediction = self._by_prediction(frame, features)
-        while found is None and not self._exchange.is_idle:
-            # Wait for new landmarks before the track is lost
+        while self._depends_on_update(found):
+            # Wait for new landmarks before track or scale are lost
             self._exchange.update(wait=True)
             found, prediction = self._by_prediction(frame, features)
         if found is not None:
@@ -54,6 +54,19 @@ class FrameLocalizer:
         found = self.relocalize(frame, features)
         # A jump from the prediction means that the motion since the last pose is unknown
         return None if found is None else FrameLocalization(found, not self.is_plausible(found, prediction))
+
+    def is_weak(self, found: Localization) -> bool:
+        """Return True if so few landmarks determine a pose that the next one depends on new ones.
+
+        Chains of poses by few landmarks lose the scale. With more landmarks a keyframe can be mapped later.
+        """
+        return found.inliers < max(self._config.keyframe_inliers, self._config.min_inliers)
+
+    def _depends_on_update(self, found: Localization | None) -> bool:
+        """Return True if a frame is not localised, or by few landmarks, while more of them are on the way."""
+        if found is None:
+            return not self._exchange.is_idle
+        return self.is_weak(found) and self._exchange.awaits_adjustment
 
     def relocalize(self, frame: Frame, features: Features) -> Localization | None:
         """Localise a frame without a prediction; with an IMU not against its rotation since the last pose."""

@@ -44,7 +44,7 @@ class MapExchange:
     def reset(self) -> None:
         """Discard what was submitted."""
         self._pending: list[NewKeyframe] = []
-        self._is_extended = True  # the first landmarks of the newest submitted keyframe have come
+        self._is_adjusted = True  # the map with the newest submitted keyframe has been adjusted
         self._mapped: list[Keyframe] = []
         self.merge_reason = ""
         self._mapping_ms: dict[str, float] = {}  # by stage, of the last complete update
@@ -56,9 +56,9 @@ class MapExchange:
         return self._back_end.is_idle
 
     @property
-    def awaits_landmarks(self) -> bool:
-        """True while the newest keyframe has none of the landmarks that the back end will add to it."""
-        return not self.is_idle and (bool(self._pending) or not self._is_extended)
+    def awaits_adjustment(self) -> bool:
+        """True while the newest keyframe, its landmarks, or their adjustment are on the way."""
+        return not self.is_idle and (bool(self._pending) or not self._is_adjusted)
 
     @property
     def is_full(self) -> bool:
@@ -82,14 +82,19 @@ class MapExchange:
             update = self._back_end.take()
         self._submit_pending()
 
+    def wait_for_adjustment(self) -> None:
+        """Wait until the newest keyframe has its landmarks and is adjusted; its covariance may come later."""
+        while self.awaits_adjustment:
+            self.update(wait=True)
+
     def finish(self) -> None:
         """Wait until all keyframes are mapped."""
         while not self._back_end.is_idle or self._pending:
             self.update(wait=True)
 
     def newly_mapped(self, id: int) -> MapKeyframe | None:
-        """Return the keyframe with an id if it was mapped since the keyframes were taken."""
-        return self._atlas.active.keyframe(id) if any(keyframe.id == id for keyframe in self._mapped) else None
+        """Return the newest keyframe, with its id, if it has its landmarks and is adjusted."""
+        return None if self.awaits_adjustment else self._atlas.active.keyframe(id)
 
     def add_mapped(self, *keyframes: MapKeyframe) -> None:
         """Add keyframes that were mapped without the back end."""
@@ -123,7 +128,7 @@ class MapExchange:
         self._pending.clear()
         if not new:
             return
-        self._is_extended = False
+        self._is_adjusted = False
         self._back_end.submit(self._atlas.number, active.snapshot(), new, self._atlas.next_inactive())
         if self._back_end.runs_in_frame:
             self._apply(self._back_end.take())
@@ -132,7 +137,7 @@ class MapExchange:
         """Replace the active map by its update; covariances, scale and the last pose follow."""
         if update is None:
             return
-        self._is_extended = True
+        self._is_adjusted = update.is_adjusted
         if self._back_end.runs_in_frame:
             self._stages.add(update.stage_ms)
         elif update.is_last:

@@ -39,9 +39,7 @@ from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty
 
 _LOG = logging.getLogger(__name__)
 
-# A frame waits for the first landmarks of the newest keyframe if the last pose had fewer inliers than this multiple of
-# the minimum, and for any update if the map has no more keyframes than this: else track or scale could be lost.
-_WEAK_INLIERS = 4
+# With no more keyframes than this in the map, a frame waits for any update: else track or scale could be lost.
 _YOUNG_KEYFRAMES = 4
 
 
@@ -99,7 +97,7 @@ class Tracker:
         Keyframe ids start at the given one.
         """
         self.features: Features | None = None  # of the last frame
-        self._is_weak = False  # the last pose has few landmarks
+        self._is_weak = False  # few landmarks determine the last pose
         self._lost.frames = 0
         self._exchange.reset()
         self._atlas.reset(first_keyframe_id)
@@ -179,8 +177,8 @@ class Tracker:
         """Apply what the back end finished since the last frame, and wait where the next pose depends on it."""
         active = self._atlas.active
         self._exchange.update(wait=active is not None and len(active.keyframes) <= _YOUNG_KEYFRAMES)
-        while self._is_weak and self._exchange.awaits_landmarks:
-            self._exchange.update(wait=True)
+        if self._is_weak:
+            self._exchange.wait_for_adjustment()
 
     def _localize(self, frame: Frame, features: Features) -> FrameLocalization | None:
         """Localise at a place that was offered, else in the active map, else in an inactive one."""
@@ -202,12 +200,15 @@ class Tracker:
         estimate = self._poses.of_image(self._atlas.active, localization)
         motion = None if found.is_relocalized else self._motion.motion_to(estimate)
         observed_ids = localization.landmark_ids
-        self._is_weak = localization.inliers < _WEAK_INLIERS * self._config.min_inliers
+        self._is_weak = self._localizer.is_weak(localization)
         # Decide on a keyframe
         is_keyframe = self._keyframes.needs_keyframe(localization, features)
         if is_keyframe:
             with self._stages("map"):
-                mapped = self._exchange.newly_mapped(self._keyframes.insert(frame, features, localization))
+                keyframe_id = self._keyframes.insert(frame, features, localization)
+                if self._is_weak:  # the next pose, and its scale, depend on the landmarks of this keyframe
+                    self._exchange.wait_for_adjustment()
+                mapped = self._exchange.newly_mapped(keyframe_id)
                 if mapped is not None:
                     observed_ids = mapped.landmark_ids
                     before = None if self._exchange.merge_reason else localization

@@ -13,7 +13,6 @@ from ros_matching import load_matcher
 from ros_matching.atlas.config import TrackingConfig
 from ros_matching.geometry.se3 import invert, rotation_angle_deg
 from ros_matching.io import open_source
-from ros_matching.odometry import tracker
 from ros_matching.odometry.result import TrackingStatus
 from ros_matching.visual_odometry import VisualOdometry
 
@@ -59,19 +58,45 @@ def test_no_frame_of_a_walk_waits_with_a_large_map():
     assert waits[-1] == waits[60]
 
 
-def test_a_weak_frame_waits_for_the_first_landmarks_of_the_newest_keyframe_only(monkeypatch):
-    monkeypatch.setattr(tracker, "_WEAK_INLIERS", 1000)  # every frame
+def test_a_frame_of_few_landmarks_waits_for_its_adjusted_keyframe_and_not_for_the_covariance():
     world = PointWorld(cloud(), walk(80))
-    odometry = delay_back_end(VisualOdometry(world), 1000)  # nothing comes by itself
+    few = TrackingConfig(keyframe_inliers=10000)  # every frame has few
+    odometry = delay_back_end(VisualOdometry(world, few), 1000)  # nothing comes by itself
     scheduler = odometry._back_end._scheduler
     exchange, in_the_background = odometry._tracker._exchange, 0
     for frame in world.frames():
-        odometry.track(frame)
-        if exchange._pending or len(odometry.keyframe_ids()) < 6:
+        result = odometry.track(frame)
+        if len(odometry.keyframe_ids()) < 6:
             continue
-        assert not exchange.awaits_landmarks
-        in_the_background += not scheduler.is_idle
+        assert not exchange.awaits_adjustment
+        newest = odometry.newest_keyframe()
+        if newest.frame.index == frame.index:  # the reported pose is the adjusted one, as without a thread
+            np.testing.assert_allclose(result.world_from_camera, invert(newest.camera_from_world), atol=1e-9)
+            in_the_background += not scheduler.is_idle
     assert in_the_background > 5
+
+
+def test_a_frame_that_needs_landmarks_on_the_way_is_localised_again_with_them(monkeypatch):
+    world = PointWorld(cloud(), walk(80))
+    odometry = delay_back_end(VisualOdometry(world), 1000)
+    frames = list(world.frames())
+    # Until a keyframe is on the way, with a large map
+    for frame in frames:
+        odometry.track(frame)
+        if len(odometry.keyframe_ids()) > 6 and odometry._tracker._exchange.awaits_adjustment:
+            break
+    localizer, tried = odometry._tracker._localizer, []
+    by_prediction = localizer._by_prediction
+
+    def recorded(*args):
+        tried.append(odometry._tracker._exchange.awaits_adjustment)
+        return by_prediction(*args)
+
+    monkeypatch.setattr(localizer, "_by_prediction", recorded)
+    monkeypatch.setattr(localizer, "is_weak", lambda found: True)
+    odometry.track(frames[frame.index + 1])
+    assert tried[0]
+    assert not tried[-1]
 
 
 def test_keyframes_are_delivered_once_mapped_and_none_is_lost():
