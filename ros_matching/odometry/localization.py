@@ -41,6 +41,9 @@ _TWO_VIEW_MIN_MATCHES = 40
 _TWO_VIEW_MIN_LANDMARKS = 6
 # Their threshold is larger: images are bad or points new where landmarks are few
 _TWO_VIEW_TOLERANCE = 2.5
+# Landmarks that make the motion since the keyframe shorter than this fraction of its prediction are wrong together: a
+# keyframe with that pose would shrink the scale of the map
+_TWO_VIEW_MIN_MOTION = 0.25
 
 
 @dataclass(frozen=True)
@@ -247,11 +250,13 @@ class Localizer:
         ids = reference.landmark_ids[matches.indices0[rows]]
         rotated = transform(reference.camera_from_world, local_map.positions_of(ids)) @ rotation.T
         length, length_std = _motion_length(rotated, direction, camera.unproject(matches.points1[rows]))
+        if not length > _TWO_VIEW_MIN_MOTION * _distance(query.prediction, reference):
+            return None
         current_from_reference = pose_from(rotation, length * direction)
         pose = current_from_reference @ reference.camera_from_world
         error_px = reprojection_errors_px(local_map.positions_of(ids), matches.points1[rows], camera, pose)
         agree = error_px < _TWO_VIEW_TOLERANCE * self._config.threshold_px(camera)
-        if not length > 0 or np.count_nonzero(agree) < max(_TWO_VIEW_MIN_LANDMARKS, 0.4 * len(rows)):
+        if np.count_nonzero(agree) < max(_TWO_VIEW_MIN_LANDMARKS, 0.4 * len(rows)):
             return None
         # Refine on the map if it is matched
         landmark_ids, points_px = _no_landmarks(query.features), query.features.keypoints_px.copy()
