@@ -30,8 +30,9 @@ class VisualOdometry:
     The world is the camera frame of the first image. The unit of length is the metre once ``scale`` has measured it
     (see ``ros_matching.scale``); before, or without a scale source, it is the median depth of the first landmarks. A
     frame without a reliable pose has status INITIALIZING or LOST. Memory is constant: the map is bounded. All calls
-    come from one thread. If ``threaded``, keyframes are mapped in a separate thread: frames do not wait for it, results
-    depend on timing, and ``close`` ends the thread. Else they are mapped within ``track``: deterministic.
+    come from one thread. If ``threaded``, keyframes are mapped in a separate thread: only frames with few landmarks
+    wait for it, results depend on timing, and ``close`` ends the thread. Else they are mapped within ``track``:
+    deterministic.
     """
 
     def __init__(

@@ -142,5 +142,6 @@ def add_mapping_thread_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mapping-thread",
         action="store_true",
-        help="map keyframes in a thread, as vo_node does: no frame waits for it, but results depend on timing",
+        help="map keyframes in a thread, as vo_node does: only frames with few landmarks wait for it; results depend "
+        "on timing",
     )

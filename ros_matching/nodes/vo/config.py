@@ -93,7 +93,8 @@ class VoConfig(MatcherConfig):
         former_name="camera_mount",
     )
     mapping_thread: bool = parameter(
-        True, "map keyframes in a thread of their own, so that no image waits for it; false is deterministic"
+        True,
+        "map keyframes in a thread of their own; only images with few landmarks wait for it; false is deterministic",
     )
     odom_frame: str = parameter("odom", "the fixed frame: base_frame at the first keyframe")
     base_frame: str = parameter("base_link", "the robot's frame, x forward and z up")
