@@ -33,8 +33,12 @@ class KeyframeInserter:
         self._stages = stages
 
     def needs_keyframe(self, localization: Localization, features: Features) -> bool:
-        """Return True if a frame should become a keyframe, and the back end is not behind."""
-        if self._exchange.is_full:
+        """Return True if a frame should become a keyframe, and the one before has its landmarks.
+
+        Else the next frame may: keyframes that follow each other without landmarks of their own lose accuracy. A frame
+        with few landmarks has waited for them.
+        """
+        if self._exchange.awaits_adjustment:
             return False
         local_map = self._active.local_map
         return needs_keyframe(local_map, localization, self._config, lambda: self._overlap(localization, features))

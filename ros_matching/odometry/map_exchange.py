@@ -13,8 +13,6 @@ from ros_matching.scale.scale_estimator import ScaleEstimator
 from ros_matching.stages import StageTimer
 from ros_matching.uncertainty.pose_uncertainty import PoseUncertainty
 
-_MAX_PENDING = 3  # while so many keyframes wait for the back end, no other is inserted
-
 
 class MapExchange:
     """Submits keyframes of the active map, and applies what the back end made of them.
@@ -59,11 +57,6 @@ class MapExchange:
     def awaits_adjustment(self) -> bool:
         """True while the newest keyframe, its landmarks, or their adjustment are on the way."""
         return not self.is_idle and (bool(self._pending) or not self._is_adjusted)
-
-    @property
-    def is_full(self) -> bool:
-        """True if so many keyframes wait that no other should be inserted."""
-        return len(self._pending) >= _MAX_PENDING
 
     def forget_pending(self) -> None:
         """Do not submit the keyframes that wait: another map became active."""

@@ -83,7 +83,7 @@ def test_a_frame_that_needs_landmarks_on_the_way_is_localised_again_with_them(mo
     # Until a keyframe is on the way, with a large map
     for frame in frames:
         odometry.track(frame)
-        if len(odometry.keyframe_ids()) > 6 and odometry._tracker._exchange.awaits_adjustment:
+        if len(odometry.keyframe_ids()) > 4 and odometry._tracker._exchange.awaits_adjustment:
             break
     localizer, tried = odometry._tracker._localizer, []
     by_prediction = localizer._by_prediction
@@ -97,6 +97,24 @@ def test_a_frame_that_needs_landmarks_on_the_way_is_localised_again_with_them(mo
     odometry.track(frames[frame.index + 1])
     assert tried[0]
     assert not tried[-1]
+
+
+def test_a_keyframe_is_inserted_only_after_the_one_before_has_its_landmarks(monkeypatch):
+    world = PointWorld(cloud(), walk(100))
+    odometry = delay_back_end(VisualOdometry(world), 8)
+    back_end, sizes = odometry._back_end, []
+    submit = back_end.submit
+
+    def recorded(map_number, snapshot, new, inactive):
+        sizes.append(len(new))
+        submit(map_number, snapshot, new, inactive)
+
+    monkeypatch.setattr(back_end, "submit", recorded)
+    for frame in world.frames():
+        odometry.track(frame)
+        assert len(odometry._tracker._exchange._pending) <= 1
+    assert len(sizes) > 5
+    assert set(sizes) == {1}
 
 
 def test_keyframes_are_delivered_once_mapped_and_none_is_lost():
