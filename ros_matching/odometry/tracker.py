@@ -23,6 +23,7 @@ from ros_matching.odometry.frame_localization import FrameLocalization, FrameLoc
 from ros_matching.odometry.input_checks import InputChecks
 from ros_matching.odometry.keyframe_insertion import KeyframeInserter
 from ros_matching.odometry.keyframe_policy import median_parallax_deg
+from ros_matching.odometry.length_check import LengthCheck
 from ros_matching.odometry.localization import Localizer
 from ros_matching.odometry.lost_camera import LostCamera
 from ros_matching.odometry.map_exchange import MapExchange
@@ -69,6 +70,7 @@ class Tracker:
         self._uncertainty = PoseUncertainty()
         self._poses = PoseEstimator(config, self._uncertainty, adjuster)
         self._motion = CameraMotion(imu, self._uncertainty, scale)
+        self._lengths = LengthCheck()
         # Maps
         self._atlas = atlas = Atlas()
         self._report = TrackingReporter(atlas)
@@ -105,6 +107,7 @@ class Tracker:
         self._starter.reset(world_from_camera)
         self._scale.reset()
         self._motion.reset()
+        self._lengths.reset()
 
     def track(self, frame: Frame) -> TrackingResult:
         """Track the next frame; see ``VisualOdometry.track``."""
@@ -217,8 +220,14 @@ class Tracker:
         elif not localization.rotation_only:
             self._keyframes.choose_reference(localization)
         # Report
-        reason = self._exchange.take_merge_reason() or reason
         pose = self._motion.add(frame.stamp_ns, estimate, motion)
+        doubt = self._lengths.add(
+            pose.previous_from_current,
+            pose.relative_covariance,
+            self._atlas.active.typical_depth,
+            self._uncertainty.scale_variance,
+        )
+        reason = self._exchange.take_merge_reason() or reason or doubt
         self._lost.frames = 0
         result = replace(
             self._report.tracked(frame, features, localization, pose, reason),
