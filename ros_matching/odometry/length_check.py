@@ -24,7 +24,7 @@ class LengthCheck:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the motions so far: another map became active, or the camera was lost."""
+        """Forget the motions so far: the camera starts anew, or its last motion is unknown."""
         self._deviations: deque[float] = deque(maxlen=_MOTIONS)
 
     def add(

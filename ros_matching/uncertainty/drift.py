@@ -49,7 +49,7 @@ class Drift:
         self._by_keyframe = {k.id: by_keyframe.get(k.id, self.at(k.center)) for k in local_map.keyframes}
 
     def follow(self, local_map: LocalMap) -> None:
-        """Refer to the keyframes of an updated version of the map; new ones depend on the anchor."""
+        """Refer to the anchor as it is in an updated version of the map, if it is still there."""
         self.anchor = local_map.keyframe(self.anchor.id) or self.anchor
 
     def add_unadjusted(self, local_map: LocalMap) -> None:
